@@ -1,0 +1,225 @@
+"""`yoso eval`: of a run, of weights, of predictions on disk; and what it answers to wrong combinations."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluation.test_score import write_coco
+
+from yoso_cli.cli import run
+from yoso_cli.panoptic.files import SetWriter
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
+from yoso_cli.recipe import DataRecipe, InferenceRecipe, ModelRecipe, PaperRecipe, Recipe
+from yoso_cli.run_folder import RunFolder
+
+CATEGORIES = (Category(1, "disc", True), Category(2, "square", True), Category(9, "ground", False))
+MODEL = ModelRecipe(
+    backbone="resnet18",
+    backbone_weights="none",
+    stem_channels=8,
+    base_channels=8,
+    aggregation_dim=16,
+    hidden_dim=16,
+    num_proposals=6,
+    num_heads=2,
+    feedforward_dim=32,
+)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_set(folder: Path, categories: Sequence[Category] = CATEGORIES, images: int = 3) -> None:
+    """A prepared split of small pictures with a square on the ground."""
+    writer = SetWriter(folder, folder.parent.name, folder.name, categories)
+    for index in range(images):
+        id_map = np.ones((40, 50), np.int32)
+        id_map[5:25, 5 : 20 + index] = 2
+        segments = measured(id_map, [Segment(1, categories[-1].id, 1), Segment(2, categories[0].id, 1)])
+        image = np.repeat((id_map * 90).astype(np.uint8)[..., None], 3, 2)
+        record = ImageRecord(index, f"{index}.png", f"{index}.png", 40, 50, segments)
+        writer.add(record, Panoptic(id_map, segments), image)
+    writer.finish()
+
+
+def write_run(number: int = 1) -> RunFolder:
+    """A run of random weights, which nevertheless see segments: no threshold holds them back."""
+    import torch
+
+    from yoso_cli.model.weights import save_weights
+    from yoso_cli.model.yoso import YOSO
+
+    recipe = Recipe(
+        name="tiny",
+        data=DataRecipe("tiny", val_split="val"),
+        model=MODEL,
+        inference=InferenceRecipe(64, 96, score_threshold=0.0, overlap_threshold=0.0),
+        paper=PaperRecipe("Table 0", pq=50.0),
+    )
+    made = RunFolder(Path("runs") / f"tiny-{number:03d}")
+    made.path.mkdir(parents=True)
+    made.write_recipe(recipe)
+    torch.manual_seed(number)
+    model = YOSO.from_recipe(MODEL, len(CATEGORIES))
+    path = made.checkpoint_path(10) / "weights.safetensors"
+    save_weights(path, model, recipe=recipe, categories=CATEGORIES, provenance={})
+    return made
+
+
+def printed(capsys: pytest.CaptureFixture[str], *args: str, code: int = 0) -> tuple[str, str]:
+    """stdout, and stderr without its line breaks, of one `yoso eval`."""
+    assert run(["eval", *args]) == code
+    out, err = capsys.readouterr()
+    return out, " ".join(err.split())
+
+
+def printed_json(capsys: pytest.CaptureFixture[str], *args: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(printed(capsys, *args, "--json")[0])
+    return found
+
+
+def test_the_newest_run_is_evaluated_and_keeps_its_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    out, err = printed(capsys, "--metric", "pq", "--device", "cpu")
+    assert out.startswith("Panoptic quality on tiny val, 3 images, in percent\n")
+    assert "| paper PQ  ours - paper" in out
+    assert f"Evaluating {made.weights()} on tiny val (3 images, cpu)." in err
+    assert err.endswith(f"Next: yoso reparam {made.path}")
+    report = json.loads(made.report_path.read_text())
+    assert report["weights"]["path"] == str(made.weights())
+    assert report["settings"] == {
+        "short_edge": 64,
+        "long_edge": 96,
+        "score_threshold": 0.0,
+        "overlap_threshold": 0.0,
+        "device": "cpu",
+    }
+    assert report["recipe"] == "tiny"
+    assert "torch" in report["versions"]
+
+
+def test_a_run_and_its_weights_give_the_same_figures(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    by_run = printed_json(capsys, str(made.path))
+    assert printed_json(capsys, str(made.weights())) == by_run
+    assert printed_json(capsys, "--weights", str(made.weights())) == by_run
+    assert by_run["quality"]["all"]["n"] > 0
+
+
+def test_kept_predictions_score_the_same_from_disk(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    write_run()
+    live = printed_json(capsys, "--save-predictions", "kept")
+    again = printed_json(capsys, "--predictions", "kept", "--truth", "datasets/tiny/val")
+    assert again["quality"] == live["quality"]
+    assert "already" in printed(capsys, "--save-predictions", "kept", code=2)[1]
+
+
+def test_weights_outside_a_run_leave_no_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    made.weights().rename("mine.safetensors")
+    _, err = printed(capsys, "mine.safetensors")
+    assert not list(here.rglob("report.json"))
+    assert err.endswith("Next: yoso reparam mine.safetensors")
+
+
+def test_split_and_set_choose_what_is_evaluated(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "test", images=1)
+    write_run()
+    found = printed_json(capsys, "--split", "test", "--set", "inference.score_threshold=1")
+    assert (found["split"], found["images"]) == ("test", 1)
+    assert found["settings"]["score_threshold"] == 1.0
+    assert found["quality"]["all"]["pq"] == 0.0
+    assert found["paper"] is None, "the published figures are for another split"
+    _, err = printed(capsys, "--split", "test", "--set", "model.num_stages=1", code=2)
+    assert "trained weights fix the network" in err
+    _, err = printed(capsys, "--set", "inference.scor_threshold=1", code=2)
+    assert "did you mean 'score_threshold'?" in err
+
+
+def test_weights_for_other_classes_are_refused(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val", [*CATEGORIES, Category(17, "sea", False)])
+    write_run()
+    _, err = printed(capsys, code=1)
+    assert "knows 3 classes, tiny val has 4; not shared: sea." in err
+
+
+def test_what_is_missing_is_said_with_the_way_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "there is no run here yet" in printed(capsys, code=1)[1]
+    assert "no such weights file" in printed(capsys, "gone.safetensors", code=1)[1]
+    assert "there is no such run folder" in printed(capsys, "runs/gone-001", code=1)[1]
+    write_run()
+    assert "`yoso prepare tiny`" in printed(capsys, code=1)[1]
+
+
+def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    write_run()
+    assert "--device cuda:99" in printed(capsys, "--device", "cuda:99", code=1)[1]
+    assert "--device toaster" in printed(capsys, "--device", "toaster", code=2)[1]
+    assert "--device meta" in printed(capsys, "--device", "meta", code=2)[1]
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--truth", "a"], "--predictions and --truth belong together"),
+        (["--predictions", "a"], "--predictions and --truth belong together"),
+        (["run", "--truth", "a", "--predictions", "b"], "SOURCE has no meaning beside --predictions"),
+        (["--weights", "w", "--truth", "a", "--predictions", "b"], "--weights has no meaning"),
+        (["--split", "s", "--truth", "a", "--predictions", "b"], "--split has no meaning"),
+        (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set has no meaning"),
+        (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions has no meaning"),
+        (["run", "--weights", "w"], "SOURCE and --weights both name weights"),
+        (["--metric", "fps"], "'fps' is not 'pq'"),
+    ],
+)
+def test_wrong_combinations_are_wrong_use(
+    here: Path, capsys: pytest.CaptureFixture[str], args: list[str], words: str
+) -> None:
+    assert words in printed(capsys, *args, code=2)[1]
+
+
+def test_predictions_on_disk_need_neither_torch_nor_pictures(tmp_path: Path) -> None:
+    truth = write_coco(tmp_path, images=2)
+    program = (
+        "import sys; from yoso_cli.cli import run; code = run(sys.argv[1:]); "
+        "assert not {'torch', 'torchvision', 'scipy'} & set(sys.modules); sys.exit(code)"
+    )
+    args = ["eval", "--truth", str(truth), "--predictions", str(truth)]
+    done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "All         100.0  100.0  100.0        2" in done.stdout
+    assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --json > report.json"
+
+
+def test_predictions_that_contradict_themselves_name_the_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = write_coco(here / "a", images=1)
+    other = write_coco(here / "b", images=1)
+    content = json.loads(other.read_text())
+    content["annotations"][0]["segments_info"].pop()
+    other.write_text(json.dumps(content))
+    out, err = printed(capsys, "--truth", str(truth), "--predictions", str(other), code=1)
+    assert out == ""
+    assert "0.png" in err
+    assert "stand in the PNG but not in the JSON: 6" in err
+
+
+def test_an_area_that_cannot_be_names_the_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = write_coco(here / "a", images=1)
+    content = json.loads(truth.read_text())
+    content["annotations"][0]["segments_info"][0]["area"] = 0
+    truth.write_text(json.dumps(content))
+    _, err = printed(capsys, "--truth", str(truth), "--predictions", str(truth), code=1)
+    assert "0.png: The true segment 5 has an area in the JSON that is too small for its pixels" in err

@@ -1,0 +1,47 @@
+"""What several tests stand on: the oracles, and a machine that behaves the same everywhere."""
+
+import importlib
+import os
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+
+def _missing(what: str) -> None:
+    """A missing oracle is a failure where CI promises it (YOSO_SHARED is set) and a plain skip elsewhere."""
+    if os.environ.get("YOSO_SHARED"):
+        pytest.fail(f"{what} is missing, and YOSO_SHARED promises every oracle")
+    pytest.skip(f"{what} is not on this machine")
+
+
+def oracle(module: str) -> ModuleType:
+    """An official tool that the package must agree with."""
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        _missing(module)
+        raise
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of reference outputs and real samples."""
+    folder = Path(os.environ.get("YOSO_SHARED", "/nonexistent"))
+    if not (folder / "reference").is_dir():
+        _missing("the folder of reference outputs")
+    return folder
+
+
+@pytest.fixture
+def coco_sample(shared: Path) -> Path:
+    """Three annotated pictures of COCO val2017 in COCO's own layout."""
+    return shared / "data" / "coco-sample"
+
+
+@pytest.fixture(autouse=True)
+def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests read plain 80-column text and real error reports, whatever the terminal."""
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.delenv("YOSO_DEBUG", raising=False)

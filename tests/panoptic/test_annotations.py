@@ -1,0 +1,183 @@
+"""The COCO panoptic JSON: every doubt is named by entry and key."""
+
+import copy
+import json
+
+import pytest
+
+from yoso_cli.errors import DataError
+from yoso_cli.panoptic import annotations
+from yoso_cli.panoptic.types import PanopticSet
+
+GOOD = {
+    "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}],
+    "annotations": [
+        {
+            "image_id": 1,
+            "file_name": "a.png",
+            "segments_info": [{"id": 5, "category_id": 2, "area": 24, "bbox": [0, 0, 6, 4], "iscrowd": 0}],
+        }
+    ],
+    "categories": [{"id": 2, "name": "cat", "isthing": 1, "color": [9, 8, 7]}],
+}
+
+
+def changed(place, value):
+    """GOOD with the entry at `place` set to `value`, or removed for `...`."""
+    content = copy.deepcopy(GOOD)
+    *path, last = place
+    inner = content
+    for key in path:
+        inner = inner[key]
+    if value is ...:
+        del inner[last]
+    else:
+        inner[last] = value
+    return content
+
+
+def read(tmp_path, content, **kwargs):
+    path = tmp_path / "panoptic.json"
+    path.write_text(json.dumps(content))
+    return annotations.read(path, **kwargs)
+
+
+def refusal(tmp_path, content, **kwargs):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, content, **kwargs)
+    assert str(tmp_path / "panoptic.json") in caught.value.message
+    return caught.value.message
+
+
+def test_a_good_listing_is_read_and_written_back(tmp_path):
+    assert annotations.to_json(*read(tmp_path, GOOD)) == GOOD
+
+
+SEGMENT = ("annotations", 0, "segments_info", 0)
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        (("images",), "lacks 'images'"),
+        (("annotations",), "lacks 'annotations'"),
+        (("categories",), "lacks 'categories'"),
+        (("images", 0, "id"), "images[0] lacks 'id'"),
+        (("images", 0, "file_name"), "images[0] lacks 'file_name'"),
+        (("images", 0, "height"), "images[0] lacks 'height'"),
+        (("images", 0, "width"), "images[0] lacks 'width'"),
+        (("annotations", 0), "1 of 1 images have no annotation, the first is 1"),
+        (("annotations", 0, "image_id"), "annotations[0] lacks 'image_id'"),
+        (("annotations", 0, "file_name"), "annotations[0] lacks 'file_name'"),
+        (("annotations", 0, "segments_info"), "annotations[0] lacks 'segments_info'"),
+        *(
+            ((*SEGMENT, key), f"annotations[0] segments_info[0] lacks '{key}'")
+            for key in GOOD["annotations"][0]["segments_info"][0]
+        ),
+        (("categories", 0), "'categories' is empty"),
+        (("categories", 0, "id"), "categories[0] lacks 'id'"),
+        (("categories", 0, "name"), "categories[0] lacks 'name'"),
+        (("categories", 0, "isthing"), "categories[0] lacks 'isthing'"),
+    ],
+)
+def test_what_is_lacking_is_named(tmp_path, place, words):
+    assert words in refusal(tmp_path, changed(place, ...))
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "words"),
+    [
+        (("images",), {}, "'images' of type dict where a list is expected"),
+        (("images", 0), 3, "images[0] is a int where an object is expected"),
+        (("images", 0, "id"), 1.5, "images[0] has 'id' 1.5"),
+        (("images", 0, "id"), True, "images[0] has 'id' True"),
+        (("images", 0, "height"), 0, "a whole number of at least 1"),
+        (("images", 0, "width"), "6", "a whole number of at least 1"),
+        (("annotations", 0, "image_id"), 2, "which 'images' does not list"),
+        ((*SEGMENT, "id"), 0, "a whole number from 1 to 16777215"),
+        ((*SEGMENT, "id"), 256**3, "a whole number from 1 to 16777215"),
+        ((*SEGMENT, "category_id"), 3, "which 'categories' does not list"),
+        ((*SEGMENT, "area"), -1, "at least 0"),
+        ((*SEGMENT, "area"), None, "at least 0"),
+        ((*SEGMENT, "iscrowd"), 2, "from 0 to 1"),
+        ((*SEGMENT, "bbox"), [1, 2, 3], "not 4 numbers"),
+        ((*SEGMENT, "bbox"), [1, 2, 3, "4"], "not 4 numbers"),
+        ((*SEGMENT, "score"), "high", "where a number is expected"),
+        (("categories", 0, "color"), [1, 2, 300], "outside 0..255"),
+        (("categories", 0, "name"), 4, "where a str is expected"),
+    ],
+)
+def test_a_wrong_value_is_named(tmp_path, place, value, words):
+    assert words in refusal(tmp_path, changed(place, value))
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.png", "/etc/passwd", "x/../../a.png", "..\\a.png", "C:\\a.png", "", ".", "a\0b"]
+)
+@pytest.mark.parametrize("place", [("images", 0, "file_name"), ("annotations", 0, "file_name")])
+def test_a_file_name_that_leaves_its_folder_is_refused(tmp_path, place, name):
+    assert "does not stay inside its folder" in refusal(tmp_path, changed(place, name))
+
+
+def test_a_file_name_may_name_a_folder_below(tmp_path):
+    _, records = read(tmp_path, changed(("images", 0, "file_name"), "city/a.jpg"))
+    assert records[0].image_file == "city/a.jpg"
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("images", "images[1] repeats id 1"),
+        ("annotations", "annotations[1] is the second one for image 1"),
+        ("categories", "categories[1] repeats id 2"),
+    ],
+)
+def test_what_comes_twice_is_named(tmp_path, key, words):
+    assert words in refusal(tmp_path, {**GOOD, key: GOOD[key] * 2})
+
+
+def test_a_segment_that_comes_twice_is_named(tmp_path):
+    segments = GOOD["annotations"][0]["segments_info"] * 2
+    assert "segments_info[1] repeats id 5" in refusal(tmp_path, changed(SEGMENT[:-1], segments))
+
+
+@pytest.mark.parametrize("key", ["area", "iscrowd"])
+def test_whole_floats_and_truth_values_of_other_tools_are_understood(tmp_path, key):
+    _, records = read(tmp_path, changed((*SEGMENT, key), 1.0 if key == "area" else False))
+    assert records[0].segments[0].area in (1, 24)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "is not valid JSON"),
+        (b'{"images": [', "is not valid JSON"),
+        (b"\xff\xfe\xfa", "not UTF-8"),
+        (b"[1]", "holds a list"),
+        (b"[" * 100_000, "panoptic.json"),
+    ],
+)
+def test_a_file_that_is_no_json_object_is_refused(tmp_path, content, words):
+    path = tmp_path / "panoptic.json"
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"panoptic\.json") as caught:
+        annotations.read(path)
+    assert words in caught.value.message
+
+
+def test_a_missing_file_and_a_folder_in_its_place_are_named(tmp_path):
+    with pytest.raises(DataError, match="no such file"):
+        annotations.read(tmp_path / "gone.json")
+    with pytest.raises(DataError, match="cannot be read"):
+        annotations.read(tmp_path)
+
+
+def test_predictions_may_leave_out_what_the_truth_knows(tmp_path):
+    categories, records = read(tmp_path, GOOD)
+    truth = PanopticSet("pets", "val", categories, records, tmp_path, tmp_path)
+    bare = {"annotations": [{"image_id": 1, "file_name": "b.png", "segments_info": [{"id": 7, "category_id": 2}]}]}
+    found_categories, found = read(tmp_path, bare, like=truth)
+    assert found_categories == categories
+    assert (found[0].image_file, found[0].height, found[0].width) == ("a.jpg", 4, 6)
+    assert found[0].segments[0].id == 7
+    assert read(tmp_path, {"annotations": []}, like=truth)[1] == ()

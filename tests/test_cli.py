@@ -1,0 +1,171 @@
+"""The face: exit codes, one paragraph for every mishap, and never a traceback unless it is asked for."""
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from yoso_cli import cli
+from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Ending = Callable[[BaseException | None], int]
+
+
+@pytest.fixture
+def ending(monkeypatch: pytest.MonkeyPatch) -> Ending:
+    """Runs `yoso train` as a command that raises the given exception, and returns the exit code."""
+
+    def run_to(error: BaseException | None) -> int:
+        @click.command()
+        def command() -> None:
+            if error is not None:
+                raise error
+
+        module = ModuleType("yoso_cli.commands.train")
+        module.command = command  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        return cli.run(["train"])
+
+    return run_to
+
+
+def full_disk() -> OSError:
+    return OSError(errno.ENOSPC, "No space left on device", "/data/x")
+
+
+def named_like_torch() -> Exception:
+    return type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory")
+
+
+ENDINGS = [
+    (None, 0, ""),
+    (DataError("a.png: is truncated.", hint="Fetch it again."), 1, "Error: a.png: is truncated. Fetch it again.\n"),
+    (RunError("loss is NaN."), 1, "Error: loss is NaN.\n"),
+    (UsageError("x: no."), 2, "Error: x: no.\n"),
+    (RecipeError(["m.yaml:1: a: b"]), 2, "Error: m.yaml:1: a: b\n"),
+    (
+        RecipeError(["m.yaml:1: " + "long " * 30, "m.yaml:2: c"]),
+        2,
+        "Error: 2 mistakes in the recipe:\n  m.yaml:1: " + "long " * 30 + "\n  m.yaml:2: c\n",
+    ),
+    (full_disk(), 1, "Error: /data/x: No space left on device. Free some space and try again.\n"),
+    (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "Error: /x: Permission denied.\n"),
+    (MemoryError(), 1, "Error: the memory is full."),
+    (named_like_torch(), 1, "Error: the memory is full."),
+    (KeyboardInterrupt(), 130, "\nStopped.\n"),
+    (click.Abort(), 130, "Stopped.\n"),
+    (click.UsageError("no"), 2, "Error: no\n"),
+    (
+        ValueError("odd"),
+        1,
+        "Error: this is a bug in yoso: ValueError: odd; run with YOSO_DEBUG=1 for the\ntraceback.\n",
+    ),
+    (AssertionError(), 1, "Error: this is a bug in yoso: AssertionError; run with YOSO_DEBUG=1 for the\ntraceback.\n"),
+    (EOFError(), 1, "\nError: this is a bug in yoso: EOFError; run with YOSO_DEBUG=1 for the traceback.\n"),
+]
+
+
+@pytest.mark.parametrize(("error", "code", "told"), ENDINGS, ids=lambda value: type(value).__name__)
+def test_every_ending_has_its_exit_code_and_its_paragraph(
+    ending: Ending, capsys: pytest.CaptureFixture[str], error: BaseException | None, code: int, told: str
+) -> None:
+    assert ending(error) == code
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert told in streams.err
+    assert "Traceback" not in streams.err
+
+
+def test_debug_shows_the_traceback_and_the_paragraph(
+    ending: Ending, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("YOSO_DEBUG", "1")
+    assert ending(DataError("a.png: is truncated.")) == 1
+    told = capsys.readouterr().err
+    assert "Traceback" in told
+    assert "Error: a.png: is truncated.\n" in told
+
+
+def test_an_exit_code_of_a_command_is_kept() -> None:
+    assert cli.run(["recipe", "check", "/nonexistent.yaml"]) == 2
+
+
+def test_neither_a_path_nor_a_command_to_type_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a person will copy stands on one line, however narrow the terminal."""
+    monkeypatch.setenv("COLUMNS", "30")
+    path = "/a-long/path-with-dashes/" + "deep/" * 12 + "file.png"
+    wrapped = cli.paragraph(f"Error: {path}: is truncated. Type `yoso prepare shapes --force` to draw it again.")
+    assert path in wrapped
+    assert "`yoso prepare shapes --force`" in wrapped
+    assert wrapped.count("\n") > 2
+
+
+def test_a_hostile_message_cannot_steer_the_terminal(ending: Ending, capsys: pytest.CaptureFixture[str]) -> None:
+    ending(DataError("x\x1b[2J\x07: is\nodd."))
+    assert capsys.readouterr().err == "Error: x\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}: is odd.\n"
+
+
+def test_yoso_alone_shows_the_help_and_the_first_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 0
+    told = capsys.readouterr().out
+    assert "First steps: `yoso demo`" in told
+    for name, summary in cli.COMMANDS.items():
+        assert f"  {name}" in told
+        assert summary in told, "a summary that fits on its line"
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["trian"], "there is no command 'trian'. Did you mean 'train'?"),
+        (["qqqq"], "there is no command 'qqqq'."),
+        (["--versoin"], "--version"),
+        (["recipe", "shwo"], "No such command 'shwo'"),
+        (["recipe", "show"], "Missing argument 'RECIPE'"),
+        (["recipe", "show", "coco", "--josn"], "--json"),
+    ],
+)
+def test_wrong_use_exits_with_2_and_names_the_near_miss(
+    capsys: pytest.CaptureFixture[str], typed: list[str], told: str
+) -> None:
+    assert cli.run(typed) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("yoso")
+
+
+def started(*words: str, stdout: int) -> "subprocess.Popen[bytes]":
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "yoso_cli", *words]
+    return subprocess.Popen(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    """`yoso ... | head` says nothing."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = started("recipe", "show", "coco", stdout=writing)
+    os.close(writing)
+    assert process.communicate()[1] == b""
+    assert process.returncode == 1
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_full_disk_under_stdout_is_one_paragraph() -> None:
+    with open("/dev/full", "wb") as full:  # noqa: PTH123 (a device, not a path of ours)
+        process = started("recipe", "list", stdout=full.fileno())
+    assert b"".join(process.communicate()[1].splitlines()[:1]) == (
+        b"Error: No space left on device. Free some space and try again."
+    )
+    assert process.returncode == 1

@@ -1,0 +1,170 @@
+"""Run folders: numbered, torn nowhere, and the newest is the one that was trained last."""
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.recipe import Recipe
+from yoso_cli.run_folder import RunFolder, checkpoint_iteration
+
+
+def a_run(root: Path, name: str = "x") -> RunFolder:
+    run = RunFolder.create(root, name)
+    run.write_recipe(Recipe(name=name))
+    return run
+
+
+def a_checkpoint(run: RunFolder, iteration: int) -> Path:
+    folder = run.checkpoint_path(iteration)
+    folder.mkdir(parents=True)
+    (folder / "weights.safetensors").write_bytes(b"")
+    return folder
+
+
+def dated(run: RunFolder, seconds: int) -> None:
+    for path in [*run.path.rglob("*"), run.path]:
+        os.utime(path, (seconds, seconds))
+
+
+def test_runs_are_numbered_for_each_name(tmp_path: Path) -> None:
+    made = [RunFolder.create(tmp_path / "runs", name).path.name for name in ("x", "x", "y", "x-y", "x")]
+    assert made == ["x-001", "x-002", "y-001", "x-y-001", "x-003"]
+
+
+def test_a_number_is_not_used_again_while_later_ones_stand(tmp_path: Path) -> None:
+    for name in ("x-001", "x-009", "x-0999"):
+        (tmp_path / name).mkdir()
+    assert RunFolder.create(tmp_path, "x").path.name == "x-1000"
+
+
+def test_runs_that_start_together_get_folders_of_their_own(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: RunFolder.create(tmp_path, "x").path, range(24)))
+    assert len(set(made)) == 24
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", ".hidden", "-x", "a b"])
+def test_a_run_cannot_be_named_out_of_its_place(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UsageError):
+        RunFolder.create(tmp_path, name)
+
+
+def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("a file")
+    with pytest.raises(RunError, match="runs: cannot be written"):
+        RunFolder.create(tmp_path / "runs", "x")
+
+
+def test_the_recipe_comes_back_as_it_was(tmp_path: Path) -> None:
+    run = a_run(tmp_path, "some.name_1")
+    assert RunFolder.open(run.path).recipe() == Recipe(name="some.name_1")
+
+
+def test_what_is_no_run_says_what_to_type(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such run folder") as caught:
+        RunFolder.open(tmp_path / "no")
+    assert "yoso train" in caught.value.hint
+    with pytest.raises(DataError, match="it has no recipe"):
+        RunFolder.open(tmp_path)
+    for root in (tmp_path, tmp_path / "no"):
+        with pytest.raises(DataError, match="there is no run here yet") as caught:
+            RunFolder.newest(root)
+        assert "yoso demo" in caught.value.hint
+
+
+def test_the_newest_run_is_the_one_trained_last(tmp_path: Path) -> None:
+    first, second, other = a_run(tmp_path), a_run(tmp_path), a_run(tmp_path, "other")
+    for run in (first, second, other):
+        dated(run, 1000)
+    assert RunFolder.newest(tmp_path) == second, "the higher number where time does not tell"
+    dated(other, 2000)
+    assert RunFolder.newest(tmp_path) == other
+    first.append_metrics({"iteration": 1})
+    assert RunFolder.newest(tmp_path) == first
+
+
+def test_evaluating_an_old_run_does_not_make_it_the_newest(tmp_path: Path) -> None:
+    old, new = a_run(tmp_path), a_run(tmp_path)
+    dated(old, 1000)
+    dated(new, 2000)
+    old.report_path.write_text("{}")
+    old.reparameterised.write_bytes(b"")
+    assert RunFolder.newest(tmp_path) == new
+
+
+def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    dated(run, 1000)
+    RunFolder.create(tmp_path, "x")
+    (tmp_path / "x-009").write_text("a file")
+    assert RunFolder.newest(tmp_path) == run
+
+
+def test_metrics_come_back_in_order(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    assert run.metrics() == []
+    lines = [{"iteration": i, "loss": 1 / (i + 1)} for i in range(5)]
+    for line in lines:
+        run.append_metrics(line)
+    assert run.metrics() == lines
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:
+    """However much of the last line a kill leaves, the lines before it are read."""
+    run = a_run(tmp_path)
+    whole = b'{"iteration": 1}\n{"iteration": 2}\n'
+    for length in range(len(whole) // 2, len(whole)):
+        run.metrics_path.write_bytes(whole[:length])
+        assert run.metrics() == [{"iteration": 1}]
+
+
+def test_a_broken_line_in_the_middle_is_told_with_its_place(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    for broken in (b"oops", b"[1]", b"\xff"):
+        run.metrics_path.write_bytes(b'{"iteration": 1}\n' + broken + b"\n{}\n")
+        with pytest.raises(DataError, match=r"metrics\.jsonl:2: is not a JSON object"):
+            run.metrics()
+
+
+def test_a_resumed_run_tells_no_stretch_twice(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    run.truncate_metrics(after_iteration=3)
+    assert not run.metrics_path.exists()
+    for iteration in range(1, 6):
+        run.append_metrics({"iteration": iteration})
+    with run.metrics_path.open("a") as torn:
+        torn.write('{"iterat')
+    run.truncate_metrics(after_iteration=3)
+    run.append_metrics({"iteration": 4})
+    assert [line["iteration"] for line in run.metrics()] == [1, 2, 3, 4]
+    assert all(json.loads(line) for line in run.metrics_path.read_text().splitlines())
+
+
+def test_metrics_that_cannot_be_written_are_told(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    run.metrics_path.symlink_to("/dev/full")
+    with pytest.raises(RunError, match="No space left"):
+        run.append_metrics({"iteration": 1})
+
+
+def test_checkpoints_are_the_complete_ones_oldest_first(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    assert run.checkpoints() == []
+    made = [a_checkpoint(run, iteration) for iteration in (12345678, 500, 1000)]
+    (run.path / "checkpoints" / ".iteration-0002000.abc.partial").mkdir()
+    run.checkpoint_path(3000).mkdir()
+    assert run.checkpoints() == [made[1], made[2], made[0]]
+    assert run.weights() == made[0] / "weights.safetensors"
+    assert made[1].name == "iteration-0000500"
+    assert checkpoint_iteration(made[1]) == 500
+
+
+def test_a_run_without_weights_says_how_to_go_on(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    with pytest.raises(DataError, match="no checkpoint yet") as caught:
+        run.weights()
+    assert f"yoso train --resume {run.path}" in caught.value.hint

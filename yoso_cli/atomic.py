@@ -1,0 +1,114 @@
+"""Files and folders that are there whole or not at all: written beside their place, then renamed into it."""
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from yoso_cli.errors import RunError
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Gives a temporary path beside `path`; when the block ends well, its content replaces `path` in one step.
+
+    A kill at any moment leaves either the old file or the new one. If the block raises, the temporary is removed.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    with _reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with _reporting(path):
+            yield temporary
+            _sync(temporary)
+            # mkstemp makes files private; a result is as readable as the user's umask says.
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder beside `path`; when the block ends well it becomes `path`, which may stand already.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    with _reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
+    try:
+        with _reporting(path):
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _sync(file)
+            temporary.chmod(0o777 & ~_umask())
+            _swap(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content` to `path` in one step. Raises RunError as `replacing` does."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes UTF-8 `text` to `path` in one step. Raises RunError as `replacing` does."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
+    """Writes `value` as JSON to `path` in one step. Raises RunError as `replacing` does."""
+    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"{path}: cannot be written: {reason}.",
+            hint="Free some space or choose another place; what was there before is untouched.",
+        ) from error
+
+
+def _sync(file: Path) -> None:
+    with file.open("rb") as opened:
+        os.fsync(opened.fileno())
+
+
+def _swap(new: Path, path: Path) -> None:
+    """A folder cannot be renamed over a full one: the old one steps aside first and is removed after."""
+    if not path.exists():
+        new.replace(path)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
+    path.replace(aside / path.name)
+    try:
+        new.replace(path)
+    except OSError:
+        (aside / path.name).replace(path)
+        aside.rmdir()
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,161 @@
+"""The command table, and what a person sees when something goes wrong.
+
+`yoso --help` reads the table alone: a command's module is imported when that command is called for.
+"""
+
+import errno
+import os
+import re
+import shutil
+import sys
+import textwrap
+import traceback
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+import click
+
+from yoso_cli.errors import RecipeError, YosoError
+
+COMMANDS = {
+    "demo": "See all of it on drawn scenes, in a few minutes.",
+    "prepare": "Bring a dataset into the form that all other commands read.",
+    "train": "Train a recipe into a numbered run folder.",
+    "eval": "Measure the panoptic quality (PQ, SQ, RQ) of a run.",
+    "reparam": "Make trained weights faster without changing their answers.",
+    "viz": "Draw what the model sees in pictures.",
+    "bench": "Measure latency and frames per second on this machine.",
+    "recipe": "List, show, check and copy recipes.",
+}
+"""Name -> summary; `yoso_cli/commands/<name>.py` holds the command."""
+
+_FIRST_STEPS = (
+    "First steps: `yoso demo` shows everything in a few minutes; `yoso recipe list` shows what can be trained."
+)
+_WIDEST = 100
+
+
+class CommandTable(click.Group):
+    """A group that knows its commands by name and summary and imports one only to run it."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names in the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the command's module; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"yoso_cli.commands.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the table without importing anything."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Answers an unknown name with the near miss."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            near = get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise click.UsageError(f"there is no command '{name}'.{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+
+def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        click.echo(f"yoso {version('yoso-cli')}")
+    except PackageNotFoundError:
+        click.echo("yoso, not installed: running from its source folder")
+    ctx.exit()
+
+
+@click.group(
+    cls=CommandTable,
+    invoke_without_command=True,
+    epilog=_FIRST_STEPS,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+@click.pass_context
+def yoso(ctx: click.Context) -> None:
+    """Real-time panoptic segmentation with YOSO (You Only Segment Once)."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Runs one command line (default: the process's own) and returns its exit code; every mishap is told on stderr.
+
+    0 is fine, 1 a data or run problem, 2 wrong use or a wrong recipe, 130 a stop by the person.
+    """
+    try:
+        code = yoso.main(args, prog_name="yoso", standalone_mode=False)
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("YOSO_DEBUG") == "1":
+            traceback.print_exc()
+        return _report(error)
+    return code if isinstance(code, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    """Tells what happened on stderr; returns the exit code."""
+    if isinstance(error, click.ClickException):
+        error.show()
+        return error.exit_code
+    # click makes an Abort of a KeyboardInterrupt, and of an EOFError, which is a bug when no question was asked.
+    if isinstance(error, (click.Abort, KeyboardInterrupt)) and not isinstance(error.__cause__, EOFError):
+        click.echo("Stopped.", err=True)
+        return 130
+    if isinstance(error, RecipeError) and len(error.problems) > 1:
+        lines = "\n".join(f"  {_printable(problem)}" for problem in error.problems)
+        click.echo(f"Error: {len(error.problems)} mistakes in the recipe:\n{lines}", err=True)
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno == errno.EPIPE:
+        _forget_output()
+        return 1
+    click.echo(paragraph(f"Error: {_sentence(error)}"), err=True)
+    return error.exit_code if isinstance(error, YosoError) else 1
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, YosoError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        full = " Free some space and try again." if error.errno == errno.ENOSPC else ""
+        return f"{where}{error.strerror}.{full}"
+    # torch's own OutOfMemoryError goes by its name: this half does not know torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "the memory is full. Take fewer or smaller pictures at a time, as in --set train.batch=1."
+    error = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"this is a bug in yoso: {what}; run with YOSO_DEBUG=1 for the traceback."
+
+
+def paragraph(text: str) -> str:
+    """`text` wrapped to the terminal; a path and a `quoted command` are never broken, so that they can be copied."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), _printable(text))
+    return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+
+
+def _printable(text: str) -> str:
+    """Without the control characters that a hostile file could send to a terminal."""
+    return "".join(one if one.isprintable() else " " if one.isspace() else "\N{REPLACEMENT CHARACTER}" for one in text)
+
+
+def _forget_output() -> None:
+    """The reader of stdout has gone (`yoso ... | head`): what is still buffered must not fail at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,194 @@
+"""What a person sees: results on stdout, everything else on stderr, plain text when nobody is watching."""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, Protocol, TypeVar
+
+import click
+
+Item = TypeVar("Item")
+
+SCHEMA = 1
+"""Rises when a key of the JSON results changes its meaning or goes away."""
+
+# A log that nobody watches: a line each tenth of the work, but neither a flood nor an hour of silence.
+_SHARE = 0.1
+_AT_MOST_EVERY = 3.0
+_AT_LEAST_EVERY = 60.0
+
+
+class Progress(Protocol):
+    """Shows how far a piece of work is."""
+
+    def update(self, n: int = 1, **shown: float | str) -> None:
+        """Counts `n` more pieces done and shows the figures beside the count."""
+
+
+def say(text: str) -> None:
+    """Tells the person something on stderr; an open progress bar steps aside for it."""
+    if "tqdm" in sys.modules:
+        from tqdm import tqdm
+
+        tqdm.write(text, file=sys.stderr)
+    else:
+        click.echo(text, err=True)
+
+
+def next_step(command: str) -> None:
+    """Ends a command on stderr with the line a person would type next."""
+    say(f"Next: {command}")
+
+
+def result(value: dict[str, Any], text: str, as_json: bool) -> None:
+    """Prints a command's result to stdout: `value` as one JSON object with `"schema"` first, or `text`.
+
+    A figure that is not finite becomes null: JSON knows no NaN.
+    """
+    click.echo(json.dumps(_plain({"schema": SCHEMA, **value}), allow_nan=False) if as_json else text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def progress(iterable: Iterable[Item], total: int | None, label: str, unit: str = "img") -> Iterator[Item]:
+    """Passes `iterable` on while showing how much of `total` (None: unknown) has gone by."""
+    with bar(total, label, unit=unit) as shown:
+        for item in iterable:
+            yield item
+            shown.update()
+
+
+@contextlib.contextmanager
+def bar(total: int | None, label: str, initial: int = 0, unit: str = "it") -> Iterator[Progress]:
+    """A progress bar on stderr with rate and time left; a line now and then when stderr is not a terminal."""
+    if not sys.stderr.isatty():
+        lines = _Lines(total, label, initial, unit)
+        yield lines
+        lines.finish()
+        return
+    from tqdm import tqdm
+
+    with tqdm(total=total, desc=label, initial=initial, unit=unit, file=sys.stderr, dynamic_ncols=True) as drawn:
+        yield _Drawn(drawn)
+
+
+class _Drawn:
+    """A bar on a terminal."""
+
+    def __init__(self, drawn: Any) -> None:
+        self._drawn = drawn
+
+    def update(self, n: int = 1, **shown: float | str) -> None:
+        if shown:
+            self._drawn.set_postfix_str(_figures(shown), refresh=False)
+        self._drawn.update(n)
+
+
+class _Lines:
+    """Plain lines for a log."""
+
+    def __init__(self, total: int | None, label: str, initial: int, unit: str) -> None:
+        self._total, self._label, self._unit = total, label, unit
+        self._initial = self._done = self._told = initial
+        self._started = self._told_at = time.monotonic()
+        self._shown: dict[str, float | str] = {}
+
+    def update(self, n: int = 1, **shown: float | str) -> None:
+        self._done += n
+        self._shown.update(shown)
+        now = time.monotonic()
+        quiet = now - self._told_at
+        far = self._total is not None and self._done - self._told >= self._total * _SHARE
+        if quiet >= _AT_LEAST_EVERY or (far and quiet >= _AT_MOST_EVERY):
+            self._tell(now)
+
+    def finish(self) -> None:
+        if self._done != self._told:
+            self._tell(time.monotonic())
+
+    def _tell(self, now: float) -> None:
+        rate = (self._done - self._initial) / max(now - self._started, 1e-9)
+        parts = [f"{self._done}", f"{rate:.3g} {self._unit}/s"]
+        if self._total:
+            parts[0] = f"{self._done}/{self._total} ({self._done / self._total:.0%})"
+            left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
+            parts.append(f"{left} left" if self._done < self._total else f"took {_seconds(now - self._started)}")
+        if self._shown:
+            parts.append(_figures(self._shown))
+        say(f"{self._label}: {', '.join(parts)}")
+        self._told, self._told_at = self._done, now
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def _figures(shown: dict[str, float | str]) -> str:
+    """`loss 1.234, lr 0.0001`."""
+    return ", ".join(
+        f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
+    )
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> str:
+    """Rows under their headings as text for `result`; columns of figures stand to the right.
+
+    Floats get one decimal, None a dash. Lines are ruled on a terminal and only spaced elsewhere.
+    """
+    cells = [[_cell(value) for value in row] for row in rows]
+    numeric = [all(_is_figure(row[place]) for row in cells) and bool(cells) for place in range(len(columns))]
+    if sys.stdout.isatty():
+        return _ruled(columns, cells, numeric, title)
+    return _spaced(columns, cells, numeric, title)
+
+
+def _cell(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.1f}" if isinstance(value, float) else str(value)
+
+
+def _is_figure(cell: str) -> bool:
+    return cell == "-" or cell.lstrip("+-").replace(".", "", 1).isdigit()
+
+
+def _spaced(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str) -> str:
+    lines = [list(columns), *cells]
+    widths = [max(len(line[place]) for line in lines) for place in range(len(columns))]
+    texts = [title] if title else []
+    for line in lines:
+        padded = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ]
+        texts.append("  ".join(padded).rstrip())
+    return "\n".join(texts)
+
+
+def _ruled(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], title: str) -> str:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=SIMPLE_HEAD, title=title or None, title_justify="left")
+    for name, right in zip(columns, numeric, strict=True):
+        drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell) for cell in row))
+    console = Console()  # reads the terminal's width and NO_COLOR
+    with console.capture() as capture:
+        console.print(drawn)
+    return capture.get().rstrip("\n")

@@ -1,0 +1,257 @@
+"""`yoso demo`: the whole line on scenes it draws itself, told step by step."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yoso_cli.commands import console, options
+
+if TYPE_CHECKING:
+    from yoso_cli.commands.bench import Speed
+    from yoso_cli.commands.reparam import Reparameterised
+    from yoso_cli.commands.source import Source
+    from yoso_cli.commands.training import Training
+    from yoso_cli.evaluation.report import Report
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
+    from yoso_cli.recipe import Recipe
+
+RECIPE = "shapes"
+# A quick demo proves that every step works; what it trains is no good.
+QUICK = (
+    "name=shapes-quick",
+    "data.train_split=quick-train",
+    "data.val_split=quick-val",
+    "train.iterations=30",
+    "train.batch=4",
+    "train.warmup=5",
+)
+# Scenes per split and pictures timed, of the whole demo and of the quick one.
+SCENES = {False: (1200, 100), True: (40, 8)}
+TIMED = {False: 50, True: 10}
+SHOWN = 4
+
+
+@dataclass
+class Demo:
+    """What the steps leave for the ones after them.
+
+    Attributes:
+        recipe: what is trained.
+        root: holds datasets/ and runs/.
+        device: as --device names it.
+        quick: prove the line, promise nothing.
+        seconds: how long each step took.
+    """
+
+    recipe: "Recipe"
+    root: Path
+    device: str
+    quick: bool
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str, story: str) -> Iterator[None]:
+        """Tells what happens, and counts its time."""
+        console.say(f"\n[{len(self.seconds) + 1}/7] {name}: {story}")
+        began = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - began
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the demo found, trained weights first and re-parameterised ones after."""
+
+    reports: "tuple[Report, Report]"
+    speeds: "tuple[Speed, Speed]"
+    reparameterised: "Reparameterised"
+    sheet: Path
+    run: Path
+    seconds: float
+
+
+@click.command(name="demo")
+@click.option("--quick", is_flag=True, help="Prove that every step works in under a minute; the PQ will be poor.")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    metavar="DIR",
+    show_default="the current folder",
+    help="Where datasets/ and runs/ go.",
+)
+@options.device_option
+@options.json_option
+def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
+    r"""Watch a real YOSO being made: about four minutes on two CPU cores.
+
+    Draws panoptic scenes, trains a small YOSO on them from random weights, measures PQ on scenes it never saw,
+    re-parameterises it, measures PQ and speed again, and draws a picture sheet: photo, truth, prediction.
+
+    \b
+    Example:
+      yoso demo
+      yoso demo --quick --output /tmp/yoso
+    """
+    demo = Demo(_recipe(output, quick), output, device, quick)
+    findings = _run(demo)
+    console.result(_value(findings), _text(findings), as_json)
+    console.next_step(f"yoso eval --metric pq{_elsewhere(output)}")
+
+
+def _recipe(root: Path, quick: bool) -> "Recipe":
+    from yoso_cli import recipe_file
+
+    return recipe_file.load(RECIPE, [f"data.root={root / 'datasets'}", *(QUICK if quick else ())])
+
+
+def _elsewhere(root: Path) -> str:
+    return "" if root == Path() else f" --runs {root / 'runs'}"
+
+
+def _run(demo: Demo) -> Findings:
+    from yoso_cli.commands.source import read_source
+
+    began = time.monotonic()
+    with demo.step("prepare", "draw panoptic scenes; shape tells things apart, texture tells stuff apart."):
+        _prepare(demo)
+    with demo.step("train", "a small YOSO with interpolation-first aggregation, from random weights."):
+        training = _train(demo)
+    with demo.step("eval", "panoptic quality (PQ) on scenes it never saw."):
+        trained = read_source(training.run.weights())
+        before = _evaluate(demo, trained, training.val_set)
+    with demo.step("reparam", "the same answers from fewer operations: IFA becomes CFA, batch norms fold away."):
+        changed = _reparameterise(trained)
+    with demo.step("eval again", "the re-parameterised network must not lose anything."):
+        folded = read_source(changed.path)
+        after = _evaluate(demo, folded, training.val_set)
+    with demo.step("bench", "one picture at a time, before and after."):
+        speeds = _time(demo, trained), _time(demo, folded)
+    with demo.step("viz", "photo, truth and prediction side by side."):
+        sheet = _draw(demo, folded, training.val_set)
+    return Findings((before, after), speeds, changed, sheet, training.run.path, time.monotonic() - began)
+
+
+def _prepare(demo: Demo) -> None:
+    from yoso_cli.datasets import shapes
+
+    data = demo.recipe.data
+    counts = dict(zip((data.train_split, data.val_split), SCENES[demo.quick], strict=True))
+    for split in shapes.prepare(Path(data.root), splits=counts, progress=console.progress):
+        if not split.fresh:
+            console.say(f"{split.folder}: drawn already.")
+
+
+def _train(demo: Demo) -> "Training":
+    from yoso_cli.commands.training import Training
+    from yoso_cli.training.loop import Outcome
+
+    training = Training.started(demo.recipe, None, demo.root / "runs", demo.device)
+    outcome = training.train()
+    if outcome is not Outcome.FINISHED:
+        training.say_how_to_go_on()
+        raise click.exceptions.Exit(outcome.value)
+    return training
+
+
+def _evaluate(demo: Demo, source: "Source", truth: "PanopticSet") -> "Report":
+    from yoso_cli.commands import wiring
+    from yoso_cli.evaluation.report import write_report
+
+    report = wiring.evaluate(source.predictor(demo.device), truth, source.recipe, source.path)
+    assert source.run is not None, "the demo's weights lie in its run"
+    write_report(source.run.report_path, report)
+    console.say(f"PQ {_percent(report.quality.all.pq)}")
+    return report
+
+
+def _reparameterise(source: "Source") -> "Reparameterised":
+    from yoso_cli.commands.reparam import TOLERANCE, reparameterise
+
+    assert source.run is not None, "the demo's weights lie in its run"
+    changed = reparameterise(source, source.run.reparameterised, images=4, tolerance=TOLERANCE)
+    console.say(f"Largest difference on {changed.pictures} pictures: {changed.difference.largest:.1e}")
+    return changed
+
+
+def _time(demo: Demo, source: "Source") -> "Speed":
+    from yoso_cli.commands.bench import pictures, time_model
+
+    return time_model(source.predictor(demo.device), pictures(source), repeats=TIMED[demo.quick], warmup=5)
+
+
+def _draw(demo: Demo, source: "Source", truth: "PanopticSet") -> Path:
+    from yoso_cli.panoptic.draw import sheet, write_picture
+
+    assert source.run is not None, "the demo's weights lie in its run"
+    target = source.run.path / "demo.png"
+    predictor = source.predictor(demo.device)
+    rows = [_row(predictor, truth, record) for record in truth.records[:SHOWN]]
+    write_picture(target, sheet(rows, ("photo", "truth", "prediction")))
+    return target
+
+
+def _row(predictor: "Predictor", truth: "PanopticSet", record: "ImageRecord") -> "Sequence[Rgb]":
+    from yoso_cli.panoptic.draw import overlay
+    from yoso_cli.panoptic.files import read_image, read_panoptic
+
+    image = read_image(truth.image_path(record))
+    return [
+        image,
+        overlay(image, read_panoptic(truth, record), truth.categories),
+        overlay(image, predictor(image), truth.categories),
+    ]
+
+
+def _value(findings: Findings) -> dict[str, Any]:
+    def model(report: "Report", speed: "Speed") -> dict[str, Any]:
+        groups = {"pq": report.quality.all, "pq_things": report.quality.things, "pq_stuff": report.quality.stuff}
+        return {
+            **{name: None if group.pq is None else 100 * group.pq for name, group in groups.items()},
+            "forward_ms": speed.forward.median,
+            "end_to_end_ms": speed.end_to_end.median,
+        }
+
+    names = ("trained", "reparameterised")
+    models = {n: model(r, s) for n, r, s in zip(names, findings.reports, findings.speeds, strict=True)}
+    return {
+        **models,
+        "largest_difference": findings.reparameterised.difference.largest,
+        "run": str(findings.run),
+        "sheet": str(findings.sheet),
+        "seconds": findings.seconds,
+    }
+
+
+def _text(findings: Findings) -> str:
+    (before, after), (slow, fast) = findings.reports, findings.speeds
+    rows = [
+        ("PQ, all classes", _percent(before.quality.all.pq), _percent(after.quality.all.pq)),
+        ("PQ, things", _percent(before.quality.things.pq), _percent(after.quality.things.pq)),
+        ("PQ, stuff", _percent(before.quality.stuff.pq), _percent(after.quality.stuff.pq)),
+        ("network alone, ms", slow.forward.median, fast.forward.median),
+        ("file to segments, ms", slow.end_to_end.median, fast.end_to_end.median),
+        ("file to segments, FPS", slow.end_to_end.fps, fast.end_to_end.fps),
+    ]
+    minutes, seconds = divmod(round(findings.seconds), 60)
+    return "\n".join(
+        [
+            "",
+            console.table((f"{before.images} unseen scenes", "trained", "reparam"), rows),
+            "",
+            f"Largest difference between the two: {findings.reparameterised.difference.largest:.1e} (relative)",
+            f"Took {minutes} min {seconds:02d} s.",
+            f"Run: {findings.run}",
+            f"Pictures: {findings.sheet}",
+        ]
+    )
+
+
+def _percent(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

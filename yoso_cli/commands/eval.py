@@ -1,0 +1,142 @@
+"""`yoso eval`: how good panoptic predictions are, a model's or those on disk."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from yoso_cli.commands import console, options, wiring
+from yoso_cli.errors import UsageError
+
+# What has a part in a score when no model runs.
+_PACKAGES = ("yoso-cli", "numpy", "pillow")
+
+
+@click.command(name="eval")
+@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.option("--metric", type=click.Choice(["pq"]), default="pq", show_default=True, help="What to compute.")
+@options.weights_option
+@click.option("--split", metavar="NAME", show_default="the recipe's data.val_split", help="Split to evaluate on.")
+@click.option(
+    "--predictions",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Score these predictions, of any tool. Needs --truth.",
+)
+@click.option(
+    "--truth",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="What --predictions are compared with.",
+)
+@click.option(
+    "--save-predictions",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Keep the model's predictions: panoptic.json and PNGs.",
+)
+@options.runs_option
+@options.device_option
+@options.set_option
+@options.json_option
+def command(
+    source: Path | None,
+    metric: str,
+    weights: Path | None,
+    split: str | None,
+    predictions: Path | None,
+    truth: Path | None,
+    save_predictions: Path | None,
+    runs: Path,
+    device: str,
+    overrides: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
+
+    SOURCE is a run folder or a weights file; without it, the newest run is taken. The result is also kept in the run
+    folder, as report.json.
+
+    --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
+    in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.
+
+    \b
+    Example:
+      yoso eval
+      yoso eval runs/shapes-001 --split val --json
+      yoso eval --predictions results.json --truth annotations/panoptic_val2017.json
+    """
+    if predictions is None and truth is None:
+        path = _chosen_weights(source, weights, runs)
+        _eval_model(path, split, save_predictions, device, overrides, as_json)
+        return
+    if predictions is None or truth is None:
+        raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
+    for name, value in {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}.items():
+        _refuse_beside_predictions(name, value)
+    _refuse_beside_predictions("--save-predictions", save_predictions)
+    _eval_files(predictions, truth, as_json)
+
+
+def _refuse_beside_predictions(name: str, value: object) -> None:
+    if value:
+        raise UsageError(f"{name} has no meaning beside --predictions: no model runs.", hint="Leave one of them out.")
+
+
+def _eval_files(predictions: Path, truth: Path, as_json: bool) -> None:
+    from yoso_cli import machine
+    from yoso_cli.evaluation import score
+    from yoso_cli.evaluation.report import Report, table
+
+    true_set = score.read_any(truth)
+    predicted_set = score.read_any(predictions, like=true_set)
+    pairs = console.progress(score.pairs_from_files(true_set, predicted_set), len(true_set.records), "eval")
+    names = [str(true_set.panoptic_path(record)) for record in true_set.records]
+    report = Report(
+        score.score(pairs, true_set.categories, names=names),
+        dataset=true_set.name,
+        split=true_set.split,
+        images=len(true_set.records),
+        truth=str(truth),
+        predictions=str(predictions),
+        versions=machine.versions(_PACKAGES),
+        machine=machine.describe(),
+    )
+    console.result(report.to_dict(), table(report), as_json)
+    if not as_json:
+        paths = f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
+        console.next_step(f"yoso eval {paths} --json > report.json")
+
+
+def _eval_model(
+    path: Path, split: str | None, save_to: Path | None, device: str, overrides: Sequence[str], as_json: bool
+) -> None:
+    from yoso_cli.commands.source import read_source
+    from yoso_cli.evaluation.report import table, write_report
+
+    found = read_source(path, overrides)
+    truth = wiring.prepared_set(found.recipe, split or found.recipe.data.val_split)
+    found.require_classes_of(truth)
+    predictor = found.predictor(device)
+    console.say(f"Evaluating {path} on {truth.name} {truth.split} ({len(truth.records)} images, {predictor.device}).")
+    report = wiring.evaluate(predictor, truth, found.recipe, path, save_to)
+    aimed_at = found.trained.data
+    if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
+        report = replace(report, paper=None)  # the published figures are for another set
+    if found.run:
+        write_report(found.run.report_path, report)
+        console.say(f"Kept in {found.run.report_path}.")
+    console.result(report.to_dict(), table(report), as_json)
+    source = shlex.quote(str(found.run.path if found.run else path))
+    console.next_step("yoso viz image.jpg" if found.weights.steps else f"yoso reparam {source}")
+
+
+def _chosen_weights(source: Path | None, weights: Path | None, runs: Path) -> Path:
+    from yoso_cli.commands.source import trained_weights
+
+    if source is not None and weights is not None:
+        raise UsageError("SOURCE and --weights both name weights.", hint="Give one of them.")
+    # --weights is a file even where nothing lies there; SOURCE could be a run.
+    return weights or trained_weights(source, runs)

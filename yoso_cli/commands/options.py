@@ -1,0 +1,48 @@
+"""Options that several commands share, so that they read and behave the same everywhere."""
+
+from pathlib import Path
+
+import click
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+
+device_option = click.option(
+    "--device",
+    default="auto",
+    metavar="DEVICE",
+    show_default="CUDA if there is one, else the CPU",
+    help="Where to compute: auto, cpu, cuda or cuda:N.",
+)
+
+runs_option = click.option(
+    "--runs",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("runs"),
+    show_default=True,
+    help="Folder of run folders.",
+)
+
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change one recipe value, as in --set train.lr=2e-4. Repeatable.",
+)
+
+weights_option = click.option(
+    "--weights",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="A weights file (.safetensors).",
+)
+
+output_option = click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Where to write.",
+)
+
+force_option = click.option("--force", is_flag=True, help="Overwrite what is there already.")

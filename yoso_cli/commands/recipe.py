@@ -1,0 +1,129 @@
+"""`yoso recipe`: recipes as things to list, show, check and copy."""
+
+from pathlib import Path
+
+import click
+
+from yoso_cli.commands import console
+from yoso_cli.commands.options import force_option, json_option, set_option
+from yoso_cli.errors import RecipeError, UsageError
+
+
+@click.group()
+def command() -> None:
+    """List, show, check and copy recipes.
+
+    A recipe is a YAML file that states what it changes of YOSO-R50 on COCO. A bare name is a recipe that comes with
+    yoso; a path is a file of yours.
+    """
+
+
+@command.command("list")
+@json_option
+def list_(as_json: bool) -> None:
+    """List the recipes that come with yoso.
+
+    Beside each stands the PQ that the paper reports for it.
+
+    \b
+    Example:
+      yoso recipe list
+    """
+    from yoso_cli import recipe_file
+
+    rows = [(name, recipe_file.read(path)) for name, path in recipe_file.packaged()]
+    found = [{"name": name, "description": one.description, "paper_pq": one.paper.pq} for name, one in rows]
+    lines = [(name, one.paper.pq, one.description) for name, one in rows]
+    text = console.table(("recipe", "paper PQ", "what it is"), lines)
+    console.result({"recipes": found}, text, as_json)
+    if not as_json:
+        console.next_step("yoso recipe show coco")
+
+
+@command.command()
+@click.argument("recipe")
+@set_option
+@json_option
+def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print the whole of RECIPE, with the meaning of each value.
+
+    A value that differs from its default has the default beside it.
+
+    \b
+    Example:
+      yoso recipe show ablation/ifa
+    """
+    from yoso_cli import recipe_file
+
+    whole = recipe_file.load(recipe, overrides)
+    console.result({"recipe": whole.to_dict()}, recipe_file.to_yaml(whole, comments=True).rstrip("\n"), as_json)
+
+
+@command.command()
+@click.argument("recipes", metavar="RECIPE...", nargs=-1, required=True)
+@set_option
+@json_option
+@click.pass_context
+def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check recipes and tell every mistake in them.
+
+    Exits with 2 when there is one.
+
+    \b
+    Example:
+      yoso recipe check mine.yaml recipes/*.yaml
+    """
+    found = {recipe: _problems(recipe, overrides) for recipe in recipes}
+    problems = [problem for one in found.values() for problem in one]
+    good = sum(not one for one in found.values())
+    summary = f"{len(found)} checked, {good} good, {len(problems)} mistake{'' if len(problems) == 1 else 's'}"
+    value = {"checked": len(found), "good": good, "problems": problems}
+    console.result(value, "\n".join([*problems, summary]), as_json)
+    if problems:
+        ctx.exit(2)
+
+
+def _problems(recipe: str, overrides: tuple[str, ...]) -> list[str]:
+    from yoso_cli import recipe_file
+
+    try:
+        recipe_file.load(recipe, overrides)
+    except RecipeError as error:
+        return error.problems
+    except UsageError as error:
+        return [str(error)]
+    return []
+
+
+@command.command()
+@click.argument("recipe")
+@click.argument("destination", type=click.Path(path_type=Path), required=False)
+@force_option
+@json_option
+def copy(recipe: str, destination: Path | None, force: bool, as_json: bool) -> None:
+    """Copy RECIPE, to edit it.
+
+    DESTINATION is a file or a folder; left out, it is the current folder.
+
+    \b
+    Example:
+      yoso recipe copy coco mine.yaml
+    """
+    from yoso_cli import recipe_file
+    from yoso_cli.atomic import write_bytes
+
+    source = recipe_file.find(recipe)
+    target = _target(source, destination or Path())
+    if target.exists() and (not force or target.samefile(source)):
+        what = "is the recipe itself" if target.samefile(source) else "exists already"
+        raise UsageError(f"{target}: {what}.", hint="Name another file, or overwrite a copy with --force.")
+    write_bytes(target, source.read_bytes())
+    console.result({"recipe": recipe, "copy": str(target)}, f"{target}", as_json)
+    if not as_json:
+        console.next_step(f"yoso train {target}")
+
+
+def _target(source: Path, destination: Path) -> Path:
+    if destination.is_dir():
+        return destination / source.name
+    return destination if destination.suffix in (".yaml", ".yml") else destination.with_name(f"{destination.name}.yaml")

@@ -1,0 +1,137 @@
+"""`yoso viz`: what the model sees in a picture, drawn on it."""
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yoso_cli.commands import console, options
+from yoso_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from yoso_cli.commands.source import Source
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.panoptic.types import Category, Panoptic
+
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@click.command(name="viz")
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--weights",
+    "source",
+    type=click.Path(path_type=Path),
+    metavar="SOURCE",
+    show_default="the newest run",
+    help="A run folder or a weights file.",
+)
+@options.output_option
+@options.runs_option
+@options.device_option
+@options.set_option
+@options.force_option
+@options.json_option
+def command(
+    images: tuple[Path, ...],
+    source: Path | None,
+    output: Path | None,
+    runs: Path,
+    device: str,
+    overrides: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    r"""Draw what the model sees in IMAGES: segments, borders, names and a legend.
+
+    Each picture is written to the current folder as NAME-yoso.png; --output names another file, or a folder when
+    there are several IMAGES. Without --weights, the newest run under --runs is used: its re-parameterised weights if
+    there are any, else its newest checkpoint.
+
+    \b
+    Example:
+      yoso viz photo.jpg
+      yoso viz photo.jpg --weights runs/shapes-001 --output seen.jpg
+      yoso viz *.jpg --output seen/ --set inference.score_threshold=0.4
+    """
+    from yoso_cli.commands.source import fastest_weights, read_source
+
+    targets = _targets(images, output)
+    _refuse_existing(targets, force)
+    found = read_source(fastest_weights(source, runs), overrides)
+    predictor = found.predictor(device)
+    console.say(_used(found, predictor))
+    pictures = [draw(predictor, image, target) for image, target in zip(images, targets, strict=True)]
+    text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
+    console.result({"weights": str(found.path), "pictures": pictures}, text, as_json)
+    console.next_step(f"yoso bench {shlex.quote(str(found.run.path if found.run else found.path))}")
+
+
+def draw(predictor: "Predictor", image: Path, target: Path) -> dict[str, Any]:
+    """Writes one overlay and tells what is on it.
+
+    Raises:
+        DataError: the picture cannot be read.
+        RunError: the overlay cannot be written.
+    """
+    from yoso_cli.panoptic.draw import overlay, write_picture
+    from yoso_cli.panoptic.files import read_image
+
+    pixels = read_image(image)
+    panoptic = predictor(pixels)
+    write_picture(target, overlay(pixels, panoptic, predictor.categories))
+    return {
+        "image": str(image),
+        "output": str(target),
+        "summary": _summary(panoptic, predictor.categories),
+        "segments": [
+            {
+                "id": segment.id,
+                "category_id": segment.category_id,
+                "area": segment.area,
+                "bbox": list(segment.bbox),
+                "score": segment.score,
+            }
+            for segment in panoptic.segments
+        ],
+    }
+
+
+def _summary(panoptic: "Panoptic", categories: "Sequence[Category]") -> str:
+    """`2 star, ball, sky`, or that nothing was seen."""
+    names = {category.id: category.name for category in categories}
+    counts = Counter(names[segment.category_id] for segment in panoptic.segments)
+    seen = [f"{count} {name}" if count > 1 else name for name, count in counts.most_common()]
+    return ", ".join(seen) or "nothing above the score threshold"
+
+
+def _used(source: "Source", predictor: "Predictor") -> str:
+    kind = "re-parameterised" if source.weights.steps else "as trained"
+    return (
+        f"Using {source.path} ({kind}, {len(predictor.categories)} classes of {source.recipe.data.name}), "
+        f"score above {predictor.score_threshold:g}, on {predictor.device}."
+    )
+
+
+def _targets(images: Sequence[Path], output: Path | None) -> list[Path]:
+    """One file for each picture; different ones, and none of them a picture that is read."""
+    if output is not None and len(images) == 1 and not output.is_dir():
+        targets = [output]
+    else:
+        targets = [(output or Path()) / f"{image.stem}-yoso.png" for image in images]
+    for target in targets:
+        if target.suffix.lower() not in SUFFIXES:
+            raise UsageError(f"{target}: cannot be written as a picture.", hint=f"End it in {', '.join(SUFFIXES)}.")
+    twice = [str(target) for target, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise UsageError(f"{twice[0]}: two IMAGES would be written there.", hint="Draw them one after another.")
+    return targets
+
+
+def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
+    standing = [str(target) for target in targets if target.exists()]
+    if standing and not force:
+        raise UsageError(f"{standing[0]}: exists already.", hint="Add --force to overwrite it, or use --output.")

@@ -1,0 +1,140 @@
+"""Where rooms that do not know each other are joined, for more than one command."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.commands import console
+from yoso_cli.errors import DataError, RunError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from yoso_cli.evaluation.report import PaperRow, Report
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.model.yoso import YOSO
+    from yoso_cli.panoptic.types import Category, PanopticSet
+    from yoso_cli.recipe import Recipe
+
+# A report and a weights file name the versions of what had a part in them.
+PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
+
+
+def choose_device(name: str) -> "torch.device":
+    """The device that `--device` asks for: auto, cpu, cuda or cuda:N.
+
+    Raises:
+        UsageError: it is none of these.
+        RunError: there is no such GPU here.
+    """
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"--device {name}: no such device.", hint="It may be auto, cpu, cuda or cuda:N.")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise RunError(f"--device {name}: torch finds {_counted_gpus()} here.", hint="Try --device cpu.")
+    return device
+
+
+def _counted_gpus() -> str:
+    import torch
+
+    count = torch.cuda.device_count()
+    return "no CUDA GPU" if not count else f"only {count} CUDA GPU{'s' if count > 1 else ''}"
+
+
+def prepared_set(recipe: "Recipe", split: str) -> "PanopticSet":
+    """A split of the recipe's dataset.
+
+    Raises:
+        DataError: it was not prepared, is damaged or empty; says what to type.
+    """
+    from yoso_cli.panoptic.files import read_set
+
+    folder = Path(recipe.data.root) / recipe.data.name / split
+    found = read_set(folder)
+    if not found.records:
+        raise DataError(f"{folder}: there is no picture in it.", hint="Prepare it again with --force.")
+    return found
+
+
+def make_predictor(
+    model: "YOSO", categories: "tuple[Category, ...]", recipe: "Recipe", device: "torch.device"
+) -> "Predictor":
+    """The model with the recipe's sizes and thresholds, in evaluation mode on `device`."""
+    from yoso_cli.inference.predict import Predictor
+
+    chosen = recipe.inference
+    return Predictor(
+        model,
+        categories,
+        short_edge=chosen.short_edge,
+        long_edge=chosen.long_edge,
+        score_threshold=chosen.score_threshold,
+        overlap_threshold=chosen.overlap_threshold,
+        device=device,
+    )
+
+
+def evaluate(
+    predictor: "Predictor", truth: "PanopticSet", recipe: "Recipe", weights: Path, save_to: Path | None = None
+) -> "Report":
+    """Predicts every picture of `truth` and scores it; shows a progress bar.
+
+    Args:
+        predictor: what is measured.
+        truth: with what.
+        recipe: for the report.
+        weights: the file that the predictor's weights are in, for the report.
+        save_to: where to keep the predictions, if anywhere.
+
+    Raises:
+        DataError: a picture or its truth is unreadable.
+        RunError: predictions cannot be written.
+    """
+    from yoso_cli import machine
+    from yoso_cli.evaluation import score
+    from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile
+    from yoso_cli.inference.predict import predict_set
+    from yoso_cli.panoptic.files import SetWriter
+
+    predicted = predict_set(predictor, truth)
+    if save_to is not None:
+        image_dir = str(truth.image_dir.resolve())
+        predicted = score.saving(
+            predicted, SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
+        )
+    pairs = console.progress(score.pairs_with_truth(truth, predicted), len(truth.records), "eval")
+    names = [str(truth.panoptic_path(record)) for record in truth.records]
+    return Report(
+        score.score(pairs, truth.categories, names=names),
+        dataset=truth.name,
+        split=truth.split,
+        images=len(truth.records),
+        truth=str(truth.panoptic_dir),
+        predictions=str(save_to or ""),
+        recipe=recipe.name,
+        weights=WeightsFile.of(weights),
+        settings=InferenceSettings(
+            predictor.short_edge,
+            predictor.long_edge,
+            predictor.score_threshold,
+            predictor.overlap_threshold,
+            str(predictor.device),
+        ),
+        paper=_paper_row(recipe),
+        versions=machine.versions(PACKAGES),
+        machine=machine.describe(),
+    )
+
+
+def _paper_row(recipe: "Recipe") -> "PaperRow | None":
+    from yoso_cli.evaluation.report import PaperRow
+
+    paper = recipe.paper
+    return PaperRow(paper.table, paper.pq, paper.pq_things, paper.pq_stuff) if paper.pq is not None else None

@@ -1,0 +1,284 @@
+"""`shapes`: panoptic scenes drawn by the program itself, so that the whole line runs without a download.
+
+A thing's class is its outline and a stuff's class its texture; colour, light and size tell neither. Things hide each
+other, some regions are void and some are crowds, as in the published datasets. Scene i of a split depends on the seed,
+the split and i alone.
+"""
+
+# H, W height and width of the picture in pixels; lengths in `unit`s, 1/128 of the picture's shorter side
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from yoso_cli.atomic import replacing_folder
+from yoso_cli.datasets.spec import DatasetSpec, Prepared, Progress, is_prepared, silent
+from yoso_cli.datasets.textures import HUES, OUTLINES, TEXTURES, Ground, Pixels, Plane, bands, cells, hsv
+from yoso_cli.panoptic.files import SetWriter, read_set
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Rgb, Segment, measured
+
+NAME = "shapes"
+SHAPES = DatasetSpec(name=NAME, title="drawn shapes", splits=("train", "val"))
+# Raised whenever the same seed would give other pictures, so that finished work is told from outdated work.
+DRAWING = 1
+
+_COLORS = {
+    "ball": (214, 60, 72),
+    "box": (240, 148, 32),
+    "triangle": (246, 214, 60),
+    "ring": (178, 76, 214),
+    "star": (236, 108, 180),
+    "cross": (84, 70, 210),
+    "sky": (122, 190, 240),
+    "grass": (96, 176, 72),
+    "water": (36, 120, 176),
+    "brick": (158, 88, 64),
+    "tiles": (150, 150, 140),
+}
+CATEGORIES = tuple(
+    Category(index, name, name in OUTLINES, color) for index, (name, color) in enumerate(_COLORS.items(), start=1)
+)
+_BY_NAME = {category.name: category for category in CATEGORIES}
+
+# A sliver that a person would not outline is void: fewer pixels than this, or less of the thing than this.
+_SMALLEST_AREA = 12
+_SMALLEST_SHARE = 0.08
+
+
+def prepare(
+    output_root: Path,
+    *,
+    splits: Mapping[str, int],
+    size: int = 128,
+    seed: int = 0,
+    force: bool = False,
+    progress: Progress = silent,
+) -> list[Prepared]:
+    """Draws `<output_root>/shapes/<split>` for each split that is not there yet.
+
+    Args:
+        output_root: the folder of all datasets.
+        splits: how many scenes for each split.
+        size: edge of the square pictures in pixels, 32 or more.
+        seed: another seed, other scenes.
+        force: redo what is done, and replace scenes of other parameters.
+        progress: shows how far the drawing is.
+
+    Raises:
+        UsageError: something else is at the place already.
+        RunError: the disk is full or the place cannot be written.
+    """
+    done = {
+        split: is_prepared(output_root / NAME / split, _parameters(count, size, seed), force=force)
+        for split, count in splits.items()
+    }
+    prepared = []
+    for split, is_done in done.items():
+        folder = output_root / NAME / split
+        if not is_done:
+            _draw_split(folder, split, splits[split], size, seed, progress)
+        prepared.append(Prepared(folder, read_set(folder), not is_done))
+    return prepared
+
+
+def _parameters(count: int, size: int, seed: int) -> dict[str, int]:
+    return {"images": count, "size": size, "seed": seed, "drawing": DRAWING}
+
+
+def _draw_split(folder: Path, split: str, count: int, size: int, seed: int, progress: Progress) -> None:
+    with replacing_folder(folder) as temporary:
+        writer = SetWriter(temporary, NAME, split, CATEGORIES, notes=_parameters(count, size, seed))
+        for index in progress(range(count), count, f"drawing {NAME}/{split}"):
+            image, panoptic = draw_scene(index, seed, size, size, split=split)
+            stem = f"{index:06d}"
+            writer.add(ImageRecord(index, f"{stem}.jpg", f"{stem}.png", size, size, ()), panoptic, image)
+        writer.finish()
+
+
+def draw_scene(index: int, seed: int, height: int, width: int, *, split: str = "train") -> tuple[Rgb, Panoptic]:
+    """One scene: its picture, uint8 (H, W, 3), and its truth.
+
+    Args:
+        index: which scene of the split.
+        seed: of the dataset.
+        height: pixels, 32 or more.
+        width: pixels, 32 or more.
+        split: scenes of different splits have nothing in common.
+    """
+    random = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
+    scene = _Scene.blank(random, height, width)
+    _lay_grounds(scene)
+    if random.random() < 0.35:
+        _leave_void(scene)
+    if random.random() < 0.25:
+        _scatter_crowd(scene)
+    _place_things(scene)
+    return _lit(scene), _truth(scene)
+
+
+@dataclass
+class _Scene:
+    """A picture in the making: `pixels` (H, W, 3) in 0..255; `labels` (H, W), 0 void, n the n-th of `segments`."""
+
+    ground: Ground
+    pixels: Pixels
+    labels: npt.NDArray[np.int16]
+    random: np.random.Generator
+    segments: list[tuple[Category, bool]] = field(default_factory=list)
+    full_areas: list[int] = field(default_factory=list)
+
+    @classmethod
+    def blank(cls, random: np.random.Generator, height: int, width: int) -> "_Scene":
+        """Nothing yet: all void."""
+        y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+        ground = Ground(x, y, min(height, width) / 128, random)
+        pixels = np.zeros((height, width, 3), np.float32)
+        return cls(ground, pixels, np.zeros((height, width), np.int16), random)
+
+    def enter(self, name: str, area: int, *, iscrowd: bool = False) -> int:
+        """The label of a new segment of the category `name`, of which `area` pixels are drawn."""
+        self.segments.append((_BY_NAME[name], iscrowd))
+        self.full_areas.append(area)
+        return len(self.segments)
+
+
+def _lay_grounds(scene: _Scene) -> None:
+    """Covers the picture with two to four stuffs that meet in curves."""
+    random = scene.random
+    names = [str(name) for name in random.permutation(list(TEXTURES))[: random.integers(2, 5)]]
+    regions = (bands if random.random() < 0.5 else cells)(scene.ground, len(names))
+    for region, name in enumerate(names):
+        inside = regions == region
+        label = scene.enter(name, int(inside.sum()))
+        scene.labels[inside] = label
+        scene.pixels[inside] = _textured(scene, name)[inside]
+
+
+def _textured(scene: _Scene, name: str) -> Pixels:
+    """The whole picture, (H, W, 3), covered with the stuff `name` in two colours of chance."""
+    random = scene.random
+    hue = HUES[name] + random.normal(0, 0.06) if random.random() < 0.5 else random.random()
+    saturation, value = random.uniform(0.15, 0.65), random.uniform(0.5, 0.85)
+    first = hsv(hue, saturation, value)
+    contrast = random.uniform(0.35, 0.55) * (1 if value < 0.65 else -1)
+    second = hsv(hue + random.uniform(-0.05, 0.05), saturation * random.uniform(0.5, 1.1), value * (1 + contrast))
+    lean = TEXTURES[name](scene.ground) * np.float32(0.5) + np.float32(0.5)
+    covered: Pixels = first + lean[..., None] * (second - first)
+    return covered
+
+
+def _leave_void(scene: _Scene) -> None:
+    """Paints a plain patch that nobody labelled: a blob, or a frame along one edge."""
+    random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
+    wobble = scene.ground.noise(9, 9) * np.float32(5)
+    if random.random() < 0.6:
+        cx, cy = random.uniform(0, width), random.uniform(0, height)
+        inside = np.hypot(scene.ground.x - cx, scene.ground.y - cy) < (random.uniform(6, 15) + wobble) * unit
+    else:
+        edges = (scene.ground.x, scene.ground.y, width - 1 - scene.ground.x, height - 1 - scene.ground.y)
+        inside = edges[random.integers(4)] < (random.uniform(3, 8) + wobble * np.float32(0.4)) * unit
+    scene.labels[inside] = 0
+    scene.pixels[inside] = hsv(random.random(), random.uniform(0, 0.3), random.uniform(0.15, 0.7))
+
+
+def _scatter_crowd(scene: _Scene) -> None:
+    """A heap of many small things of one class, not told apart: one crowd segment."""
+    random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
+    name = str(random.choice(list(OUTLINES)))
+    cx, cy = random.uniform(0.2, 0.8) * width, random.uniform(0.2, 0.8) * height
+    before = len(scene.segments)
+    spread = random.uniform(9, 13) * unit
+    for _ in range(int(random.integers(12, 20))):
+        dx, dy = random.normal(0, 1, 2) * (1.3 * spread, 0.7 * spread)
+        _draw_thing(scene, name, cx + dx, cy + dy, random.uniform(3.5, 5) * unit)
+    singles = len(scene.segments) - before
+    inside = scene.labels > before
+    del scene.segments[before:], scene.full_areas[before:]
+    if singles:
+        scene.labels[inside] = scene.enter(name, int(inside.sum()), iscrowd=True)
+
+
+def _place_things(scene: _Scene) -> None:
+    """Three to seven things of very different sizes, the larger ones mostly behind, many of them touching."""
+    random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
+    count = int(random.integers(3, 8))
+    radii = np.exp(random.uniform(np.log(5), np.log(33), count)) * unit
+    order = np.argsort(-radii * random.uniform(0.7, 1.4, count))
+    placed: list[tuple[float, float, float]] = []
+    for radius in radii[order]:
+        x, y = random.uniform(0.06, 0.94) * width, random.uniform(0.06, 0.94) * height
+        if placed and random.random() < 0.45:
+            near_x, near_y, near_radius = placed[random.integers(len(placed))]
+            angle, distance = random.uniform(0, 2 * np.pi), random.uniform(0.6, 1) * (near_radius + radius)
+            x = float(np.clip(near_x + np.cos(angle) * distance, 0.04 * width, 0.96 * width))
+            y = float(np.clip(near_y + np.sin(angle) * distance, 0.04 * height, 0.96 * height))
+        _draw_thing(scene, str(random.choice(list(OUTLINES))), x, y, float(radius))
+        placed.append((x, y, float(radius)))
+
+
+def _draw_thing(scene: _Scene, name: str, cx: float, cy: float, radius: float) -> None:
+    """Draws one thing over what is there: a soft shadow, then its lit and sometimes patterned body."""
+    random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
+    angle = random.uniform(0, 2 * np.pi)
+    reach = radius + 3 * unit + 1
+    top, bottom = max(0, int(cy - reach)), min(height, int(cy + reach) + 1)
+    left, right = max(0, int(cx - reach)), min(width, int(cx + reach) + 1)
+    window = (slice(top, bottom), slice(left, right))
+    dx, dy = (scene.ground.x[window] - cx) / np.float32(radius), (scene.ground.y[window] - cy) / np.float32(radius)
+    cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+    distance = OUTLINES[name](dx * cos + dy * sin, dy * cos - dx * sin) * np.float32(radius)
+    cover = (np.float32(0.5) - distance).clip(0, 1)
+    inside = cover > 0.5
+    if not inside.any():
+        return
+    halo = (np.float32(1) - distance / np.float32(3 * unit)).clip(0, 1) * np.float32(0.35)
+    behind = scene.pixels[window] * (1 - halo)[..., None]
+    body = _body(scene, dx, dy, distance)
+    scene.pixels[window] = behind + cover[..., None] * (body - behind)
+    scene.labels[window][inside] = scene.enter(name, int(inside.sum()))
+
+
+def _body(scene: _Scene, dx: Plane, dy: Plane, distance: Plane) -> Pixels:
+    """The pixels, (h, w, 3), of a thing over coordinates in which its radius is 1: any colour, half of them striped."""
+    random, unit = scene.random, scene.ground.unit
+    color = hsv(random.random(), random.uniform(0.25, 0.95), random.uniform(0.45, 1))
+    light = random.uniform(0, 2 * np.pi)
+    shade = 1 + np.float32(0.22 * np.cos(light)) * dx + np.float32(0.22 * np.sin(light)) * dy
+    if random.random() < 0.4:
+        turn, width = random.uniform(0, np.pi), random.uniform(5, 9)
+        along = (dx * np.float32(np.cos(turn)) + dy * np.float32(np.sin(turn))) * np.float32(width)
+        shade = shade * np.where(np.sin(along) > 0, np.float32(1), np.float32(random.uniform(0.7, 0.85)))
+    rim = np.where(distance > -1.1 * unit, np.float32(random.uniform(0.55, 1)), np.float32(1))
+    body: Pixels = (shade * rim)[..., None] * color
+    return body
+
+
+def _lit(scene: _Scene) -> Rgb:
+    """The picture as a camera would take it: light from one side, a tint, and grain."""
+    random, (height, width) = scene.random, scene.ground.shape
+    angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.3)
+    across = (scene.ground.x / width - np.float32(0.5)) * np.float32(np.cos(angle) * strength * 2)
+    down = (scene.ground.y / height - np.float32(0.5)) * np.float32(np.sin(angle) * strength * 2)
+    tint = random.uniform(0.9, 1.1, 3).astype(np.float32)
+    grain = random.standard_normal((height, width, 3), dtype=np.float32) * np.float32(random.uniform(1.5, 7))
+    lit: Pixels = scene.pixels * (1 + across + down)[..., None] * tint + grain
+    return lit.clip(0, 255).astype(np.uint8)
+
+
+def _truth(scene: _Scene) -> Panoptic:
+    """What is still seen of each segment, slivers becoming void; an id is its category's colour and a count."""
+    areas = np.bincount(scene.labels.ravel(), minlength=len(scene.segments) + 1)
+    ids = np.zeros(len(scene.segments) + 1, np.int32)
+    segments = []
+    for label, (category, iscrowd) in enumerate(scene.segments, start=1):
+        if areas[label] < max(_SMALLEST_AREA, _SMALLEST_SHARE * scene.full_areas[label - 1]):
+            continue
+        red, green, blue = category.color
+        ids[label] = red + 256 * green + 65536 * blue + label
+        segments.append(Segment(int(ids[label]), category.id, int(areas[label]), iscrowd=iscrowd))
+    id_map = ids[scene.labels]
+    return Panoptic(id_map, measured(id_map, segments))

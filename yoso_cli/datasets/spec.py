@@ -1,0 +1,104 @@
+"""What preparing any dataset has in common: what it is made from, when it is done already, what it leaves."""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from yoso_cli.errors import UsageError
+from yoso_cli.panoptic.annotations import categories_from_json
+from yoso_cli.panoptic.files import MANIFEST, read_manifest
+from yoso_cli.panoptic.types import Category, PanopticSet
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A published file: its name, its size as a person reads it, and what to do with it once it is there."""
+
+    file: str
+    size: str
+    unpack: str
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """A dataset that `yoso prepare NAME` knows.
+
+    Attributes:
+        name: as typed, and the name of its folder.
+        title: as written in prose.
+        splits: the usual ones.
+        home: where its files come from; empty when it is drawn here.
+        archives: the files themselves.
+    """
+
+    name: str
+    title: str
+    splits: tuple[str, ...]
+    home: str = ""
+    archives: tuple[Archive, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A split that is ready: where it lies, what is in it, and whether it was made just now."""
+
+    folder: Path
+    panoptic_set: PanopticSet
+    fresh: bool
+
+
+class Progress(Protocol):
+    """Goes over things of which there are `total`, and may show how far it is under `label`."""
+
+    def __call__(self, iterable: Iterable[_Item], total: int, label: str, /) -> Iterable[_Item]:
+        """Gives the things back one by one."""
+
+
+def silent(iterable: Iterable[_Item], total: int, label: str) -> Iterable[_Item]:
+    """A progress that shows nothing."""
+    del total, label
+    return iterable
+
+
+def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> bool:
+    """Whether `folder` holds this very split already; False means that it is free to be written.
+
+    Args:
+        folder: `<root>/<name>/<split>`.
+        parameters: what its manifest must say.
+        force: make it anew, whatever it was made from.
+
+    Raises:
+        UsageError: something else is there.
+        DataError: its manifest is unreadable, and `force` is not given.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    if not (folder / MANIFEST).exists():
+        # Raw downloads lie in folders called val2017, too: not even --force may replace what was not made here.
+        raise UsageError(
+            f"{folder}: exists already and is no prepared dataset, so it is left alone.",
+            hint="Choose another folder with --output.",
+        )
+    if force:
+        return False
+    manifest = read_manifest(folder) or {}
+    differing = [key for key, value in parameters.items() if manifest.get(key) != value]
+    if differing:
+        there = ", ".join(f"{key} {manifest.get(key)} (asked for: {parameters[key]})" for key in differing)
+        raise UsageError(
+            f"{folder}: was prepared before with {there}.",
+            hint="Replace it with --force, or choose another folder with --output.",
+        )
+    return True
+
+
+def read_categories(name: str) -> tuple[Category, ...]:
+    """The published categories of the dataset `name`, in the order that defines `train_id`."""
+    file = resources.files("yoso_cli.datasets") / "categories" / f"{name}.json"
+    return categories_from_json(json.loads(file.read_text(encoding="utf-8")))

@@ -1,0 +1,55 @@
+"""What can go wrong in a way a person can mend.
+
+    YosoError            exit code 1
+    ├── DataError        a file, picture, dataset or weights that is missing or wrong      exit code 1
+    ├── RunError         the machine or a run got in the way: disk, device, training       exit code 1
+    └── UsageError       the command was used wrongly                                      exit code 2
+        └── RecipeError  one or more mistakes in a recipe, all of them at once             exit code 2
+
+Raise with what is wrong and where; `hint` says what to do about it. `cli.py` turns any of them into one paragraph.
+"""
+
+
+class YosoError(Exception):
+    """A mistake or mishap that is reported in one paragraph, without a traceback.
+
+    Args:
+        message: where and what, in one or two sentences.
+        hint: what the person can do about it.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.hint}".strip()
+
+
+class DataError(YosoError):
+    """A file, picture, dataset or weights file that is missing, unreadable or inconsistent."""
+
+
+class RunError(YosoError):
+    """The machine or a run got in the way: a full disk, no such device, a training that diverged."""
+
+
+class UsageError(YosoError):
+    """The command line asked for something that cannot be."""
+
+    exit_code = 2
+
+
+class RecipeError(UsageError):
+    """Every mistake of one recipe.
+
+    Args:
+        problems: one line each, `path:line: key: what is wrong`.
+    """
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

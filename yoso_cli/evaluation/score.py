@@ -1,0 +1,96 @@
+"""From many pictures to one score: pairs of truth and prediction are read, matched and counted as a stream."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally, total
+from yoso_cli.panoptic.files import LISTING, MANIFEST, SetWriter, read_coco, read_panoptic, read_set
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
+
+Pair = tuple[Panoptic, Panoptic]
+
+
+def score(pairs: Iterable[Pair], categories: Sequence[Category], *, names: Sequence[str] = ()) -> PanopticQuality:
+    """The panoptic quality over `pairs`, of which one at a time is held in memory.
+
+    Args:
+        pairs: truth and prediction of each picture; their order is the order in which floats are summed.
+        categories: the classes that count.
+        names: what to call each picture in an error; its number where none is given.
+
+    Raises:
+        DataError: a pair contradicts itself; says which.
+    """
+    return PanopticQuality.from_tally(total(_tallies(pairs, categories, names), len(categories)), categories)
+
+
+def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
+    """A panoptic set, whichever way it lies on disk; its pictures need not be there.
+
+    Args:
+        path: a prepared split, a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with a folder of
+            PNGs of the same stem beside it.
+        like: the truth, when `path` holds predictions that leave out what the truth knows.
+
+    Raises:
+        DataError: it is none of these, or malformed.
+    """
+    if (path / MANIFEST).exists():
+        return read_set(path)
+    listing, pngs = (path / LISTING, path / "panoptic") if path.is_dir() else (path, path.with_suffix(""))
+    if not listing.exists():
+        raise DataError(
+            f"{listing}: no such file.",
+            hint="A COCO panoptic JSON is expected, with its PNGs in a folder of the same name beside it.",
+        )
+    return read_coco(listing, pngs, listing.parent / "images", name=path.stem, split="", like=like)
+
+
+def pairs_from_files(truth: PanopticSet, predictions: PanopticSet) -> Iterator[Pair]:
+    """Each picture of `truth` with its prediction, matched by image id; predictions of other pictures are ignored.
+
+    Raises:
+        DataError: at once when a picture has no prediction; on the way when a PNG is unreadable.
+    """
+    predicted = {record.image_id: record for record in predictions.records}
+    missing = [str(record.image_id) for record in truth.records if record.image_id not in predicted]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise DataError(
+            f"{predictions.panoptic_dir}: {len(missing)} of {len(truth.records)} images have no prediction: "
+            f"{', '.join(missing[:5])}{more}.",
+            hint="Each image of the truth needs one, if only with an empty segments_info.",
+        )
+    read = ((record, read_panoptic(predictions, predicted[record.image_id])) for record in truth.records)
+    return pairs_with_truth(truth, read)
+
+
+def pairs_with_truth(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> Iterator[Pair]:
+    """Puts the truth before each prediction for a record of `truth`. Raises DataError for an unreadable PNG."""
+    for record, prediction in predicted:
+        yield read_panoptic(truth, record), prediction
+
+
+def saving(
+    predicted: Iterable[tuple[ImageRecord, Panoptic]], writer: SetWriter
+) -> Iterator[tuple[ImageRecord, Panoptic]]:
+    """Passes predictions on while writing them; the set is complete when the last one has gone by.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    for record, prediction in predicted:
+        writer.add(record, prediction)
+        yield record, prediction
+    writer.finish()
+
+
+def _tallies(pairs: Iterable[Pair], categories: Sequence[Category], names: Sequence[str]) -> Iterator[Tally]:
+    for number, (truth, prediction) in enumerate(pairs):
+        try:
+            counted = tally(truth, prediction, categories)
+        except DataError as error:
+            name = names[number] if number < len(names) else f"Picture {number + 1}"
+            raise DataError(f"{name}: {error.message}", hint=error.hint) from None
+        yield counted

@@ -1,0 +1,88 @@
+"""Pictures to panoptic maps: resize, pad, network, postprocessing."""
+
+# H W picture size
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from yoso_cli.inference.postprocess import Sizes, to_panoptic
+from yoso_cli.loading.transforms import fitted, padded, resize_image
+from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
+from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
+
+
+class Predictor:
+    """A model with all it needs to turn a picture into segments.
+
+    Args:
+        model: in evaluation mode afterwards, on `device`.
+        categories: in the order of the model's classes.
+        short_edge: pixels the short edge is scaled to.
+        long_edge: pixels the long edge may not exceed.
+        score_threshold: a query must score above it; 0..1.
+        overlap_threshold: the share of its mask a query must keep; 0..1.
+        device: where the network runs.
+    """
+
+    def __init__(
+        self,
+        model: YOSO,
+        categories: tuple[Category, ...],
+        *,
+        short_edge: int,
+        long_edge: int,
+        score_threshold: float,
+        overlap_threshold: float,
+        device: torch.device,
+    ) -> None:
+        self.model = model.to(device).eval()
+        self.categories = categories
+        self.short_edge = short_edge
+        self.long_edge = long_edge
+        self.score_threshold = score_threshold
+        self.overlap_threshold = overlap_threshold
+        self.device = device
+
+    def __call__(self, image: Rgb) -> Panoptic:
+        """(H, W, 3) uint8 to segments at the same size.
+
+        One picture at a time: padded together, pictures would see each other's padding in their coordinates.
+        """
+        with torch.inference_mode():
+            images, sizes = self.prepare(image)
+            return self.merge(self.model(images)[-1], sizes)
+
+    def prepare(self, image: Rgb) -> tuple[Tensor, Sizes]:
+        """(H, W, 3) uint8 to the network's input (1, 3, H', W'), RGB 0..255, and its sizes.
+
+        The padding is the pixel mean, which normalisation turns into zeros.
+        """
+        original = (image.shape[0], image.shape[1])
+        resized = fitted(original, short_edge=self.short_edge, long_edge=self.long_edge)
+        sizes = Sizes(padded(resized, STRIDE), resized, original)
+        pixels = torch.from_numpy(np.array(resize_image(image, resized))).to(self.device)
+        images = torch.tensor(PIXEL_MEAN, device=self.device).view(1, 3, 1, 1).repeat(1, 1, *sizes.padded)
+        images[0, :, : resized[0], : resized[1]] = pixels.permute(2, 0, 1)
+        return images, sizes
+
+    def merge(self, output: Output, sizes: Sizes) -> Panoptic:
+        """The last stage's output for one picture to its segments."""
+        assert output.class_logits is not None, "the last stage classifies"
+        return to_panoptic(
+            output.mask_logits[0],
+            output.class_logits[0],
+            sizes,
+            self.categories,
+            score_threshold=self.score_threshold,
+            overlap_threshold=self.overlap_threshold,
+        )
+
+
+def predict_set(predictor: Predictor, panoptic_set: PanopticSet) -> Iterator[tuple[ImageRecord, Panoptic]]:
+    """Each record of the set with what the model sees in its picture. Raises DataError for an unreadable picture."""
+    for record in panoptic_set.records:
+        yield record, predictor(read_image(panoptic_set.image_path(record)))

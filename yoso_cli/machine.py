@@ -1,0 +1,55 @@
+"""What a figure was measured on, without asking torch."""
+
+import os
+import platform
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+
+
+def describe() -> dict[str, str | int]:
+    """The CPU's model, its cores that this process may use, memory in bytes (where known), Python and platform."""
+    found: dict[str, str | int] = {
+        "cpu": _cpu_model(),
+        "cores": _usable_cores(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    memory = _memory_bytes()
+    return {**found, "memory_bytes": memory} if memory else found
+
+
+def versions(packages: Iterable[str]) -> dict[str, str]:
+    """The installed version of each of `packages`, read from its metadata: nothing is imported."""
+    found = {}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _cpu_model() -> str:
+    """Linux tells the model in /proc/cpuinfo only; elsewhere the platform knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return (models[0] if models else "") or platform.processor() or platform.machine() or "unknown"
+
+
+def _usable_cores() -> int:
+    """A container or `taskset` may leave a process fewer cores than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_bytes() -> int:
+    """Physical memory; 0 where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 0

@@ -1,0 +1,147 @@
+"""ResNet trunk: a picture to feature maps C2..C5 at strides 4, 8, 16, 32 (paper Sec. 3.1).
+
+Blocks are torchvision's and keep its key names, so its ImageNet weights load as they are.
+"""
+
+# B images, H W input size, C channels
+
+from collections.abc import Callable
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+from torchvision.ops import FrozenBatchNorm2d
+
+from yoso_cli.errors import RunError, UsageError
+
+Norm = Callable[[int], nn.Module]
+
+LAYERS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, int, int, int]]] = {
+    "resnet18": (BasicBlock, (2, 2, 2, 2)),
+    "resnet34": (BasicBlock, (3, 4, 6, 3)),
+    "resnet50": (Bottleneck, (3, 4, 6, 3)),
+    "resnet101": (Bottleneck, (3, 4, 23, 3)),
+}
+NORMS: dict[str, Norm] = {"frozen": FrozenBatchNorm2d, "batch": nn.BatchNorm2d}
+IMAGENET = {
+    "resnet18": "ResNet18_Weights.IMAGENET1K_V1",
+    "resnet34": "ResNet34_Weights.IMAGENET1K_V1",
+    "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
+    "resnet101": "ResNet101_Weights.IMAGENET1K_V1",
+}
+
+
+class ResNet(nn.Module):
+    """ResNet-18/34/50/101 without its classifier.
+
+    Args:
+        name: one of LAYERS.
+        norm: one of NORMS; `frozen` keeps statistics and scale fixed.
+        stem_channels: channels after the first convolution.
+        base_channels: planes of the first stage; each later stage doubles them.
+        width_per_group: width of a bottleneck's 3x3 convolution per 64 planes (torchvision's `width_per_group`).
+    """
+
+    def __init__(
+        self,
+        name: str = "resnet50",
+        *,
+        norm: str = "frozen",
+        stem_channels: int = 64,
+        base_channels: int = 64,
+        width_per_group: int = 64,
+    ) -> None:
+        super().__init__()
+        block, depths = LAYERS[name]
+        self.name = name
+        # torchvision's basic block knows no other width than its planes.
+        width = width_per_group if block is Bottleneck else 64
+        self.conv1 = nn.Conv2d(3, stem_channels, 7, stride=2, padding=3, bias=False)
+        self.bn1 = NORMS[norm](stem_channels)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
+        stages = []
+        channels = stem_channels
+        for index, depth in enumerate(depths):
+            planes = base_channels * 2**index
+            stages.append(_stage(block, channels, planes, depth, 1 if index == 0 else 2, width, NORMS[norm]))
+            channels = planes * block.expansion
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
+        self.channels = tuple(base_channels * 2**index * block.expansion for index in range(4))
+        _initialise(self)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) normalised pictures to C2..C5, each (B, channels[i], H / 2^(i+2), W / 2^(i+2))."""
+        c1 = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        c2 = self.layer1(c1)
+        c3 = self.layer2(c2)
+        c4 = self.layer3(c3)
+        return c2, c3, c4, self.layer4(c4)
+
+
+def load_imagenet(backbone: ResNet) -> None:
+    """Fills `backbone` with torchvision's ImageNet weights, downloaded once into torch's cache.
+
+    Raises:
+        UsageError: the backbone's widths are not the published ones.
+        RunError: the weights cannot be downloaded.
+    """
+    from torchvision.models import get_weight
+
+    try:
+        state = get_weight(IMAGENET[backbone.name]).get_state_dict(progress=True, check_hash=True)
+    except OSError as error:
+        raise RunError(
+            f"ImageNet weights of {backbone.name} cannot be downloaded: {error}.",
+            hint="Try again with a network, or start from random weights with --set model.backbone_weights=none.",
+        ) from error
+    published = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
+    load_published(backbone, published)
+
+
+def load_published(backbone: ResNet, state: dict[str, Tensor]) -> None:
+    """Fills `backbone` from a torchvision state dict without its classifier.
+
+    Raises:
+        UsageError: a key or shape differs.
+    """
+    own = backbone.state_dict()
+    # Frozen norms do not count batches.
+    state = {key: tensor for key, tensor in state.items() if key in own or not key.endswith("num_batches_tracked")}
+    wrong = sorted(
+        key
+        for key in own.keys() | state.keys()
+        if key not in own or key not in state or own[key].shape != state[key].shape
+    )
+    if wrong:
+        raise UsageError(
+            f"ImageNet weights do not fit this {backbone.name}: {len(wrong)} tensors differ, the first is {wrong[0]}.",
+            hint="They need stem_channels, base_channels and width_per_group of 64, or backbone_weights: none.",
+        )
+    backbone.load_state_dict(state)
+
+
+def _stage(
+    block: type[BasicBlock] | type[Bottleneck],
+    channels: int,
+    planes: int,
+    depth: int,
+    stride: int,
+    width: int,
+    norm: Norm,
+) -> nn.Sequential:
+    out = planes * block.expansion
+    shortcut = None
+    if stride != 1 or channels != out:
+        shortcut = nn.Sequential(nn.Conv2d(channels, out, 1, stride=stride, bias=False), norm(out))
+    blocks = [block(channels, planes, stride, shortcut, base_width=width, norm_layer=norm)]
+    blocks += [block(out, planes, base_width=width, norm_layer=norm) for _ in range(depth - 1)]
+    return nn.Sequential(*cast("list[nn.Module]", blocks))
+
+
+def _initialise(backbone: ResNet) -> None:
+    with torch.no_grad():
+        for module in backbone.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")

@@ -1,0 +1,110 @@
+"""You Only Segment Once: a picture to masks and classes (paper Fig. 1d)."""
+
+# B images, N proposals, K classes, H W padded picture size
+
+from dataclasses import asdict
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from yoso_cli.model.aggregator import FeaturePyramidAggregator
+from yoso_cli.model.backbone import ResNet
+from yoso_cli.model.decoder import SeparableDynamicDecoder
+from yoso_cli.recipe import ModelRecipe
+
+# RGB, 0..255: ImageNet's statistics, as the released models use them.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+STRIDE = 32
+
+
+class Output(NamedTuple):
+    """What one stage predicts.
+
+    Attributes:
+        mask_logits: (B, N, H/4, W/4); a mask is where they are above 0.
+        class_logits: (B, N, K + 1), already divided by the temperature; the last class is no object. None for stage 0,
+            and in evaluation mode for every stage but the last.
+    """
+
+    mask_logits: Tensor
+    class_logits: Tensor | None
+
+
+class YOSO(nn.Module):
+    """The network. Arguments are those of `ModelRecipe`, with the same meanings."""
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        backbone: str = "resnet50",
+        backbone_norm: str = "frozen",
+        stem_channels: int = 64,
+        base_channels: int = 64,
+        width_per_group: int = 64,
+        aggregator: str = "cfa",
+        aggregation_dim: int = 128,
+        hidden_dim: int = 256,
+        attention: str = "sdca",
+        num_blocks: int = 2,
+        kernel_size: int = 3,
+        num_stages: int = 2,
+        num_proposals: int = 100,
+        num_heads: int = 8,
+        feedforward_dim: int = 2048,
+        num_class_layers: int = 1,
+        num_mask_layers: int = 1,
+        temperature: float = 0.05,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.backbone = ResNet(
+            backbone,
+            norm=backbone_norm,
+            stem_channels=stem_channels,
+            base_channels=base_channels,
+            width_per_group=width_per_group,
+        )
+        self.aggregator = FeaturePyramidAggregator(
+            self.backbone.channels, aggregator=aggregator, aggregation_dim=aggregation_dim, hidden_dim=hidden_dim
+        )
+        self.decoder = SeparableDynamicDecoder(
+            num_classes,
+            num_stages=num_stages,
+            temperature=temperature,
+            hidden_dim=hidden_dim,
+            num_proposals=num_proposals,
+            attention=attention,
+            num_blocks=num_blocks,
+            kernel_size=kernel_size,
+            num_heads=num_heads,
+            feedforward_dim=feedforward_dim,
+            num_class_layers=num_class_layers,
+            num_mask_layers=num_mask_layers,
+        )
+        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.pixel_mean: Tensor
+        self.pixel_std: Tensor
+
+    @classmethod
+    def from_recipe(cls, recipe: ModelRecipe, num_classes: int) -> "YOSO":
+        """The network a recipe describes, with random weights."""
+        values = asdict(recipe)
+        del values["backbone_weights"]
+        return cls(num_classes, **values)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) RGB 0..255 to the features S that masks are made from, (B, D, H/4, W/4)."""
+        features: Tensor = self.aggregator(self.backbone((images - self.pixel_mean) / self.pixel_std))
+        return features
+
+    def forward(self, images: Tensor) -> list[Output]:
+        """One output per stage, 0..T.
+
+        Args:
+            images: (B, 3, H, W) float, RGB, 0..255; H and W are multiples of 32. Padding counts: coordinates span it.
+        """
+        return [Output(mask_logits, class_logits) for mask_logits, class_logits in self.decoder(self.features(images))]

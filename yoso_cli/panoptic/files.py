@@ -1,0 +1,291 @@
+"""A panoptic set on disk: COCO panoptic JSON + PNG, and the manifest that says the folder is whole.
+
+    <root>/<name>/<split>/{panoptic.json, panoptic/*.png, images/*, manifest.json}
+
+The PNG spells a segment's id as a colour: id = R + 256 G + 65536 B.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from yoso_cli.atomic import replacing, write_json
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.panoptic import annotations
+from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb, present_ids
+
+FORMAT = "yoso-panoptic"
+VERSION = 1
+MANIFEST = "manifest.json"
+LISTING = "panoptic.json"
+
+# Everything Pillow raises on a file that is cut short or damaged.
+_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
+
+
+def rgb_to_id(rgb: Rgb) -> IdMap:
+    """Colours, uint8 (H, W, 3), to ids, int32 (H, W)."""
+    id_map = rgb[..., 2].astype(np.int32)
+    for channel in (1, 0):
+        id_map <<= 8
+        id_map |= rgb[..., channel]
+    return id_map
+
+
+def id_to_rgb(id_map: IdMap) -> Rgb:
+    """Ids, int32 (H, W) in 0..2^24-1, to colours, uint8 (H, W, 3)."""
+    little_endian = np.ascontiguousarray(id_map, dtype="<i4")
+    return np.ascontiguousarray(little_endian.view(np.uint8).reshape(*id_map.shape, 4)[..., :3])
+
+
+def read_id_map(path: Path) -> IdMap:
+    """The ids in a panoptic PNG, int32 (H, W).
+
+    Raises:
+        DataError: missing, cut short, no PNG, or not 8-bit RGB.
+    """
+    _png_size(path)
+    try:
+        with Image.open(path, formats=["PNG"]) as image:
+            # Four bytes to a pixel are an int32 already: no copy per channel.
+            pixels = np.array(image.convert("RGBA"))
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+    id_map: IdMap = pixels.view("<i4")[..., 0].astype(np.int32, copy=False)
+    id_map &= annotations.LARGEST_ID
+    return id_map
+
+
+def check_id_map(path: Path, height: int, width: int) -> None:
+    """Looks at the header of a panoptic PNG, which is a thousand times faster than reading it.
+
+    Raises:
+        DataError: missing, no PNG, not 8-bit RGB, or of another size.
+    """
+    size = _png_size(path)
+    if size != (height, width):
+        raise DataError(f"{path}: is {size[1]}x{size[0]} where the JSON says {width}x{height}.")
+
+
+def write_id_map(path: Path, id_map: IdMap) -> None:
+    """Writes ids, int32 (H, W), as a panoptic PNG in one step. Raises RunError when it cannot be written."""
+    with replacing(path) as temporary:
+        _save_id_map(temporary, id_map)
+
+
+def read_image(path: Path) -> Rgb:
+    """A picture as uint8 (H, W, 3), the way a photo viewer turns it (EXIF orientation applied).
+
+    Raises:
+        DataError: missing, damaged, or no picture.
+    """
+    try:
+        with Image.open(path) as image:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):
+                # Pillow cuts 16-bit grey off at 255 instead of scaling it.
+                upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
+            if "transparency" in upright.info:
+                upright = upright.convert("RGBA")
+            return np.array(upright.convert("RGB"))
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
+    except _UNREADABLE as error:
+        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+
+
+def read_coco(
+    json_path: Path, panoptic_dir: Path, image_dir: Path, *, name: str, split: str, like: PanopticSet | None = None
+) -> PanopticSet:
+    """Any COCO panoptic JSON with its folders of PNGs and of pictures.
+
+    Args:
+        json_path: the JSON.
+        panoptic_dir: where its PNGs lie.
+        image_dir: where its pictures lie.
+        name: of the dataset.
+        split: train or val, say.
+        like: the truth, when these are predictions in COCO's result format, which leaves out what the truth knows.
+
+    Raises:
+        DataError: the JSON or the folder of PNGs is missing, or the JSON is malformed; says which entry and key.
+    """
+    categories, records = annotations.read(json_path, like)
+    if not panoptic_dir.is_dir():
+        raise DataError(f"{panoptic_dir}: no such folder; the PNGs of {json_path} are expected there.")
+    return PanopticSet(name, split, categories, records, image_dir, panoptic_dir)
+
+
+def read_set(folder: Path) -> PanopticSet:
+    """A prepared split, `<root>/<name>/<split>`.
+
+    Raises:
+        DataError: nothing was prepared there, or what is there is not whole.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None:
+        what = "is not a whole dataset: it has no manifest.json" if folder.is_dir() else "no such folder"
+        hint = f"Type `yoso prepare {folder.parent.name}` to make it."
+        raise DataError(f"{folder}: {what}.", hint=hint)
+    for key, kind in (("name", str), ("split", str), ("image_dir", str), ("panoptic_dir", str), ("images", int)):
+        if not isinstance(manifest.get(key), kind):
+            raise DataError(f"{folder / MANIFEST}: lacks {key!r}.", hint="Prepare the dataset again with --force.")
+    found = read_coco(
+        folder / LISTING,
+        folder / manifest["panoptic_dir"],
+        folder / manifest["image_dir"],
+        name=manifest["name"],
+        split=manifest["split"],
+    )
+    if len(found.records) != manifest["images"]:
+        listed = f"lists {len(found.records)} pictures where {MANIFEST} says {manifest['images']}"
+        raise DataError(f"{folder / LISTING}: {listed}.", hint="Prepare the dataset again with --force.")
+    return found
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """What `folder` says about itself, or None where there is no whole set.
+
+    Raises:
+        DataError: the manifest is unreadable or of another format.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    manifest = annotations.read_json(path)
+    if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
+        raise DataError(f"{path}: is not of the format {FORMAT}, version {VERSION}.", hint="Prepare it again.")
+    return manifest
+
+
+def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
+    """The panoptic picture of `record`.
+
+    Raises:
+        DataError: the PNG is unreadable, of another size, or its ids are not those that the JSON lists.
+    """
+    path = panoptic_set.panoptic_path(record)
+    check_id_map(path, record.height, record.width)
+    id_map = read_id_map(path)
+    present, listed = set(present_ids(id_map)) - {VOID}, {segment.id for segment in record.segments}
+    if present != listed:
+        where, odd = ("PNG", present - listed) if present - listed else ("JSON", listed - present)
+        other = "JSON" if where == "PNG" else "PNG"
+        some = ", ".join(map(str, sorted(odd)[:5])) + (", ..." if len(odd) > 5 else "")
+        raise DataError(
+            f"{path}: {len(odd)} segment ids stand in the {where} but not in the {other}: {some}.",
+            hint="The PNG and the JSON do not belong together: fetch or write both again.",
+        )
+    return Panoptic(id_map, record.segments)
+
+
+class SetWriter:
+    """Writes a panoptic set: PNGs as they come, the JSON at the end, the manifest last.
+
+    Args:
+        folder: the split folder; without a manifest until `finish`, so never taken for whole before.
+        name: of the dataset.
+        split: train or val, say.
+        categories: in the order that defines `train_id`.
+        image_dir: where the pictures lie, relative to `folder` or absolute.
+        panoptic_dir: where the PNGs lie or are to lie, relative to `folder` or absolute.
+        notes: what else the manifest shall tell, JSON values.
+
+    Raises:
+        UsageError: `folder` holds a whole set already.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        split: str,
+        categories: Sequence[Category],
+        *,
+        image_dir: str = "images",
+        panoptic_dir: str = "panoptic",
+        notes: Mapping[str, Any] | None = None,
+    ) -> None:
+        if (folder / MANIFEST).exists():
+            raise UsageError(f"{folder}: holds a finished set already.", hint="Choose another folder or remove it.")
+        self.folder = folder
+        self._set = PanopticSet(name, split, tuple(categories), (), folder / image_dir, folder / panoptic_dir)
+        self._records: list[ImageRecord] = []
+        self._manifest: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "name": name,
+            "split": split,
+            "image_dir": image_dir,
+            "panoptic_dir": panoptic_dir,
+            **(notes or {}),
+        }
+
+    def add(self, record: ImageRecord, panoptic: Panoptic | None = None, image: Rgb | None = None) -> None:
+        """Adds a picture; `panoptic` None means that its PNG lies there already, `image` None the same of the photo.
+
+        Raises:
+            RunError: the disk is full or the place cannot be written.
+        """
+        if panoptic is not None:
+            record = replace(record, segments=panoptic.segments)
+            with _placing(self._set.panoptic_path(record)) as path:
+                _save_id_map(path, panoptic.id_map)
+        if image is not None:
+            with _placing(self._set.image_path(record)) as path:
+                Image.fromarray(image).save(path, quality=95, subsampling=0)
+        self._records.append(record)
+
+    def finish(self) -> PanopticSet:
+        """Writes the JSON and then the manifest. Raises RunError as `add` does."""
+        records = tuple(self._records)
+        write_json(self.folder / LISTING, annotations.to_json(self._set.categories, records))
+        write_json(self.folder / MANIFEST, {**self._manifest, "images": len(records)}, indent=2)
+        return read_set(self.folder)
+
+
+@contextmanager
+def _placing(path: Path) -> Iterator[Path]:
+    """No rename per picture: the manifest, written last, is what makes all of them count."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield path
+    except OSError as error:
+        with suppress(OSError):
+            path.unlink()
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"{path}: cannot be written: {reason}.", hint="Free some space or choose another place."
+        ) from error
+
+
+def _save_id_map(path: Path, id_map: IdMap) -> None:
+    Image.fromarray(id_to_rgb(id_map)).save(path, format="PNG")
+
+
+def _png_size(path: Path) -> tuple[int, int]:
+    """Height and width from the header, once that says 8-bit RGB: Pillow hides 16-bit RGB behind the mode RGB."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(26)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    if len(header) < 26 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
+        raise DataError(f"{path}: is not a PNG.", hint="Panoptic pictures are PNGs: nothing else keeps ids exact.")
+    width, height, depth, color = struct.unpack(">IIBB", header[16:26])
+    if (depth, color) != (8, 2):
+        kind = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}.get(color, "unknown")
+        message = f"{path}: is a {depth}-bit {kind} PNG where 8-bit RGB is expected."
+        raise DataError(message, hint="In a panoptic PNG a segment's id is R + 256 G + 65536 B.")
+    return height, width

@@ -1,0 +1,180 @@
+"""The schema of a recipe: frozen dataclasses with defaults of YOSO-R50 on COCO, as the authors released it.
+
+A recipe states its difference from these defaults. Each value carries its meaning (with the paper's letter where it
+has one) and its permitted range; `recipe_file.py` reads YAML into these types and reports every mistake with its place.
+"""
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+def value(
+    default: Any,
+    meaning: str,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A recipe value: its default, what it means, and what it may be (bounds hold for each item of a list)."""
+    metadata = {"meaning": meaning, "at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class DataRecipe:
+    """Which prepared panoptic set is trained on and which is evaluated."""
+
+    name: str = value("coco", "the dataset, as `yoso prepare NAME` wrote it")
+    root: str = value("datasets", "folder that holds <name>/<split>/")
+    train_split: str = value("train2017", "split to train on")
+    val_split: str = value("val2017", "split to evaluate on")
+
+
+@dataclass(frozen=True)
+class ModelRecipe:
+    """The network (paper Sec. 3). The class count comes from the dataset."""
+
+    backbone: str = value("resnet50", "torchvision's ResNet", choices=("resnet18", "resnet34", "resnet50", "resnet101"))
+    backbone_weights: str = value(
+        "imagenet", "what the backbone starts from; `none` is random", choices=("imagenet", "none")
+    )
+    backbone_norm: str = value(
+        "frozen", "batch norm of the backbone: fixed statistics, or trained", choices=("frozen", "batch")
+    )
+    stem_channels: int = value(64, "channels after the backbone's first convolution", at_least=1)
+    base_channels: int = value(64, "planes of the backbone's first block; each later one doubles them", at_least=1)
+    width_per_group: int = value(64, "width of a bottleneck's 3x3 convolution per 64 planes", at_least=1)
+    aggregator: str = value(
+        "cfa", "Table 5: interpolation first (ifa) or convolution first (cfa)", choices=("ifa", "cfa")
+    )
+    aggregation_dim: int = value(128, "channels of the aggregated features", at_least=1)
+    hidden_dim: int = value(256, "d: channels of features and kernels", at_least=1)
+    attention: str = value(
+        "sdca", "Table 6: cross-attention of kernels and features", choices=("mhca", "dca", "sdca", "pdca", "ddca")
+    )
+    num_blocks: int = value(2, "N, Table 7: attention blocks per stage", at_least=1)
+    kernel_size: int = value(3, "t, Table 8: size of the dynamic convolution; odd", at_least=1)
+    num_stages: int = value(2, "T, Table 9: times the kernels are refined", at_least=1)
+    num_proposals: int = value(100, "n, Table 10: proposal kernels", at_least=1)
+    num_heads: int = value(8, "heads of self-attention (and of mhca)", at_least=1)
+    feedforward_dim: int = value(2048, "hidden width of the feed-forward network", at_least=1)
+    num_class_layers: int = value(1, "linear layers before the class scores", at_least=0)
+    num_mask_layers: int = value(1, "linear layers before the mask kernels", at_least=0)
+    temperature: float = value(0.05, "class logits are divided by it; not in the paper", above=0)
+
+
+@dataclass(frozen=True)
+class AugmentRecipe:
+    """What a training picture goes through: flip, scale jitter, fixed-size crop (LSJ, paper Sec. 4.2)."""
+
+    crop_height: int = value(1024, "pixels; smaller pictures are padded to it", at_least=32)
+    crop_width: int = value(1024, "pixels; smaller pictures are padded to it", at_least=32)
+    scale_min: float = value(0.1, "smallest scale, relative to fitting the crop", above=0)
+    scale_max: float = value(2.0, "largest scale, relative to fitting the crop", above=0)
+    flip: float = value(0.5, "probability of a horizontal flip", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class LossRecipe:
+    """The set-prediction loss on sampled points."""
+
+    class_weight: float = value(2.0, "weight of the class loss", at_least=0)
+    mask_weight: float = value(5.0, "weight of the mask (binary cross-entropy) loss", at_least=0)
+    dice_weight: float = value(5.0, "weight of the dice loss", at_least=0)
+    no_object_weight: float = value(0.1, "weight of the no-object class", at_least=0)
+    num_points: int = value(12544, "points per mask", at_least=1)
+    oversample_ratio: float = value(3.0, "candidates per point, of which the uncertain are kept", at_least=1)
+    importance_ratio: float = value(0.75, "share of points chosen by uncertainty", at_least=0, at_most=1)
+
+
+@dataclass(frozen=True)
+class TrainRecipe:
+    """Optimisation and schedule (paper Sec. 4.2)."""
+
+    iterations: int = value(368750, "optimizer steps; the paper says 370k", at_least=1)
+    batch: int = value(16, "pictures per optimizer step", at_least=1)
+    lr: float = value(1e-4, "peak learning rate of AdamW", above=0)
+    weight_decay: float = value(0.05, "decay of all but norms", at_least=0)
+    backbone_lr: float = value(0.1, "factor on the learning rate for the backbone", at_least=0)
+    schedule: str = value("step", "how the rate falls", choices=("step", "poly"))
+    milestones: tuple[int, ...] = value((327778, 355092), "iterations at which a step schedule drops", at_least=1)
+    gamma: float = value(0.1, "factor of each drop", above=0, at_most=1)
+    power: float = value(0.9, "exponent of a poly schedule", above=0)
+    warmup: int = value(0, "iterations over which the rate rises linearly", at_least=0)
+    clip: float = value(0.01, "largest gradient norm over the whole model", above=0)
+    seed: int = value(0, "of the initial weights, the data order and the sampled points", at_least=0)
+    workers: int = value(4, "processes that load pictures; 0 loads in the training process", at_least=0)
+    log_every: int = value(20, "iterations between lines of metrics.jsonl", at_least=1)
+    checkpoint_every: int = value(5000, "iterations between checkpoints", at_least=1)
+    evaluate_every: int = value(0, "iterations between evaluations; 0 evaluates at the end only", at_least=0)
+
+
+@dataclass(frozen=True)
+class InferenceRecipe:
+    """From a picture to segments."""
+
+    short_edge: int = value(800, "pixels the short edge is scaled to", at_least=32)
+    long_edge: int = value(1333, "pixels the long edge may not exceed", at_least=32)
+    score_threshold: float = value(0.7, "a query below this class score is dropped", at_least=0, at_most=1)
+    overlap_threshold: float = value(
+        0.8, "a mask that keeps less than this share of its pixels is dropped", at_least=0, at_most=1
+    )
+
+
+@dataclass(frozen=True)
+class PaperRecipe:
+    """The paper's row that a recipe aims at; None where the paper gives no figure."""
+
+    table: str = value("", "where the figures stand")
+    pq: float | None = value(None, "PQ, percent", at_least=0, at_most=100)
+    pq_things: float | None = value(None, "PQ of things, percent", at_least=0, at_most=100)
+    pq_stuff: float | None = value(None, "PQ of stuff, percent", at_least=0, at_most=100)
+    fps: float | None = value(None, "frames per second", above=0)
+    gpu: str = value("", "on which the FPS was measured")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole experiment."""
+
+    name: str = value("yoso", "names the run folder: runs/<name>-NNN")
+    description: str = value("", "one line for `yoso recipe list`")
+    data: DataRecipe = field(default_factory=DataRecipe)
+    model: ModelRecipe = field(default_factory=ModelRecipe)
+    augment: AugmentRecipe = field(default_factory=AugmentRecipe)
+    loss: LossRecipe = field(default_factory=LossRecipe)
+    train: TrainRecipe = field(default_factory=TrainRecipe)
+    inference: InferenceRecipe = field(default_factory=InferenceRecipe)
+    paper: PaperRecipe = field(default_factory=PaperRecipe)
+
+    def conflicts(self) -> list[tuple[str, str]]:
+        """(key, sentence) for each pair of values that cannot stand together."""
+        found = []
+        model, augment, train = self.model, self.augment, self.train
+        for key, name in (("name", self.name), ("data.name", self.data.name)):
+            # They become folders, and a recipe may come from a stranger.
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+                found.append((key, f"{name!r} is no folder name: letters, digits, dots, dashes and underscores"))
+        if model.kernel_size % 2 == 0:
+            found.append(("model.kernel_size", f"must be odd, not {model.kernel_size}"))
+        if model.hidden_dim % model.num_heads:
+            found.append(("model.num_heads", f"{model.num_heads} heads do not divide hidden_dim {model.hidden_dim}"))
+        if augment.scale_min > augment.scale_max:
+            found.append(("augment.scale_min", f"{augment.scale_min} is above scale_max {augment.scale_max}"))
+        for key, pixels in (("crop_height", augment.crop_height), ("crop_width", augment.crop_width)):
+            if pixels % 32:
+                found.append((f"augment.{key}", f"must be a multiple of 32, not {pixels}"))
+        if self.inference.short_edge > self.inference.long_edge:
+            found.append(("inference.short_edge", "is above long_edge"))
+        if list(train.milestones) != sorted(set(train.milestones)):
+            found.append(("train.milestones", "must rise"))
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dicts and lists, ready for YAML or JSON."""
+        plain: dict[str, Any] = asdict(self)
+        plain["train"]["milestones"] = list(self.train.milestones)
+        return plain

@@ -1,0 +1,241 @@
+"""YAML -> Recipe and back: packaged recipes, `extends`, `--set`, and every mistake at once, each with its place."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, fields, is_dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from yoso_cli.errors import RecipeError, UsageError
+from yoso_cli.recipe import Recipe
+from yoso_cli.recipe_check import Checked, checked, conflicts, recipe_of
+from yoso_cli.recipe_reader import Problem, Section, Setting, read_override, read_plain, read_text, scalar
+
+_SUFFIXES = (".yaml", ".yml")
+_MOST_BYTES = 256 * 1024
+_COMMENT_COLUMN = 44
+# Text that cannot be mistaken for anything else goes without quotes.
+_PLAIN = re.compile(r"[A-Za-z_]([A-Za-z0-9_./+%()-]|[ ](?=[A-Za-z0-9_(])|,(?= ))*")
+
+
+def load(name_or_path: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a packaged name (`coco`, `ablation/ifa`) or a file, changed by `overrides` (`train.lr=2e-4`).
+
+    Raises:
+        UsageError: there is no such recipe.
+        RecipeError: with every mistake in it, in the recipe it extends and in the overrides.
+    """
+    return read(find(name_or_path), overrides)
+
+
+def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of exactly this file. Raises as `load` does."""
+    problems: list[Problem] = []
+    layers = _layers(path, problems)
+    layers.append(_override_layer(overrides, problems))
+    return _resolved(layers, problems)
+
+
+def from_dict(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
+    """The recipe that `Recipe.to_dict` made `plain` of; `source` says in mistakes where it was kept.
+
+    Raises:
+        RecipeError: with every mistake in it.
+    """
+    problems: list[Problem] = []
+    return _resolved([checked(read_plain(plain, source), problems)], problems)
+
+
+def packaged() -> list[tuple[str, Path]]:
+    """(name, file) of every recipe that comes with the package, main ones first."""
+    folder = _packaged_folder()
+    found = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in folder.rglob("*.yaml")]
+    return sorted(found, key=lambda pair: ("/" in pair[0], _natural(pair[0])))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts `proposals-50` before `proposals-100`."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def find(name_or_path: str) -> Path:
+    """The file of a recipe: a bare name is a packaged recipe, anything else a file.
+
+    `recipes/coco.yaml` is the packaged `coco` where no such file lies.
+
+    Raises:
+        UsageError: there is no such recipe.
+    """
+    path = Path(name_or_path)
+    names = dict(packaged())
+    if path.suffix not in _SUFFIXES and name_or_path in names:
+        return names[name_or_path]
+    if path.is_file():
+        return path
+    name = path.with_suffix("").as_posix() if path.suffix in _SUFFIXES else path.as_posix()
+    name = name.removeprefix("recipes/")
+    if name in names:
+        return names[name]
+    raise UsageError(f"{name_or_path}: there is no such recipe.", hint=_way_out(name, path, list(names)))
+
+
+def _way_out(name: str, path: Path, names: list[str]) -> str:
+    beside = [str(file) for file in path.parent.glob("*") if file.suffix in _SUFFIXES] if path.parent.is_dir() else []
+    near = get_close_matches(name, names, n=2) + get_close_matches(str(path), beside, n=1)
+    by_last_word = {packaged_name.rpartition("/")[2]: packaged_name for packaged_name in names}
+    near += [by_last_word[found] for found in get_close_matches(name, list(by_last_word), n=1)]
+    meant = " or ".join(f"'{one}'" for one in dict.fromkeys(near))
+    return f"Did you mean {meant}?" if meant else "`yoso recipe list` shows those that come with yoso."
+
+
+def _packaged_folder() -> Path:
+    """Beside this file in an installed package, beside the package in a checkout."""
+    inside = Path(__file__).parent / "recipes"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+
+
+def _layers(path: Path, problems: list[Problem]) -> list[dict[str, Checked]]:
+    """The values of the recipe that `path` extends, if it does, and those of `path`."""
+    section, extends, own = _contents(path)
+    layers = []
+    if extends is not None:
+        base = _extended(path, extends, own)
+        if base is not None:
+            layers.append(_base_layer(base, extends, own, problems))
+    layers.append(checked(section, own))
+    problems += sorted(own, key=lambda problem: problem.line)
+    return layers
+
+
+def _base_layer(base: Path, extends: Setting, own: list[Problem], problems: list[Problem]) -> dict[str, Checked]:
+    section, further, found = _contents(base)
+    if further is not None:
+        sentence = f"{extends.value} itself extends {further.value}; one level is all there is"
+        own.append(Problem(extends.line, f"{extends.place} extends: {sentence}"))
+    values = checked(section, found)
+    problems += sorted(found, key=lambda problem: problem.line)
+    return values
+
+
+def _contents(path: Path) -> tuple[Section, Setting | None, list[Problem]]:
+    """What the file at `path` sets, its `extends` apart, and what is wrong with its form."""
+    section, problems = read_text(_text(path), _shown(path))
+    extends = next((setting for setting in section.settings if setting.name == "extends"), None)
+    rest = tuple(setting for setting in section.settings if setting is not extends)
+    return Section(rest), extends, problems
+
+
+def _text(path: Path) -> str:
+    try:
+        size = path.stat().st_size
+        if size > _MOST_BYTES:
+            raise RecipeError([f"{_shown(path)}: {size:,} bytes are too many for a recipe"])
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise RecipeError([f"{_shown(path)}: is not UTF-8 text"]) from error
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def _shown(path: Path) -> str:
+    """The shortest way to say where a file is."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() else str(path)
+    except ValueError:
+        return str(path)
+
+
+def _extended(path: Path, extends: Setting, problems: list[Problem]) -> Path | None:
+    """The file that `path` extends: relative to its folder, or a packaged name; never itself."""
+    if not isinstance(extends.value, str):
+        problems.append(Problem(extends.line, f"{extends.place} extends: expected the name of a recipe"))
+        return None
+    near = path.parent / extends.value
+    candidates = [near, *(near.with_name(near.name + suffix) for suffix in _SUFFIXES)]
+    for candidate in candidates:
+        if candidate.is_file() and not candidate.samefile(path):
+            return candidate
+    try:
+        found = find(extends.value.removesuffix(".yaml"))
+    except UsageError as error:
+        problems.append(Problem(extends.line, f"{extends.place} extends: {error}"))
+        return None
+    if found.samefile(path):
+        problems.append(Problem(extends.line, f"{extends.place} extends: a recipe cannot extend itself"))
+        return None
+    return found
+
+
+def _override_layer(overrides: Sequence[str], problems: list[Problem]) -> dict[str, Checked]:
+    values: dict[str, Checked] = {}
+    for override in overrides:
+        setting = read_override(override)
+        if isinstance(setting, Problem):
+            problems.append(setting)
+        else:
+            values |= checked(Section((setting,)), problems)
+    return values
+
+
+def _resolved(layers: Sequence[Mapping[str, Checked]], problems: list[Problem]) -> Recipe:
+    """One recipe of layers, of which later ones win."""
+    values: dict[str, Checked] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            values.pop(key, None)  # so that the order is the order of settling, which places conflicts
+            values[key] = value
+    problems += conflicts(values, problems)
+    if problems:
+        raise RecipeError([problem.text for problem in problems])
+    return recipe_of(values)
+
+
+def to_yaml(recipe: Recipe, *, comments: bool = False) -> str:
+    """The whole recipe as YAML that reads back as the very same recipe.
+
+    Args:
+        recipe: any recipe.
+        comments: puts the meaning of each value beside it, with the default where the value differs from it.
+    """
+    lines: list[str] = []
+    for field in fields(recipe):
+        value = getattr(recipe, field.name)
+        if is_dataclass(value):
+            lines += ["", f"# {(value.__doc__ or '').splitlines()[0]}"] if comments else []
+            lines.append(f"{field.name}:")
+            lines += [_line(value, inner, "  ", comments) for inner in fields(value)]
+        else:
+            lines.append(_line(recipe, field, "", comments))
+    return "\n".join(lines) + "\n"
+
+
+def _line(owner: Any, field: Field[Any], indent: str, comments: bool) -> str:
+    value = getattr(owner, field.name)
+    text = f"{indent}{field.name}: {_scalar_text(value)}"
+    if not comments:
+        return text
+    changed = "" if value == field.default else f"(default {_scalar_text(field.default)}) "
+    return f"{text.ljust(_COMMENT_COLUMN - 2)}  # {changed}{_meaning(field)}"
+
+
+def _meaning(field: Field[Any]) -> str:
+    choices = field.metadata["choices"]
+    return f"{field.metadata['meaning']}{'; one of ' + ', '.join(choices) if choices else ''}"
+
+
+def _scalar_text(value: Any) -> str:
+    """A value so that this reader and any other YAML reader take it for the same."""
+    if isinstance(value, tuple):
+        return f"[{', '.join(_scalar_text(item) for item in value)}]"
+    if isinstance(value, float):
+        # Without the point YAML 1.1 takes 1e-05 for text.
+        return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
+    if not isinstance(value, str):
+        return "null" if value is None else str(value).lower()
+    if _PLAIN.fullmatch(value) and scalar(value) == yaml.safe_load(value) == value:
+        return value
+    return str(yaml.safe_dump(value, default_style='"', width=math.inf)).strip()

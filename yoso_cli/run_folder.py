@@ -1,0 +1,199 @@
+"""What a run leaves behind.
+
+runs/<name>-NNN/
+  recipe.yaml            the resolved recipe; a folder without it is no run
+  metrics.jsonl          one JSON object per logged iteration
+  checkpoints/iteration-0000500/{weights.safetensors, training.pt}     complete once it has its name
+  reparam.safetensors    what `yoso reparam` made of it
+  report.json            the last evaluation
+"""
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yoso_cli import recipe_file
+from yoso_cli.atomic import write_bytes, write_text
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.recipe import Recipe
+
+WEIGHTS_FILE = "weights.safetensors"
+TRAINING_FILE = "training.pt"
+
+_CHECKPOINT = re.compile(r"iteration-(\d{7,})")
+_RUN = re.compile(r"(.+)-(\d{3,})")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run on disk."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> "RunFolder":
+        """Makes the next free `root/name-NNN`, also when two runs start at the same moment.
+
+        Raises:
+            UsageError: `name` is no plain folder name.
+            RunError: the folder cannot be made.
+        """
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{name!r} cannot name a run.", hint="Use letters, digits, dots, dashes and underscores.")
+        with _reporting(root):
+            root.mkdir(parents=True, exist_ok=True)
+            number = 1 + max((_number(path) for path in root.iterdir() if _stem(path) == name), default=0)
+            while True:
+                path = root / f"{name}-{number:03d}"
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    number += 1
+                else:
+                    return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> "RunFolder":
+        """The run at `path`. Raises DataError where there is none."""
+        run = cls(path)
+        if not run.recipe_path.is_file():
+            what = "is not a run folder: it has no recipe.yaml" if path.is_dir() else "there is no such run folder"
+            raise DataError(f"{path}: {what}.", hint="`yoso train shapes` makes one under runs/.")
+        return run
+
+    @classmethod
+    def newest(cls, root: Path) -> "RunFolder":
+        """The run under `root` that was trained last. Raises DataError when there is none yet."""
+        runs = [cls(path) for path in root.iterdir() if _RUN.fullmatch(path.name)] if root.is_dir() else []
+        runs = [run for run in runs if run.recipe_path.is_file()]
+        if not runs:
+            raise DataError(
+                f"{root}: there is no run here yet.",
+                hint="Make one with `yoso train shapes`, see the whole line with `yoso demo`, or name one.",
+            )
+        return max(runs, key=lambda run: (run._touched(), _number(run.path), run.path.name))
+
+    @property
+    def recipe_path(self) -> Path:
+        """The resolved recipe."""
+        return self.path / "recipe.yaml"
+
+    @property
+    def metrics_path(self) -> Path:
+        """One JSON object per line."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def report_path(self) -> Path:
+        """The last evaluation."""
+        return self.path / "report.json"
+
+    @property
+    def reparameterised(self) -> Path:
+        """Where `yoso reparam` writes."""
+        return self.path / "reparam.safetensors"
+
+    def write_recipe(self, recipe: Recipe) -> None:
+        """Keeps the resolved recipe; from then on the folder is a run."""
+        write_text(self.recipe_path, recipe_file.to_yaml(recipe, comments=True))
+
+    def recipe(self) -> Recipe:
+        """The recipe that the run was made with. Raises RecipeError when it was edited into something invalid."""
+        return recipe_file.read(self.recipe_path)
+
+    def append_metrics(self, values: dict[str, Any]) -> None:
+        """Adds one line to metrics.jsonl, on disk at once. Raises RunError when it cannot be written."""
+        line = (json.dumps(values) + "\n").encode()
+        # Unbuffered, so that a line is one write and a kill tears at most the last one.
+        with _reporting(self.metrics_path), self.metrics_path.open("ab", buffering=0) as file:
+            file.write(line)
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Every complete line of metrics.jsonl; a last line torn by a kill is left out.
+
+        Raises:
+            DataError: another line is not a JSON object.
+        """
+        if not self.metrics_path.exists():
+            return []
+        lines = self.metrics_path.read_bytes().split(b"\n")
+        # What follows the last line break is empty, or torn.
+        return [_parsed(line, self.metrics_path, place) for place, line in enumerate(lines[:-1], 1)]
+
+    def truncate_metrics(self, after_iteration: int) -> None:
+        """Drops the lines after an iteration, so that a resumed run does not tell the same stretch twice."""
+        if not self.metrics_path.exists():
+            return
+        kept = [line for line in self.metrics() if line.get("iteration", 0) <= after_iteration]
+        write_bytes(self.metrics_path, b"".join((json.dumps(line) + "\n").encode() for line in kept))
+
+    def checkpoint_path(self, iteration: int) -> Path:
+        """The folder of the checkpoint made after `iteration` steps."""
+        return self.path / "checkpoints" / f"iteration-{iteration:07d}"
+
+    def checkpoints(self) -> list[Path]:
+        """The folders of all complete checkpoints, oldest first."""
+        folder = self.path / "checkpoints"
+        if not folder.is_dir():
+            return []
+        found = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)]
+        return sorted((path for path in found if (path / WEIGHTS_FILE).is_file()), key=checkpoint_iteration)
+
+    def weights(self) -> Path:
+        """The weights of the newest checkpoint. Raises DataError when the run has not saved one yet."""
+        checkpoints = self.checkpoints()
+        if not checkpoints:
+            raise DataError(
+                f"{self.path}: this run has saved no checkpoint yet.",
+                hint=f"Train it with `yoso train --resume {self.path}`, or name another run.",
+            )
+        return checkpoints[-1] / WEIGHTS_FILE
+
+    def _touched(self) -> int:
+        """When training last wrote here, in nanoseconds; evaluating an old run does not make it the newest."""
+        files = (self.recipe_path, self.metrics_path, self.path / "checkpoints")
+        return max(file.stat().st_mtime_ns for file in files if file.exists())
+
+
+def checkpoint_iteration(path: Path) -> int:
+    """The iteration after which a checkpoint folder was made, from its name."""
+    match = _CHECKPOINT.fullmatch(path.name)
+    if match is None:
+        raise DataError(f"{path}: is not a checkpoint folder.", hint="One is named iteration-0000500.")
+    return int(match[1])
+
+
+def _stem(path: Path) -> str:
+    match = _RUN.fullmatch(path.name)
+    return match[1] if match else ""
+
+
+def _number(path: Path) -> int:
+    match = _RUN.fullmatch(path.name)
+    return int(match[2]) if match else 0
+
+
+def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise DataError(f"{path}:{place}: is not a JSON object.", hint="Remove that line to go on.")
+    return value
+
+
+@contextlib.contextmanager
+def _reporting(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise RunError(
+            f"{path}: cannot be written: {reason}.", hint="Free some space or choose another place."
+        ) from error

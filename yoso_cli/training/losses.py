@@ -1,0 +1,122 @@
+"""The set-prediction loss: class, mask and dice terms of every stage, on matched pairs and sampled points."""
+
+# B images, N proposals, K classes, M matched pairs of the batch, P points
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from yoso_cli.loading.dataset import Target
+from yoso_cli.model.yoso import Output
+from yoso_cli.training.matcher import Match, match
+from yoso_cli.training.points import Rand, sample_logits, sample_masks, uncertain_points
+
+
+@dataclass(frozen=True)
+class SetLoss:
+    """What training makes small. Each stage is matched by itself, on fresh points (deep supervision).
+
+    Attributes:
+        class_weight: of the class loss, in the matching and in the sum.
+        mask_weight: of the binary cross-entropy, in both.
+        dice_weight: of the dice loss, in both.
+        no_object_weight: of the no-object class within the class loss; most proposals are no object.
+        num_points: points per mask.
+        oversample_ratio: candidates per point, of which the uncertain are kept.
+        importance_ratio: share of the points chosen by uncertainty.
+    """
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 5.0
+    no_object_weight: float = 0.1
+    num_points: int = 12544
+    oversample_ratio: float = 3.0
+    importance_ratio: float = 0.75
+
+    def __call__(self, outputs: Sequence[Output], targets: Sequence[Target], rand: Rand) -> dict[str, Tensor]:
+        """The weighted terms; their sum is the loss.
+
+        Args:
+            outputs: one per stage; a stage without class logits has no class term.
+            targets: one per image, masks of the padded picture's size. No targets, empty masks and more targets than
+                proposals are all fine.
+            rand: per stage called for each image's matching, then for the candidates, then for the rest of the points.
+
+        Returns:
+            scalars named "s0.mask", "s0.dice", "s1.class", "s1.mask", ...
+
+        Raises:
+            RunError: the network's outputs are not finite.
+        """
+        terms = {}
+        for stage, output in enumerate(outputs):
+            for name, term in self._stage(output, targets, rand).items():
+                terms[f"s{stage}.{name}"] = term
+        return terms
+
+    def _stage(self, output: Output, targets: Sequence[Target], rand: Rand) -> dict[str, Tensor]:
+        matches = match(
+            output,
+            targets,
+            class_weight=self.class_weight,
+            mask_weight=self.mask_weight,
+            dice_weight=self.dice_weight,
+            num_points=self.num_points,
+            rand=rand,
+        )
+        terms = {}
+        if output.class_logits is not None:
+            terms["class"] = self.class_weight * self._class_loss(output.class_logits, targets, matches)
+        mask, dice = self._mask_losses(output.mask_logits, targets, matches, rand)
+        terms["mask"] = self.mask_weight * mask
+        terms["dice"] = self.dice_weight * dice
+        return terms
+
+    def _class_loss(self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match]) -> Tensor:
+        """Cross-entropy of all proposals (B, N, K+1); those without a partner should say "no object"."""
+        no_object = logits.shape[-1] - 1
+        wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)  # (B, N)
+        for row, target, pairs in zip(wanted, targets, matches, strict=True):
+            row[pairs.queries] = target.labels[pairs.targets]
+        weight = torch.ones(no_object + 1, device=logits.device)
+        weight[no_object] = self.no_object_weight
+        return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), weight)
+
+    def _mask_losses(
+        self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], rand: Rand
+    ) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy and dice of the matched pairs, per target of the batch."""
+        predicted = torch.cat([row[pairs.queries] for row, pairs in zip(logits, matches, strict=True)]).float()
+        points = uncertain_points(
+            predicted,
+            num_points=self.num_points,
+            oversample_ratio=self.oversample_ratio,
+            importance_ratio=self.importance_ratio,
+            rand=rand,
+        )
+        at_points = sample_logits(predicted, points)
+        wanted = _sample_targets(targets, matches, points)
+        # All targets count, those beyond the number of proposals too; none at all must not divide by zero.
+        num_masks = max(sum(len(target.labels) for target in targets), 1)
+        bce = F.binary_cross_entropy_with_logits(at_points, wanted, reduction="none").mean(1).sum() / num_masks
+        return bce, _dice(at_points.sigmoid(), wanted).sum() / num_masks
+
+
+def _sample_targets(targets: Sequence[Target], matches: Sequence[Match], points: Tensor) -> Tensor:
+    """(M, P): the targets' masks at their pairs' points."""
+    shares = torch.split(points, [len(pairs.queries) for pairs in matches])
+    sampled = [
+        sample_masks(target.masks[pairs.targets], share)
+        for target, pairs, share in zip(targets, matches, shares, strict=True)
+    ]
+    return torch.cat(sampled)
+
+
+def _dice(probability: Tensor, wanted: Tensor) -> Tensor:
+    """(M,): 1 - the overlap of soft masks (M, P); the ones keep empty masks off 0 / 0."""
+    overlap = 2 * (probability * wanted).sum(1) + 1
+    return 1 - overlap / (probability.sum(1) + wanted.sum(1) + 1)
