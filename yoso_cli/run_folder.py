@@ -11,6 +11,7 @@ runs/<name>-NNN/
 import contextlib
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -150,7 +151,7 @@ class RunFolder:
         if not checkpoints:
             raise DataError(
                 f"{self.path}: this run has saved no checkpoint yet.",
-                hint=f"Train it with `yoso train --resume {self.path}`, or name another run.",
+                hint=f"Train it with `yoso train --resume {shlex.quote(str(self.path))}`, or name another run.",
             )
         return checkpoints[-1] / WEIGHTS_FILE
 

@@ -52,7 +52,7 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    r"""Time a model on this machine, one picture at a time.
+    """Time a model on this machine, one picture at a time.
 
     Two figures that published tables tend to mix stay apart: the network alone, on a picture already resized and in
     the device's memory; and end to end, from a file on disk to the panoptic map at the picture's own size.

@@ -1,5 +1,6 @@
 """`yoso demo`: the whole line on scenes it draws itself, told step by step."""
 
+import shlex
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options
+from yoso_cli.commands import console, options, wiring
 
 if TYPE_CHECKING:
     from yoso_cli.commands.bench import Speed
@@ -89,7 +90,7 @@ class Findings:
 @options.device_option
 @options.json_option
 def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
-    r"""Watch a real YOSO being made: about four minutes on two CPU cores.
+    """Watch a real YOSO being made: about four minutes on two CPU cores.
 
     Draws panoptic scenes, trains a small YOSO on them from random weights, measures PQ on scenes it never saw,
     re-parameterises it, measures PQ and speed again, and draws a picture sheet: photo, truth, prediction.
@@ -99,6 +100,7 @@ def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
       yoso demo
       yoso demo --quick --output /tmp/yoso
     """
+    wiring.choose_device(device)
     demo = Demo(_recipe(output, quick), output, device, quick)
     findings = _run(demo)
     console.result(_value(findings), _text(findings), as_json)
@@ -112,7 +114,7 @@ def _recipe(root: Path, quick: bool) -> "Recipe":
 
 
 def _elsewhere(root: Path) -> str:
-    return "" if root == Path() else f" --runs {root / 'runs'}"
+    return "" if root == Path() else f" --runs {shlex.quote(str(root / 'runs'))}"
 
 
 def _run(demo: Demo) -> Findings:
@@ -161,7 +163,6 @@ def _train(demo: Demo) -> "Training":
 
 
 def _evaluate(demo: Demo, source: "Source", truth: "PanopticSet") -> "Report":
-    from yoso_cli.commands import wiring
     from yoso_cli.evaluation.report import write_report
 
     report = wiring.evaluate(source.predictor(demo.device), truth, source.recipe, source.path)

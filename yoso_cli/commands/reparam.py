@@ -45,7 +45,7 @@ class Reparameterised:
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @options.output_option
 @click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Real pictures to verify on.")
-@click.option("--tolerance", type=click.FloatRange(0, min_open=True), default=TOLERANCE, show_default=True)
+@click.option("--tolerance", type=click.FloatRange(0, min_open=True), default=TOLERANCE, show_default=True, help="Largest difference allowed.")
 @options.runs_option
 @options.set_option
 @options.force_option
@@ -60,7 +60,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Turn trained weights into faster ones with the same answers.
+    """Turn trained weights into faster ones with the same answers.
 
     Interpolation-first aggregation becomes convolution-first (paper Sec. 3.2), and batch norms fold into convolutions.
     Both networks then look at real pictures of the validation split, in double precision; the largest difference,

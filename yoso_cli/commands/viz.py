@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -45,7 +45,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    r"""Draw what the model sees in IMAGES: segments, borders, names and a legend.
+    """Draw what the model sees in IMAGES: segments, borders, names and a legend.
 
     Each picture is written to the current folder as NAME-yoso.png; --output names another file, or a folder when
     there are several IMAGES. Without --weights, the newest run under --runs is used: its re-parameterised weights if
@@ -61,6 +61,7 @@ def command(
 
     targets = _targets(images, output)
     _refuse_existing(targets, force)
+    _refuse_missing(images)
     found = read_source(fastest_weights(source, runs), overrides)
     predictor = found.predictor(device)
     console.say(_used(found, predictor))
@@ -128,6 +129,10 @@ def _targets(images: Sequence[Path], output: Path | None) -> list[Path]:
     twice = [str(target) for target, count in Counter(targets).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]}: two IMAGES would be written there.", hint="Draw them one after another.")
+    photos = {image.resolve() for image in images}
+    lost = [str(target) for target in targets if target.resolve() in photos]
+    if lost:
+        raise UsageError(f"{lost[0]}: would overwrite one of IMAGES.", hint="Name another file with --output.")
     return targets
 
 
@@ -135,3 +140,10 @@ def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
     standing = [str(target) for target in targets if target.exists()]
     if standing and not force:
         raise UsageError(f"{standing[0]}: exists already.", hint="Add --force to overwrite it, or use --output.")
+
+
+def _refuse_missing(images: Sequence[Path]) -> None:
+    """A wrong name among many is told before the first is drawn, not after."""
+    missing = [str(image) for image in images if not image.exists()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such file.")

@@ -132,7 +132,7 @@ def _checked(raw: Raw, progress: Progress) -> PanopticSet:
     known = {(category.id, category.name, category.isthing) for category in published}
     foreign = [one.name for one in found.categories if (one.id, one.name, one.isthing) not in known]
     if foreign:
-        raise DataError(f"{raw.listing}: has {len(foreign)} categories that COCO has not: {_some(foreign)}.")
+        raise DataError(f"{raw.listing}: has categories that COCO has not ({len(foreign)}): {_some(foreign)}.")
     problems = _problems(found, progress)
     if problems:
         raise DataError(

@@ -1,6 +1,7 @@
 """`shapes`: panoptic scenes drawn by the program itself, so that the whole line runs without a download.
 
-A thing's class is its outline and a stuff's class its texture; colour, light and size tell neither. Things hide each
+A thing's class is its outline, mostly with a pattern that goes with it, and a stuff's class its texture; colour leans
+towards the class but does not tell it, and light and size say nothing. Things hide each
 other, some regions are void and some are crowds, as in the published datasets. Scene i of a split depends on the seed,
 the split and i alone.
 """
@@ -17,7 +18,7 @@ import numpy.typing as npt
 
 from yoso_cli.atomic import replacing_folder
 from yoso_cli.datasets.spec import DatasetSpec, Prepared, Progress, is_prepared, silent
-from yoso_cli.datasets.textures import HUES, OUTLINES, TEXTURES, Ground, Pixels, Plane, bands, cells, hsv
+from yoso_cli.datasets.textures import HUES, OUTLINES, PATTERNS, TEXTURES, Ground, Pixels, Plane, bands, cells, hsv
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Rgb, Segment, measured
 
@@ -31,13 +32,11 @@ _COLORS = {
     "box": (240, 148, 32),
     "triangle": (246, 214, 60),
     "ring": (178, 76, 214),
-    "star": (236, 108, 180),
     "cross": (84, 70, 210),
     "sky": (122, 190, 240),
     "grass": (96, 176, 72),
     "water": (36, 120, 176),
     "brick": (158, 88, 64),
-    "tiles": (150, 150, 140),
 }
 CATEGORIES = tuple(
     Category(index, name, name in OUTLINES, color) for index, (name, color) in enumerate(_COLORS.items(), start=1)
@@ -112,9 +111,9 @@ def draw_scene(index: int, seed: int, height: int, width: int, *, split: str = "
     random = np.random.default_rng([seed, zlib.crc32(split.encode()), index])
     scene = _Scene.blank(random, height, width)
     _lay_grounds(scene)
-    if random.random() < 0.35:
-        _leave_void(scene)
     if random.random() < 0.25:
+        _leave_void(scene)
+    if random.random() < 0.15:
         _scatter_crowd(scene)
     _place_things(scene)
     return _lit(scene), _truth(scene)
@@ -147,9 +146,9 @@ class _Scene:
 
 
 def _lay_grounds(scene: _Scene) -> None:
-    """Covers the picture with two to four stuffs that meet in curves."""
+    """Covers the picture with two or three stuffs that meet in curves."""
     random = scene.random
-    names = [str(name) for name in random.permutation(list(TEXTURES))[: random.integers(2, 5)]]
+    names = [str(name) for name in random.permutation(list(TEXTURES))[: random.integers(2, 4)]]
     regions = (bands if random.random() < 0.5 else cells)(scene.ground, len(names))
     for region, name in enumerate(names):
         inside = regions == region
@@ -161,14 +160,20 @@ def _lay_grounds(scene: _Scene) -> None:
 def _textured(scene: _Scene, name: str) -> Pixels:
     """The whole picture, (H, W, 3), covered with the stuff `name` in two colours of chance."""
     random = scene.random
-    hue = HUES[name] + random.normal(0, 0.06) if random.random() < 0.5 else random.random()
-    saturation, value = random.uniform(0.15, 0.65), random.uniform(0.5, 0.85)
+    hue = _hue(scene, name)
+    saturation, value = random.uniform(0.35, 0.75), random.uniform(0.5, 0.85)
     first = hsv(hue, saturation, value)
     contrast = random.uniform(0.35, 0.55) * (1 if value < 0.65 else -1)
     second = hsv(hue + random.uniform(-0.05, 0.05), saturation * random.uniform(0.5, 1.1), value * (1 + contrast))
     lean = TEXTURES[name](scene.ground) * np.float32(0.5) + np.float32(0.5)
     covered: Pixels = first + lean[..., None] * (second - first)
     return covered
+
+
+def _hue(scene: _Scene, name: str) -> float:
+    """A hue, 0..1: mostly one that goes with the class (and with another class), else any."""
+    random = scene.random
+    return HUES[name] + float(random.normal(0, 0.04)) if random.random() < 0.75 else float(random.random())
 
 
 def _leave_void(scene: _Scene) -> None:
@@ -203,10 +208,10 @@ def _scatter_crowd(scene: _Scene) -> None:
 
 
 def _place_things(scene: _Scene) -> None:
-    """Three to seven things of very different sizes, the larger ones mostly behind, many of them touching."""
+    """Two to five things of very different sizes, the larger ones mostly behind, many of them touching."""
     random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
-    count = int(random.integers(3, 8))
-    radii = np.exp(random.uniform(np.log(5), np.log(33), count)) * unit
+    count = int(random.integers(2, 6))
+    radii = np.exp(random.uniform(np.log(9), np.log(36), count)) * unit
     order = np.argsort(-radii * random.uniform(0.7, 1.4, count))
     placed: list[tuple[float, float, float]] = []
     for radius in radii[order]:
@@ -230,28 +235,27 @@ def _draw_thing(scene: _Scene, name: str, cx: float, cy: float, radius: float) -
     window = (slice(top, bottom), slice(left, right))
     dx, dy = (scene.ground.x[window] - cx) / np.float32(radius), (scene.ground.y[window] - cy) / np.float32(radius)
     cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-    distance = OUTLINES[name](dx * cos + dy * sin, dy * cos - dx * sin) * np.float32(radius)
+    u, v = dx * cos + dy * sin, dy * cos - dx * sin
+    distance = OUTLINES[name](u, v) * np.float32(radius)
     cover = (np.float32(0.5) - distance).clip(0, 1)
     inside = cover > 0.5
     if not inside.any():
         return
     halo = (np.float32(1) - distance / np.float32(3 * unit)).clip(0, 1) * np.float32(0.35)
     behind = scene.pixels[window] * (1 - halo)[..., None]
-    body = _body(scene, dx, dy, distance)
+    body = _body(scene, name, u, v, distance)
     scene.pixels[window] = behind + cover[..., None] * (body - behind)
     scene.labels[window][inside] = scene.enter(name, int(inside.sum()))
 
 
-def _body(scene: _Scene, dx: Plane, dy: Plane, distance: Plane) -> Pixels:
-    """The pixels, (h, w, 3), of a thing over coordinates in which its radius is 1: any colour, half of them striped."""
+def _body(scene: _Scene, name: str, u: Plane, v: Plane, distance: Plane) -> Pixels:
+    """The pixels, (h, w, 3), of a thing over its own coordinates, in which its radius is 1: lit, mostly patterned."""
     random, unit = scene.random, scene.ground.unit
-    color = hsv(random.random(), random.uniform(0.25, 0.95), random.uniform(0.45, 1))
+    color = hsv(_hue(scene, name), random.uniform(0.4, 0.95), random.uniform(0.45, 1))
     light = random.uniform(0, 2 * np.pi)
-    shade = 1 + np.float32(0.22 * np.cos(light)) * dx + np.float32(0.22 * np.sin(light)) * dy
-    if random.random() < 0.4:
-        turn, width = random.uniform(0, np.pi), random.uniform(5, 9)
-        along = (dx * np.float32(np.cos(turn)) + dy * np.float32(np.sin(turn))) * np.float32(width)
-        shade = shade * np.where(np.sin(along) > 0, np.float32(1), np.float32(random.uniform(0.7, 0.85)))
+    shade = 1 + np.float32(0.22 * np.cos(light)) * u + np.float32(0.22 * np.sin(light)) * v
+    if random.random() < 0.8:
+        shade = shade * (1 - np.float32(random.uniform(0.25, 0.45)) * (PATTERNS[name](u, v) > 0))
     rim = np.where(distance > -1.1 * unit, np.float32(random.uniform(0.55, 1)), np.float32(1))
     body: Pixels = (shade * rim)[..., None] * color
     return body

@@ -42,20 +42,6 @@ def ring(u: Plane, v: Plane) -> Plane:
     return distance
 
 
-def star(u: Plane, v: Plane) -> Plane:
-    """A star of five points, folded into a tenth of itself."""
-    fold = np.float32(np.pi / 5)
-    angle = np.abs(np.mod(np.arctan2(v, u), 2 * fold) - fold)
-    radius = np.hypot(u, v)
-    # The edge runs from the point (1, at angle `fold`) to the notch (0.45, at angle 0).
-    tip, notch = np.array([np.cos(fold), np.sin(fold)]), np.array([0.45, 0.0])
-    along = tip - notch
-    normal = np.array([along[1], -along[0]]) / np.hypot(*along)
-    x, y = radius * np.cos(angle), radius * np.sin(angle)
-    distance: Plane = (x - np.float32(notch[0])) * np.float32(normal[0]) + y * np.float32(normal[1])
-    return distance
-
-
 def cross(u: Plane, v: Plane) -> Plane:
     """Two bars at a right angle."""
     long, short, half = np.maximum(np.abs(u), np.abs(v)), np.minimum(np.abs(u), np.abs(v)), np.float32(0.3)
@@ -68,8 +54,16 @@ OUTLINES: dict[str, Outline] = {
     "box": box,
     "triangle": triangle,
     "ring": ring,
-    "star": star,
     "cross": cross,
+}
+
+# Where a thing is darker: positive over the same coordinates as its outline.
+PATTERNS: dict[str, Outline] = {
+    "ball": lambda u, v: np.sin(np.float32(11) * np.hypot(u, v)),
+    "box": lambda u, v: np.sin(np.float32(12) * u),
+    "triangle": lambda u, v: -np.ones_like(u),
+    "ring": lambda u, v: np.sin(np.float32(9) * np.arctan2(v, u)),
+    "cross": lambda u, v: np.sin(np.float32(11) * u) * np.sin(np.float32(11) * v),
 }
 
 
@@ -143,18 +137,20 @@ def bricks(ground: Ground) -> Plane:
     return lean
 
 
-def tiles(ground: Ground) -> Plane:
-    """Tiles: a chequered floor."""
-    u, v = ground.turned(45)
-    side = np.float32(ground.random.uniform(6.5, 9.5))
-    checks = (np.floor(u / side).astype(np.int32) + np.floor(v / side).astype(np.int32)) & 1
-    lean: Plane = checks.astype(np.float32) * np.float32(1.8) - np.float32(0.9)
-    return lean
-
-
-TEXTURES: dict[str, Texture] = {"sky": clouds, "grass": blades, "water": waves, "brick": bricks, "tiles": tiles}
-# The hue (0..1) a stuff leans to; every other ground ignores it, so that colour hints but does not tell.
-HUES = {"sky": 0.58, "grass": 0.28, "water": 0.5, "brick": 0.04, "tiles": 0.12}
+TEXTURES: dict[str, Texture] = {"sky": clouds, "grass": blades, "water": waves, "brick": bricks}
+# The hue (0..1) a class leans to. Each is shared by a stuff and by things, so that colour narrows the class down and
+# does not tell it.
+HUES = {
+    "ball": 0.85,
+    "box": 0.06,
+    "triangle": 0.3,
+    "ring": 0.58,
+    "cross": 0.85,
+    "sky": 0.58,
+    "grass": 0.3,
+    "water": 0.85,
+    "brick": 0.06,
+}
 
 
 def bands(ground: Ground, count: int) -> Regions:

@@ -62,7 +62,9 @@ def to_panoptic(
     claimed = torch.bincount(winners.flatten(), minlength=len(scores))
     own = (probabilities >= 0.5).flatten(1).sum(1)
     final = torch.bincount(winners[inside], minlength=len(scores))
-    accepted = (claimed > 0) & (own > 0) & (final > 0) & (claimed / own.clamp(min=1) >= overlap_threshold)
+    # Double: above 2^24 pixels or just beside the threshold, single precision would decide otherwise than the rule.
+    share = claimed / own.clamp(min=1).double()
+    accepted = (claimed > 0) & (own > 0) & (final > 0) & (share >= overlap_threshold)
     segment_ids, segments = _segments(accepted.tolist(), labels.tolist(), scores.tolist(), categories)
     id_map = torch.tensor(segment_ids, dtype=torch.int32, device=winners.device)[winners] * inside
     ids = id_map.cpu().numpy()

@@ -4,12 +4,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from yoso_cli.errors import DataError
 from yoso_cli.panoptic.files import read_image, read_panoptic
 from yoso_cli.panoptic.types import IdMap, PanopticSet, Rgb, Segment
 
@@ -57,11 +59,17 @@ class PanopticDataset(Dataset[Sample]):
         return len(self.panoptic_set.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Reads, transforms and splits one picture into masks. Raises DataError for an unreadable one."""
+        """Reads, transforms and splits one picture into masks.
+
+        Raises:
+            DataError: the picture or its segments are unreadable, or of different sizes.
+        """
         place, seed = key
         record = self.panoptic_set.records[place]
         panoptic = read_panoptic(self.panoptic_set, record)
-        image = read_image(self.panoptic_set.image_path(record))
+        path = self.panoptic_set.image_path(record)
+        image = read_image(path)
+        _require_size(path, image, panoptic.id_map)
         image, ids = self.transform(image, panoptic.id_map, np.random.default_rng(seed))
         target = self._target(ids, panoptic.segments)
         return Sample(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), target, record.image_id)
@@ -73,3 +81,13 @@ class PanopticDataset(Dataset[Sample]):
         labels = torch.tensor([self.train_ids[segment.category_id] for segment in kept], dtype=torch.int64)
         values = np.array([segment.id for segment in kept], dtype=np.int32)
         return Target(labels, torch.from_numpy(ids[None] == values[:, None, None]))  # (M, H, W)
+
+
+def _require_size(path: Path, image: Rgb, ids: IdMap) -> None:
+    """Resizing would squeeze one onto the other, and training would go on with masks that lie beside their things."""
+    (height, width), (high, wide) = image.shape[:2], ids.shape
+    if (height, width) != (high, wide):
+        raise DataError(
+            f"{path}: is {width}x{height} where its panoptic PNG is {wide}x{high}.",
+            hint="They belong to different pictures, or one was resized: fetch both again.",
+        )

@@ -5,7 +5,11 @@ Blocks are torchvision's and keep its key names, so its ImageNet weights load as
 
 # B images, H W input size, C channels
 
+import contextlib
+import sys
 from collections.abc import Callable
+from http.client import HTTPException
+from pickle import UnpicklingError
 from typing import cast
 
 import torch
@@ -90,10 +94,12 @@ def load_imagenet(backbone: ResNet) -> None:
     from torchvision.models import get_weight
 
     try:
-        state = get_weight(IMAGENET[backbone.name]).get_state_dict(progress=True, check_hash=True)
-    except OSError as error:
+        # torch tells of the download on stdout, which belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            state = get_weight(IMAGENET[backbone.name]).get_state_dict(progress=True, check_hash=True)
+    except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
         raise RunError(
-            f"ImageNet weights of {backbone.name} cannot be downloaded: {error}.",
+            f"ImageNet weights of {backbone.name} cannot be had: {error}.",
             hint="Try again with a network, or start from random weights with --set model.backbone_weights=none.",
         ) from error
     published = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}

@@ -97,6 +97,8 @@ def read_image(path: Path) -> Rgb:
             return np.array(upright.convert("RGB"))
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
+    except IsADirectoryError:
+        raise DataError(f"{path}: is a folder, not a picture.") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
     except _UNREADABLE as error:

@@ -1,0 +1,70 @@
+"""One trained run for all commands that need one, and what every refusal has in common."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import build
+import pytest
+
+from yoso_cli.cli import run
+
+Refused = Callable[..., str]
+Printed = Callable[..., tuple[Any, str]]
+
+
+@pytest.fixture(scope="session")
+def _trained_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line")
+    build.trained_line(folder)
+    return folder
+
+
+@pytest.fixture
+def line(_trained_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the test stands in, its own copy: `datasets/`, `tiny.yaml` and `runs/tiny-001`."""
+    folder = tmp_path / "line"
+    shutil.copytree(_trained_line, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Printed:
+    """Runs a command that must succeed: what `--json` prints, or else its text; and stderr as one line."""
+
+    def printed(*args: str) -> tuple[Any, str]:
+        capsys.readouterr()
+        code = run(args)
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return json.loads(out) if "--json" in args else out, " ".join(err.split())
+
+    return printed
+
+
+@pytest.fixture
+def refused(capsys: pytest.CaptureFixture[str]) -> Refused:
+    """Runs a command that must fail with `code`: one paragraph, nothing printed, nothing on disk touched.
+
+    Returns the paragraph as one line.
+    """
+
+    def refused(*args: str, code: int) -> str:
+        before = build.listing()
+        capsys.readouterr()
+        assert run(args) == code
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        assert "bug in yoso" not in err
+        assert build.listing() == before
+        assert err.count("Error: ") == 1
+        paragraph = err[err.index("Error: ") :].removeprefix("Error: ")
+        assert paragraph.endswith("\n")
+        assert "\n\n" not in paragraph
+        return " ".join(paragraph.split())
+
+    return refused

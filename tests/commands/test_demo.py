@@ -1,0 +1,60 @@
+"""`yoso demo --quick`: every step works, and what it leaves can be worked with."""
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from yoso_cli.cli import run
+from yoso_cli.run_folder import RunFolder
+
+STEPS = ("prepare", "train", "eval", "reparam", "eval again", "bench", "viz")
+
+
+def test_the_quick_demo_walks_the_whole_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["demo", "--quick", "--output", "my demo", "--json", "--device", "cpu"]) == 0
+    out, err = capsys.readouterr()
+    value = json.loads(out)
+    assert set(value) == {"schema", "trained", "reparameterised", "largest_difference", "run", "sheet", "seconds"}
+    for name in ("trained", "reparameterised"):
+        assert set(value[name]) == {"pq", "pq_things", "pq_stuff", "forward_ms", "end_to_end_ms"}
+        assert value[name]["forward_ms"] > 0
+    assert value["reparameterised"]["pq"] == pytest.approx(value["trained"]["pq"], abs=1)
+    assert value["largest_difference"] < 1e-3
+
+    told = [line for line in err.splitlines() if line.startswith("[")]
+    assert [line.partition(": ")[0] for line in told] == [f"[{n}/7] {name}" for n, name in enumerate(STEPS, 1)]
+    assert err.rstrip().endswith("Next: yoso eval --metric pq --runs 'my demo/runs'")
+    folder = RunFolder.open(Path(value["run"]))
+    assert folder.path == Path("my demo/runs/shapes-quick-001")
+    assert folder.reparameterised.is_file()
+    assert json.loads(folder.report_path.read_text())["weights"]["path"] == str(folder.reparameterised)
+    with Image.open(value["sheet"]) as sheet:
+        assert sheet.width > sheet.height / 2
+    assert not list(tmp_path.rglob("*.partial"))
+
+    # The last words of the demo work.
+    assert run(["eval", "--metric", "pq", "--runs", "my demo/runs", "--device", "cpu"]) == 0
+
+
+def test_a_demo_cannot_be_put_into_a_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").write_text("precious")
+    assert run(["demo", "--quick", "--output", "file"]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert Path("file").read_text() == "precious"
+
+
+def test_a_gpu_that_is_not_there_stops_the_demo(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["demo", "--quick", "--device", "cuda:99"]) == 1
+    assert "Try --device cpu" in " ".join(capsys.readouterr().err.split())
+    assert not Path("runs").exists()

@@ -1,0 +1,124 @@
+"""`yoso viz`: pictures in, overlays out, and nothing of the person's is overwritten."""
+
+import errno
+import shutil
+from pathlib import Path
+from typing import Any
+
+import build
+import numpy as np
+import pytest
+from PIL import Image
+
+CPU = ["--device", "cpu"]
+
+
+@pytest.fixture
+def photo(line: Path) -> Path:
+    image = Image.open(build.picture()).resize((80, 60))
+    image.save("photo.jpg")
+    return Path("photo.jpg")
+
+
+def test_an_overlay_is_written_beside_the_person(photo: Path, printed: Any) -> None:
+    value, told = printed("viz", "photo.jpg", "--json", *CPU)
+    assert set(value) == {"schema", "weights", "pictures"}
+    assert value["weights"] == str(build.newest_weights())
+    (drawn,) = value["pictures"]
+    assert set(drawn) == {"image", "output", "summary", "segments"}
+    assert (drawn["image"], drawn["output"]) == ("photo.jpg", "photo-yoso.png")
+    assert drawn["segments"], "no threshold holds a segment back"
+    assert set(drawn["segments"][0]) == {"id", "category_id", "area", "bbox", "score"}
+    assert sum(segment["area"] for segment in drawn["segments"]) <= 80 * 60
+    with Image.open("photo-yoso.png") as overlay:
+        assert overlay.width >= 80
+        assert overlay.height >= 60
+    assert f"Using {build.newest_weights()} (as trained, 9 classes of shapes), score above 0, on cpu." in told
+    assert told.endswith("Next: yoso bench runs/tiny-001")
+
+
+def test_the_text_tells_what_is_seen(photo: Path, printed: Any) -> None:
+    text, _ = printed("viz", "photo.jpg", "--set", "inference.score_threshold=1", *CPU)
+    assert text == "photo.jpg: nothing above the score threshold -> photo-yoso.png\n"
+    text, _ = printed("viz", "photo.jpg", "--force", *CPU)
+    assert "nothing" not in text
+
+
+def test_re_parameterised_weights_are_used_where_there_are_any(photo: Path, printed: Any) -> None:
+    printed("reparam")
+    value, told = printed("viz", "photo.jpg", "--json", *CPU)
+    assert value["weights"] == "runs/tiny-001/reparam.safetensors"
+    assert "(re-parameterised, 9 classes of shapes)" in told
+
+
+def test_weights_without_a_run_or_a_dataset_suffice(photo: Path, printed: Any) -> None:
+    shutil.copy(build.newest_weights(), "mine.safetensors")
+    shutil.rmtree("runs")
+    shutil.rmtree("datasets")
+    _, told = printed("viz", "photo.jpg", "--weights", "mine.safetensors", "-o", "seen.jpeg", *CPU)
+    assert told.endswith("Next: yoso bench mine.safetensors")
+    with Image.open("seen.jpeg") as overlay:
+        assert overlay.format == "JPEG"
+
+
+def test_several_pictures_go_into_one_folder(photo: Path, printed: Any, refused: Any) -> None:
+    Image.open("photo.jpg").convert("L").save("grey.png")
+    value, _ = printed("viz", "photo.jpg", "grey.png", "-o", "seen/all", "--json", *CPU)
+    assert [one["output"] for one in value["pictures"]] == ["seen/all/photo-yoso.png", "seen/all/grey-yoso.png"]
+    value, _ = printed("viz", "grey.png", "-o", "seen", "--json", *CPU)
+    assert value["pictures"][0]["output"] == "seen/grey-yoso.png"
+    assert "seen/all/photo-yoso.png: exists already" in refused("viz", "photo.jpg", "-o", "seen/all", code=2)
+    shutil.copy("photo.jpg", "seen/photo.jpg")
+    assert "two IMAGES" in refused("viz", "photo.jpg", "seen/photo.jpg", code=2)
+
+
+def test_what_stands_there_is_kept_unless_forced(photo: Path, printed: Any, refused: Any) -> None:
+    Path("photo-yoso.png").write_bytes(b"precious")
+    assert "photo-yoso.png: exists already" in refused("viz", "photo.jpg", code=2)
+    printed("viz", "photo.jpg", "--force", *CPU)
+    Image.open("photo-yoso.png").verify()
+
+
+def test_a_photo_is_never_overwritten_by_its_overlay(photo: Path, refused: Any) -> None:
+    for output in ("photo.jpg", "../line/photo.jpg"):
+        assert "would overwrite" in refused("viz", "photo.jpg", "-o", output, code=2)
+        assert "would overwrite" in refused("viz", "photo.jpg", "-o", output, "--force", code=2)
+
+
+def test_pictures_that_cannot_be_drawn_are_named(photo: Path, refused: Any) -> None:
+    assert "gone.jpg: no such file" in refused("viz", "gone.jpg", code=1)
+    assert "gone.jpg: no such file" in refused("viz", "photo.jpg", "gone.jpg", code=1)
+    Path("odd.jpg").write_bytes(b"no picture")
+    assert "odd.jpg" in refused("viz", "odd.jpg", code=1)
+    Path("torn.jpg").write_bytes(photo.read_bytes()[:500])
+    assert "torn.jpg" in refused("viz", "torn.jpg", code=1)
+    assert "datasets" in refused("viz", "datasets", code=1)
+
+
+def test_outputs_that_are_no_pictures_are_wrong_use(photo: Path, refused: Any) -> None:
+    assert "seen.gif" in refused("viz", "photo.jpg", "-o", "seen.gif", code=2)
+    assert "seen: cannot be written as a picture" in refused("viz", "photo.jpg", "-o", "seen", code=2)
+    assert "IMAGES" in refused("viz", code=2)
+
+
+def test_a_full_disk_leaves_the_old_picture(photo: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    Path("photo-yoso.png").write_bytes(b"precious")
+    monkeypatch.setattr("os.fsync", full)
+    assert "No space left on device" in refused("viz", "photo.jpg", "--force", code=1)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (400, 3), (3, 400)])
+def test_the_oddest_pictures_are_drawn(line: Path, printed: Any, size: tuple[int, int]) -> None:
+    Image.fromarray(np.full((*size, 3), 90, np.uint8)).save("odd.png")
+    printed("viz", "odd.png", *CPU)
+    Image.open("odd-yoso.png").verify()
+
+
+def test_pictures_of_any_mode_are_drawn(photo: Path, printed: Any) -> None:
+    for mode in ("L", "RGBA", "P", "1", "I;16", "CMYK"):
+        suffix = "tif" if mode == "CMYK" else "png"
+        Image.open("photo.jpg").convert("L" if mode == "I;16" else mode).convert(mode).save(f"mode.{suffix}")
+        printed("viz", f"mode.{suffix}", "--force", *CPU)

@@ -1,0 +1,84 @@
+"""What the clock sees: the network alone or the whole way, without the warm-up."""
+
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from inference.test_predict import noise, predictor
+from PIL import Image
+
+from yoso_cli.errors import DataError
+from yoso_cli.inference import latency
+from yoso_cli.inference.latency import Latency, measure_end_to_end, measure_forward
+
+BOTH = pytest.mark.parametrize("measure", [measure_forward, measure_end_to_end])
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[Path]:
+    found = [tmp_path / "a.png", tmp_path / "b.png"]
+    for path, size in zip(found, ((30, 40), (40, 30)), strict=True):
+        Image.fromarray(noise(*size)).save(path)
+    return found
+
+
+@BOTH
+def test_figures_are_positive_and_counted(measure, paths: list[Path]) -> None:
+    ours = predictor()
+    shapes = []
+    ours.model.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    found = measure(ours, paths, repeats=3, warmup=2)
+    assert found.count == 3
+    assert 0 < found.median <= found.p90
+    assert found.fps == pytest.approx(1000 / found.median)
+    assert len(shapes) == 5
+    assert shapes[::2] == [(1, 3, 64, 64)] * 3
+    assert shapes[0][2:] == shapes[1][:1:-1], "pictures take turns"
+
+
+@BOTH
+def test_the_warm_up_does_not_count(measure, paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which the calls take 1000 and 1000 ms, then 10, 20, 30, 40 and 50 ms."""
+    durations = [1.0, 1.0, 0.01, 0.02, 0.03, 0.04, 0.05]
+    ticks: Iterator[float] = iter(accumulate([0.0, *(part for one in durations for part in (one, 7.0))]))
+    monkeypatch.setattr(latency, "perf_counter", lambda: next(ticks))
+    found = measure(predictor(), paths, repeats=5, warmup=2)
+    assert found.count == 5
+    assert found.median == pytest.approx(30)
+    assert found.p90 == pytest.approx(float(np.percentile([10, 20, 30, 40, 50], 90)))
+    assert found.fps == pytest.approx(1000 / 30)
+
+
+def test_the_network_alone_decodes_nothing_while_the_clock_runs(
+    paths: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = []
+    original = latency.read_image
+    monkeypatch.setattr(latency, "read_image", lambda path: read.append(path) or original(path))
+    measure_forward(predictor(), paths, repeats=5, warmup=1)
+    assert read == paths
+    read.clear()
+    measure_end_to_end(predictor(), paths, repeats=4, warmup=1)
+    assert read == [paths[0], paths[1], paths[0], paths[1], paths[0]]
+
+
+def test_no_gradient_is_kept(paths: list[Path]) -> None:
+    ours = predictor()
+    kept = []
+    ours.model.register_forward_hook(lambda _, __, outputs: kept.append(outputs[-1].mask_logits.requires_grad))
+    measure_forward(ours, paths, repeats=1, warmup=0)
+    assert kept == [False]
+    assert not torch.is_inference_mode_enabled()
+
+
+@BOTH
+def test_an_unreadable_picture_is_named(measure, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.png"):
+        measure(predictor(), [tmp_path / "gone.png"], repeats=1, warmup=0)
+
+
+def test_frames_per_second_are_those_of_the_median() -> None:
+    assert Latency(median=20.0, p90=50.0, count=3).fps == 50

@@ -1,0 +1,133 @@
+"""From a picture to segments at its own size, as the authors' implementation does it."""
+
+from pathlib import Path
+from typing import Any
+
+import build
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model import reference
+from training import tiny
+
+from yoso_cli.errors import DataError
+from yoso_cli.inference.postprocess import Sizes
+from yoso_cli.inference.predict import Predictor, predict_set
+from yoso_cli.model.yoso import PIXEL_MEAN
+from yoso_cli.panoptic.types import Rgb
+
+CPU = torch.device("cpu")
+
+
+def predictor(**changes: Any) -> Predictor:
+    chosen = {"short_edge": 48, "long_edge": 80, "score_threshold": 0.0, "overlap_threshold": 0.0, "device": CPU}
+    return Predictor(tiny.model(), tiny.CATEGORIES, **chosen | changes)
+
+
+@pytest.fixture(scope="module")
+def seeing() -> Predictor:
+    return predictor()
+
+
+def noise(height: int, width: int, seed: int = 0) -> Rgb:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_a_picture_alone_is_seen_as_the_reference_sees_it(shared: Path, index: int) -> None:
+    """From the original picture: resized bit for bit, padded with zeros after normalisation, and the same map."""
+    found = reference.tiny(shared, f"single{index}")
+    pictures = np.load(shared / "reference/tiny/input.npz")
+    ours = Predictor(
+        found.model,
+        reference.categories(found.meta, 7),
+        short_edge=128,
+        long_edge=180,
+        score_threshold=found.meta["object_mask_threshold"],
+        overlap_threshold=found.meta["overlap_threshold"],
+        device=CPU,
+    )
+    images, sizes = ours.prepare(pictures[f"image{index}_rgb_u8"])
+    resized = pictures[f"resized{index}_rgb_u8"]
+    assert sizes == reference.tiny_sizes(found.meta, f"single{index}", 0, found.images)
+    assert images.dtype == torch.float32
+    assert np.array_equal(
+        images[0, :, : sizes.resized[0], : sizes.resized[1]].numpy(), resized.transpose(2, 0, 1).astype(np.float32)
+    )
+    assert images.equal(found.images)
+
+    panoptic = ours(pictures[f"image{index}_rgb_u8"])
+    theirs = found.arrays["img0.panoptic_seg"]
+    ambiguous = np.unpackbits(found.arrays["img0.pan.ambiguous"], axis=1)[:, : theirs.shape[1]].astype(bool)
+    assert not ((panoptic.id_map != theirs) & ~ambiguous).any()
+    entry = found.meta["runs"][f"single{index}"]["images"][0]
+    assert [(one.id, one.category_id) for one in panoptic.segments] == [
+        (one["id"], one["category_id"]) for one in entry["segments_info"]
+    ]
+
+
+def test_padding_is_zero_to_the_network(seeing: Predictor) -> None:
+    images, sizes = seeing.prepare(noise(30, 47))
+    assert sizes == Sizes((64, 96), (48, 75), (30, 47))
+    assert images.shape == (1, 3, 64, 96)
+    beyond = torch.ones(64, 96, dtype=torch.bool)
+    beyond[:48, :75] = False
+    normalised = (images - seeing.model.pixel_mean) / seeing.model.pixel_std
+    assert (normalised[0, :, beyond] == 0).all()
+    assert (images[0, :, beyond] == torch.tensor(PIXEL_MEAN)[:, None]).all()
+
+
+edges = st.integers(1, 90)
+
+
+@settings(deadline=None, max_examples=20)
+@given(edges, edges, st.integers(0, 2**31))
+def test_any_picture_gets_a_map_of_its_own_size(seeing: Predictor, height: int, width: int, seed: int) -> None:
+    image = noise(height, width, seed)
+    panoptic = seeing(image)
+    assert panoptic.id_map.shape == (height, width)
+    present = set(np.unique(panoptic.id_map).tolist()) - {0}
+    assert present == {segment.id for segment in panoptic.segments}
+    assert {segment.category_id for segment in panoptic.segments} <= {category.id for category in tiny.CATEGORIES}
+    backwards = np.ascontiguousarray(image[:, ::-1])[:, ::-1]
+    assert np.array_equal(seeing(backwards).id_map, panoptic.id_map), "the order in memory is no matter"
+
+
+@pytest.mark.parametrize("size", [(1, 2000), (2000, 1), (1, 1)])
+def test_the_oddest_shapes_come_through(seeing: Predictor, size: tuple[int, int]) -> None:
+    assert seeing(noise(*size)).id_map.shape == size
+
+
+def test_a_threshold_of_one_lets_nothing_through() -> None:
+    assert not predictor(score_threshold=1.0)(noise(40, 40)).segments
+
+
+def test_a_model_in_training_is_put_to_evaluation() -> None:
+    model = tiny.model().train()
+    chosen: dict[str, Any] = {"short_edge": 32, "long_edge": 64, "score_threshold": 0.0, "overlap_threshold": 0.0}
+    ours = Predictor(model, tiny.CATEGORIES, **chosen, device=CPU)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first, second = ours(noise(40, 40)), ours(noise(40, 40))
+    assert np.array_equal(first.id_map, second.id_map)
+    assert all(value.equal(before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_set_is_seen_picture_by_picture_in_its_order(tmp_path: Path, seeing: Predictor) -> None:
+    random = np.random.default_rng(2)
+    pictures = [
+        (noise(height, width, height), build.blocks(random, height, width, tiny.CATEGORIES))
+        for height, width in ((30, 40), (40, 30), (20, 20))
+    ]
+    panoptic_set = build.write_set(tmp_path / "val", tiny.CATEGORIES, pictures)
+    found = list(predict_set(seeing, panoptic_set))
+    assert [record for record, _ in found] == list(panoptic_set.records)
+    for (_, panoptic), (image, _) in zip(found, pictures, strict=True):
+        assert np.array_equal(panoptic.id_map, seeing(image).id_map)
+
+    panoptic_set.image_path(panoptic_set.records[1]).write_bytes(b"no picture")
+    seen = predict_set(seeing, panoptic_set)
+    next(seen)
+    with pytest.raises(DataError, match=r"1\.png"):
+        next(seen)

@@ -1,0 +1,228 @@
+"""What the documents say is so: commands parse, links lead somewhere, figures are the recipes', the map is complete."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from yoso_cli import recipe_file
+from yoso_cli.cli import COMMANDS, yoso
+from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
+from yoso_cli.panoptic.files import FORMAT, VERSION
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+PACKAGED = dict(recipe_file.packaged())
+
+# Longer than any set-up command that a person would trust.
+LONGEST_COMMAND = 200
+
+
+def blocks(language: str) -> list[str]:
+    """The README's code blocks of a language, also those inside a list."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", README, re.MULTILINE | re.DOTALL)
+    return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
+
+
+def section(heading: str) -> str:
+    """What stands under a heading, up to the next one."""
+    found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", README, re.MULTILINE | re.DOTALL)
+    assert found, f"README.md has no heading {heading!r}"
+    return found[1]
+
+
+def script(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def typed_commands() -> list[str]:
+    """Every `yoso ...` line of a code block, the examples of the help among them."""
+    lines = [line for text in [*blocks("sh"), *blocks("text")] for line in text.splitlines()]
+    return sorted({match[1] for line in lines if (match := re.match(r" *(?:Example: )?(yoso .*)", line))})
+
+
+def words_of(line: str) -> list[str]:
+    """The words after `yoso`, without a comment and without what the shell does with the output."""
+    words = shlex.split(line, comments=True)[1:]
+    ends = [words.index(mark) for mark in (">", "|", "&&") if mark in words]
+    return words[: min(ends, default=len(words))]
+
+
+def parsed(words: list[str]) -> click.Context:
+    """The context in which the command would run. Raises click's UsageError when it would not."""
+    command: click.Command | None = yoso
+    context = click.Context(yoso, info_name="yoso")
+    while isinstance(command, click.Group):
+        name, *words = words
+        command = command.get_command(context, name)
+        assert command, f"there is no command {name!r}"
+        # A group here has no options of its own: what follows its name is a command.
+        group = isinstance(command, click.Group)
+        context = command.make_context(name, [] if group else words, parent=context, resilient_parsing=group)
+    return context
+
+
+def test_the_readme_tells_the_help_of_every_command() -> None:
+    done = script("scripts/help_docs", "--check")
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_command_is_in_the_readme() -> None:
+    for name, summary in COMMANDS.items():
+        assert f"| `yoso {name}` | {summary} |" in README
+        assert f"<code>yoso {name} --help</code>" in README
+
+
+def test_help_keeps_its_examples_on_their_lines() -> None:
+    r"""Click knows the character \b; in a raw docstring it is a backslash and a letter, and the lines run together."""
+    assert [line for line in README.splitlines() if "\\b" in line] == []
+
+
+@pytest.mark.parametrize(("name", "end"), [("demo", "yoso demo"), ("tests", "scripts/test")])
+def test_each_set_up_command_is_one_line_that_starts_from_nothing(name: str, end: str) -> None:
+    done = script("scripts/readme_command", name)
+    assert done.returncode == 0, done.stderr
+    (command,) = done.stdout.splitlines()
+    steps = command.split(" && ")
+    assert steps[0].startswith("python3 -m venv ")
+    assert steps[-1] == end
+    assert len(command) < LONGEST_COMMAND
+
+
+@pytest.mark.parametrize("words", [["nonsense"], []])
+def test_a_set_up_command_that_is_not_there_is_an_error(words: list[str]) -> None:
+    done = script("scripts/readme_command", *words)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_enough_commands_are_found_to_mean_anything() -> None:
+    assert {words_of(line)[0] for line in typed_commands()} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("line", typed_commands())
+def test_every_command_line_in_the_readme_parses(line: str) -> None:
+    """Its commands and options exist and take such values; nothing is run."""
+    parsed(words_of(line))
+
+
+@pytest.mark.parametrize("line", [line for line in typed_commands() if "--set" in line])
+def test_every_value_that_the_readme_sets_can_be_set(line: str) -> None:
+    context = parsed(words_of(line))
+    recipe = context.params.get("recipe") or "coco"
+    recipe_file.load(recipe if recipe in PACKAGED else "coco", context.params["overrides"])
+
+
+def test_every_command_in_the_prose_exists() -> None:
+    for name in re.findall(r"`yoso ([a-z]\w*)", README):
+        assert name in COMMANDS
+
+
+def test_every_recipe_in_the_prose_exists() -> None:
+    named = set(re.findall(r"\bablation/([a-z0-9-]+)", README + CHANGELOG)) - {""}
+    assert named
+    assert {f"ablation/{name}" for name in named} <= set(PACKAGED)
+    for line in typed_commands():
+        recipe = parsed(words_of(line)).params.get("recipe")
+        assert recipe is None or recipe in PACKAGED or recipe.startswith("mine.")
+
+
+def test_the_papers_figures_are_those_of_the_recipes() -> None:
+    rows = re.findall(r"^\| `([\w/-]+)` \| (.+) \|$", section("Results beside the paper's"), re.MULTILINE)
+    assert len(rows) == 4
+    for name, cells in rows:
+        paper = recipe_file.read(PACKAGED[name]).paper
+        expected = [paper.table, paper.pq, paper.pq_things, paper.pq_stuff, f"{paper.fps} ({paper.gpu})"]
+        assert cells.split(" | ")[:5] == [str(value) for value in expected]
+
+
+def test_the_recipe_in_the_readme_is_one(tmp_path: Path) -> None:
+    (recipe,) = blocks("yaml")
+    (tmp_path / "mine.yaml").write_text(recipe)
+    assert recipe_file.read(tmp_path / "mine.yaml").name == "mine"
+
+
+def test_the_slip_in_the_readme_is_answered_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = re.search(r"`(mine\.yaml:\d+: ([\w.]+): .*?)`", README)
+    assert answer
+    line, (group, key) = int(answer[1].split(":")[1]), answer[2].split(".")
+    monkeypatch.chdir(tmp_path)
+    Path("mine.yaml").write_text("\n" * (line - 1) + f"{group}: {{{key}: 1}}\n")
+    with pytest.raises(RecipeError) as caught:
+        recipe_file.load("mine.yaml")
+    assert caught.value.problems == [answer[1]]
+
+
+def test_the_manifest_in_the_readme_is_of_the_present_format() -> None:
+    (manifest,) = map(json.loads, blocks("json"))
+    assert (manifest["format"], manifest["version"]) == (FORMAT, VERSION)
+
+
+def links(text: str) -> Iterator[str]:
+    yield from (target.strip() for target in re.findall(r"\]\(([^)]*)\)", text))
+    yield from re.findall(r"(?:src|href)=\"([^\"]*)\"", text)
+
+
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    return {"#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def local_links() -> list[tuple[str, str]]:
+    documents = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [
+        (str(document.relative_to(ROOT)), target)
+        for document in documents
+        for target in links(document.read_text(encoding="utf-8"))
+        if not re.match(r"[a-z]+:", target)
+    ]
+
+
+@pytest.mark.parametrize(("document", "target"), local_links())
+def test_every_local_link_leads_somewhere(document: str, target: str) -> None:
+    if target.startswith("#"):
+        assert target in anchors((ROOT / document).read_text(encoding="utf-8"))
+    else:
+        path = ((ROOT / document).parent / target.split("#")[0]).resolve()
+        assert path.is_relative_to(ROOT), "a link must not leave the repository"
+        assert path.exists()
+
+
+def test_the_readme_shows_a_picture() -> None:
+    assert re.search(r"!\[[^\]]{20,}\]\(docs/pictures/demo\.png\)", README), "with words for those who cannot see it"
+
+
+def test_the_exit_codes_are_documented() -> None:
+    codes = set(map(int, re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)))
+    errors = {one.exit_code for one in (DataError, RunError, UsageError, RecipeError)}
+    assert codes == errors | {0, 130, 143}
+
+
+def test_the_map_names_every_file_of_the_package() -> None:
+    (chart,) = re.findall(r"```text\n(yoso_cli/.*?)```", section("Map of the code"), re.DOTALL)
+    words = set(re.findall(r"\w+", chart))
+    files = [path for path in (ROOT / "yoso_cli").rglob("*.py") if path.name != "__init__.py"]
+    scripts = [path for path in (ROOT / "scripts").iterdir() if path.is_file()]
+    assert [path.name for path in [*files, *scripts] if path.stem not in words] == []
+
+
+def test_the_map_names_no_room_that_is_gone() -> None:
+    (chart,) = re.findall(r"```text\n(yoso_cli/.*?)```", section("Map of the code"), re.DOTALL)
+    rooms = re.findall(r"^( *)(\w+)/", chart, re.MULTILINE)
+    assert len(rooms) > 10
+    gone = [name for indent, name in rooms if not (ROOT / ("yoso_cli" if indent else "") / name).is_dir()]
+    assert gone == []
+
+
+def test_the_changelog_has_the_present_version() -> None:
+    version = re.search(r'^version = "(.*)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version
+    assert f"## [{version[1]}]" in CHANGELOG
