@@ -33,7 +33,7 @@ QUICK = (
     "train.warmup=5",
 )
 # Scenes per split and pictures timed, of the whole demo and of the quick one.
-SCENES = {False: (1200, 100), True: (40, 8)}
+SCENES = {False: (1500, 100), True: (40, 8)}
 TIMED = {False: 50, True: 10}
 SHOWN = 4
 
@@ -205,8 +205,8 @@ def _row(predictor: "Predictor", truth: "PanopticSet", record: "ImageRecord") ->
     image = read_image(truth.image_path(record))
     return [
         image,
-        overlay(image, read_panoptic(truth, record), truth.categories),
-        overlay(image, predictor(image), truth.categories),
+        overlay(image, read_panoptic(truth, record), truth.categories, legend=False),
+        overlay(image, predictor(image), truth.categories, legend=False),
     ]
 
 

@@ -33,8 +33,8 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--train", type=click.IntRange(min=0), default=2000, show_default=True, help="Scenes to train on.")
-@click.option("--val", type=click.IntRange(min=0), default=200, show_default=True, help="Scenes to evaluate on.")
+@click.option("--train", type=click.IntRange(min=0), default=1500, show_default=True, help="Scenes to train on.")
+@click.option("--val", type=click.IntRange(min=0), default=100, show_default=True, help="Scenes to evaluate on.")
 @click.option(
     "--size", type=click.IntRange(32, 4096), default=128, show_default=True, help="Edge of a scene in pixels."
 )

@@ -45,7 +45,13 @@ class Reparameterised:
 @click.argument("source", required=False, type=click.Path(path_type=Path))
 @options.output_option
 @click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Real pictures to verify on.")
-@click.option("--tolerance", type=click.FloatRange(0, min_open=True), default=TOLERANCE, show_default=True, help="Largest difference allowed.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0, min_open=True),
+    default=TOLERANCE,
+    show_default=True,
+    help="Largest difference allowed.",
+)
 @options.runs_option
 @options.set_option
 @options.force_option

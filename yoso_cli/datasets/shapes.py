@@ -173,7 +173,7 @@ def _textured(scene: _Scene, name: str) -> Pixels:
 def _hue(scene: _Scene, name: str) -> float:
     """A hue, 0..1: mostly one that goes with the class (and with another class), else any."""
     random = scene.random
-    return HUES[name] + float(random.normal(0, 0.04)) if random.random() < 0.75 else float(random.random())
+    return HUES[name] + float(random.normal(0, 0.03)) if random.random() < 0.9 else float(random.random())
 
 
 def _leave_void(scene: _Scene) -> None:
