@@ -102,7 +102,7 @@ def test_many_things_hide_a_part_of_another(scenes):
 
 
 def test_colour_alone_does_not_give_the_class_away(scenes):
-    """A colour is shared by a stuff and by things: the mean colour alone would name over a third of the segments wrong."""
+    """A hue is shared by a stuff and by things: the mean colour would name over a third of the segments wrong."""
     colors = {category_id: [] for category_id in CATEGORY}
     for image, panoptic in scenes:
         for segment in panoptic.segments:

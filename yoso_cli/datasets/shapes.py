@@ -1,9 +1,9 @@
 """`shapes`: panoptic scenes drawn by the program itself, so that the whole line runs without a download.
 
-A thing's class is its outline, mostly with a pattern that goes with it, and a stuff's class its texture; colour leans
-towards the class but does not tell it, and light and size say nothing. Things hide each
-other, some regions are void and some are crowds, as in the published datasets. Scene i of a split depends on the seed,
-the split and i alone.
+A thing's class is its outline, mostly with a pattern that goes with it, and a stuff's class is its texture. Each hue
+belongs to a stuff and to things, so that colour narrows the class down and does not tell it; light and size say
+nothing. Things hide each other, some regions are void and some are crowds, as in the published datasets. Scene i of a
+split depends on the seed, the split and i alone.
 """
 
 # H, W height and width of the picture in pixels; lengths in `unit`s, 1/128 of the picture's shorter side
