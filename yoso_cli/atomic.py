@@ -21,13 +21,13 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or the place cannot be written.
     """
-    with _reporting(path):
+    with reporting(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
         os.close(handle)
     temporary = Path(name)
     try:
-        with _reporting(path):
+        with reporting(path):
             yield temporary
             _sync(temporary)
             # mkstemp makes files private; a result is as readable as the user's umask says.
@@ -44,11 +44,11 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or the place cannot be written.
     """
-    with _reporting(path):
+    with reporting(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
     try:
-        with _reporting(path):
+        with reporting(path):
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
@@ -76,7 +76,8 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
 
 
 @contextlib.contextmanager
-def _reporting(path: Path) -> Iterator[None]:
+def reporting(path: Path) -> Iterator[None]:
+    """Tells a person about a disk that is full or closed, whatever is written inside: OSError becomes RunError."""
     try:
         yield
     except OSError as error:

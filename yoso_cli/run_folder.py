@@ -8,18 +8,16 @@ runs/<name>-NNN/
   report.json            the last evaluation
 """
 
-import contextlib
 import json
 import re
 import shlex
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from yoso_cli import recipe_file
-from yoso_cli.atomic import write_bytes, write_text
-from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.atomic import reporting, write_bytes, write_text
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.recipe import Recipe
 
 WEIGHTS_FILE = "weights.safetensors"
@@ -46,7 +44,7 @@ class RunFolder:
         """
         if not _NAME.fullmatch(name):
             raise UsageError(f"{name!r} cannot name a run.", hint="Use letters, digits, dots, dashes and underscores.")
-        with _reporting(root):
+        with reporting(root):
             root.mkdir(parents=True, exist_ok=True)
             number = 1 + max((_number(path) for path in root.iterdir() if _stem(path) == name), default=0)
             while True:
@@ -111,7 +109,7 @@ class RunFolder:
         """Adds one line to metrics.jsonl, on disk at once. Raises RunError when it cannot be written."""
         line = (json.dumps(values) + "\n").encode()
         # Unbuffered, so that a line is one write and a kill tears at most the last one.
-        with _reporting(self.metrics_path), self.metrics_path.open("ab", buffering=0) as file:
+        with reporting(self.metrics_path), self.metrics_path.open("ab", buffering=0) as file:
             file.write(line)
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -187,14 +185,3 @@ def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}:{place}: is not a JSON object.", hint="Remove that line to go on.")
     return value
-
-
-@contextlib.contextmanager
-def _reporting(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(
-            f"{path}: cannot be written: {reason}.", hint="Free some space or choose another place."
-        ) from error
