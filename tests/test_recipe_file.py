@@ -87,6 +87,7 @@ def test_a_recipe_states_its_difference(write: Write) -> None:
         ("train:\n  lr: 1\n  lr: 2", "mine.yaml:3: train.lr: stands on line 2 already; keep one"),
         ("train: {lr: 1}\ntrain: {batch: 2}", "mine.yaml:2: train: stands on line 1 already; keep one"),
         ("[a]: 1", "mine.yaml:1: a key must be one word"),
+        ("augment: {crop_width: 100}", "mine.yaml:1: augment.crop_width: must be a multiple of 32, not 100"),
         ("model: {kernel_size: 4}", "mine.yaml:1: model.kernel_size: must be odd, not 4"),
         ("model:\n  hidden_dim: 100", "mine.yaml:2: model.num_heads: 8 heads do not divide hidden_dim 100"),
         ("augment:\n  scale_max: 0.05", "mine.yaml:2: augment.scale_min: 0.1 is above scale_max 0.05"),
@@ -326,12 +327,13 @@ def test_what_is_written_reads_back_the_same(
     model = replace(recipe.model, kernel_size=recipe.model.kernel_size | 1, num_heads=size, hidden_dim=4 * size)
     scales = sorted((recipe.augment.scale_min, recipe.augment.scale_max))
     edges = sorted((recipe.inference.short_edge, recipe.inference.long_edge))
+    crop = {"crop_height": 32 * recipe.augment.crop_height, "crop_width": 32 * recipe.augment.crop_width}
     sound = replace(
         recipe,
         name="n",
         data=replace(recipe.data, name="d"),
         model=model,
-        augment=replace(recipe.augment, scale_min=scales[0], scale_max=scales[1]),
+        augment=replace(recipe.augment, scale_min=scales[0], scale_max=scales[1], **crop),
         inference=replace(recipe.inference, short_edge=edges[0], long_edge=edges[1]),
     )
     assert sound.conflicts() == []
