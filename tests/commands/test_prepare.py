@@ -72,7 +72,8 @@ def test_coco_is_prepared_from_a_download(coco_sample, tmp_path, capsys):
     assert run(["prepare", "coco", "--root", str(coco_sample)]) == 0
     printed = capsys.readouterr()
     assert printed.out == "datasets/coco/val2017: 3 images\n"
-    assert printed.err.splitlines()[-1] == "Next: yoso train coco"
+    only = "--set data.train_split=val2017 --set data.val_split=val2017"
+    assert printed.err.splitlines()[-1] == f"Next: yoso train coco {only}"
     assert not list((tmp_path / "datasets").rglob("*.png"))
 
 

@@ -64,6 +64,16 @@ def test_a_torn_file_is_refused(tmp_path: Path) -> None:
         load_weights(path)
 
 
+def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    saved(path)
+    content = bytearray(path.read_bytes())
+    content[-1001] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not the ones that were written"):
+        load_weights(path)
+
+
 def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
     class Harmful:
         def __reduce__(self) -> tuple[object, tuple[str]]:

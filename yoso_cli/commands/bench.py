@@ -126,7 +126,11 @@ def _text(speed: Speed, value: dict[str, Any]) -> str:
         for name, measured in (("network alone", speed.forward), ("file to segments", speed.end_to_end))
     ]
     machine = value["machine"]
-    where = f"{machine['cpu']}, {value['threads']} threads" if value["device"] == "cpu" else value["device"]
+    where = (
+        f"{machine['cpu']}, {value['threads']} thread{'s' if value['threads'] > 1 else ''}"
+        if value["device"] == "cpu"
+        else value["device"]
+    )
     return "\n".join(
         [
             console.table(("", "median ms", "p90 ms", "FPS"), rows),

@@ -130,7 +130,8 @@ def _eval_model(
         console.say(f"Kept in {found.run.report_path}.")
     console.result(report.to_dict(), table(report), as_json)
     source = shlex.quote(str(found.run.path if found.run else path))
-    console.next_step("yoso viz image.jpg" if found.weights.steps else f"yoso reparam {source}")
+    faster = bool(found.weights.steps) or (found.run is not None and found.run.reparameterised.exists())
+    console.next_step(f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}")
 
 
 def _chosen_weights(source: Path | None, weights: Path | None, runs: Path) -> Path:

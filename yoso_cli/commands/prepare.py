@@ -1,5 +1,6 @@
 """`yoso prepare`: one subcommand for each dataset."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -116,4 +117,16 @@ def _tell(name: str, prepared: "Sequence[Prepared]", as_json: bool, skipped: "Se
     )
     console.result(value, "\n".join(lines), as_json)
     if not as_json:
-        console.next_step(f"yoso train {name}")
+        console.next_step(_training(name, prepared))
+
+
+def _training(name: str, prepared: "Sequence[Prepared]") -> str:
+    """The line that trains on what was prepared: where it lies, and on its only split if there is one alone."""
+    root = prepared[0].folder.parent.parent
+    splits = [one.panoptic_set.split for one in prepared]
+    words = ["yoso", "train", name]
+    if root != Path("datasets"):
+        words += ["--set", f"data.root={root}"]
+    if len(splits) == 1:
+        words += ["--set", f"data.train_split={splits[0]}", "--set", f"data.val_split={splits[0]}"]
+    return shlex.join(words)

@@ -4,6 +4,7 @@ The header's `yoso` entry is JSON: format version, resolved recipe, class table,
 The format holds numbers and text only, so a file from a stranger cannot run code.
 """
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -62,6 +63,7 @@ def save_weights(
         "provenance": provenance,
     }
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    header["sha256"] = _digest(state)
     with atomic.replacing(path) as temporary:
         try:
             save_file(state, temporary, metadata={"yoso": json.dumps(header)})
@@ -77,6 +79,10 @@ def load_weights(path: Path) -> Weights:
         DataError: it is missing, torn, of another kind or of a newer version, or holds a value that is not a number.
     """
     header, state = _read(path)
+    if header.get("sha256") != _digest(state):
+        raise DataError(
+            f"{path}: its tensors are not the ones that were written.", hint="Use another copy of the file."
+        )
     bad = [key for key, tensor in state.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
     if bad:
         raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
@@ -129,6 +135,15 @@ def load_state(model: YOSO, weights: Weights) -> None:
             f"{weights.recipe.get('name', '?')}.",
         )
     model.load_state_dict(state)
+
+
+def _digest(state: dict[str, Tensor]) -> str:
+    """The hash of every tensor with its name: a flipped bit would otherwise load and only answer wrongly."""
+    found = hashlib.sha256()
+    for key in sorted(state):
+        found.update(key.encode())
+        found.update(state[key].numpy().tobytes())
+    return found.hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

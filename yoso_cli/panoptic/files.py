@@ -288,6 +288,6 @@ def _png_size(path: Path) -> tuple[int, int]:
     width, height, depth, color = struct.unpack(">IIBB", header[16:26])
     if (depth, color) != (8, 2):
         kind = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}.get(color, "unknown")
-        message = f"{path}: is a {depth}-bit {kind} PNG where 8-bit RGB is expected."
+        message = f"{path}: is {'an' if depth == 8 else 'a'} {depth}-bit {kind} PNG where 8-bit RGB is expected."
         raise DataError(message, hint="In a panoptic PNG a segment's id is R + 256 G + 65536 B.")
     return height, width
