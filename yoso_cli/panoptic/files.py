@@ -19,6 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from yoso_cli.atomic import replacing, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import annotations
+from yoso_cli.panoptic.entries import LARGEST_ID
 from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb, present_ids
 
 FORMAT = "yoso-panoptic"
@@ -59,7 +60,7 @@ def read_id_map(path: Path) -> IdMap:
     except _UNREADABLE as error:
         raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
     id_map: IdMap = pixels.view("<i4")[..., 0].astype(np.int32, copy=False)
-    id_map &= annotations.LARGEST_ID
+    id_map &= LARGEST_ID
     return id_map
 
 
