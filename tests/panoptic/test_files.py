@@ -338,7 +338,7 @@ def test_a_full_disk_leaves_the_old_png(tmp_path, monkeypatch):
 def test_a_disk_that_fills_up_with_pngs_leaves_no_half_of_one(tmp_path, monkeypatch):
     panoptic = panoptic_of(np.ones((2, 2), np.int32))
     writer = files.SetWriter(tmp_path / "a", "pets", "val", CATEGORIES)
-    monkeypatch.setattr(Image.Image, "save", _full_disk)
+    monkeypatch.setattr(Path, "write_bytes", _full_disk)
     with pytest.raises(RunError, match="No space left"):
         writer.add(record_of(panoptic), panoptic)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

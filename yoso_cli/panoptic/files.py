@@ -5,8 +5,6 @@
 The PNG spells a segment's id as a colour: id = R + 256 G + 65536 B.
 """
 
-import struct
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from yoso_cli.atomic import replacing, write_json
+from yoso_cli.atomic import write_bytes, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
-from yoso_cli.panoptic import annotations
+from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.entries import LARGEST_ID
 from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb, present_ids
 
@@ -27,23 +25,27 @@ VERSION = 1
 MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
 
-# Everything Pillow raises on a file that is cut short or damaged.
-_UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
-
 
 def rgb_to_id(rgb: Rgb) -> IdMap:
     """Colours, uint8 (H, W, 3), to ids, int32 (H, W)."""
-    id_map = rgb[..., 2].astype(np.int32)
-    for channel in (1, 0):
-        id_map <<= 8
-        id_map |= rgb[..., channel]
-    return id_map
+    height, width, channels = rgb.shape
+    flat = np.ascontiguousarray(rgb).reshape(-1)
+    id_map = np.empty(height * width, np.int32)
+    if len(id_map):
+        # Four bytes from every third one on are an id and one byte too many: three times faster than by channel.
+        np.bitwise_and(np.ndarray(len(id_map) - 1, "<i4", flat, strides=(channels,)), LARGEST_ID, out=id_map[:-1])
+        id_map[-1] = int.from_bytes(flat[-3:].tobytes(), "little")
+    return id_map.reshape(height, width)
 
 
 def id_to_rgb(id_map: IdMap) -> Rgb:
     """Ids, int32 (H, W) in 0..2^24-1, to colours, uint8 (H, W, 3)."""
-    little_endian = np.ascontiguousarray(id_map, dtype="<i4")
-    return np.ascontiguousarray(little_endian.view(np.uint8).reshape(*id_map.shape, 4)[..., :3])
+    little_endian = np.ascontiguousarray(id_map, dtype="<i4").view(np.uint8).reshape(*id_map.shape, 4)
+    rgb = np.empty((*id_map.shape, 3), np.uint8)
+    # Plane by plane is four times faster than three bytes at a time.
+    for channel in range(3):
+        rgb[..., channel] = little_endian[..., channel]
+    return rgb
 
 
 def read_id_map(path: Path) -> IdMap:
@@ -52,16 +54,7 @@ def read_id_map(path: Path) -> IdMap:
     Raises:
         DataError: missing, cut short, no PNG, or not 8-bit RGB.
     """
-    _png_size(path)
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            # Four bytes to a pixel are an int32 already: no copy per channel.
-            pixels = np.array(image.convert("RGBA"))
-    except _UNREADABLE as error:
-        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
-    id_map: IdMap = pixels.view("<i4")[..., 0].astype(np.int32, copy=False)
-    id_map &= LARGEST_ID
-    return id_map
+    return rgb_to_id(png.read(path, png.Kind.RGB))
 
 
 def check_id_map(path: Path, height: int, width: int) -> None:
@@ -70,15 +63,14 @@ def check_id_map(path: Path, height: int, width: int) -> None:
     Raises:
         DataError: missing, no PNG, not 8-bit RGB, or of another size.
     """
-    size = _png_size(path)
-    if size != (height, width):
-        raise DataError(f"{path}: is {size[1]}x{size[0]} where the JSON says {width}x{height}.")
+    found = png.read_header(path, png.Kind.RGB)
+    if (found.height, found.width) != (height, width):
+        raise DataError(f"{path}: is {found.width}x{found.height} where the JSON says {width}x{height}.")
 
 
 def write_id_map(path: Path, id_map: IdMap) -> None:
     """Writes ids, int32 (H, W), as a panoptic PNG in one step. Raises RunError when it cannot be written."""
-    with replacing(path) as temporary:
-        _save_id_map(temporary, id_map)
+    write_bytes(path, png.encode(id_to_rgb(id_map)))
 
 
 def read_image(path: Path) -> Rgb:
@@ -102,7 +94,7 @@ def read_image(path: Path) -> Rgb:
         raise DataError(f"{path}: is a folder, not a picture.") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
-    except _UNREADABLE as error:
+    except png.UNREADABLE as error:
         raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
 
 
@@ -242,7 +234,7 @@ class SetWriter:
         if panoptic is not None:
             record = replace(record, segments=panoptic.segments)
             with _placing(self._set.panoptic_path(record)) as path:
-                _save_id_map(path, panoptic.id_map)
+                path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
         if image is not None:
             with _placing(self._set.image_path(record)) as path:
                 Image.fromarray(image).save(path, quality=95, subsampling=0)
@@ -269,26 +261,3 @@ def _placing(path: Path) -> Iterator[Path]:
         raise RunError(
             f"{path}: cannot be written: {reason}.", hint="Free some space or choose another place."
         ) from error
-
-
-def _save_id_map(path: Path, id_map: IdMap) -> None:
-    Image.fromarray(id_to_rgb(id_map)).save(path, format="PNG")
-
-
-def _png_size(path: Path) -> tuple[int, int]:
-    """Height and width from the header, once that says 8-bit RGB: Pillow hides 16-bit RGB behind the mode RGB."""
-    try:
-        with path.open("rb") as file:
-            header = file.read(26)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    if len(header) < 26 or not header.startswith(b"\x89PNG\r\n\x1a\n"):
-        raise DataError(f"{path}: is not a PNG.", hint="Panoptic pictures are PNGs: nothing else keeps ids exact.")
-    width, height, depth, color = struct.unpack(">IIBB", header[16:26])
-    if (depth, color) != (8, 2):
-        kind = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}.get(color, "unknown")
-        message = f"{path}: is {'an' if depth == 8 else 'a'} {depth}-bit {kind} PNG where 8-bit RGB is expected."
-        raise DataError(message, hint="In a panoptic PNG a segment's id is R + 256 G + 65536 B.")
-    return height, width
