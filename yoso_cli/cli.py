@@ -23,6 +23,7 @@ COMMANDS = {
     "prepare": "Bring a dataset into the form that all other commands read.",
     "train": "Train a recipe into a numbered run folder.",
     "eval": "Measure the panoptic quality (PQ, SQ, RQ) of a run.",
+    "compare": "Tell whether one result is better than another.",
     "reparam": "Make trained weights faster without changing their answers.",
     "viz": "Draw what the model sees in pictures.",
     "bench": "Measure latency and frames per second on this machine.",
@@ -100,8 +101,10 @@ def run(args: Sequence[str] | None = None) -> int:
 
     0 is fine, 1 a data or run problem, 2 wrong use or a wrong recipe, 130 a stop by the person.
     """
+    words = tuple(sys.argv[1:] if args is None else args)
     try:
-        code = yoso.main(args, prog_name="yoso", standalone_mode=False)
+        # A report tells the line that it was made with: `obj` carries it to the command.
+        code = yoso.main(words, prog_name="yoso", standalone_mode=False, obj=words)
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("YOSO_DEBUG") == "1":
             traceback.print_exc()

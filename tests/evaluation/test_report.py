@@ -6,83 +6,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluation.found import CATEGORIES, PAPER, found
 
 from yoso_cli import machine
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.evaluation.quality import PanopticQuality, Tally
-from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile, table, write_report
-from yoso_cli.panoptic.types import Category
+from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile, read_measured, write_report
 
-CATEGORIES = (
-    Category(1, "cat", True),
-    Category(2, "dog", True),
-    Category(3, "construction--barrier--concrete-block", False),
-    Category(4, "sea", False),
-)
-COUNTED = Tally(np.array([0, 0, 2, 0]), np.array([0.9, 0.8, 0.7, 0.62]), np.array([1, 2, 0, 0]), np.array([1, 0, 1, 0]))
-QUALITY = PanopticQuality.from_tally(COUNTED, CATEGORIES)
-PAPER = PaperRow("Table 1, R50 at 800,1333", 48.4, 53.1, None)
-
-GOLDEN = """\
-Panoptic quality on coco val2017, 12 images, in percent
-
-               PQ     SQ     RQ  classes  | paper PQ  ours - paper
-All          34.9   49.1   47.2        3  |     48.4         -13.5
-Things       29.0   38.7   37.5        2  |     53.1         -24.1
-Stuff        46.7   70.0   66.7        1  |        -             -
-Paper: Table 1, R50 at 800,1333
-
-Each class: PQ = SQ x RQ. SQ: how well found segments fit (mean IoU of matches).
-RQ: how many are found, false ones counted against (F1). Rows are class means.
-Not counted: 1 of 4 classes, in neither truth nor prediction.
-
-Class, best first             kind       PQ     SQ     RQ  found  false  missed
-cat                           thing    58.0   77.3   75.0      3      1       1
-...n--barrier--concrete-block stuff    46.7   70.0   66.7      1      0       1
-dog                           thing     0.0    0.0    0.0      0      2       0"""
+QUALITY = found().quality
 
 
-def report(quality: PanopticQuality = QUALITY, paper: PaperRow | None = PAPER) -> Report:
-    return Report(quality, "coco", "val2017", 12, paper=paper)
-
-
-def test_the_table_reads_as_promised() -> None:
-    assert table(report()) == GOLDEN
-
-
-def test_no_line_is_wider_than_80_columns() -> None:
-    assert max(map(len, table(report()).splitlines())) <= 80
-
-
-def test_without_published_figures_the_table_holds_ours_alone() -> None:
-    text = table(report(paper=None))
-    assert "paper" not in text.lower()
-    assert "All          34.9   49.1   47.2        3\n" in text
-
-
-def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
-    many = tuple(Category(index + 1, f"class {index}", True) for index in range(133))
-    counted = Tally(np.arange(133), np.linspace(0.6, 0.9, 133), np.zeros(133, np.int64), np.zeros(133, np.int64))
-    lines = table(report(PanopticQuality.from_tally(counted, many))).splitlines()
-    assert len(lines) < 32
-    assert lines[-1].startswith("class 0 ")
-    assert "  ... 117 more; --json tells all ..." in lines
-
-
-def test_nothing_seen_is_said_and_not_a_crash() -> None:
-    text = table(report(PanopticQuality.from_tally(Tally.empty(4), CATEGORIES)))
-    assert "All             -      -      -        0" in text
-    assert text.endswith("No class was seen: there is nothing to score.")
+def report() -> Report:
+    return Report(found(), "coco", "val2017", 2, paper=PAPER)
 
 
 def test_the_file_holds_all_that_made_the_number(tmp_path: Path) -> None:
     weights = tmp_path / "weights.safetensors"
     weights.write_bytes(b"numbers")
     whole = Report(
-        QUALITY,
+        found(),
         "coco",
         "val2017",
-        12,
+        2,
         truth="datasets/coco/val2017/panoptic",
         recipe="coco",
         weights=WeightsFile.of(weights),
@@ -133,3 +77,42 @@ def test_the_machine_is_told_in_plain_values() -> None:
     assert {"cpu", "cores", "python", "platform"} <= set(told)
     assert all(isinstance(value, str | int) for value in told.values())
     assert json.loads(json.dumps(told)) == told
+
+
+def test_a_report_file_is_one_side_of_a_comparison(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(path, report())
+    read = read_measured(path)
+    assert (read.name, read.dataset) == (str(path), "coco val2017")
+    assert [(one.id, one.name, one.isthing) for one in read.categories] == [
+        (one.id, one.name, one.isthing) for one in CATEGORIES
+    ]
+    assert np.array_equal(read.tallies.counts, report().findings.tallies.counts)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": "other"}, "is no report of `yoso eval`"),
+        ({"version": 0}, "another version of yoso"),
+        ({"per_image": None}, "per-image figures are damaged"),
+        ({"per_image": [{"id": 1, "file": "a", "classes": [[77, 0, 0, 0, 0]]}]}, "per-image figures are damaged"),
+        ({"per_image": [{"id": [], "file": "a", "classes": []}]}, "per-image figures are damaged"),
+        ({"per_image": [{"id": 1, "file": "a", "classes": [[1, -1, 0, 0, 0]]}]}, "values that cannot be"),
+        ({"quality": 3}, "is damaged"),
+        ({"quality": {"classes": [{"id": 1}]}}, r"categories\[0\] lacks 'isthing'"),
+    ],
+)
+def test_a_file_that_is_no_whole_report_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report().to_dict() | changes))
+    with pytest.raises(DataError, match=words) as caught:
+        read_measured(path)
+    assert str(path) in caught.value.message
+
+
+def test_the_file_is_readable_by_people(tmp_path: Path) -> None:
+    write_report(tmp_path / "report.json", report())
+    lines = (tmp_path / "report.json").read_text().splitlines()
+    assert max(map(len, lines)) <= 120
+    assert '    "all": {"pq": 34.888888888888886, "sq": 49.111111111111114, "rq": 47.222222222222214, "n": 3},' in lines

@@ -10,9 +10,6 @@ import click
 from yoso_cli.commands import console, options, wiring
 from yoso_cli.errors import UsageError
 
-# What has a part in a score when no model runs.
-_PACKAGES = ("yoso-cli", "numpy", "pillow")
-
 
 @click.command(name="eval")
 @click.argument("source", required=False, type=click.Path(path_type=Path))
@@ -86,24 +83,10 @@ def _refuse_beside_predictions(name: str, value: object) -> None:
 
 
 def _eval_files(predictions: Path, truth: Path, as_json: bool) -> None:
-    from yoso_cli import machine
-    from yoso_cli.evaluation import score
-    from yoso_cli.evaluation.report import Report, table
+    from yoso_cli.evaluation.score import read_any
+    from yoso_cli.evaluation.summary import table
 
-    true_set = score.read_any(truth)
-    predicted_set = score.read_any(predictions, like=true_set)
-    pairs = console.progress(score.pairs_from_files(true_set, predicted_set), len(true_set.records), "eval")
-    names = [str(true_set.panoptic_path(record)) for record in true_set.records]
-    report = Report(
-        score.score(pairs, true_set.categories, names=names),
-        dataset=true_set.name,
-        split=true_set.split,
-        images=len(true_set.records),
-        truth=str(truth),
-        predictions=str(predictions),
-        versions=machine.versions(_PACKAGES),
-        machine=machine.describe(),
-    )
+    report = wiring.evaluate_files(predictions, truth, read_any(truth))
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
         paths = f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
@@ -114,7 +97,8 @@ def _eval_model(
     path: Path, split: str | None, save_to: Path | None, device: str, overrides: Sequence[str], as_json: bool
 ) -> None:
     from yoso_cli.commands.source import read_source
-    from yoso_cli.evaluation.report import table, write_report
+    from yoso_cli.evaluation.report import write_report
+    from yoso_cli.evaluation.summary import table
 
     found = read_source(path, overrides)
     truth = wiring.prepared_set(found.recipe, split or found.recipe.data.val_split)

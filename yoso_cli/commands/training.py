@@ -118,7 +118,7 @@ class Training:
 
     def tell(self, report: "Report | None", as_json: bool) -> None:
         """Prints what came out and what to type next."""
-        from yoso_cli.evaluation.report import table
+        from yoso_cli.evaluation.summary import table
 
         value = {
             "run": str(self.run.path),

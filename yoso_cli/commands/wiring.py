@@ -1,7 +1,10 @@
 """Where rooms that do not know each other are joined, for more than one command."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import click
 
 from yoso_cli.commands import console
 from yoso_cli.errors import DataError, RunError, UsageError
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from yoso_cli.panoptic.types import Category, PanopticSet
     from yoso_cli.recipe import Recipe
 
+# What has a part in a score when no model runs.
+PACKAGES_OF_FILES = ("yoso-cli", "numpy", "pillow")
 # A report and a weights file name the versions of what had a part in them.
 PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
 
@@ -99,6 +104,7 @@ def evaluate(
     """
     from yoso_cli import machine
     from yoso_cli.evaluation import score
+    from yoso_cli.evaluation.findings import find
     from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile
     from yoso_cli.inference.predict import predict_set
     from yoso_cli.panoptic.files import SetWriter
@@ -110,9 +116,8 @@ def evaluate(
             predicted, SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
         )
     pairs = console.progress(score.pairs_with_truth(truth, predicted), len(truth.records), "eval")
-    names = [str(truth.panoptic_path(record)) for record in truth.records]
     return Report(
-        score.score(pairs, truth.categories, names=names),
+        find(pairs, truth),
         dataset=truth.name,
         split=truth.split,
         images=len(truth.records),
@@ -130,7 +135,45 @@ def evaluate(
         paper=_paper_row(recipe),
         versions=machine.versions(PACKAGES),
         machine=machine.describe(),
+        command=typed_command(),
     )
+
+
+def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet") -> "Report":
+    """Scores predictions on disk; shows a progress bar.
+
+    Args:
+        predictions: as `--predictions` names them.
+        truth: as `--truth` names it.
+        true_set: what `truth` holds.
+
+    Raises:
+        DataError: one of them is missing, malformed, or lacks an image.
+    """
+    from yoso_cli import machine
+    from yoso_cli.evaluation import score
+    from yoso_cli.evaluation.findings import find
+    from yoso_cli.evaluation.report import Report
+
+    predicted_set = score.read_any(predictions, like=true_set)
+    pairs = console.progress(score.pairs_from_files(true_set, predicted_set), len(true_set.records), "eval")
+    return Report(
+        find(pairs, true_set),
+        dataset=true_set.name,
+        split=true_set.split,
+        images=len(true_set.records),
+        truth=str(truth),
+        predictions=str(predictions),
+        versions=machine.versions(PACKAGES_OF_FILES),
+        machine=machine.describe(),
+        command=typed_command(),
+    )
+
+
+def typed_command() -> str:
+    """The command line that is running, ready to be typed again; empty where a program calls."""
+    context = click.get_current_context(silent=True)
+    return shlex.join(["yoso", *context.find_root().obj]) if context else ""
 
 
 def _paper_row(recipe: "Recipe") -> "PaperRow | None":

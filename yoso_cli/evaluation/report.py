@@ -1,23 +1,25 @@
 """What an evaluation found and all that made the number, for a file and for a person."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.quality import ClassQuality, PanopticQuality
+from yoso_cli.evaluation.comparison import Measured
+from yoso_cli.evaluation.findings import Findings
+from yoso_cli.evaluation.quality import PanopticQuality
+from yoso_cli.evaluation.tallies import ImageTallies
+from yoso_cli.panoptic.annotations import categories_from_json, read_json
 
 FORMAT = "yoso-report"
 VERSION = 1
 """Rises when a key of the file changes its meaning or goes away."""
 
-# More classes than this would push the headline off the screen; then the ends of the list are shown.
-_ROWS = 24
-_ENDS = 8
-_NAME_WIDTH = 29
+_LINE = 118
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Report:
     """One evaluation.
 
     Attributes:
-        quality: what was found.
+        findings: what was found.
         dataset: its name.
         split: of the dataset; empty where a bare JSON was given.
         images: how many pictures.
@@ -78,9 +80,10 @@ class Report:
         paper: the figures that the recipe aims at.
         versions: of the packages that had a part in it.
         machine: what it ran on.
+        command: the line that was typed.
     """
 
-    quality: PanopticQuality
+    findings: Findings
     dataset: str
     split: str
     images: int
@@ -92,6 +95,17 @@ class Report:
     paper: PaperRow | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str | int] = field(default_factory=dict)
+    command: str = ""
+
+    @property
+    def quality(self) -> PanopticQuality:
+        """The score."""
+        return self.findings.quality
+
+    def measured(self, name: str) -> Measured:
+        """This evaluation as one side of a comparison, which calls it `name`."""
+        categories = tuple(one.category for one in self.quality.classes)
+        return Measured(name, _place(self.dataset, self.split), categories, self.findings.tallies)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; figures in percent, unrounded, null where there is none."""
@@ -102,6 +116,7 @@ class Report:
             "split": self.split,
             "images": self.images,
             "quality": self.quality.to_dict(),
+            "confidence": self.findings.confidence.to_dict(),
             "truth": self.truth,
             "predictions": self.predictions or None,
             "recipe": self.recipe or None,
@@ -109,80 +124,50 @@ class Report:
         for name in ("weights", "settings", "paper"):
             value = getattr(self, name)
             told[name] = None if value is None else asdict(value)
-        return {**told, "versions": dict(self.versions), "machine": dict(self.machine)}
+        told |= {"versions": dict(self.versions), "machine": dict(self.machine), "command": self.command or None}
+        categories = tuple(one.category for one in self.quality.classes)
+        return {**told, "per_image": self.findings.tallies.to_list(categories)}
 
 
 def write_report(path: Path, report: Report) -> None:
     """Writes `report` as JSON to `path` in one step. Raises RunError when it cannot be written."""
-    atomic.write_json(path, report.to_dict(), indent=2)
+    atomic.write_text(path, readable_json(report.to_dict()) + "\n")
 
 
-def table(report: Report) -> str:
-    """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
-    parts = [_title(report), "", *_headline(report), "", *_meaning(report), "", *_class_rows(report.quality.classes)]
-    return "\n".join(line.rstrip() for line in parts)
+def read_measured(path: Path) -> Measured:
+    """One side of a comparison from a report file.
+
+    Raises:
+        DataError: it is no report, or one of a version that kept no figures of single images.
+    """
+    content = read_json(path)
+    if content.get("format") != FORMAT:
+        raise DataError(f"{path}: is no report of `yoso eval`.", hint="Predictions are compared with --truth PATH.")
+    if content.get("version") != VERSION or "per_image" not in content:
+        raise DataError(f"{path}: was made by another version of yoso.", hint="Evaluate again.")
+    try:
+        categories = categories_from_json(content["quality"]["classes"])
+        tallies = ImageTallies.from_list(content["per_image"], categories)
+    except (KeyError, TypeError):
+        raise DataError(f"{path}: is damaged.", hint="Evaluate again.") from None
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from None
+    return Measured(str(path), _place(content.get("dataset"), content.get("split")), categories, tallies)
 
 
-def _title(report: Report) -> str:
-    plural = "" if report.images == 1 else "s"
-    place = f"{report.dataset} {report.split}".strip()
-    return f"Panoptic quality on {place}, {report.images} image{plural}, in percent"
+def _place(dataset: object, split: object) -> str:
+    return f"{dataset or ''} {split or ''}".strip()
 
 
-def _headline(report: Report) -> Iterator[str]:
-    quality, paper = report.quality, report.paper
-    groups = {"All": quality.all, "Things": quality.things, "Stuff": quality.stuff}
-    published = (paper.pq, paper.pq_things, paper.pq_stuff) if paper else (None, None, None)
-    beside = "  | paper PQ  ours - paper" if paper else ""
-    yield f"{'':<10}{'PQ':>7}{'SQ':>7}{'RQ':>7}{'classes':>9}{beside}"
-    for (name, group), theirs in zip(groups.items(), published, strict=True):
-        row = f"{name:<10}{_figure(group.pq)}{_figure(group.sq)}{_figure(group.rq)}{group.n:>9}"
-        yield row + (_beside(group.pq, theirs) if paper else "")
-    if paper and paper.table:
-        yield f"Paper: {paper.table}"
-
-
-def _beside(ours: float | None, theirs: float | None) -> str:
-    if theirs is None:
-        return f"  | {'-':>8}{'-':>14}"
-    difference = "-" if ours is None else f"{100 * ours - theirs:+.1f}"
-    return f"  | {theirs:>8.1f}{difference:>14}"
-
-
-def _meaning(report: Report) -> Iterator[str]:
-    yield "Each class: PQ = SQ x RQ. SQ: how well found segments fit (mean IoU of matches)."
-    yield "RQ: how many are found, false ones counted against (F1). Rows are class means."
-    classes = len(report.quality.classes)
-    if report.quality.all.n < classes:
-        unseen = classes - report.quality.all.n
-        yield f"Not counted: {unseen} of {classes} classes, in neither truth nor prediction."
-
-
-def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
-    seen = sorted((one for one in classes if one.pq is not None), key=lambda one: -(one.pq or 0.0))
-    if not seen:
-        yield "No class was seen: there is nothing to score."
-        return
-    figures = f"{'PQ':>7}{'SQ':>7}{'RQ':>7}{'found':>7}{'false':>7}{'missed':>8}"
-    yield f"{'Class, best first':<{_NAME_WIDTH}} {'kind':<6}{figures}"
-    if len(seen) <= _ROWS:
-        yield from map(_class_row, seen)
-        return
-    yield from map(_class_row, seen[:_ENDS])
-    yield f"  ... {len(seen) - 2 * _ENDS} more; --json tells all ..."
-    yield from map(_class_row, seen[-_ENDS:])
-
-
-def _class_row(one: ClassQuality) -> str:
-    kind = "thing" if one.category.isthing else "stuff"
-    figures = f"{_figure(one.pq)}{_figure(one.sq)}{_figure(one.rq)}"
-    return f"{_shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
-
-
-def _shortened(name: str) -> str:
-    """Mapillary's names are paths whose end tells most."""
-    return name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
-
-
-def _figure(fraction: float | None) -> str:
-    return f"{'-' if fraction is None else f'{100 * fraction:.1f}':>7}"
+def readable_json(value: Any, indent: str = "") -> str:
+    """JSON in which whatever fits on a line of 120 columns stands on one."""
+    line = json.dumps(value, ensure_ascii=False)
+    if len(indent) + len(line) <= _LINE or not isinstance(value, (dict, list)) or not value:
+        return line
+    deeper = indent + "  "
+    if isinstance(value, dict):
+        parts = [f"{json.dumps(key, ensure_ascii=False)}: {readable_json(item, deeper)}" for key, item in value.items()]
+    else:
+        parts = [readable_json(item, deeper) for item in value]
+    start, end = "{}" if isinstance(value, dict) else "[]"
+    return f"{start}\n{deeper}" + f",\n{deeper}".join(parts) + f"\n{indent}{end}"

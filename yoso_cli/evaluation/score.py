@@ -22,7 +22,7 @@ def score(pairs: Iterable[Pair], categories: Sequence[Category], *, names: Seque
     Raises:
         DataError: a pair contradicts itself; says which.
     """
-    return PanopticQuality.from_tally(total(_tallies(pairs, categories, names), len(categories)), categories)
+    return PanopticQuality.from_tally(total(tallies(pairs, categories, names), len(categories)), categories)
 
 
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
@@ -86,7 +86,8 @@ def saving(
     writer.finish()
 
 
-def _tallies(pairs: Iterable[Pair], categories: Sequence[Category], names: Sequence[str]) -> Iterator[Tally]:
+def tallies(pairs: Iterable[Pair], categories: Sequence[Category], names: Sequence[str]) -> Iterator[Tally]:
+    """What each pair adds to the score. Arguments and errors are those of `score`."""
     for number, (truth, prediction) in enumerate(pairs):
         try:
             counted = tally(truth, prediction, categories)

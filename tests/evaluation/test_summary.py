@@ -1,0 +1,62 @@
+"""The console's screen tells a newcomer what was found."""
+
+import numpy as np
+from evaluation.found import CATEGORIES, PAPER, found
+
+from yoso_cli.evaluation.findings import Findings
+from yoso_cli.evaluation.quality import Tally
+from yoso_cli.evaluation.report import PaperRow, Report
+from yoso_cli.evaluation.summary import table
+from yoso_cli.panoptic.types import Category
+
+GOLDEN = """\
+Panoptic quality on coco val2017, 2 images, in percent
+
+           PQ   95 % interval     SQ     RQ  classes  | paper PQ  ours - paper
+All      34.9     22.7 - 37.1   49.1   47.2        3  |     48.4         -13.5
+Things   29.0     20.7 - 34.0   38.7   37.5        2  |     53.1         -24.1
+Stuff    46.7      0.0 - 70.0   70.0   66.7        1  |        -             -
+Paper: Table 1, R50 at 800,1333
+
+Each class: PQ = SQ x RQ. SQ: how well found segments fit (mean IoU of matches).
+RQ: how many are found, false ones counted against (F1). Rows are class means.
+95 % interval: how far PQ moves when these images are drawn again at random.
+Not counted: 1 of 4 classes, in neither truth nor prediction.
+
+Class, best first             kind       PQ     SQ     RQ  found  false  missed
+cat                           thing    58.0   77.3   75.0      3      1       1
+...n--barrier--concrete-block stuff    46.7   70.0   66.7      1      0       1
+dog                           thing     0.0    0.0    0.0      0      2       0"""
+
+
+def report(findings: Findings | None = None, paper: PaperRow | None = PAPER) -> Report:
+    return Report(findings or found(), "coco", "val2017", 2, paper=paper)
+
+
+def test_the_table_reads_as_promised() -> None:
+    assert table(report()) == GOLDEN
+
+
+def test_no_line_is_wider_than_80_columns() -> None:
+    assert max(map(len, table(report()).splitlines())) <= 80
+
+
+def test_without_published_figures_the_table_holds_ours_alone() -> None:
+    text = table(report(paper=None))
+    assert "paper" not in text.lower()
+    assert "All      34.9     22.7 - 37.1   49.1   47.2        3\n" in text
+
+
+def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
+    many = tuple(Category(index + 1, f"class {index}", True) for index in range(133))
+    counted = Tally(np.arange(133), np.linspace(0.6, 0.9, 133), np.zeros(133, np.int64), np.zeros(133, np.int64))
+    lines = table(report(found([counted], many))).splitlines()
+    assert len(lines) < 32
+    assert lines[-1].startswith("class 0 ")
+    assert "  ... 117 more; --json tells all ..." in lines
+
+
+def test_nothing_seen_is_said_and_not_a_crash() -> None:
+    text = table(report(found([Tally.empty(4)], CATEGORIES)))
+    assert "All         -               -      -      -        0" in text
+    assert text.endswith("No class was seen: there is nothing to score.")

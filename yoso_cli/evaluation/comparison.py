@@ -1,0 +1,249 @@
+"""Whether one score really beats another: paired differences on the same pictures, and what they could be by chance."""
+
+# N pictures, K categories, R resamples
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation.confidence import (
+    FIGURES,
+    GROUPS,
+    HOW,
+    LEVEL,
+    Interval,
+    draws,
+    interval_of,
+    members_of,
+    scores,
+)
+from yoso_cli.evaluation.quality import Floats
+from yoso_cli.evaluation.tallies import ImageTallies
+from yoso_cli.panoptic.types import Category
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One side of a comparison: what to call it, on what it was measured, and each picture's part."""
+
+    name: str
+    dataset: str
+    categories: tuple[Category, ...]
+    tallies: ImageTallies
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A figure of A, of B, and B - A with its interval; fractions, None where a side has no figure."""
+
+    a: float | None
+    b: float | None
+    interval: Interval | None
+
+    @property
+    def value(self) -> float | None:
+        """B - A."""
+        return None if self.a is None or self.b is None else self.b - self.a
+
+    @property
+    def could_be_noise(self) -> bool:
+        """Whether 95 % of the draws leave open which of the two is better."""
+        return self.interval is None or self.interval.low <= 0 <= self.interval.high
+
+    def to_dict(self) -> dict[str, Any]:
+        """In percent."""
+        figures = {"a": self.a, "b": self.b, "difference": self.value}
+        percents = {name: None if figure is None else 100 * figure for name, figure in figures.items()}
+        interval = self.interval.to_list() if self.interval else None
+        return {**percents, "interval": interval, "could_be_noise": self.could_be_noise}
+
+
+@dataclass(frozen=True)
+class GroupDifferences:
+    """What moved in a group of classes."""
+
+    pq: Difference
+    sq: Difference
+    rq: Difference
+
+    def to_dict(self) -> dict[str, Any]:
+        """In percent."""
+        return {name: getattr(self, name).to_dict() for name in FIGURES}
+
+
+@dataclass(frozen=True)
+class ClassDifference:
+    """What moved in one class: its PQ."""
+
+    category: Category
+    pq: Difference
+
+    def to_dict(self) -> dict[str, Any]:
+        """In percent."""
+        named = {"id": self.category.id, "name": self.category.name, "isthing": self.category.isthing}
+        return {**named, **self.pq.to_dict()}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """B against A on the same pictures.
+
+    Attributes:
+        a: what A is called.
+        b: what B is called.
+        dataset: both were measured on it.
+        images: how many pictures.
+        all: of all classes.
+        things: of the countable ones.
+        stuff: of the others.
+        classes: in the order of the categories.
+    """
+
+    a: str
+    b: str
+    dataset: str
+    images: int
+    all: GroupDifferences
+    things: GroupDifferences
+    stuff: GroupDifferences
+    classes: tuple[ClassDifference, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in percent, with how the intervals were made."""
+        named = {"a": self.a, "b": self.b, "dataset": self.dataset, "images": self.images}
+        groups = {name: getattr(self, name).to_dict() for name in GROUPS}
+        return {**named, **HOW, **groups, "classes": [one.to_dict() for one in self.classes]}
+
+
+def compared(a: Measured, b: Measured) -> Comparison:
+    """B against A with paired intervals: both are scored on the same draws of the pictures.
+
+    Raises:
+        DataError: they were not measured on the same pictures, classes and truth.
+    """
+    second = _aligned(a, b)
+    members = members_of(a.categories)
+    sides = np.stack([a.tallies.counts, second.counts], axis=1)  # (N, 2, K, 4)
+    groups, classes = scores(sides.sum(0), members)  # (2, G, 3), (2, K)
+    # Two equal columns of one matrix product may differ in their last bits.
+    moved_groups, moved_classes = ((found[:, 1] - found[:, 0]).round(12) for found in draws(sides, members))
+    by_group = [
+        GroupDifferences(*(_difference(groups[:, g, f], moved_groups[:, g, f]) for f in range(len(FIGURES))))
+        for g in range(len(GROUPS))
+    ]
+    by_class = (
+        ClassDifference(category, _difference(classes[:, k], moved_classes[:, k]))
+        for k, category in enumerate(a.categories)
+    )
+    return Comparison(a.name, b.name, a.dataset, len(sides), by_group[0], by_group[1], by_group[2], tuple(by_class))
+
+
+def _difference(sides: Floats, moved: Floats) -> Difference:
+    """Of the figures of A and B (2,) and the drawn differences (R,)."""
+    a, b = (None if np.isnan(figure) else float(figure) for figure in sides.tolist())
+    return Difference(a, b, interval_of(moved) if a is not None and b is not None else None)
+
+
+def _aligned(a: Measured, b: Measured) -> ImageTallies:
+    """B's tallies in the order of A's pictures."""
+    apart = f"{a.name} and {b.name} cannot be compared:"
+    hint = "Evaluate both on the same split of the same dataset."
+    classes_a, classes_b = ([(one.id, one.name) for one in side.categories] for side in (a, b))
+    if classes_a != classes_b:
+        odd = sorted({name for _, name in set(classes_a) ^ set(classes_b)})
+        what = f"not shared: {_some(odd)}" if odd else "they come in another order"
+        counts = f"the one knows {len(classes_a)} classes, the other {len(classes_b)}"
+        raise DataError(f"{apart} {counts}; {what}.", hint=hint)
+    ids_a, ids_b = set(a.tallies.image_ids), set(b.tallies.image_ids)
+    if ids_a != ids_b:
+        first, second = len(ids_a - ids_b), len(ids_b - ids_a)
+        where = f"A ({a.dataset}) has {first} images that B lacks, B ({b.dataset}) has {second} that A lacks"
+        raise DataError(f"{apart} {where}.", hint=hint)
+    second_side = b.tallies.in_order_of(a.tallies.image_ids)
+    differing = (a.tallies.truth_segments() != second_side.truth_segments()).any(-1)
+    if differing.any():
+        files = [a.tallies.files[index] for index in np.flatnonzero(differing)]
+        raise DataError(f"{apart} the truth of {len(files)} images is not the same: {_some(files)}.", hint=hint)
+    return second_side
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+_MOST_CLASSES = 10
+
+
+def table(found: Comparison) -> str:
+    """The comparison as plain text of at most 80 columns, which ends with what it means."""
+    groups = {"All": found.all, "Things": found.things, "Stuff": found.stuff}
+    lines = [
+        f"Panoptic quality on {found.dataset}, {found.images} image{'' if found.images == 1 else 's'}, in percent",
+        f"A: {found.a}",
+        f"B: {found.b}",
+        "",
+        f"{'':<10}{'A':>7}{'B':>7}{'B - A':>8}{'95 % interval':>18}",
+    ]
+    for name, group in groups.items():
+        for figure in FIGURES if name == "All" else FIGURES[:1]:
+            lines.append(_row(f"{name} {figure.upper()}", getattr(group, figure), width=10))
+    lines += ["", *_class_lines(found.classes), "", *_verdict(found)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _row(name: str, one: Difference, *, width: int) -> str:
+    value, interval = one.value, one.interval
+    moved = "-" if value is None else f"{100 * value:+.1f}"
+    span = "-" if interval is None else f"{100 * interval.low:+.1f} .. {100 * interval.high:+.1f}"
+    return f"{name:<{width}}{_figure(one.a):>7}{_figure(one.b):>7}{moved:>8}{span:>18}  {_words(one)}"
+
+
+def _words(one: Difference) -> str:
+    if one.value is None or one.interval is None:
+        return ""
+    if one.interval.low == one.interval.high == 0:
+        return "the same"
+    return "could be noise" if one.could_be_noise else "B better" if one.value > 0 else "A better"
+
+
+def _class_lines(classes: Sequence[ClassDifference]) -> list[str]:
+    both = [one for one in classes if one.pq.value is not None]
+    clear = sorted((one for one in both if not one.pq.could_be_noise), key=lambda one: -abs(one.pq.value or 0.0))
+    lines = [f"PQ of {len(clear)} of {len(both)} classes moved by more than the choice of images explains"]
+    by_chance = round((1 - LEVEL) * len(both))
+    lines[0] += f" (about {by_chance} by chance):" if clear and by_chance else ":" if clear else "."
+    if clear:
+        lines += [_row(_shortened(one.category.name), one.pq, width=24) for one in clear[:_MOST_CLASSES]]
+    if len(clear) > _MOST_CLASSES:
+        lines.append(f"  ... {len(clear) - _MOST_CLASSES} more; --json tells all ...")
+    return lines
+
+
+def _verdict(found: Comparison) -> list[str]:
+    pq = found.all.pq
+    if pq.value is None or pq.interval is None:
+        return ["There is too little to tell a difference from chance."]
+    low, high = 100 * pq.interval.low, 100 * pq.interval.high
+    if low == high == 0:
+        return ["Both score the same on every image."]
+    if pq.could_be_noise:
+        return [
+            f"This could be noise: on other images of the same kind, B - A may as well be {low:+.2f}",
+            f"as {high:+.2f} PQ. More images would tell.",
+        ]
+    better, low, high = ("B", low, high) if pq.value > 0 else ("A", -high, -low)
+    return [
+        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ.",
+        "Training again may move a score as well; this knows nothing of that.",
+    ]
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= 23 else "..." + name[-20:]
+
+
+def _figure(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -1,0 +1,94 @@
+"""An evaluation as one screen of plain text: ours beside the paper's, how sure that is, and the classes by PQ."""
+
+from collections.abc import Iterator
+
+from yoso_cli.evaluation.confidence import Interval
+from yoso_cli.evaluation.quality import ClassQuality
+from yoso_cli.evaluation.report import Report
+
+# More classes than this would push the headline off the screen; then the ends of the list are shown.
+_ROWS = 24
+_ENDS = 8
+_NAME_WIDTH = 29
+
+
+def table(report: Report) -> str:
+    """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
+    parts = [_title(report), "", *_headline(report), "", *_meaning(report), "", *_class_rows(report.quality.classes)]
+    return "\n".join(line.rstrip() for line in parts)
+
+
+def _title(report: Report) -> str:
+    plural = "" if report.images == 1 else "s"
+    place = f"{report.dataset} {report.split}".strip()
+    return f"Panoptic quality on {place}, {report.images} image{plural}, in percent"
+
+
+def _headline(report: Report) -> Iterator[str]:
+    quality, sure, paper = report.quality, report.findings.confidence, report.paper
+    groups = {
+        "All": (quality.all, sure.all),
+        "Things": (quality.things, sure.things),
+        "Stuff": (quality.stuff, sure.stuff),
+    }
+    published = (paper.pq, paper.pq_things, paper.pq_stuff) if paper else (None, None, None)
+    beside = "  | paper PQ  ours - paper" if paper else ""
+    yield f"{'':<7}{'PQ':>6}{'95 % interval':>16}{'SQ':>7}{'RQ':>7}{'classes':>9}{beside}"
+    for (name, (group, intervals)), theirs in zip(groups.items(), published, strict=True):
+        row = f"{name:<7}{_figure(group.pq):>6}{_span(intervals.pq):>16}"
+        row += f"{_figure(group.sq):>7}{_figure(group.rq):>7}{group.n:>9}"
+        yield row + (_beside(group.pq, theirs) if paper else "")
+    if paper and paper.table:
+        yield f"Paper: {paper.table}"
+
+
+def _beside(ours: float | None, theirs: float | None) -> str:
+    if theirs is None:
+        return f"  | {'-':>8}{'-':>14}"
+    difference = "-" if ours is None else f"{100 * ours - theirs:+.1f}"
+    return f"  | {theirs:>8.1f}{difference:>14}"
+
+
+def _span(interval: Interval | None) -> str:
+    return "-" if interval is None else f"{100 * interval.low:.1f} - {100 * interval.high:.1f}"
+
+
+def _meaning(report: Report) -> Iterator[str]:
+    yield "Each class: PQ = SQ x RQ. SQ: how well found segments fit (mean IoU of matches)."
+    yield "RQ: how many are found, false ones counted against (F1). Rows are class means."
+    if report.findings.confidence.all.pq:
+        yield "95 % interval: how far PQ moves when these images are drawn again at random."
+    classes = len(report.quality.classes)
+    if report.quality.all.n < classes:
+        unseen = classes - report.quality.all.n
+        yield f"Not counted: {unseen} of {classes} classes, in neither truth nor prediction."
+
+
+def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
+    seen = sorted((one for one in classes if one.pq is not None), key=lambda one: -(one.pq or 0.0))
+    if not seen:
+        yield "No class was seen: there is nothing to score."
+        return
+    figures = f"{'PQ':>7}{'SQ':>7}{'RQ':>7}{'found':>7}{'false':>7}{'missed':>8}"
+    yield f"{'Class, best first':<{_NAME_WIDTH}} {'kind':<6}{figures}"
+    if len(seen) <= _ROWS:
+        yield from map(_class_row, seen)
+        return
+    yield from map(_class_row, seen[:_ENDS])
+    yield f"  ... {len(seen) - 2 * _ENDS} more; --json tells all ..."
+    yield from map(_class_row, seen[-_ENDS:])
+
+
+def _class_row(one: ClassQuality) -> str:
+    kind = "thing" if one.category.isthing else "stuff"
+    figures = f"{_figure(one.pq):>7}{_figure(one.sq):>7}{_figure(one.rq):>7}"
+    return f"{_shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
+
+
+def _shortened(name: str) -> str:
+    """Mapillary's names are paths whose end tells most."""
+    return name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
+
+
+def _figure(fraction: float | None) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.1f}"

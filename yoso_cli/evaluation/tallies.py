@@ -1,0 +1,110 @@
+"""What each picture adds to the score, kept so that a score can be compared and doubted without evaluating again."""
+
+# N pictures, K categories, R rows: one for each class that a picture's truth or prediction holds
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation.overlap import Ints
+from yoso_cli.evaluation.quality import Floats, Tally
+from yoso_cli.panoptic.types import Category
+
+IOU, TP, FP, FN = range(4)
+"""What the last axis of `ImageTallies.counts` holds."""
+
+# IoU sums are kept to a hundred thousandth of a percent: full digits would double the file.
+_DIGITS = 7
+
+
+@dataclass(frozen=True, eq=False)
+class ImageTallies:
+    """The pictures of an evaluation and their part in it.
+
+    Attributes:
+        image_ids: N of them, in the order of evaluation.
+        files: the name of each picture's file.
+        counts: (N, K, 4) sum of IoU over matches, true positives, false positives and false negatives.
+    """
+
+    image_ids: tuple[int | str, ...]
+    files: tuple[str, ...]
+    counts: Floats
+
+    @classmethod
+    def of(
+        cls, images: Sequence[tuple[int | str, str]], tallies: Iterable[Tally], num_categories: int
+    ) -> "ImageTallies":
+        """Of the pictures `(id, file)`, the tally of each."""
+        counts = np.zeros((len(images), num_categories, 4))
+        for row, one in zip(counts, tallies, strict=True):
+            row[:, IOU], row[:, TP] = one.iou, one.true_positives
+            row[:, FP], row[:, FN] = one.false_positives, one.false_negatives
+        return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts.round(_DIGITS))
+
+    def to_list(self, categories: Sequence[Category]) -> list[dict[str, Any]]:
+        """For JSON: each picture with a row `[category id, sum of IoU, TP, FP, FN]` for each class in it."""
+        ids = [category.id for category in categories]
+        found = []
+        for image_id, file, counts in zip(self.image_ids, self.files, self.counts, strict=True):
+            present = np.flatnonzero(counts.any(-1)).tolist()
+            rows = [[ids[k], float(counts[k, IOU]), *map(int, counts[k, TP:])] for k in present]
+            found.append({"id": image_id, "file": file, "classes": rows})
+        return found
+
+    @classmethod
+    def from_list(cls, entries: Any, categories: Sequence[Category]) -> "ImageTallies":
+        """The reverse of `to_list`. Raises DataError when `entries` is not what that wrote."""
+        place = {category.id: index for index, category in enumerate(categories)}
+        try:
+            counts = np.zeros((len(entries), len(categories), 4))
+            for row, entry in zip(counts, entries, strict=True):
+                for category_id, *figures in entry["classes"]:
+                    row[place[category_id]] = figures
+            images = [(_image_id(entry["id"]), str(entry["file"])) for entry in entries]
+        except (TypeError, KeyError, ValueError):
+            raise DataError("Its per-image figures are damaged.", hint="Evaluate again.") from None
+        if not np.isfinite(counts).all() or (counts < 0).any():
+            raise DataError("Its per-image figures hold values that cannot be.", hint="Evaluate again.")
+        return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts)
+
+    def truth_segments(self) -> Ints:
+        """(N, K) segments of the truth that count: the same whatever was predicted."""
+        found: Ints = (self.counts[..., TP] + self.counts[..., FN]).astype(np.int64)
+        return found
+
+    def in_order_of(self, image_ids: Sequence[int | str]) -> "ImageTallies":
+        """The same pictures in another order; `image_ids` holds each of them once."""
+        place = {image_id: index for index, image_id in enumerate(self.image_ids)}
+        rows = [place[image_id] for image_id in image_ids]
+        return ImageTallies(tuple(image_ids), tuple(self.files[row] for row in rows), self.counts[rows])
+
+
+def panoptic_quality(sums: Floats) -> tuple[Floats, Floats, Floats]:
+    """PQ, SQ and RQ, fractions, of sums (..., 4) of IoU, TP, FP, FN; NaN where nothing was seen."""
+    iou, tp, fp, fn = (sums[..., part] for part in (IOU, TP, FP, FN))
+    found = tp + 0.5 * fp + 0.5 * fn
+    with np.errstate(invalid="ignore"):
+        pq, rq = iou / found, tp / found
+        sq = np.where(tp > 0, iou / np.maximum(tp, 1), np.where(found > 0, 0.0, np.nan))
+    return pq, sq, rq
+
+
+def mean_over_classes(figures: Floats, chosen: npt.NDArray[np.bool_]) -> Floats:
+    """(...) mean of figures (..., K) over the `chosen` (K,) classes that were seen; NaN where none was."""
+    kept = figures[..., chosen]
+    seen = ~np.isnan(kept)
+    count = seen.sum(-1)
+    with np.errstate(invalid="ignore"):
+        mean: Floats = np.where(seen, kept, 0.0).sum(-1) / np.where(count > 0, count, np.nan)
+    return mean
+
+
+def _image_id(value: Any) -> int | str:
+    if isinstance(value, (int, str)) and not isinstance(value, bool):
+        return value
+    raise TypeError
