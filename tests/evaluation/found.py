@@ -1,12 +1,15 @@
 """Findings to report, without pictures behind them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from yoso_cli.evaluation.confidence import confidence
+from yoso_cli.evaluation.dagger import StuffOverlap
 from yoso_cli.evaluation.findings import Findings
-from yoso_cli.evaluation.quality import PanopticQuality, Tally, total
+from yoso_cli.evaluation.measures import Counts, Measures, measures
+from yoso_cli.evaluation.quality import Tally, total
 from yoso_cli.evaluation.report import PaperRow
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category
@@ -38,5 +41,17 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
     """What pictures with these tallies amount to."""
     images = [(index, f"{index}.jpg") for index in range(len(tallies))]
     by_image = ImageTallies.of(images, tallies, len(categories))
-    quality = PanopticQuality.from_tally(total(tallies, len(categories)), categories)
-    return Findings(quality, by_image, confidence(by_image, categories))
+    return Findings(figures(total(tallies, len(categories)), categories), by_image, confidence(by_image, categories))
+
+
+def figures(counted: Tally, categories: Sequence[Category]) -> Measures:
+    """As if all segments were small and no true one of stuff were there."""
+    larger = np.zeros(2 * len(categories), np.int64)
+    by_size = replace(
+        counted,
+        false_positives=np.append(counted.false_positives, larger),
+        false_negatives=np.append(counted.false_negatives, larger),
+    )
+    return measures(
+        Counts(np.zeros((0, len(categories), 4)), by_size, StuffOverlap(np.zeros(0, np.int64), np.zeros(0))), categories
+    )

@@ -46,7 +46,7 @@ def test_real_coco_pictures_score_what_the_reference_says(coco_sample: Path, tmp
     from_memory = score.score(score.pairs_with_truth(truth, predicted), truth.categories)
     from_files = score.score(score.pairs_from_files(truth, score.read_any(tmp_path / "made")), truth.categories)
     assert from_memory == from_files
-    assert 0 < (from_files.all.pq or 0) < 1
+    assert 0 < (from_files.quality.all.pq or 0) < 1
 
     content, made = json.loads(listing.read_text()), json.loads((tmp_path / "made" / "panoptic.json").read_text())
     categories = {one["id"]: one for one in content["categories"]}
@@ -55,17 +55,17 @@ def test_real_coco_pictures_score_what_the_reference_says(coco_sample: Path, tmp
     folders = str(listing.with_suffix("")), str(tmp_path / "made" / "panoptic")
     stat = oracle("panopticapi.evaluation").pq_compute_single_core(0, annotations, *folders, categories)
     for name, isthing in GROUPS.items():
-        group = getattr(from_files, name)
+        group = getattr(from_files.quality, name)
         assert stat.pq_average(categories, isthing)[0] == {"pq": group.pq, "sq": group.sq, "rq": group.rq, "n": group.n}
     _, by_class = stat.pq_average(categories, None)
-    for one in from_files.classes:
+    for one in from_files.quality.classes:
         figures = by_class[one.category.id]
         assert one.pq is None or figures == {"pq": one.pq, "sq": one.sq, "rq": one.rq}
 
 
 def test_the_truth_against_itself_is_100(coco_sample: Path) -> None:
     truth = score.read_any(coco_sample / "annotations" / "panoptic_val2017.json")
-    found = score.score(score.pairs_from_files(truth, truth), truth.categories)
+    found = score.score(score.pairs_from_files(truth, truth), truth.categories).quality
     assert (found.all.pq, found.things.pq, found.stuff.pq) == (1.0, 1.0, 1.0)
 
 
@@ -93,7 +93,7 @@ def test_a_bare_result_json_is_completed_from_the_truth(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(bare))
     predictions = score.read_any(tmp_path / "results.json", like=truth)
     same = replace(truth, panoptic_dir=tmp_path / "results")
-    assert score.score(score.pairs_from_files(same, predictions), truth.categories).all.pq == 1.0
+    assert score.score(score.pairs_from_files(same, predictions), truth.categories).quality.all.pq == 1.0
 
 
 def test_images_without_prediction_are_named_before_any_work(tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_images_without_prediction_are_named_before_any_work(tmp_path: Path) -> 
 def test_predictions_of_other_images_are_ignored(tmp_path: Path) -> None:
     truth = score.read_any(write_coco(tmp_path, images=3))
     some = replace(truth, records=truth.records[1:])
-    assert score.score(score.pairs_from_files(some, truth), truth.categories).classes[0].tp == 2
+    assert score.score(score.pairs_from_files(some, truth), truth.categories).quality.classes[0].tp == 2
 
 
 def test_a_contradiction_names_its_picture() -> None:

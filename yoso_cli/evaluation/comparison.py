@@ -20,7 +20,7 @@ from yoso_cli.evaluation.confidence import (
     members_of,
     scores,
 )
-from yoso_cli.evaluation.quality import Floats
+from yoso_cli.evaluation.matching import Floats
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category
 

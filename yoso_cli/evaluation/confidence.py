@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from yoso_cli.evaluation.quality import Floats
+from yoso_cli.evaluation.matching import Floats
 from yoso_cli.evaluation.tallies import ImageTallies, mean_over_classes, panoptic_quality
 from yoso_cli.panoptic.types import Category
 

@@ -1,11 +1,12 @@
 """All that one pass over the pictures tells: the score, what each picture adds to it, and how sure it is."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from yoso_cli.evaluation.confidence import Confidence, confidence
-from yoso_cli.evaluation.quality import PanopticQuality, total
-from yoso_cli.evaluation.score import Pair, tallies
+from yoso_cli.evaluation.measures import Measures, measures, total
+from yoso_cli.evaluation.quality import PanopticQuality
+from yoso_cli.evaluation.score import Pair, counts
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import PanopticSet
 
@@ -15,25 +16,35 @@ class Findings:
     """What was found in a set of pictures.
 
     Attributes:
-        quality: the score.
-        tallies: each picture's part in it.
+        measures: the score, and what else was asked for.
+        tallies: each picture's part in the score.
         confidence: its intervals.
     """
 
-    quality: PanopticQuality
+    measures: Measures
     tallies: ImageTallies
     confidence: Confidence
 
+    @property
+    def quality(self) -> PanopticQuality:
+        """The score."""
+        return self.measures.quality
 
-def find(pairs: Iterable[Pair], truth: PanopticSet) -> Findings:
+
+def find(pairs: Iterable[Pair], truth: PanopticSet, metrics: Sequence[str] = ("pq",)) -> Findings:
     """Scores `pairs`, truth and prediction of each picture of `truth` in its order; one at a time is held in memory.
 
+    Args:
+        pairs: the pictures.
+        truth: their set.
+        metrics: some of `measures.METRICS`.
+
     Raises:
-        DataError: a pair contradicts itself; says which.
+        DataError: a pair contradicts itself, or lacks what a metric needs; says which.
     """
+    k = len(truth.categories)
     names = [str(truth.panoptic_path(record)) for record in truth.records]
-    counted = list(tallies(pairs, truth.categories, names))
+    counted = total(counts(pairs, truth.categories, metrics, names), k, metrics)
     images = [(record.image_id, record.image_file) for record in truth.records]
-    by_image = ImageTallies.of(images, counted, len(truth.categories))
-    quality = PanopticQuality.from_tally(total(counted, len(truth.categories)), truth.categories)
-    return Findings(quality, by_image, confidence(by_image, truth.categories))
+    by_image = ImageTallies.of_parts(images, counted.parts)
+    return Findings(measures(counted, truth.categories), by_image, confidence(by_image, truth.categories))

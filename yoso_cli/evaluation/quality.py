@@ -1,35 +1,23 @@
 """Panoptic quality (https://arxiv.org/abs/1801.00868, Eq. 1), counted exactly as panopticapi counts it on one core.
 
-Matches, errors and every float operation follow `panopticapi.evaluation` (`pq_compute_single_core`, `PQStat`), so that
-the figures agree to the last bit. What that evaluator does and a reader may not expect:
-
-- a truth segment's area is the one its JSON states, a predicted segment's area is measured on its map;
-- pixels of a truth map that no segment claims count against a prediction, unlike void (0);
-- of several crowd segments of one category in one picture only the last listed shields predictions.
-
-Where the reference crashes or goes wrong silently, this module answers:
+Matches (see `matching`), sums and every float operation follow `panopticapi.evaluation` (`PQStat`), so that the figures
+agree to the last bit. Where the reference crashes or goes wrong silently, this module answers:
 
 - a group without any class seen (only things, only crowds, nothing): n = 0 and None, where it divides by zero;
-- a class seen nowhere: None, where it reports 0;
-- two maps of different size, an id listed twice or outside 1..2^24-1, a truth segment of an unknown category, an area
-  that leaves no union: DataError.
+- a class seen nowhere: None, where it reports 0.
 """
 
-# K categories, S segments of one side of a picture, P pairs of ids that share pixels, M matched pairs, H W picture size
+# K categories, M matched pairs
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import LARGEST_ID, Ints, Overlap, overlap, pixel_sums, rows_of
-from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Segment
-
-Floats = npt.NDArray[np.float64]
+from yoso_cli.evaluation.matching import Floats, Matching, match, pair
+from yoso_cli.evaluation.overlap import Ints
+from yoso_cli.panoptic.types import Category, Panoptic
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,128 +73,19 @@ def total(tallies: Iterable[Tally], num_categories: int) -> Tally:
 
 
 def tally(truth: Panoptic, prediction: Panoptic, categories: Sequence[Category]) -> Tally:
-    """Matches predicted segments with true ones: the same category and an IoU above 0.5.
-
-    Args:
-        truth: its segments' areas are used as stated; crowd segments and void (0) are never an error.
-        prediction: each id of its map must be listed and each listed id must be in its map; areas are measured.
-        categories: the K classes that count, in the order of the result.
-
-    Raises:
-        DataError: the two maps differ in size, or one of them does not agree with its segments or the categories.
-    """
-    if truth.id_map.shape != prediction.id_map.shape:
-        raise DataError(
-            f"The predicted map is {_size(prediction.id_map)} pixels, the true one {_size(truth.id_map)}.",
-            hint="Predictions must have the size of the annotated picture.",
-        )
-    place = {category.id: index for index, category in enumerate(categories)}
-    true, predicted = _columns(truth.segments, place, "true"), _columns(prediction.segments, place, "predicted")
-    pairs = overlap(truth.id_map, prediction.id_map)
-    return _match(true, predicted, pairs, len(categories))
+    """What one picture adds to the score. Raises DataError as `matching.pair` and `matching.match` do."""
+    return tally_of(match(pair(truth, prediction, categories), len(categories)), len(categories))
 
 
-@dataclass(frozen=True, eq=False)
-class _Columns:
-    """Segments of one side: id, category (its place) and stated area, (S,) each, and whether it is a crowd."""
-
-    id: Ints
-    category: Ints
-    area: Ints
-    iscrowd: npt.NDArray[np.bool_]
-
-
-def _columns(segments: Sequence[Segment], place: dict[int, int], side: str) -> _Columns:
-    for segment in segments:
-        if segment.category_id not in place:
-            raise DataError(
-                f"The {side} segment {segment.id} has category {segment.category_id}, which the set does not list.",
-                hint="Predictions must use the published category ids of the truth's JSON.",
-            )
-        if not VOID < segment.id <= LARGEST_ID:
-            raise DataError(f"The {side} segment id {segment.id} is outside 1..{LARGEST_ID}.")
-    ids = [segment.id for segment in segments]
-    repeated = [segment_id for segment_id, times in Counter(ids).items() if times > 1]
-    if repeated:
-        raise DataError(f"The {side} segment {_listed(repeated)} is listed more than once.")
-    return _Columns(
-        np.array(ids, np.int64),
-        np.array([place[segment.category_id] for segment in segments], np.int64),
-        np.array([segment.area for segment in segments], np.int64),
-        np.array([segment.iscrowd for segment in segments], np.bool_),
-    )
-
-
-def _match(true: _Columns, predicted: _Columns, pairs: Overlap, num_categories: int) -> Tally:
-    t, p = rows_of(true.id, pairs.true_id), rows_of(predicted.id, pairs.predicted_id)  # (P,) rows of each side, or -1
-    _require_listed(predicted, pairs, p)
-    area = pixel_sums(p, pairs.pixels, len(predicted.id))
-    _require_present(predicted, area)
-    void = pixel_sums(np.where(pairs.true_id == VOID, p, -1), pairs.pixels, len(predicted.id))
-
-    both = np.flatnonzero((t >= 0) & (p >= 0))
-    same = both[~true.iscrowd[t[both]] & (true.category[t[both]] == predicted.category[p[both]])]
-    t_same, p_same, shared = t[same], p[same], pairs.pixels[same]
-    union = area[p_same] + true.area[t_same] - shared - void[p_same]
-    _require_union(true, t_same, union)
-    iou = shared / union
-    hit = iou > 0.5
-
-    missed = ~true.iscrowd
-    missed[t_same[hit]] = False
-    crowd = _crowd_pixels(true, predicted, pairs.pixels, (t, p), num_categories)
-    spurious = ~((void + crowd) / area > 0.5)
-    spurious[p_same[hit]] = False
+def tally_of(matching: Matching, num_categories: int) -> Tally:
+    """The matches and errors of one picture, counted per category."""
+    true, predicted = matching.true.category, matching.predicted.category
     return Tally(
-        true.category[t_same[hit]],
-        iou[hit],
-        np.bincount(predicted.category[spurious], minlength=num_categories),
-        np.bincount(true.category[missed], minlength=num_categories),
+        true[matching.t],
+        matching.iou,
+        np.bincount(predicted[matching.spurious], minlength=num_categories),
+        np.bincount(true[matching.missed], minlength=num_categories),
     )
-
-
-def _crowd_pixels(
-    true: _Columns, predicted: _Columns, pixels: Ints, rows: tuple[Ints, Ints], num_categories: int
-) -> Ints:
-    """(S,) pixels that each predicted segment shares with the last listed crowd of its category."""
-    t, p = rows
-    crowds = np.flatnonzero(true.iscrowd)
-    crowd_of = np.full(num_categories, -1)
-    crowd_of[true.category[crowds]] = crowds
-    both = np.flatnonzero((t >= 0) & (p >= 0))
-    shielded = both[crowd_of[predicted.category[p[both]]] == t[both]]
-    return pixel_sums(p[shielded], pixels[shielded], len(predicted.id))
-
-
-def _require_listed(predicted: _Columns, pairs: Overlap, rows: Ints) -> None:
-    stray = np.unique(pairs.predicted_id[(rows < 0) & (pairs.predicted_id != VOID)])
-    if stray.size:
-        raise DataError(f"The predicted map holds segment {_listed(stray)}, which the JSON does not list.")
-
-
-def _require_present(predicted: _Columns, area: Ints) -> None:
-    absent = predicted.id[area == 0]
-    if absent.size:
-        raise DataError(f"The JSON lists predicted segment {_listed(absent)}, of which the map has no pixel.")
-
-
-def _require_union(true: _Columns, rows: Ints, union: Ints) -> None:
-    """With a true area the union is positive; the reference goes on with an infinite IoU."""
-    wrong = np.unique(rows[union <= 0])
-    if wrong.size:
-        raise DataError(
-            f"The true segment {_listed(true.id[wrong])} has an area in the JSON that is too small for its pixels.",
-            hint="State each segment's area in pixels.",
-        )
-
-
-def _listed(ids: Iterable[int]) -> str:
-    shown = [str(segment_id) for segment_id in ids]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-
-
-def _size(id_map: IdMap) -> str:
-    return "x".join(str(edge) for edge in reversed(id_map.shape))
 
 
 @dataclass(frozen=True)
@@ -220,7 +99,7 @@ class GroupQuality:
 
     def to_dict(self) -> dict[str, Any]:
         """PQ, SQ and RQ in percent, unrounded."""
-        return {"pq": _percent(self.pq), "sq": _percent(self.sq), "rq": _percent(self.rq), "n": self.n}
+        return {"pq": percent(self.pq), "sq": percent(self.sq), "rq": percent(self.rq), "n": self.n}
 
 
 @dataclass(frozen=True)
@@ -241,7 +120,7 @@ class ClassQuality:
     def to_dict(self) -> dict[str, Any]:
         """The category, PQ, SQ and RQ in percent, unrounded, and the counts."""
         named = {"id": self.category.id, "name": self.category.name, "isthing": self.category.isthing}
-        percents = {"pq": _percent(self.pq), "sq": _percent(self.sq), "rq": _percent(self.rq)}
+        percents = {"pq": percent(self.pq), "sq": percent(self.sq), "rq": percent(self.rq)}
         return {**named, **percents, "tp": self.tp, "fp": self.fp, "fn": self.fn}
 
 
@@ -289,5 +168,6 @@ def _mean(classes: Iterable[ClassQuality]) -> GroupQuality:
     return GroupQuality(pq / n, sq / n, rq / n, n) if n else GroupQuality(None, None, None, 0)
 
 
-def _percent(fraction: float | None) -> float | None:
+def percent(fraction: float | None) -> float | None:
+    """0..1 to 0..100; None stays None."""
     return None if fraction is None else 100 * fraction

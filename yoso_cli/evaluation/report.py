@@ -109,13 +109,13 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; figures in percent, unrounded, null where there is none."""
-        told = {
+        told: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "dataset": self.dataset,
             "split": self.split,
             "images": self.images,
-            "quality": self.quality.to_dict(),
+            **self.findings.measures.to_dict(),
             "confidence": self.findings.confidence.to_dict(),
             "truth": self.truth,
             "predictions": self.predictions or None,

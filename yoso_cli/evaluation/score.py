@@ -4,25 +4,33 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally, total
+from yoso_cli.evaluation.measures import Counts, Measures, count, measures, total
 from yoso_cli.panoptic.files import LISTING, MANIFEST, SetWriter, read_coco, read_panoptic, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
 
 Pair = tuple[Panoptic, Panoptic]
 
 
-def score(pairs: Iterable[Pair], categories: Sequence[Category], *, names: Sequence[str] = ()) -> PanopticQuality:
-    """The panoptic quality over `pairs`, of which one at a time is held in memory.
+def score(
+    pairs: Iterable[Pair],
+    categories: Sequence[Category],
+    *,
+    metrics: Sequence[str] = ("pq",),
+    names: Sequence[str] = (),
+) -> Measures:
+    """The measures over `pairs`, of which one at a time is held in memory.
 
     Args:
         pairs: truth and prediction of each picture; their order is the order in which floats are summed.
         categories: the classes that count.
+        metrics: some of `measures.METRICS`.
         names: what to call each picture in an error; its number where none is given.
 
     Raises:
-        DataError: a pair contradicts itself; says which.
+        DataError: a pair contradicts itself, or lacks what a metric needs; says which.
     """
-    return PanopticQuality.from_tally(total(tallies(pairs, categories, names), len(categories)), categories)
+    counted = total(counts(pairs, categories, metrics, names), len(categories), metrics)
+    return measures(counted, categories)
 
 
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
@@ -86,11 +94,13 @@ def saving(
     writer.finish()
 
 
-def tallies(pairs: Iterable[Pair], categories: Sequence[Category], names: Sequence[str]) -> Iterator[Tally]:
+def counts(
+    pairs: Iterable[Pair], categories: Sequence[Category], metrics: Sequence[str], names: Sequence[str]
+) -> Iterator[Counts]:
     """What each pair adds to the score. Arguments and errors are those of `score`."""
     for number, (truth, prediction) in enumerate(pairs):
         try:
-            counted = tally(truth, prediction, categories)
+            counted = count(truth, prediction, categories, metrics)
         except DataError as error:
             name = names[number] if number < len(names) else f"Picture {number + 1}"
             raise DataError(f"{name}: {error.message}", hint=error.hint) from None

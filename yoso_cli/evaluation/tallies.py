@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
+from yoso_cli.evaluation.matching import Floats
 from yoso_cli.evaluation.overlap import Ints
-from yoso_cli.evaluation.quality import Floats, Tally
+from yoso_cli.evaluation.quality import Tally
 from yoso_cli.panoptic.types import Category
 
 IOU, TP, FP, FN = range(4)
@@ -42,9 +43,13 @@ class ImageTallies:
         """Of the pictures `(id, file)`, the tally of each."""
         counts = np.zeros((len(images), num_categories, 4))
         for row, one in zip(counts, tallies, strict=True):
-            row[:, IOU], row[:, TP] = one.iou, one.true_positives
-            row[:, FP], row[:, FN] = one.false_positives, one.false_negatives
-        return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts.round(_DIGITS))
+            row[:] = part_of(one)
+        return cls.of_parts(images, counts)
+
+    @classmethod
+    def of_parts(cls, images: Sequence[tuple[int | str, str]], parts: Floats) -> "ImageTallies":
+        """Of the pictures `(id, file)`, the part (N, K, 4) of each as `part_of` makes it."""
+        return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), parts.round(_DIGITS))
 
     def to_list(self, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """For JSON: each picture with a row `[category id, sum of IoU, TP, FP, FN]` for each class in it."""
@@ -82,6 +87,12 @@ class ImageTallies:
         place = {image_id: index for index, image_id in enumerate(self.image_ids)}
         rows = [place[image_id] for image_id in image_ids]
         return ImageTallies(tuple(image_ids), tuple(self.files[row] for row in rows), self.counts[rows])
+
+
+def part_of(counted: Tally) -> Floats:
+    """(K, 4) one picture's part in the score."""
+    columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
+    return np.stack(columns, axis=-1).astype(np.float64)
 
 
 def panoptic_quality(sums: Floats) -> tuple[Floats, Floats, Floats]:

@@ -1,0 +1,104 @@
+"""PQ-dagger: stuff is scored by its IoU, without the 0.5 that a match needs.
+
+Porzi et al., "Seamless Scene Segmentation" (https://arxiv.org/abs/1905.01220): for things PQ† is PQ. A class of
+stuff is at most one segment of a picture in truth and in prediction, and its PQ† is the sum of their IoUs, whatever
+their height, over the number of pictures whose truth has the class. So a region of stuff at IoU 0.49 counts 0.49
+instead of two errors, and stuff predicted in a picture without that class costs nothing by itself (it costs the class
+it covers).
+
+Where a map splits one class of stuff into several segments of a picture, they count as one. Crowds are left out of the
+truth, and a prediction's pixels in void out of the union, as in PQ.
+"""
+
+# K categories, N pairs of a picture and a class of stuff in its truth
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yoso_cli.evaluation.matching import Bools, Floats, Pairing
+from yoso_cli.evaluation.overlap import Ints, pixel_sums
+from yoso_cli.evaluation.quality import PanopticQuality, percent
+from yoso_cli.panoptic.types import VOID, Category
+
+
+@dataclass(frozen=True, eq=False)
+class StuffOverlap:
+    """IoU (N,) of each class of stuff in each picture whose truth has it; `category` (N,) is its place in the list."""
+
+    category: Ints
+    iou: Floats
+
+
+@dataclass(frozen=True)
+class StuffQuality:
+    """PQ† of one class of stuff, 0..1, and the pictures whose truth has it; None where there is none."""
+
+    category: Category
+    pq: float | None
+    images: int
+
+
+@dataclass(frozen=True)
+class DaggerQuality:
+    """PQ† over all classes, things and stuff, 0..1, None where no class was seen; and of each class of stuff."""
+
+    all: float | None
+    things: float | None
+    stuff: float | None
+    classes: tuple[StuffQuality, ...]
+
+    @classmethod
+    def from_overlap(cls, stuff: StuffOverlap, quality: PanopticQuality) -> "DaggerQuality":
+        """From the IoUs of stuff and the PQ over the same pictures."""
+        classes = tuple(_classes(stuff, [one.category for one in quality.classes]))
+        mine = [one.pq for one in classes if one.pq is not None]
+        things = [one.pq for one in quality.classes if one.category.isthing and one.pq is not None]
+        return cls(_mean([*things, *mine]), quality.things.pq, _mean(mine), classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: figures in percent, unrounded, null where nothing was seen."""
+        groups = {"all": percent(self.all), "things": percent(self.things), "stuff": percent(self.stuff)}
+        rows = [
+            {"id": one.category.id, "name": one.category.name, "pq": percent(one.pq), "images": one.images}
+            for one in self.classes
+        ]
+        return {**groups, "classes": rows}
+
+
+def stuff_overlap(found: Pairing, is_stuff: Bools) -> StuffOverlap:
+    """The IoU of each class of stuff in one picture's truth; `is_stuff` (K,) tells the classes apart."""
+    true, predicted, t, p = found.true, found.predicted, found.t, found.p
+    of_true = np.where(true.iscrowd, -1, true.category)
+    t_class = np.where(t >= 0, of_true[t] if of_true.size else -1, -1)  # (P,)
+    p_class = np.where(p >= 0, predicted.category[p] if predicted.category.size else -1, -1)
+    pixels, k = found.pairs.pixels, len(is_stuff)
+    shared = pixel_sums(np.where(t_class == p_class, t_class, -1), pixels, k)
+    void = pixel_sums(np.where(found.pairs.true_id == VOID, p_class, -1), pixels, k)
+    union = pixel_sums(of_true, true.area, k) + pixel_sums(predicted.category, predicted.area, k) - shared - void
+    present = np.flatnonzero((np.bincount(of_true[of_true >= 0], minlength=k) > 0) & is_stuff)
+    # A stated area of 0 can leave no union; nothing is shared then either, or PQ would have refused the picture.
+    return StuffOverlap(present, shared[present] / np.maximum(union[present], 1))
+
+
+def total(parts: Iterable[StuffOverlap]) -> StuffOverlap:
+    """All of `parts` in their order."""
+    category, iou = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for one in parts:
+        category.append(one.category)
+        iou.append(one.iou)
+    return StuffOverlap(np.concatenate(category), np.concatenate(iou))
+
+
+def _classes(stuff: StuffOverlap, categories: Sequence[Category]) -> Iterable[StuffQuality]:
+    sums = np.bincount(stuff.category, stuff.iou, minlength=len(categories)).tolist()
+    images = np.bincount(stuff.category, minlength=len(categories)).tolist()
+    for category, iou, count in zip(categories, sums, images, strict=True):
+        if not category.isthing:
+            yield StuffQuality(category, iou / count if count else None, count)
+
+
+def _mean(figures: Sequence[float]) -> float | None:
+    return sum(figures) / len(figures) if figures else None
