@@ -185,7 +185,8 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
         (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set has no meaning"),
         (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions has no meaning"),
         (["run", "--weights", "w"], "SOURCE and --weights both name weights"),
-        (["--metric", "fps"], "'fps' is not 'pq'"),
+        (["--metric", "fps"], "--metric fps: there is no such metric. There are pq, miou, ap, boundary and all."),
+        (["--metric", "pq,"], "--metric : there is no such metric"),
     ],
 )
 def test_wrong_combinations_are_wrong_use(
@@ -205,6 +206,42 @@ def test_predictions_on_disk_need_neither_torch_nor_pictures(tmp_path: Path) -> 
     assert done.returncode == 0, done.stderr
     assert "All     100.0   100.0 - 100.0  100.0  100.0        2" in done.stdout
     assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --json > report.json"
+
+
+METRIC_KEYS = ("quality", "sizes", "dagger", "semantic", "instances", "boundary")
+
+
+@pytest.mark.parametrize(
+    ("args", "measured"),
+    [
+        ([], {"quality", "sizes", "dagger"}),
+        (["--metric", "miou"], {"quality", "sizes", "dagger", "semantic"}),
+        (["--metric", "boundary, ap"], {"quality", "sizes", "dagger", "boundary", "instances"}),
+        (["--metric", "pq", "--metric", "ap"], {"quality", "sizes", "dagger", "instances"}),
+        (["--metric", "all"], set(METRIC_KEYS)),
+    ],
+)
+def test_metric_chooses_what_is_measured(
+    here: Path, capsys: pytest.CaptureFixture[str], args: list[str], measured: set[str]
+) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    write_run()
+    found = printed_json(capsys, *args, "--save-predictions", "kept")
+    assert {key for key in METRIC_KEYS if found[key] is not None} == measured
+    again = printed_json(capsys, *args, "--predictions", "kept", "--truth", "datasets/tiny/val")
+    assert [again[key] for key in METRIC_KEYS] == [found[key] for key in METRIC_KEYS]
+
+
+def test_without_scores_ap_is_refused_and_all_does_without_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = str(write_coco(here, images=1))
+    out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "pq,ap", code=1)
+    assert out == ""
+    assert "has no score, and AP ranks segments by their scores" in err
+    assert "leave 'ap' out of --metric" in err
+    out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "all")
+    assert "Mask AP is left out. Image" in err
+    assert "Boundary PQ         all 100.0" in out
+    assert "Mask AP" not in out
 
 
 def test_predictions_that_contradict_themselves_name_the_file(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,13 +1,16 @@
 """The console's screen tells a newcomer what was found."""
 
+from pathlib import Path
+
 import numpy as np
 from evaluation.found import CATEGORIES, PAPER, found
 
-from yoso_cli.evaluation.findings import Findings
+from yoso_cli.evaluation.findings import Findings, find
+from yoso_cli.evaluation.measures import METRICS
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import PaperRow, Report
 from yoso_cli.evaluation.summary import table
-from yoso_cli.panoptic.types import Category
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
 
 GOLDEN = """\
 Panoptic quality on coco val2017, 2 images, in percent
@@ -17,6 +20,9 @@ All      34.9     22.7 - 37.1   49.1   47.2        3  |     48.4         -13.5
 Things   29.0     20.7 - 34.0   38.7   37.5        2  |     53.1         -24.1
 Stuff    46.7      0.0 - 70.0   70.0   66.7        1  |        -             -
 Paper: Table 1, R50 at 800,1333
+
+PQ by segment size  small 34.9  medium -  large -
+PQ† (stuff by IoU)  all 29.0  stuff -
 
 Each class: PQ = SQ x RQ. SQ: how well found segments fit (mean IoU of matches).
 RQ: how many are found, false ones counted against (F1). Rows are class means.
@@ -47,11 +53,23 @@ def test_without_published_figures_the_table_holds_ours_alone() -> None:
     assert "All      34.9     22.7 - 37.1   49.1   47.2        3\n" in text
 
 
+def test_each_measure_that_was_asked_for_has_a_line(tmp_path: Path) -> None:
+    scored = Panoptic(np.ones((40, 50), np.int32), (Segment(1, 1, 2000, score=0.5),))
+    whole = PanopticSet("a", "b", CATEGORIES, (ImageRecord(1, "1", "1", 40, 50, ()),), tmp_path, tmp_path)
+    text = table(report(find([(scored, scored)], whole, METRICS)))
+    assert "\nPQ by segment size  small -  medium 100.0  large -\n" in text
+    assert "\nPQ† (stuff by IoU)  all 100.0  stuff -\n" in text
+    assert "\nBoundary PQ         all 100.0  things 100.0  stuff -\n" in text
+    assert "\nMask AP of things   AP 100.0  AP50 100.0  AP75 100.0\n" in text
+    assert "\n  by segment size   small -  medium 100.0  large -\n" in text
+    assert "\nClasses of pixels   mIoU 100.0  weighted 100.0  pixels right 100.0\n" in text
+
+
 def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
     many = tuple(Category(index + 1, f"class {index}", True) for index in range(133))
     counted = Tally(np.arange(133), np.linspace(0.6, 0.9, 133), np.zeros(133, np.int64), np.zeros(133, np.int64))
     lines = table(report(found([counted], many))).splitlines()
-    assert len(lines) < 32
+    assert len(lines) < 35
     assert lines[-1].startswith("class 0 ")
     assert "  ... 117 more; --json tells all ..." in lines
 

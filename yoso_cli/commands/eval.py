@@ -13,7 +13,14 @@ from yoso_cli.errors import UsageError
 
 @click.command(name="eval")
 @click.argument("source", required=False, type=click.Path(path_type=Path))
-@click.option("--metric", type=click.Choice(["pq"]), default="pq", show_default=True, help="What to compute.")
+@click.option(
+    "--metric",
+    "metrics",
+    multiple=True,
+    metavar="NAME",
+    callback=lambda _context, _option, given: _metrics(given),
+    help="What to compute beside PQ: miou, ap, boundary, or all. Repeatable, or a list with commas.",
+)
 @options.weights_option
 @click.option("--split", metavar="NAME", show_default="the recipe's data.val_split", help="Split to evaluate on.")
 @click.option(
@@ -40,7 +47,7 @@ from yoso_cli.errors import UsageError
 @options.json_option
 def command(
     source: Path | None,
-    metric: str,
+    metrics: tuple[str, ...],
     weights: Path | None,
     split: str | None,
     predictions: Path | None,
@@ -67,14 +74,14 @@ def command(
     """
     if predictions is None and truth is None:
         path = _chosen_weights(source, weights, runs)
-        _eval_model(path, split, save_predictions, device, overrides, as_json)
+        _eval_model(path, metrics, split, save_predictions, device, overrides, as_json)
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
     for name, value in {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}.items():
         _refuse_beside_predictions(name, value)
     _refuse_beside_predictions("--save-predictions", save_predictions)
-    _eval_files(predictions, truth, as_json)
+    _eval_files(predictions, truth, metrics, as_json)
 
 
 def _refuse_beside_predictions(name: str, value: object) -> None:
@@ -82,11 +89,24 @@ def _refuse_beside_predictions(name: str, value: object) -> None:
         raise UsageError(f"{name} has no meaning beside --predictions: no model runs.", hint="Leave one of them out.")
 
 
-def _eval_files(predictions: Path, truth: Path, as_json: bool) -> None:
+def _metrics(given: Sequence[str]) -> tuple[str, ...]:
+    """The names that --metric asks for, one by one."""
+    from yoso_cli.evaluation.measures import ALL, METRICS
+
+    names = [name.strip() for one in given for name in one.split(",")]
+    for name in names:
+        if name not in (*METRICS, ALL):
+            raise UsageError(
+                f"--metric {name}: there is no such metric.", hint=f"There are {', '.join(METRICS)} and {ALL}."
+            )
+    return tuple(names)
+
+
+def _eval_files(predictions: Path, truth: Path, metrics: Sequence[str], as_json: bool) -> None:
     from yoso_cli.evaluation.score import read_any
     from yoso_cli.evaluation.summary import table
 
-    report = wiring.evaluate_files(predictions, truth, read_any(truth))
+    report = wiring.evaluate_files(predictions, truth, read_any(truth), metrics)
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
         paths = f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
@@ -94,7 +114,13 @@ def _eval_files(predictions: Path, truth: Path, as_json: bool) -> None:
 
 
 def _eval_model(
-    path: Path, split: str | None, save_to: Path | None, device: str, overrides: Sequence[str], as_json: bool
+    path: Path,
+    metrics: Sequence[str],
+    split: str | None,
+    save_to: Path | None,
+    device: str,
+    overrides: Sequence[str],
+    as_json: bool,
 ) -> None:
     from yoso_cli.commands.source import read_source
     from yoso_cli.evaluation.report import write_report
@@ -105,7 +131,7 @@ def _eval_model(
     found.require_classes_of(truth)
     predictor = found.predictor(device)
     console.say(f"Evaluating {path} on {truth.name} {truth.split} ({len(truth.records)} images, {predictor.device}).")
-    report = wiring.evaluate(predictor, truth, found.recipe, path, save_to)
+    report = wiring.evaluate(predictor, truth, found.recipe, path, metrics=metrics, save_to=save_to)
     aimed_at = found.trained.data
     if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
         report = replace(report, paper=None)  # the published figures are for another set

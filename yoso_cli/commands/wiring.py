@@ -10,6 +10,8 @@ from yoso_cli.commands import console
 from yoso_cli.errors import DataError, RunError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
     from yoso_cli.evaluation.report import PaperRow, Report
@@ -87,7 +89,13 @@ def make_predictor(
 
 
 def evaluate(
-    predictor: "Predictor", truth: "PanopticSet", recipe: "Recipe", weights: Path, save_to: Path | None = None
+    predictor: "Predictor",
+    truth: "PanopticSet",
+    recipe: "Recipe",
+    weights: Path,
+    *,
+    metrics: "Sequence[str]" = (),
+    save_to: Path | None = None,
 ) -> "Report":
     """Predicts every picture of `truth` and scores it; shows a progress bar.
 
@@ -96,6 +104,7 @@ def evaluate(
         truth: with what.
         recipe: for the report.
         weights: the file that the predictor's weights are in, for the report.
+        metrics: what to measure beside PQ, as --metric names it.
         save_to: where to keep the predictions, if anywhere.
 
     Raises:
@@ -105,6 +114,7 @@ def evaluate(
     from yoso_cli import machine
     from yoso_cli.evaluation import score
     from yoso_cli.evaluation.findings import find
+    from yoso_cli.evaluation.measures import chosen
     from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile
     from yoso_cli.inference.predict import predict_set
     from yoso_cli.panoptic.files import SetWriter
@@ -117,7 +127,7 @@ def evaluate(
         )
     pairs = console.progress(score.pairs_with_truth(truth, predicted), len(truth.records), "eval")
     return Report(
-        find(pairs, truth),
+        find(pairs, truth, chosen(metrics)),
         dataset=truth.name,
         split=truth.split,
         images=len(truth.records),
@@ -139,16 +149,17 @@ def evaluate(
     )
 
 
-def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet") -> "Report":
+def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet", metrics: "Sequence[str]" = ()) -> "Report":
     """Scores predictions on disk; shows a progress bar.
 
     Args:
         predictions: as `--predictions` names them.
         truth: as `--truth` names it.
         true_set: what `truth` holds.
+        metrics: what to measure beside PQ, as --metric names it.
 
     Raises:
-        DataError: one of them is missing, malformed, or lacks an image.
+        DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
     """
     from yoso_cli import machine
     from yoso_cli.evaluation import score
@@ -158,7 +169,7 @@ def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet") -> "
     predicted_set = score.read_any(predictions, like=true_set)
     pairs = console.progress(score.pairs_from_files(true_set, predicted_set), len(true_set.records), "eval")
     return Report(
-        find(pairs, true_set),
+        find(pairs, true_set, _measurable(metrics, predicted_set)),
         dataset=true_set.name,
         split=true_set.split,
         images=len(true_set.records),
@@ -168,6 +179,25 @@ def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet") -> "
         machine=machine.describe(),
         command=typed_command(),
     )
+
+
+def _measurable(names: "Sequence[str]", predictions: "PanopticSet") -> tuple[str, ...]:
+    """The metrics that --metric names, before any PNG is read: AP needs scores, and `all` does without it then."""
+    from yoso_cli.evaluation.instances import require_scores
+    from yoso_cli.evaluation.measures import ALL, chosen
+
+    metrics = chosen(names)
+    if "ap" not in metrics:
+        return metrics
+    try:
+        for record in predictions.records:
+            require_scores(record, predictions.categories)
+    except DataError as error:
+        if "ap" in names or ALL not in names:
+            raise
+        console.say(f"Mask AP is left out. {error.message}")
+        return chosen(names, scored=False)
+    return metrics
 
 
 def typed_command() -> str:

@@ -11,7 +11,7 @@ panoptic map has dropped are missing, and truth is the panoptic one.
 
 # K categories, D detections, G true segments of one picture, A area ranges, T IoU thresholds, R recalls
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from yoso_cli.evaluation.matching import Bools, Columns, Floats, Pairing
 from yoso_cli.evaluation.overlap import Ints, pixel_sums
 from yoso_cli.evaluation.quality import percent
 from yoso_cli.evaluation.sizes import LIMITS
-from yoso_cli.panoptic.types import Category, Segment
+from yoso_cli.panoptic.types import Category, ImageRecord, Segment
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0.0, 1.0, 101)
@@ -108,8 +108,16 @@ class InstanceQuality:
         return {**figures, "classes": rows}
 
 
-def require_scores(segments: Iterable[Segment], categories: Sequence[Category]) -> None:
+def require_scores(record: ImageRecord, categories: Sequence[Category]) -> None:
     """Raises DataError when a predicted segment of a thing has no score."""
+    try:
+        _scores(record.segments, categories)
+    except DataError as error:
+        raise DataError(f"Image {record.image_id}: {error.message}", hint=error.hint) from None
+
+
+def _scores(segments: Sequence[Segment], categories: Sequence[Category]) -> Floats:
+    """The score of each segment, 0 for stuff without one."""
     things = {category.id for category in categories if category.isthing}
     for segment in segments:
         if segment.score is None and segment.category_id in things:
@@ -117,6 +125,7 @@ def require_scores(segments: Iterable[Segment], categories: Sequence[Category]) 
                 f"Predicted segment {segment.id} has no score, and AP ranks segments by their scores.",
                 hint="Write a \"score\" (0..1) into each entry of segments_info, or leave 'ap' out of --metric.",
             )
+    return np.array([segment.score or 0.0 for segment in segments])
 
 
 def detections(found: Pairing, segments: Sequence[Segment], categories: Sequence[Category]) -> Detections:
@@ -130,9 +139,8 @@ def detections(found: Pairing, segments: Sequence[Segment], categories: Sequence
     Raises:
         DataError: a segment of a thing has no score.
     """
-    require_scores(segments, categories)
+    scores = _scores(segments, categories)
     isthing = np.array([category.isthing for category in categories], np.bool_)
-    scores = np.array([segment.score or 0.0 for segment in segments])
     kept = _ranked(found.predicted, scores, isthing)
     objects = np.flatnonzero(isthing[found.true.category])
     near = _near(found, kept, objects)

@@ -25,6 +25,9 @@ Part = TypeVar("Part")
 METRICS = ("pq", "miou", "ap", "boundary")
 """What can be asked for. PQ, by size and PQ† come together and always: they cost nothing beside the matching."""
 
+ALL = "all"
+"""Asks for every metric that the predictions allow."""
+
 # Pictures are added up by so many at a time: few enough to stay small, enough to make adding cheap.
 _AT_A_TIME = 64
 
@@ -77,6 +80,12 @@ class Counts:
     confusion: Ints | None = None
     detections: Detections | None = None
     boundary: Tally | None = None
+
+
+def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
+    """The metrics that `names`, some of `METRICS` and `ALL`, ask for: PQ always, AP by `ALL` only of scored ones."""
+    everything = [one for one in METRICS if scored or one != "ap"] if ALL in names else []
+    return tuple(one for one in METRICS if one == "pq" or one in names or one in everything)
 
 
 def count(

@@ -1,10 +1,11 @@
 """An evaluation as one screen of plain text: ours beside the paper's, how sure that is, and the classes by PQ."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from yoso_cli.evaluation.confidence import Interval
 from yoso_cli.evaluation.quality import ClassQuality
 from yoso_cli.evaluation.report import Report
+from yoso_cli.evaluation.sizes import SIZES
 
 # More classes than this would push the headline off the screen; then the ends of the list are shown.
 _ROWS = 24
@@ -14,7 +15,8 @@ _NAME_WIDTH = 29
 
 def table(report: Report) -> str:
     """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
-    parts = [_title(report), "", *_headline(report), "", *_meaning(report), "", *_class_rows(report.quality.classes)]
+    headline, classes = [*_headline(report), "", *_further(report)], _class_rows(report.quality.classes)
+    parts = [_title(report), "", *headline, "", *_meaning(report), "", *classes]
     return "\n".join(line.rstrip() for line in parts)
 
 
@@ -40,6 +42,26 @@ def _headline(report: Report) -> Iterator[str]:
         yield row + (_beside(group.pq, theirs) if paper else "")
     if paper and paper.table:
         yield f"Paper: {paper.table}"
+
+
+def _further(report: Report) -> Iterator[str]:
+    """One line for each measure beside PQ."""
+    found = report.findings.measures
+    at_size = {size: getattr(found.sizes, size).all.pq for size in SIZES}
+    yield f"{'PQ by segment size':<20}{_named(at_size)}"
+    yield f"{'PQ† (stuff by IoU)':<20}{_named({'all': found.dagger.all, 'stuff': found.dagger.stuff})}"
+    if one := found.boundary:
+        yield f"{'Boundary PQ':<20}{_named({'all': one.all.pq, 'things': one.things.pq, 'stuff': one.stuff.pq})}"
+    if mask := found.instances:
+        yield f"{'Mask AP of things':<20}{_named({'AP': mask.ap, 'AP50': mask.ap50, 'AP75': mask.ap75})}"
+        yield f"{'  by segment size':<20}{_named({size: getattr(mask, size) for size in SIZES})}"
+    if pixels := found.semantic:
+        figures = {"mIoU": pixels.miou, "weighted": pixels.weighted_iou, "pixels right": pixels.pixel_accuracy}
+        yield f"{'Classes of pixels':<20}{_named(figures)}"
+
+
+def _named(figures: Mapping[str, float | None]) -> str:
+    return "  ".join(f"{name} {_figure(figure)}" for name, figure in figures.items())
 
 
 def _beside(ours: float | None, theirs: float | None) -> str:
