@@ -1,14 +1,16 @@
-"""All that one pass over the pictures tells: the score, what each picture adds to it, and how sure it is."""
+"""All that one pass over the pictures tells: the score, how sure it is, and where the rest was lost."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.confidence import Confidence, confidence
-from yoso_cli.evaluation.measures import Measures, measures, total
+from yoso_cli.evaluation.losses import Losses, Meeting, confusion
+from yoso_cli.evaluation.measures import FAILURES, Counts, Measures, measures, total
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.evaluation.score import Pair, counts
 from yoso_cli.evaluation.tallies import ImageTallies
-from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.panoptic.types import Category, PanopticSet
 
 
 @dataclass(frozen=True)
@@ -19,11 +21,17 @@ class Findings:
         measures: the score, and what else was asked for.
         tallies: each picture's part in the score.
         confidence: its intervals.
+        losses: what each cause of errors costs.
+        confusion: which classes are taken for which, the most frequent first.
+        calibration: of the predicted segments' scores; None where they have none.
     """
 
     measures: Measures
     tallies: ImageTallies
     confidence: Confidence
+    losses: Losses
+    confusion: tuple[Meeting, ...]
+    calibration: Calibration | None
 
     @property
     def quality(self) -> PanopticQuality:
@@ -42,9 +50,22 @@ def find(pairs: Iterable[Pair], truth: PanopticSet, metrics: Sequence[str] = ("p
     Raises:
         DataError: a pair contradicts itself, or lacks what a metric needs; says which.
     """
-    k = len(truth.categories)
+    categories, wanted = truth.categories, (*metrics, FAILURES)
     names = [str(truth.panoptic_path(record)) for record in truth.records]
-    counted = total(counts(pairs, truth.categories, metrics, names), k, metrics)
     images = [(record.image_id, record.image_file) for record in truth.records]
-    by_image = ImageTallies.of_parts(images, counted.parts)
-    return Findings(measures(counted, truth.categories), by_image, confidence(by_image, truth.categories))
+    return found(total(counts(pairs, categories, wanted, names), len(categories), wanted), images, categories)
+
+
+def found(counted: Counts, images: Sequence[tuple[int | str, str]], categories: Sequence[Category]) -> Findings:
+    """What `counted`, with failures, amounts to; `images` has the id and the file of each picture."""
+    by_image = ImageTallies.of(images, counted.parts)
+    figures, failures = measures(counted, categories), counted.failures
+    assert failures is not None, "failures were asked for"
+    return Findings(
+        figures,
+        by_image,
+        confidence(by_image, categories),
+        Losses.of(failures.errors, figures.quality),
+        confusion(failures.errors, categories),
+        Calibration.of(failures.reliability),
+    )

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from yoso_cli.evaluation import boundary, dagger, instances, quality, semantic, sizes
+from yoso_cli.evaluation import boundary, calibration, causes, dagger, instances, quality, semantic, sizes
+from yoso_cli.evaluation.causes import Errors
 from yoso_cli.evaluation.dagger import DaggerQuality, StuffOverlap
 from yoso_cli.evaluation.instances import Detections, InstanceQuality
-from yoso_cli.evaluation.matching import Floats, match, pair
+from yoso_cli.evaluation.matching import Floats, Matching, Pairing, match, pair
 from yoso_cli.evaluation.overlap import Ints
 from yoso_cli.evaluation.quality import PanopticQuality, Tally
 from yoso_cli.evaluation.semantic import SemanticQuality
@@ -27,6 +28,9 @@ METRICS = ("pq", "miou", "ap", "boundary")
 
 ALL = "all"
 """Asks for every metric that the predictions allow."""
+
+FAILURES = "failures"
+"""May stand among the metrics: why the score is not 100. It costs about a tenth of a millisecond for each picture."""
 
 # Pictures are added up by so many at a time: few enough to stay small, enough to make adding cheap.
 _AT_A_TIME = 64
@@ -72,6 +76,7 @@ class Counts:
         confusion: (K, K + 1) pixels, or None.
         detections: or None.
         boundary: matches and errors of boundary PQ by category, or None.
+        failures: the causes of errors and the reliability of scores, or None.
     """
 
     parts: Floats
@@ -80,6 +85,15 @@ class Counts:
     confusion: Ints | None = None
     detections: Detections | None = None
     boundary: Tally | None = None
+    failures: "Failures | None" = None
+
+
+@dataclass(frozen=True, eq=False)
+class Failures:
+    """What tells why the score is not 100: see `causes` and `calibration`."""
+
+    errors: Errors
+    reliability: Floats
 
 
 def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
@@ -108,6 +122,13 @@ def count(
         semantic.confusion(found, k) if "miou" in metrics else None,
         instances.detections(found, prediction.segments, categories) if "ap" in metrics else None,
         quality.tally_of(narrowed, k) if narrowed else None,
+        _failures(found, matching, prediction, k) if FAILURES in metrics else None,
+    )
+
+
+def _failures(found: Pairing, matching: Matching, prediction: Panoptic, num_categories: int) -> Failures:
+    return Failures(
+        causes.errors(found, matching, num_categories), calibration.reliability(matching, prediction.segments)
     )
 
 
@@ -148,6 +169,7 @@ def _nothing(num_categories: int, metrics: Sequence[str]) -> Counts:
         semantic.total([], num_categories) if "miou" in metrics else None,
         instances.no_detections(num_categories) if "ap" in metrics else None,
         Tally.empty(num_categories) if "boundary" in metrics else None,
+        _sum_of_failures([], num_categories) if FAILURES in metrics else None,
     )
 
 
@@ -155,6 +177,7 @@ def _sum(parts: Sequence[Counts], num_categories: int) -> Counts:
     confusions = [one.confusion for one in parts if one.confusion is not None]
     detections = [one.detections for one in parts if one.detections is not None]
     boundaries = [one.boundary for one in parts if one.boundary is not None]
+    failures = [one.failures for one in parts if one.failures is not None]
     return Counts(
         np.concatenate([one.parts for one in parts]),
         quality.total((one.pq for one in parts), len(sizes.SIZES) * num_categories),
@@ -162,4 +185,10 @@ def _sum(parts: Sequence[Counts], num_categories: int) -> Counts:
         semantic.total(confusions, num_categories) if confusions else None,
         instances.total(detections) if detections else None,
         quality.total(boundaries, num_categories) if boundaries else None,
+        _sum_of_failures(failures, num_categories) if failures else None,
     )
+
+
+def _sum_of_failures(parts: Sequence[Failures], num_categories: int) -> Failures:
+    reliability = sum((one.reliability for one in parts), np.zeros((calibration.BINS, 3)))
+    return Failures(Errors.total((one.errors for one in parts), num_categories), reliability)

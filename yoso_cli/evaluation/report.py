@@ -19,7 +19,8 @@ FORMAT = "yoso-report"
 VERSION = 1
 """Rises when a key of the file changes its meaning or goes away."""
 
-_LINE = 118
+# A comma may follow.
+_LINE = 119
 
 
 @dataclass(frozen=True)
@@ -117,6 +118,9 @@ class Report:
             "images": self.images,
             **self.findings.measures.to_dict(),
             "confidence": self.findings.confidence.to_dict(),
+            "losses": self.findings.losses.to_dict(),
+            "confusion": [one.to_dict() for one in self.findings.confusion],
+            "calibration": self.findings.calibration.to_dict() if self.findings.calibration else None,
             "truth": self.truth,
             "predictions": self.predictions or None,
             "recipe": self.recipe or None,
@@ -159,14 +163,15 @@ def _place(dataset: object, split: object) -> str:
     return f"{dataset or ''} {split or ''}".strip()
 
 
-def readable_json(value: Any, indent: str = "") -> str:
-    """JSON in which whatever fits on a line of 120 columns stands on one."""
+def readable_json(value: Any, indent: str = "", key: str = "") -> str:
+    """JSON in which whatever fits on a line of 120 columns, behind its `key`, stands on one."""
     line = json.dumps(value, ensure_ascii=False)
-    if len(indent) + len(line) <= _LINE or not isinstance(value, (dict, list)) or not value:
+    if len(indent) + len(key) + len(line) <= _LINE or not isinstance(value, (dict, list)) or not value:
         return line
     deeper = indent + "  "
     if isinstance(value, dict):
-        parts = [f"{json.dumps(key, ensure_ascii=False)}: {readable_json(item, deeper)}" for key, item in value.items()]
+        keyed = ((f"{json.dumps(name, ensure_ascii=False)}: ", item) for name, item in value.items())
+        parts = [name + readable_json(item, deeper, name) for name, item in keyed]
     else:
         parts = [readable_json(item, deeper) for item in value]
     start, end = "{}" if isinstance(value, dict) else "[]"

@@ -1,8 +1,10 @@
 """An evaluation as one screen of plain text: ours beside the paper's, how sure that is, and the classes by PQ."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 
 from yoso_cli.evaluation.confidence import Interval
+from yoso_cli.evaluation.losses import NAMES
 from yoso_cli.evaluation.quality import ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.sizes import SIZES
@@ -12,10 +14,13 @@ _ROWS = 24
 _ENDS = 8
 _NAME_WIDTH = 29
 
+# What would read as 0.0.
+_LEAST_LOSS = 0.0005
+
 
 def table(report: Report) -> str:
     """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
-    headline, classes = [*_headline(report), "", *_further(report)], _class_rows(report.quality.classes)
+    headline, classes = [*_headline(report), *_lost(report), "", *_further(report)], _class_rows(report.quality.classes)
     parts = [_title(report), "", *headline, "", *_meaning(report), "", *classes]
     return "\n".join(line.rstrip() for line in parts)
 
@@ -73,6 +78,16 @@ def _beside(ours: float | None, theirs: float | None) -> str:
 
 def _span(interval: Interval | None) -> str:
     return "-" if interval is None else f"{100 * interval.low:.1f} - {100 * interval.high:.1f}"
+
+
+def _lost(report: Report) -> list[str]:
+    """What the causes cost, the dearest first."""
+    losses = sorted(report.findings.losses.all, key=lambda one: -one.pq)
+    told = [f"{NAMES[one.cause]} {100 * one.pq:.1f}" for one in losses if one.pq >= _LEAST_LOSS]
+    if not told:
+        return []
+    lost = f"Lost {100 * sum(one.pq for one in losses):.1f}: {', '.join(told)}"
+    return textwrap.wrap(lost, 79, subsequent_indent="  ")
 
 
 def _meaning(report: Report) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 # N pictures, K categories, R rows: one for each class that a picture's truth or prediction holds
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,17 +37,7 @@ class ImageTallies:
     counts: Floats
 
     @classmethod
-    def of(
-        cls, images: Sequence[tuple[int | str, str]], tallies: Iterable[Tally], num_categories: int
-    ) -> "ImageTallies":
-        """Of the pictures `(id, file)`, the tally of each."""
-        counts = np.zeros((len(images), num_categories, 4))
-        for row, one in zip(counts, tallies, strict=True):
-            row[:] = part_of(one)
-        return cls.of_parts(images, counts)
-
-    @classmethod
-    def of_parts(cls, images: Sequence[tuple[int | str, str]], parts: Floats) -> "ImageTallies":
+    def of(cls, images: Sequence[tuple[int | str, str]], parts: Floats) -> "ImageTallies":
         """Of the pictures `(id, file)`, the part (N, K, 4) of each as `part_of` makes it."""
         return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), parts.round(_DIGITS))
 
@@ -81,6 +71,19 @@ class ImageTallies:
         """(N, K) segments of the truth that count: the same whatever was predicted."""
         found: Ints = (self.counts[..., TP] + self.counts[..., FN]).astype(np.int64)
         return found
+
+    def lost(self) -> Floats:
+        """(N,) PQ that is lost on each picture, a fraction; together 1 - PQ.
+
+        A class' loss is shared out by the lacking IoU and the errors on each picture, so a picture weighs more where
+        its classes are rare.
+        """
+        total = self.counts.sum(0)
+        weight = total @ [0, 1, 0.5, 0.5]  # (K,)
+        missing = self.counts @ [-1, 1, 0.5, 0.5]  # (N, K)
+        seen = weight > 0
+        lost: Floats = (missing[:, seen] / weight[seen]).sum(-1) / max(1, seen.sum())
+        return lost
 
     def in_order_of(self, image_ids: Sequence[int | str]) -> "ImageTallies":
         """The same pictures in another order; `image_ids` holds each of them once."""

@@ -1,0 +1,83 @@
+"""Whether a score of 0.8 means right in 8 of 10 cases: the reliability of predicted segments' scores.
+
+A segment is right when it is a match (same class, IoU above 0.5); one that is excused (in void or crowds) says nothing.
+The expected calibration error is the mean distance of score and precision over bins, weighed by their segments (Naeini
+et al., 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning).
+"""
+
+# S predicted segments of a picture, B bins
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from yoso_cli.evaluation.matching import Floats, Matching
+from yoso_cli.panoptic.types import Segment
+
+BINS = 10
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Predicted segments with about the same score, 0..1."""
+
+    low: float
+    high: float
+    segments: int
+    mean_score: float
+    precision: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """As fractions, like scores."""
+        return {
+            "from": self.low,
+            "to": self.high,
+            "segments": self.segments,
+            "mean_score": self.mean_score,
+            "precision": self.precision,
+        }
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The bins that hold a segment, by rising score, and the expected calibration error, 0..1."""
+
+    bins: tuple[Bin, ...]
+    error: float
+
+    @classmethod
+    def of(cls, reliability: Floats) -> "Calibration | None":
+        """Of the sum of `reliability` (B, 3) over pictures; None where no segment had a score."""
+        total = reliability[:, 0].sum()
+        if not total:
+            return None
+        bins = tuple(
+            Bin(place / BINS, (place + 1) / BINS, int(segments), scores / segments, right / segments)
+            for place, (segments, scores, right) in enumerate(reliability.tolist())
+            if segments
+        )
+        error = sum(one.segments * abs(one.mean_score - one.precision) for one in bins) / float(total)
+        return cls(bins, error)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; fractions."""
+        return {"error": self.error, "bins": [one.to_dict() for one in self.bins]}
+
+
+def reliability(matching: Matching, segments: Sequence[Segment]) -> Floats:
+    """(B, 3) of one picture: segments, the sum of their scores, and how many are right, by score in steps of 0.1.
+
+    Args:
+        matching: of the picture.
+        segments: the predicted ones, in the order of the matching; those without a score from 0 to 1 are left out.
+    """
+    score = np.array([np.nan if one.score is None else one.score for one in segments], np.float64)
+    counts = (score >= 0) & (score <= 1)
+    right = np.zeros(len(score), np.bool_)
+    right[matching.p] = True
+    counts &= right | ~matching.excused
+    place = np.minimum((score[counts] * BINS).astype(np.int64), BINS - 1)
+    columns = (np.ones(len(place)), score[counts], right[counts].astype(np.float64))
+    return np.column_stack([np.bincount(place, column, minlength=BINS) for column in columns])
