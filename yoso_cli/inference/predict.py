@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yoso_cli.inference.postprocess import Sizes, to_panoptic
+from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.loading.transforms import fitted, padded, resize_image
 from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
 from yoso_cli.panoptic.files import read_image
@@ -26,6 +26,7 @@ class Predictor:
         score_threshold: a query must score above it; 0..1.
         overlap_threshold: the share of its mask a query must keep; 0..1.
         device: where the network runs.
+        merge: how masks become segments, one of `postprocess.MERGES`.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Predictor:
         score_threshold: float,
         overlap_threshold: float,
         device: torch.device,
+        merge: str = "exact",
     ) -> None:
         self.model = model.to(device).eval()
         self.categories = categories
@@ -46,6 +48,7 @@ class Predictor:
         self.score_threshold = score_threshold
         self.overlap_threshold = overlap_threshold
         self.device = device
+        self.merge_rule = merge
 
     def __call__(self, image: Rgb) -> Panoptic:
         """(H, W, 3) uint8 to segments at the same size.
@@ -72,14 +75,15 @@ class Predictor:
     def merge(self, output: Output, sizes: Sizes) -> Panoptic:
         """The last stage's output for one picture to its segments."""
         assert output.class_logits is not None, "the last stage classifies"
-        return to_panoptic(
-            output.mask_logits[0],
-            output.class_logits[0],
-            sizes,
+        return to_panoptics(
+            output.mask_logits,
+            output.class_logits,
+            (sizes,),
             self.categories,
             score_threshold=self.score_threshold,
             overlap_threshold=self.overlap_threshold,
-        )
+            merge=self.merge_rule,
+        )[0]
 
 
 def predict_set(predictor: Predictor, panoptic_set: PanopticSet) -> Iterator[tuple[ImageRecord, Panoptic]]:
