@@ -1,6 +1,5 @@
 """What the documents say is so: commands parse, links lead somewhere, figures are the recipes', the map is complete."""
 
-import json
 import re
 import shlex
 import subprocess
@@ -13,8 +12,8 @@ import pytest
 
 from yoso_cli import recipe_file
 from yoso_cli.cli import COMMANDS, yoso
+from yoso_cli.conversion.category_file import read_table
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
-from yoso_cli.panoptic.files import FORMAT, VERSION
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -144,10 +143,18 @@ def test_the_papers_figures_are_those_of_the_recipes() -> None:
         assert cells.split(" | ")[:5] == [str(value) for value in expected]
 
 
-def test_the_recipe_in_the_readme_is_one(tmp_path: Path) -> None:
-    (recipe,) = blocks("yaml")
-    (tmp_path / "mine.yaml").write_text(recipe)
-    assert recipe_file.read(tmp_path / "mine.yaml").name == "mine"
+def test_the_recipes_in_the_readme_are_such(tmp_path: Path) -> None:
+    recipes = [text for text in blocks("yaml") if not text.startswith("categories:")]
+    assert recipes
+    for recipe in recipes:
+        (tmp_path / "mine.yaml").write_text(recipe)
+        assert recipe_file.read(tmp_path / "mine.yaml").name == "mine"
+
+
+def test_the_categories_in_the_readme_are_such(tmp_path: Path) -> None:
+    (text,) = (text for text in blocks("yaml") if text.startswith("categories:"))
+    (tmp_path / "mine.yaml").write_text(text)
+    assert [category.name for category in read_table(str(tmp_path / "mine.yaml")).categories] == ["road", "car"]
 
 
 def test_the_slip_in_the_readme_is_answered_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,11 +166,6 @@ def test_the_slip_in_the_readme_is_answered_so(tmp_path: Path, monkeypatch: pyte
     with pytest.raises(RecipeError) as caught:
         recipe_file.load("mine.yaml")
     assert caught.value.problems == [answer[1]]
-
-
-def test_the_manifest_in_the_readme_is_of_the_present_format() -> None:
-    (manifest,) = map(json.loads, blocks("json"))
-    assert (manifest["format"], manifest["version"]) == (FORMAT, VERSION)
 
 
 def links(text: str) -> Iterator[str]:

@@ -28,6 +28,8 @@ ARROWS: dict[str, set[str]] = {
     "run_folder": RECIPE | {"atomic", "errors"},
     "panoptic": {"atomic", "errors"},
     "datasets": {"panoptic", "atomic", "errors"},
+    # A table of categories is YAML, read with a recipe's care.
+    "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
     "evaluation": {"panoptic", "machine", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},

@@ -21,6 +21,7 @@ from yoso_cli.errors import RecipeError, YosoError
 COMMANDS = {
     "demo": "See all of it on drawn scenes, in a few minutes.",
     "prepare": "Bring a dataset into the form that all other commands read.",
+    "convert": "Turn labels of your own into a dataset, and back.",
     "train": "Train a recipe into a numbered run folder.",
     "eval": "Measure the panoptic quality (PQ, SQ, RQ) of a run.",
     "compare": "Tell whether one result is better than another.",

@@ -16,6 +16,7 @@ _DEEPEST = 8
 # Longer ones only serve to keep a machine busy.
 _INT = re.compile(r"[-+]?[0-9](_?[0-9]){0,17}")
 _FLOAT = re.compile(r"[-+]?([0-9]{1,40}\.?[0-9]{0,40}|\.[0-9]{1,40})([eE][-+]?[0-9]{1,4})?")
+_RECIPES_HINT = "`yoso recipe show coco` shows what a recipe can say"
 _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "false": False}
 
 
@@ -53,8 +54,14 @@ class Problem:
     text: str
 
 
-def read_text(text: str, source: str) -> tuple[Section, list[Problem]]:
-    """The settings of a YAML text and what is wrong with its form; `source` names the file in places."""
+def read_text(text: str, source: str, hint: str = _RECIPES_HINT) -> tuple[Section, list[Problem]]:
+    """The settings of a YAML text and what is wrong with its form.
+
+    Args:
+        text: the YAML.
+        source: names the file in places.
+        hint: what to say where there is nothing that could be settings.
+    """
     try:
         problems = _refused(text, source)
         root = None if problems else yaml.compose(text, Loader=yaml.SafeLoader)
@@ -64,7 +71,7 @@ def read_text(text: str, source: str) -> tuple[Section, list[Problem]]:
         return Section(()), problems
     if not isinstance(root, yaml.MappingNode):
         what = "is empty" if root is None else "must hold `key: value` lines"
-        return Section(()), [Problem(0, f"{source}: {what}; `yoso recipe show coco` shows what a recipe can say")]
+        return Section(()), [Problem(0, f"{source}: {what}; {hint}")]
     return _section(root, source, "", problems), problems
 
 
@@ -101,7 +108,7 @@ def _override_value(text: str) -> tuple[Any, str | None]:
     if isinstance(node, yaml.ScalarNode) and node.style in ("'", '"'):
         return node.value, None
     if isinstance(node, yaml.SequenceNode):
-        return _value(node), text
+        return _value(node, "--set", []), text
     return scalar(text), text
 
 
@@ -113,10 +120,10 @@ def _refused(text: str, source: str) -> list[Problem]:
         line = event.start_mark.line + 1 if event.start_mark else 0
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _DEEPEST:
-            return [*problems, Problem(line, f"{source}:{line}: is nested too deeply for a recipe")]
+            return [*problems, Problem(line, f"{source}:{line}: is nested too deeply")]
         found = _refused_mark(event)
         if found:
-            problems.append(Problem(line, f"{source}:{line}: a recipe may not use {found}"))
+            problems.append(Problem(line, f"{source}:{line}: {found} are not allowed here"))
     return problems
 
 
@@ -152,16 +159,16 @@ def _section(node: yaml.MappingNode, source: str, prefix: str, problems: list[Pr
         else:
             is_section = isinstance(content, yaml.MappingNode)
             inner = f"{prefix}{key.value}."
-            value = _section(content, source, inner, problems) if is_section else _value(content)
+            value = _section(content, source, inner, problems) if is_section else _value(content, source, problems)
             settings[key.value] = Setting(key.value, value, place, line)
     return Section(tuple(settings.values()))
 
 
-def _value(node: yaml.Node) -> Any:
+def _value(node: yaml.Node, source: str, problems: list[Problem]) -> Any:
     if isinstance(node, yaml.SequenceNode):
-        return [_value(item) for item in node.value]
+        return [_value(item, source, problems) for item in node.value]
     if isinstance(node, yaml.MappingNode):
-        return Section(())
+        return _section(node, source, "", problems)
     assert isinstance(node, yaml.ScalarNode)
     return scalar(node.value) if node.style is None else node.value
 

@@ -46,3 +46,22 @@ output_option = click.option(
 )
 
 force_option = click.option("--force", is_flag=True, help="Overwrite what is there already.")
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="one for each core",
+    help="Processes that work at a time.",
+)
+
+keep_going_option = click.option(
+    "--keep-going", is_flag=True, help="Look at all of it and tell every problem, not just the first."
+)
+
+
+def processes(workers: int | None) -> int:
+    """How many processes --workers asks for."""
+    from yoso_cli.workers import available
+
+    return workers or available()

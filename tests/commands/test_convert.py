@@ -1,0 +1,178 @@
+"""`yoso convert` from the outside: what a person gets, and that nothing is left behind when something is wrong."""
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands.conftest import Printed, Refused
+from conversion import raw
+from PIL import Image
+
+from yoso_cli.cli import run
+from yoso_cli.commands import convert
+from yoso_cli.conversion.forms import SOURCES, TARGETS
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.files import read_set
+
+CONVERT = ("convert", "raw", "datasets/mine/train", "--from", "maps", "--categories", "raw/mine.yaml")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the test stands in, with maps in `raw/`."""
+    monkeypatch.chdir(tmp_path)
+    raw.write_maps(Path("raw"))
+    return tmp_path
+
+
+def test_the_help_names_every_form() -> None:
+    assert tuple(SOURCES) == convert.SOURCES
+    assert tuple(TARGETS) == convert.TARGETS
+
+
+def test_maps_become_a_prepared_split(here: Path, printed: Printed) -> None:
+    value, err = printed(*CONVERT, "--json")
+    assert value["images"] == 3
+    assert value["segments"] == 18
+    assert value["crowds"] == 3
+    assert value["lost"] == []
+    assert "Next:" not in err
+    found = read_set(Path("datasets/mine/train"))
+    assert (found.name, found.split) == ("mine", "train")
+    assert found.categories == raw.TABLE.categories
+    assert [found.image_path(record) for record in found.records] == [
+        here / "raw" / "images" / f"{name}.jpg" for name in "abc"
+    ]
+
+
+def test_a_person_reads_what_was_made_and_what_to_type_next(here: Path, printed: Printed) -> None:
+    out, err = printed(*CONVERT)
+    assert out.startswith("datasets/mine/train: 3 images, 18 segments (3 crowds), 4 classes; the pictures stay in raw")
+    assert err.endswith("Next: yoso check datasets/mine/train")
+
+
+def test_workers_make_the_same_files(here: Path, printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yoso_cli.workers._TOO_FEW", 2)
+    printed(*CONVERT, "--workers", "1")
+    alone = {path.name: path.read_bytes() for path in Path("datasets").rglob("*.*") if path.is_file()}
+    printed(*CONVERT, "--workers", "2", "--force")
+    assert {path.name: path.read_bytes() for path in Path("datasets").rglob("*.*") if path.is_file()} == alone
+
+
+def test_files_that_are_no_pictures_are_told(here: Path, printed: Printed) -> None:
+    Path("raw/images/notes.txt").write_text("x")
+    Path("raw/images/.DS_Store").write_text("x")
+    _, err = printed(*CONVERT)
+    assert "raw/images: files that are no pictures: 1 (notes.txt)." in err
+
+
+def rewrite(path: str, pixels: np.ndarray) -> Callable[[], object]:
+    return lambda: Image.fromarray(pixels).save(path)
+
+
+def cut(path: str) -> Callable[[], object]:
+    return lambda: Path(path).write_bytes(Path(path).read_bytes()[:-30])
+
+
+def turned() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (6, 4)).save("raw/images/b.jpg", exif=exif)
+
+
+DAMAGE = [
+    (lambda: Path("raw/semantic/b.png").unlink(), "raw/semantic: has no semantic map for pictures: 1 (b)"),
+    (lambda: Path("raw/instances/b.png").unlink(), "raw/instances: has no instance map for pictures: 1 (b)"),
+    (lambda: Path("raw/images/b.jpg").unlink(), "raw/images: has no picture for semantic maps: 1 (b)"),
+    (cut("raw/semantic/b.png"), "raw/semantic/b.png: is cut short or damaged"),
+    (lambda: Path("raw/images/b.jpg").write_bytes(b"no"), "raw/images/b.jpg: is not a picture"),
+    (rewrite("raw/semantic/b.png", np.full((4, 6), 99, np.uint8)), "raw/semantic/b.png: holds category ids that"),
+    (rewrite("raw/semantic/b.png", np.zeros((4, 6, 3), np.uint8)), "raw/semantic/b.png: is an 8-bit RGB PNG where a"),
+    (rewrite("raw/semantic/b.png", np.zeros((4, 5), np.uint8)), "raw/semantic/b.png: is 5x4 where its instance map is"),
+    (rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8)), "raw/images/b.jpg: is 4x6 where its labels are 6x4"),
+    (turned, "raw/images/b.jpg: its EXIF orientation turns it to 4x6, and its labels are 6x4"),
+    (rewrite("raw/images/b.png", np.zeros((4, 6, 3), np.uint8)), "b.jpg beside it has the same name"),
+]
+
+
+@pytest.mark.parametrize(("damage", "words"), DAMAGE)
+def test_a_damaged_set_is_refused_with_the_file(
+    here: Path, refused: Refused, damage: Callable[[], object], words: str
+) -> None:
+    damage()
+    assert words in refused(*CONVERT, code=1)
+
+
+def test_keep_going_tells_every_problem_and_writes_nothing(here: Path, refused: Refused) -> None:
+    cut("raw/semantic/a.png")()
+    rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8))()
+    Path("raw/instances/c.png").unlink()
+    assert refused(*CONVERT, "--keep-going", code=1).startswith("3 problems, named above; nothing was written.")
+
+
+def test_keep_going_names_each(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cut("raw/semantic/a.png")()
+    Path("raw/instances/c.png").unlink()
+    assert run([*CONVERT, "--keep-going"]) == 1
+    err = capsys.readouterr().err
+    assert "raw/semantic/a.png: is cut short" in err
+    assert "raw/instances: has no instance map for pictures: 1 (c)." in err
+
+
+def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: Printed) -> None:
+    printed(*CONVERT)
+    assert "datasets/mine/train: exists already. Add --force" in refused(*CONVERT, code=2)
+    shutil.copytree("raw/images", "photos")
+    words = refused("convert", "raw", "photos", *CONVERT[3:], "--force", code=2)
+    assert "photos: exists already and was not made here" in words
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--categories", "nothing.yaml"), "nothing.yaml: cannot be read: No such file"),
+        (
+            ("--images", "nowhere"),
+            "nowhere: no such folder; pictures are expected there. Name the folder",
+        ),
+        (("--to", "coco-submission"), "datasets/mine/train: a submission is a zip"),
+    ],
+)
+def test_wrong_use_is_told(here: Path, refused: Refused, more: tuple[str, ...], words: str) -> None:
+    assert words in refused(*CONVERT, *more, code=2)
+
+
+def test_maps_without_a_table_are_refused(here: Path, refused: Refused) -> None:
+    assert "Name the classes with --categories" in refused(*CONVERT[:5], code=2)
+
+
+def test_a_full_disk_leaves_nothing(here: Path, refused: Refused, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> bytes:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(png, "encode", full)
+    assert "datasets/mine/train: cannot be written: No space left on device" in refused(*CONVERT, code=1)
+
+
+def test_a_kill_leaves_nothing_that_counts(here: Path) -> None:
+    for name in range(400):
+        for kind, suffix in (("images", "jpg"), ("semantic", "png"), ("instances", "png")):
+            shutil.copy(f"raw/{kind}/a.{suffix}", f"raw/{kind}/x{name}.{suffix}")
+    environment = os.environ | {"PYTHONPATH": str(Path(convert.__file__).parents[2])}
+    command = [sys.executable, "-m", "yoso_cli", *CONVERT, "--workers", "1"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        while not list(Path().glob("datasets/mine/.train*/panoptic/a.png")) and process.poll() is None:
+            time.sleep(0.002)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert not Path("datasets/mine/train").exists()
+    assert run(list(CONVERT)) == 0
+    assert len(read_set(Path("datasets/mine/train")).records) == 403

@@ -1,0 +1,79 @@
+"""Cityscapes' own form: label * 1000 + n, groups below 1000, pictures found by the name in front of the suffix."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conversion import raw
+
+from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.conversion.cityscapes import CityscapesTarget, open_cityscapes
+from yoso_cli.conversion.form import Picture
+from yoso_cli.errors import DataError, UsageError
+from yoso_cli.panoptic.types import Category
+
+NAME = "aachen/aachen_000000_000019"
+IDS = [[7, 7, 3000, 3001], [0, 9, 3, 12999]]
+
+
+def root(folder: Path) -> Path:
+    raw.write_map(folder / "gtFine" / "train" / f"{NAME}_gtFine_instanceIds.png", IDS)
+    raw.write_map(folder / "gtFine" / "train" / f"{NAME}_gtFine_labelIds.png", [[7]], np.uint8)
+    raw.write_photo(folder / "leftImg8bit" / "train" / f"{NAME}_leftImg8bit.png", 2, 4)
+    return folder / "gtFine" / "train"
+
+
+def test_the_published_layout_is_found_and_read(tmp_path: Path) -> None:
+    source = open_cityscapes(raw.TABLE, root(tmp_path), None)
+    assert source.problems == ()
+    assert source.pictures == (Picture("aachen_000000_000019", f"{NAME}_leftImg8bit.png"),)
+    found = source.read(source.pictures[0]).panoptic
+    assert [(one.category_id, one.area, one.iscrowd) for one in found.segments] == [
+        (raw.ROAD, 2, False),
+        (raw.CAR, 1, True),
+        (raw.CAR, 1, False),
+        (raw.CAR, 1, False),
+        (raw.PERSON, 1, False),
+        (raw.SKY, 1, False),
+    ]
+
+
+def test_a_map_cut_down_to_8_bits_is_refused(tmp_path: Path) -> None:
+    folder = root(tmp_path)
+    raw.write_map(folder / f"{NAME}_gtFine_instanceIds.png", [[7, 255]], np.uint8)
+    source = open_cityscapes(raw.TABLE, folder, None)
+    with pytest.raises(DataError, match=r"instanceIds\.png: is an 8-bit grey PNG where 16-bit grey is expected"):
+        source.read(source.pictures[0])
+
+
+def test_what_has_no_partner_is_a_problem(tmp_path: Path) -> None:
+    folder = root(tmp_path)
+    raw.write_photo(tmp_path / "leftImg8bit" / "train" / "b_leftImg8bit.png")
+    raw.write_map(folder / "c_gtFine_instanceIds.png", IDS)
+    problems = open_cityscapes(raw.TABLE, folder, None).problems
+    assert [problem.partition(": ")[2] for problem in problems] == [
+        "has no *_gtFine_instanceIds.png for pictures: 1 (b)",
+        "has no picture for maps of instance ids: 1 (c)",
+    ]
+
+
+def test_missing_pictures_are_asked_for(tmp_path: Path) -> None:
+    raw.write_map(tmp_path / "a_gtFine_instanceIds.png", IDS)
+    with pytest.raises(UsageError, match="--images"):
+        open_cityscapes(raw.TABLE, tmp_path, None)
+
+
+@pytest.mark.parametrize(
+    ("category", "words"),
+    [
+        (Category(65, "car", True), "room for 1 to 64 of thing classes"),
+        (Category(0, "car", True), "room for 1 to 64 of thing classes"),
+        (Category(256, "road", False), "room for 0 to 255 of stuff classes"),
+    ],
+)
+def test_an_id_that_the_form_has_no_room_for_is_refused(tmp_path: Path, category: Category, words: str) -> None:
+    panoptic = raw.panoptic_of(np.array([[1]], np.int32), {1: (category.id, False)})
+    target = CityscapesTarget(CategoryTable.of([category]))
+    with pytest.raises(DataError, match=words):
+        target.write(tmp_path, Picture("a", "a.jpg"), panoptic)
+    assert not list(tmp_path.iterdir())

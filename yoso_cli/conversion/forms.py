@@ -1,0 +1,149 @@
+"""The forms that labels come in, by the names that `yoso convert` knows them by."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from yoso_cli.atomic import replacing_folder
+from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.conversion.cityscapes import CityscapesTarget, open_cityscapes
+from yoso_cli.conversion.form import Source, Target
+from yoso_cli.conversion.instances import InstancesTarget, open_instances
+from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsTarget, open_maps
+from yoso_cli.conversion.panoptic_set import PanopticTarget, PreparedTarget, open_panoptic
+from yoso_cli.conversion.submission import ResultsTarget, SemanticTarget, replacing_zip, require_published, unpacked
+from yoso_cli.errors import UsageError
+from yoso_cli.panoptic.types import PanopticSet
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the parts of a source lie; None is the form's usual place.
+
+    Attributes:
+        source: as typed.
+        table: the classes, where the person named them.
+        images: pictures.
+        semantic: semantic maps.
+        instances: instance maps.
+        truth: what the pictures of predictions are known from.
+    """
+
+    source: Path
+    table: CategoryTable | None = None
+    images: Path | None = None
+    semantic: Path | None = None
+    instances: Path | None = None
+    truth: PanopticSet | None = None
+
+    def required_table(self, form: str) -> CategoryTable:
+        """Raises UsageError when there is none."""
+        if self.table is None:
+            raise UsageError(
+                f"--from {form}: maps do not say what their numbers mean.",
+                hint="Name the classes with --categories mine.yaml.",
+            )
+        return self.table
+
+
+def _open_maps(places: Places) -> Source:
+    folder = places.source
+    return open_maps(
+        places.required_table("maps"),
+        places.images or folder / IMAGES,
+        places.semantic or folder / SEMANTIC,
+        places.instances or folder / INSTANCES,
+    )
+
+
+def _open_cityscapes(places: Places) -> Source:
+    return open_cityscapes(places.required_table("cityscapes"), places.source, places.images)
+
+
+def _open_instances(places: Places) -> Source:
+    return open_instances(places.source, places.images, places.semantic, places.table)
+
+
+def _open_panoptic(places: Places) -> Source:
+    return open_panoptic(places.source, places.images)
+
+
+@contextmanager
+def _opened(opened: Source) -> Iterator[Source]:
+    yield opened
+
+
+@contextmanager
+def _open_submission(places: Places) -> Iterator[Source]:
+    if places.truth is None:
+        raise UsageError(
+            "--from submission: predictions do not say how large their pictures are or what classes there are.",
+            hint="Name the set that they are for with --truth.",
+        )
+    with unpacked(places.source) as listing:
+        found = open_panoptic(listing, places.images, places.truth)
+        yield replace(found, remarks=(*found.remarks, *_unpredicted(found, places.truth)))
+
+
+def _unpredicted(found: Source, truth: PanopticSet) -> tuple[str, ...]:
+    count = len(truth.records) - len(found.pictures)
+    return (f"{count} of {len(truth.records)} pictures of the truth have no prediction",) if count else ()
+
+
+SOURCES: dict[str, Callable[[Places], AbstractContextManager[Source]]] = {
+    "maps": lambda places: _opened(_open_maps(places)),
+    "coco-instances": lambda places: _opened(_open_instances(places)),
+    "coco-panoptic": lambda places: _opened(_open_panoptic(places)),
+    "cityscapes": lambda places: _opened(_open_cityscapes(places)),
+    "prepared": lambda places: _opened(_open_panoptic(places)),
+    "submission": _open_submission,
+}
+"""What labels can be read from."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A target and where it writes.
+
+    Attributes:
+        target: what writes each picture.
+        placing: the folder to write into, in its place only when all went well.
+    """
+
+    target: Target[Any]
+    placing: AbstractContextManager[Path]
+
+
+def _prepared(source: Source, destination: Path) -> Opening:
+    whole = destination.resolve()
+    target = PreparedTarget(source.table, whole.parent.name, whole.name, source.image_dir.resolve())
+    return Opening(target, replacing_folder(destination))
+
+
+def _results(*datasets: str) -> Callable[[Source, Path], Opening]:
+    def opened(source: Source, destination: Path) -> Opening:
+        require_published(source.table, *datasets)
+        return Opening(ResultsTarget(source.table, destination.stem), replacing_zip(destination))
+
+    return opened
+
+
+def _ade20k(source: Source, destination: Path) -> Opening:
+    require_published(source.table, "ade20k")
+    return Opening(SemanticTarget(source.table), replacing_zip(destination))
+
+
+TARGETS: dict[str, Callable[[Source, Path], Opening]] = {
+    "prepared": _prepared,
+    "maps": lambda source, folder: Opening(MapsTarget(source.table), replacing_folder(folder)),
+    "coco-instances": lambda source, folder: Opening(InstancesTarget(source.table), replacing_folder(folder)),
+    "coco-panoptic": lambda source, folder: Opening(PanopticTarget(source.table), replacing_folder(folder)),
+    "cityscapes": lambda source, folder: Opening(CityscapesTarget(source.table), replacing_folder(folder)),
+    "coco-submission": _results("coco"),
+    "cityscapes-submission": _results("cityscapes"),
+    "ade20k-submission": _ade20k,
+    "mapillary-submission": _results("mapillary-v1.2", "mapillary-v2.0"),
+}
+"""What labels can be written as; those that end in `-submission` are zips, all others folders."""

@@ -1,0 +1,145 @@
+"""Label maps: a class for each pixel, a number for each pixel, and the segments that the two make."""
+
+# H, W height and width of the picture in pixels
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.errors import DataError
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.entries import LARGEST_ID
+from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Segment, measured
+
+Ints = npt.NDArray[np.int64]
+
+_ID_BITS = 24
+_VOID_KEY, _UNKNOWN_KEY = -1, -2
+# As many as a pixel of 16 bits can hold.
+_VALUES = 1 << 16
+_NAMED = 5
+
+
+def read_classes(path: Path) -> IdMap:
+    """The category ids in a semantic map, int32 (H, W): the values of a grey PNG, the indices of a palette.
+
+    Raises:
+        DataError: missing, damaged, or coloured: colours say nothing about ids.
+    """
+    found = png.read_header(path)
+    if found.kind not in (png.Kind.GREY8, png.Kind.GREY16, png.Kind.PALETTE):
+        raise DataError(
+            f"{path}: is {found} where a semantic map is expected.",
+            hint="Save category ids as the values of an 8- or 16-bit grey PNG, or as the indices of a palette.",
+        )
+    return png.read(path).astype(np.int32)
+
+
+def read_numbers(path: Path) -> IdMap:
+    """The instance numbers in an instance map, int32 (H, W); of an RGB map, R + 256 G + 65536 B.
+
+    Raises:
+        DataError: missing, damaged, or of a kind that holds no numbers.
+    """
+    pixels = png.read(path, png.Kind.GREY16, png.Kind.GREY8, png.Kind.PALETTE, png.Kind.RGB)
+    return rgb_to_id(pixels) if pixels.ndim == 3 else pixels.astype(np.int32)
+
+
+def to_panoptic(classes: IdMap, numbers: IdMap, table: CategoryTable, where: Path) -> Panoptic:
+    """A semantic map and an instance map to segments, numbered 1, 2, ... by class and then by instance number.
+
+    A stuff class is one segment, whatever its numbers. Of a thing class each number is a segment, and pixels without a
+    number (0) are one crowd: things that nobody told apart, as Cityscapes has it.
+
+    Args:
+        classes: int32 (H, W), category ids and void values.
+        numbers: int32 (H, W), 0 for none.
+        table: the classes.
+        where: the semantic map, for what is raised.
+
+    Raises:
+        DataError: the maps differ in size, or `classes` holds a value that `table` does not know.
+    """
+    if classes.shape != numbers.shape:
+        raise DataError(f"{where}: is {_size(classes)} where its instance map is {_size(numbers)}.")
+    # Work on runs, stretches of one class and number: there are a hundred times fewer of them than pixels.
+    class_of, number_of = classes.ravel(), numbers.ravel()
+    begins = np.ones(class_of.size, bool)
+    np.logical_or(class_of[1:] != class_of[:-1], number_of[1:] != number_of[:-1], out=begins[1:])
+    starts = np.flatnonzero(begins)
+    lengths = np.diff(starts, append=class_of.size)
+    keys, inverse = np.unique(_keys(class_of[starts], number_of[starts], lengths, table, where), return_inverse=True)
+    ids = np.zeros(len(keys), np.int32)
+    segments: list[Segment] = []
+    for index, key in enumerate(keys.tolist()):
+        if key == _VOID_KEY:
+            continue
+        category = table.categories[key >> _ID_BITS]
+        ids[index] = len(segments) + 1
+        crowd = category.isthing and not key & LARGEST_ID
+        segments.append(Segment(len(segments) + 1, category.id, 0, iscrowd=crowd))
+    id_map: IdMap = np.repeat(ids[inverse], lengths).reshape(classes.shape)
+    return Panoptic(id_map, measured(id_map, segments))
+
+
+def _keys(classes: IdMap, numbers: IdMap, lengths: Ints, table: CategoryTable, where: Path) -> Ints:
+    """For each run a number that tells its segment: the place of its class, then its instance; void has its own."""
+    look_up = np.full(_VALUES, _UNKNOWN_KEY)
+    look_up[[value for value in table.void if value < _VALUES]] = _VOID_KEY
+    for place, category in enumerate(table.categories):
+        if category.id < _VALUES:
+            look_up[category.id] = place << _ID_BITS
+    keys = look_up[classes]
+    unknown = keys == _UNKNOWN_KEY
+    if unknown.any():
+        counts: Counter[int] = Counter()
+        for value, length in zip(classes[unknown].tolist(), lengths[unknown].tolist(), strict=True):
+            counts[value] += length
+        raise _unknown(counts, table, where)
+    is_thing = np.array([category.isthing for category in table.categories])
+    counted = (keys != _VOID_KEY) & is_thing[keys >> _ID_BITS]
+    keys[counted] |= numbers[counted]
+    return keys
+
+
+def _unknown(counts: Counter[int], table: CategoryTable, where: Path) -> DataError:
+    some = ", ".join(f"{value} ({count} pixels)" for value, count in counts.most_common(_NAMED))
+    more = f" and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
+    void = ", ".join(map(str, sorted(table.void))) or "none"
+    return DataError(
+        f"{where}: holds category ids that the table does not list: {some}{more}.",
+        hint=f"Add the class, or list the value under `void:` in the YAML of categories (now: {void}).",
+    )
+
+
+def to_classes(panoptic: Panoptic, void: int) -> IdMap:
+    """The category id of each pixel, int32 (H, W)."""
+    return painted(panoptic, void, {segment.id: segment.category_id for segment in panoptic.segments})
+
+
+def to_numbers(panoptic: Panoptic, things: set[int]) -> IdMap:
+    """A number from 1 for each instance of the thing classes, int32 (H, W); 0 for stuff, crowds and void."""
+    instances = [one.id for one in panoptic.segments if one.category_id in things and not one.iscrowd]
+    return painted(panoptic, 0, {segment_id: number for number, segment_id in enumerate(instances, start=1)})
+
+
+def painted(panoptic: Panoptic, background: int, values: Mapping[int, int]) -> IdMap:
+    """The value of each pixel's segment id, int32 (H, W); `background` for void and for segments without a value."""
+    ids = np.array([VOID, *sorted(segment.id for segment in panoptic.segments)], np.int32)
+    look_up = np.array([values.get(segment_id, background) for segment_id in ids.tolist()], np.int32)
+    values_of: IdMap = look_up[np.searchsorted(ids, panoptic.id_map)]
+    return values_of
+
+
+def encode(values: IdMap, *, deep: bool) -> bytes:
+    """A grey PNG of `values`, of 16 bits if `deep`, else of 8."""
+    return png.encode(values.astype(np.uint16 if deep else np.uint8))
+
+
+def _size(array: IdMap) -> str:
+    return f"{array.shape[1]}x{array.shape[0]}"

@@ -1,0 +1,116 @@
+"""COCO panoptic JSON + PNG, as a source and as a target: a prepared split, or the two alone."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from yoso_cli.atomic import write_json
+from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.conversion.form import Loss, Picture, Reading, Source
+from yoso_cli.errors import RunError
+from yoso_cli.panoptic import annotations, png
+from yoso_cli.panoptic.annotations import Mistake
+from yoso_cli.panoptic.files import (
+    LISTING,
+    MANIFEST,
+    SetWriter,
+    id_to_rgb,
+    read_id_map,
+    read_panoptic,
+    read_set,
+)
+from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, measured, present_ids
+
+PANOPTIC = "panoptic"
+
+
+@dataclass(frozen=True)
+class PanopticSource(Source):
+    """A COCO panoptic JSON with its PNGs."""
+
+    panoptic_set: PanopticSet
+    records: dict[int | str, ImageRecord]
+
+    @classmethod
+    def of(cls, panoptic_set: PanopticSet, problems: Sequence[str] = ()) -> "PanopticSource":
+        """A set that is read already, with what was wrong with it."""
+        records = {record.image_id: record for record in panoptic_set.records}
+        pictures = tuple(Picture(record.image_id, record.image_file) for record in panoptic_set.records)
+        table = CategoryTable.of(panoptic_set.categories)
+        return cls(table, panoptic_set.image_dir, pictures, tuple(problems), (), panoptic_set, records)
+
+    def read(self, picture: Picture) -> Reading:
+        """The PNG with areas and boxes measured anew. Raises DataError when it and the JSON do not belong together."""
+        record = self.records[picture.image_id]
+        empty = {one.id for one in record.segments if not one.area}
+        if empty:
+            empty -= set(present_ids(read_id_map(self.panoptic_set.panoptic_path(record))))
+            record = replace(record, segments=tuple(one for one in record.segments if one.id not in empty))
+        found = read_panoptic(self.panoptic_set, record)
+        panoptic = Panoptic(found.id_map, measured(found.id_map, found.segments))
+        return Reading(panoptic, Counter({Loss.EMPTY: len(empty)}))
+
+
+def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None = None) -> PanopticSource:
+    """A prepared split, a folder with panoptic.json and panoptic/, or a JSON with its PNGs in a folder of its name.
+
+    Args:
+        path: one of these.
+        image_dir: where the pictures lie; by default where the manifest says, or `images/` beside the JSON.
+        like: the truth, where `path` holds predictions that leave out what the truth knows.
+
+    Raises:
+        DataError: it is none of these, or the JSON is malformed as a whole.
+    """
+    if (path / MANIFEST).exists():
+        found = read_set(path)
+        return PanopticSource.of(replace(found, image_dir=image_dir or found.image_dir))
+    listing, pngs = (path / LISTING, path / PANOPTIC) if path.is_dir() else (path, path.with_suffix(""))
+    mistakes: list[Mistake] = []
+    categories, records = annotations.read(listing, like, mistakes.append)
+    images = image_dir or (like.image_dir if like else listing.parent / "images")
+    found = PanopticSet(path.stem, "", categories, records, images, pngs)
+    return PanopticSource.of(found, [f"{listing}: {mistake.text}" for mistake in mistakes])
+
+
+@dataclass(frozen=True)
+class PanopticTarget:
+    """Writes panoptic.json and panoptic/; pictures stay where they are."""
+
+    table: CategoryTable
+
+    def write(self, folder: Path, picture: Picture, panoptic: Panoptic) -> tuple[ImageRecord, Counter[Loss]]:
+        """The PNG of one picture, which is read back and compared. Raises RunError if it is another one then."""
+        height, width = panoptic.id_map.shape
+        record = ImageRecord(
+            picture.image_id, picture.image_file, f"{picture.stem}.png", height, width, panoptic.segments
+        )
+        path = folder / PANOPTIC / record.panoptic_file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
+        if not np.array_equal(read_id_map(path), panoptic.id_map):
+            raise RunError(f"{path}: was read back with other ids than were written.", hint="The disk may be failing.")
+        return record, Counter()
+
+    def finish(self, folder: Path, pieces: Sequence[ImageRecord]) -> None:
+        """Writes the JSON."""
+        write_json(folder / LISTING, annotations.to_json(self.table.categories, pieces))
+
+
+@dataclass(frozen=True)
+class PreparedTarget(PanopticTarget):
+    """Writes a prepared split: the same and a manifest, which says where the pictures lie."""
+
+    name: str
+    split: str
+    image_dir: Path
+
+    def finish(self, folder: Path, pieces: Sequence[ImageRecord]) -> None:
+        """Writes the JSON, then the manifest, and reads the whole as every other command will."""
+        writer = SetWriter(folder, self.name, self.split, self.table.categories, image_dir=str(self.image_dir))
+        for record in pieces:
+            writer.add(record)
+        writer.finish()

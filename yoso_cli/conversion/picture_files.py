@@ -1,0 +1,97 @@
+"""Pictures and label maps in folders: which belongs to which, and what is left over."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from yoso_cli.errors import DataError, UsageError
+from yoso_cli.panoptic.png import UNREADABLE
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+
+_NAMED = 5
+# With these the picture is shown with width and height exchanged.
+_TURNED = (5, 6, 7, 8)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The files of a folder with the wanted suffixes, by their path without suffix, and those with other ones."""
+
+    by_stem: dict[str, str]
+    others: tuple[str, ...]
+
+
+def find(folder: Path, suffixes: Iterable[str], *, what: str) -> Found:
+    """Every file below `folder`, hidden ones aside, relative to it with forward slashes.
+
+    Raises:
+        UsageError: there is no such folder.
+        DataError: two files differ in their suffix alone, so that nobody can say which one is meant.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; {what} are expected there.", hint=_WHERE.get(what, ""))
+    wanted = set(suffixes)
+    by_stem: dict[str, str] = {}
+    others = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or any(part.startswith(".") for part in name.split("/")):
+            continue
+        if path.suffix.lower() not in wanted:
+            others.append(name)
+            continue
+        stem = name.rpartition(".")[0]
+        if stem in by_stem:
+            raise DataError(f"{path}: {by_stem[stem]} beside it has the same name.", hint="Keep one of them.")
+        by_stem[stem] = name
+    return Found(by_stem, tuple(others))
+
+
+_WHERE = {
+    "pictures": "Name the folder with --images.",
+    "semantic maps": "Name the folder with --semantic.",
+    "instance maps": "Name the folder with --instances; a dataset without things needs none.",
+}
+
+
+def lacking(has: Iterable[str], needs: Iterable[str], sentence: str) -> tuple[str, ...]:
+    """`sentence`, with what of `needs` is not in `has` in place of `{}`; nothing where all is there."""
+    missing = sorted(set(needs) - set(has))
+    return (sentence.format(listed(missing)),) if missing else ()
+
+
+def listed(names: Sequence[str]) -> str:
+    """`3 (a, b, c)`; of many names the first five."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"{len(names)} ({', '.join(names[:_NAMED])}{more})"
+
+
+def require_size(path: Path, height: int, width: int) -> None:
+    """Holds the picture `path` against the size of its labels; reads its header only.
+
+    Raises:
+        DataError: missing, no picture, or of another size as a photo viewer shows it; says so if its labels were
+            drawn without regard to its EXIF orientation.
+    """
+    try:
+        with Image.open(path) as image:
+            wide, high = image.size
+            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file.") from None
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
+    except UNREADABLE as error:
+        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+    shown = (wide, high) if turned else (high, wide)
+    if shown == (height, width):
+        return
+    if turned and (high, wide) == (height, width):
+        raise DataError(
+            f"{path}: its EXIF orientation turns it to {high}x{wide}, and its labels are {width}x{height}.",
+            hint="They were drawn on the picture as stored: write it again without the orientation.",
+        )
+    raise DataError(f"{path}: is {shown[1]}x{shown[0]} where its labels are {width}x{height}.")

@@ -1,0 +1,151 @@
+"""Predictions as the evaluation servers take them: a zip of PNGs, and of a JSON for those that score panoptic quality.
+
+- COCO test-dev (https://cocodataset.org/#upload), Cityscapes and Mapillary Vistas take COCO's panoptic result format:
+  `NAME.json` and the PNGs in `NAME/`, a segment by its id and category alone.
+- ADE20K's server (http://sceneparsing.csail.mit.edu) scores semantic maps: an 8-bit PNG per picture, 1 to 150 in the
+  order of the classes, 0 for none.
+
+A category that the published dataset does not have is refused here, before the server does it.
+"""
+
+import json
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any
+
+from yoso_cli.atomic import replacing, reporting
+from yoso_cli.conversion import label_map
+from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.conversion.form import Loss, Picture
+from yoso_cli.datasets.spec import read_categories
+from yoso_cli.errors import DataError
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.files import id_to_rgb
+from yoso_cli.panoptic.types import Panoptic
+
+# What a submission of all test pictures of the largest set comes to; more is an attack on the disk.
+_MOST_BYTES = 64 << 30
+
+
+def require_published(table: CategoryTable, *datasets: str) -> None:
+    """Raises DataError when `table` does not have exactly the classes of one of the published `datasets`."""
+    own = {(one.id, one.name) for one in table.categories}
+    odd: set[tuple[int, str]] = set()
+    for dataset in datasets:
+        odd = own ^ {(one.id, one.name) for one in read_categories(dataset)}
+        if not odd:
+            return
+    category_id, name = min(odd)
+    raise DataError(
+        f"The predictions do not have the classes of {' or '.join(datasets)}: {len(odd)} differ, the first is "
+        f"{name!r} with the id {category_id}.",
+        hint="The server scores the published classes alone.",
+    )
+
+
+@dataclass(frozen=True)
+class ResultsTarget:
+    """COCO's panoptic result format, `name` being that of the JSON and of the folder of PNGs."""
+
+    table: CategoryTable
+    name: str
+
+    def write(self, folder: Path, picture: Picture, panoptic: Panoptic) -> tuple[dict[str, Any], Counter[Loss]]:
+        """The PNG of a picture."""
+        # Servers look for PNGs in one flat folder.
+        file = f"{picture.stem.rpartition('/')[2]}.png"
+        path = folder / self.name / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
+        infos = [{"id": one.id, "category_id": one.category_id} for one in panoptic.segments]
+        losses = Counter({Loss.SCORE: sum(one.score is not None for one in panoptic.segments)})
+        return {"image_id": picture.image_id, "file_name": file, "segments_info": infos}, losses
+
+    def finish(self, folder: Path, pieces: Sequence[dict[str, Any]]) -> None:
+        """Writes the JSON."""
+        twice = [file for file, count in Counter(piece["file_name"] for piece in pieces).items() if count > 1]
+        if twice:
+            raise DataError(f"{twice[0]}: two pictures of this name, and a submission has one folder for all.")
+        (folder / f"{self.name}.json").write_text(json.dumps({"annotations": list(pieces)}), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class SemanticTarget:
+    """A semantic map for each picture: the place of its class from 1, 0 for none."""
+
+    table: CategoryTable
+
+    def write(self, folder: Path, picture: Picture, panoptic: Panoptic) -> tuple[None, Counter[Loss]]:
+        """The map of a picture."""
+        places = {category.id: place for place, category in enumerate(self.table.categories, start=1)}
+        values = {segment.id: places[segment.category_id] for segment in panoptic.segments}
+        path = folder / f"{picture.stem.rpartition('/')[2]}.png"
+        path.write_bytes(label_map.encode(label_map.painted(panoptic, 0, values), deep=False))
+        things = {category.id for category in self.table.categories if category.isthing}
+        instances = sum(one.category_id in things for one in panoptic.segments)
+        return None, Counter({Loss.INSTANCES: instances})
+
+    def finish(self, folder: Path, pieces: Sequence[None]) -> None:
+        """The maps are all there is."""
+
+
+@contextmanager
+def replacing_zip(path: Path) -> Iterator[Path]:
+    """Gives a temporary folder; when the block ends well, a zip of what is in it replaces `path` in one step.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    with reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        holder = tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    with holder as name, reporting(path):
+        folder = Path(name)
+        yield folder
+        # PNGs are compressed already.
+        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+            for file in sorted(folder.rglob("*")):
+                archive.write(file, file.relative_to(folder).as_posix())
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """The JSON of a submission, with its PNGs in the folder of its name: unpacked for a while if `path` is a zip.
+
+    Raises:
+        DataError: the zip is damaged, names files outside of itself, or holds no JSON.
+    """
+    if path.suffix.lower() != ".zip":
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="yoso-") as name:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                _require_harmless(path, archive)
+                archive.extractall(name)
+        except FileNotFoundError:
+            raise DataError(f"{path}: no such file.") from None
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise DataError(f"{path}: is no whole zip: {error}.", hint="Fetch or write it again.") from None
+        listings = sorted(Path(name).rglob("*.json"))
+        if len(listings) != 1:
+            raise DataError(f"{path}: holds {len(listings)} JSON files where one is expected.")
+        yield listings[0]
+
+
+def _require_harmless(path: Path, archive: zipfile.ZipFile) -> None:
+    for member in archive.infolist():
+        posix, windows = PurePosixPath(member.filename), PureWindowsPath(member.filename)
+        climbs = ".." in posix.parts or ".." in windows.parts or posix.is_absolute() or windows.anchor
+        if climbs or stat.S_ISLNK(member.external_attr >> 16):
+            raise DataError(f"{path}: its member {member.filename!r} does not stay inside the archive.")
+    total = sum(member.file_size for member in archive.infolist())
+    if total > _MOST_BYTES:
+        raise DataError(f"{path}: would unpack to {total >> 30} GiB, more than any submission has.")
