@@ -26,14 +26,15 @@ ARROWS: dict[str, set[str]] = {
     "recipe_check": {"recipe", "recipe_reader"},
     "recipe_file": {"recipe", "recipe_reader", "recipe_check", "errors"},
     "run_folder": RECIPE | {"atomic", "errors"},
+    "stages": set(),
     "panoptic": {"atomic", "errors"},
     "datasets": {"panoptic", "atomic", "errors"},
     # A table of categories is YAML, read with a recipe's care.
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
-    "evaluation": {"panoptic", "machine", "atomic", "errors"},
+    "evaluation": {"panoptic", "machine", "stages", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},
-    "inference": {"model", "loading", "panoptic", "errors"},
+    "inference": {"model", "loading", "panoptic", "stages", "errors"},
     # A checkpoint holds the recipe and the categories that its weights were made with.
     "training": {"model", "loading", "run_folder", "recipe", "panoptic", "atomic", "errors"},
     "cli": {"errors"},

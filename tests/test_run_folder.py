@@ -96,6 +96,24 @@ def test_evaluating_an_old_run_does_not_make_it_the_newest(tmp_path: Path) -> No
     assert RunFolder.newest(tmp_path) == new
 
 
+def test_a_run_without_a_checkpoint_is_not_taken_before_one_that_has_weights(tmp_path: Path) -> None:
+    trained, begun, stopped = a_run(tmp_path), a_run(tmp_path), a_run(tmp_path)
+    a_checkpoint(trained, 10)
+    for age, run in enumerate((trained, stopped, begun), 1):
+        dated(run, 1000 * age)
+    assert RunFolder.newest(tmp_path) == trained
+    assert trained.newer() == [stopped, begun]
+    assert begun.newer() == []
+    a_checkpoint(stopped, 10)
+    assert RunFolder.newest(tmp_path) == stopped
+
+
+def test_each_kind_of_weights_has_a_report_of_its_own(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    assert run.report_of(run.checkpoint_path(10) / "weights.safetensors") == run.report_path
+    assert run.report_of(run.reparameterised) == run.path / "report-reparam.json"
+
+
 def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     dated(run, 1000)

@@ -5,7 +5,8 @@ runs/<name>-NNN/
   metrics.jsonl          one JSON object per logged iteration
   checkpoints/iteration-0000500/{weights.safetensors, training.pt}     complete once it has its name
   reparam.safetensors    what `yoso reparam` made of it
-  report.json            the last evaluation
+  report.json            the last evaluation of what was trained
+  report-reparam.json    the last evaluation of reparam.safetensors
 """
 
 import json
@@ -67,7 +68,11 @@ class RunFolder:
 
     @classmethod
     def newest(cls, root: Path) -> "RunFolder":
-        """The run under `root` that was trained last. Raises DataError when there is none yet."""
+        """The run under `root` that was trained last, one with a checkpoint if any has one.
+
+        Raises:
+            DataError: there is none yet.
+        """
         runs = [cls(path) for path in root.iterdir() if _RUN.fullmatch(path.name)] if root.is_dir() else []
         runs = [run for run in runs if run.recipe_path.is_file()]
         if not runs:
@@ -75,7 +80,13 @@ class RunFolder:
                 f"{root}: there is no run here yet.",
                 hint="Make one with `yoso train shapes`, see the whole line with `yoso demo`, or name one.",
             )
-        return max(runs, key=lambda run: (run._touched(), _number(run.path), run.path.name))
+        return max(runs, key=lambda run: (bool(run.checkpoints()), *run._age()))
+
+    def newer(self) -> list["RunFolder"]:
+        """The runs beside this one that training wrote to later, oldest first."""
+        runs = [RunFolder(path) for path in self.path.parent.iterdir() if _RUN.fullmatch(path.name)]
+        runs = [run for run in runs if run.recipe_path.is_file() and run._age() > self._age()]
+        return sorted(runs, key=RunFolder._age)
 
     @property
     def recipe_path(self) -> Path:
@@ -89,8 +100,12 @@ class RunFolder:
 
     @property
     def report_path(self) -> Path:
-        """The last evaluation."""
+        """The last evaluation of what was trained."""
         return self.path / "report.json"
+
+    def report_of(self, weights: Path) -> Path:
+        """Where the evaluation of `weights`, which are this run's, is kept: one never overwrites the other's."""
+        return self.path / "report-reparam.json" if weights == self.reparameterised else self.report_path
 
     @property
     def reparameterised(self) -> Path:
@@ -152,6 +167,10 @@ class RunFolder:
                 hint=f"Train it with `yoso train --resume {shlex.quote(str(self.path))}`, or name another run.",
             )
         return checkpoints[-1] / WEIGHTS_FILE
+
+    def _age(self) -> tuple[int, int, str]:
+        """Sorts by the time of training, and by number where time does not tell."""
+        return self._touched(), _number(self.path), self.path.name
 
     def _touched(self) -> int:
         """When training last wrote here, in nanoseconds; evaluating an old run does not make it the newest."""

@@ -32,7 +32,8 @@ def test_the_quick_demo_walks_the_whole_line(
     folder = RunFolder.open(Path(value["run"]))
     assert folder.path == Path("my demo/runs/shapes-quick-001")
     assert folder.reparameterised.is_file()
-    assert json.loads(folder.report_path.read_text())["weights"]["path"] == str(folder.reparameterised)
+    for weights in (folder.weights(), folder.reparameterised):
+        assert json.loads(folder.report_of(weights).read_text())["weights"]["path"] == str(weights)
     with Image.open(value["sheet"]) as sheet:
         assert sheet.width > sheet.height / 2
     assert not list(tmp_path.rglob("*.partial"))

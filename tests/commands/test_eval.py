@@ -1,12 +1,14 @@
 """`yoso eval`: of a run, of weights, of predictions on disk; and what it answers to wrong combinations."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import build
 import numpy as np
 import pytest
 from evaluation.test_score import write_coco
@@ -125,7 +127,54 @@ def test_kept_predictions_score_the_same_from_disk(here: Path, capsys: pytest.Ca
     live = printed_json(capsys, "--save-predictions", "kept")
     again = printed_json(capsys, "--predictions", "kept", "--truth", "datasets/tiny/val")
     assert again["quality"] == live["quality"]
-    assert "already" in printed(capsys, "--save-predictions", "kept", code=2)[1]
+
+
+def test_a_folder_in_which_something_lies_is_refused_before_any_work(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Not even the weights are looked for."""
+    Path("kept").mkdir()
+    assert "no such weights file" in printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=1)[1]
+    Path("kept/mine.txt").write_text("precious")
+    _, err = printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=2)
+    assert "kept: is there already. Choose another folder" in err
+    assert build.listing(Path("kept")).keys() == {"kept/mine.txt"}
+
+
+def test_several_processes_give_the_figures_and_files_of_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two processes, five pictures: each is seen once, and laid end to end they are in order."""
+    write_set(here / "datasets" / "tiny" / "val", images=5)
+    write_run()
+    alone = printed_json(capsys, "--metric", "all", "--save-predictions", "alone", "--device", "cpu")
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    args = ["-m", "yoso_cli", "eval", "--metric", "all", "--save-predictions", "shared", "--device", "cpu", "--json"]
+    done = subprocess.run([*torchrun, *args], capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "(5 images, cpu, 2 processes)" in done.stderr
+    assert done.stderr.count("Evaluating") == 1
+    told = json.loads(line)
+    assert {key for key in told if told[key] != alone[key]} <= {"predictions", "command"}
+    files = {name.partition("/")[2]: digest for name, digest in build.listing(Path("shared")).items()}
+    assert files == {name.partition("/")[2]: digest for name, digest in build.listing(Path("alone")).items()}
+
+
+def test_each_kind_of_weights_keeps_its_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    printed(capsys)
+    first = made.report_path.read_text()
+    shutil.copy(made.weights(), made.reparameterised)
+    _, err = printed(capsys, str(made.reparameterised), "--set", "inference.score_threshold=0.9")
+    assert "Kept in runs/tiny-001/report-reparam.json." in err
+    assert made.report_path.read_text() == first
+
+
+def test_a_missing_split_names_those_that_are_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run()
+    for split in ("minival", "test"):
+        write_set(here / "datasets" / "tiny" / split)
+    assert "These splits of tiny are there: minival, test." in printed(capsys, code=1)[1]
 
 
 def test_weights_outside_a_run_leave_no_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

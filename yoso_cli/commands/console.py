@@ -3,10 +3,12 @@
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import click
@@ -37,6 +39,20 @@ def say(text: str) -> None:
         tqdm.write(text, file=sys.stderr)
     else:
         click.echo(text, err=True)
+
+
+@contextlib.contextmanager
+def heard(told: bool) -> Iterator[None]:
+    """While the block runs, nothing is shown unless `told`: of several processes that do the same one speaks."""
+    if told:
+        yield
+        return
+    with (
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        yield
 
 
 def next_step(command: str) -> None:

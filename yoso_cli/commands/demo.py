@@ -167,7 +167,7 @@ def _evaluate(demo: Demo, source: "Source", truth: "PanopticSet") -> "Report":
 
     report = wiring.evaluate(source.predictor(demo.device), truth, source.recipe, source.path)
     assert source.run is not None, "the demo's weights lie in its run"
-    write_report(source.run.report_path, report)
+    write_report(source.run.report_of(source.path), report)
     console.say(f"PQ {_percent(report.quality.all.pq)}")
     return report
 

@@ -4,11 +4,18 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from yoso_cli.commands import console, options, wiring
 from yoso_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from yoso_cli.commands.source import Source
+    from yoso_cli.evaluation.report import Report
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.inference.shards import Shard
 
 
 @click.command(name="eval")
@@ -39,7 +46,7 @@ from yoso_cli.errors import UsageError
     "--save-predictions",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep the model's predictions: panoptic.json and PNGs.",
+    help="Keep the model's predictions in this new folder, ready to submit: panoptic.json and panoptic/.",
 )
 @options.runs_option
 @options.device_option
@@ -123,25 +130,50 @@ def _eval_model(
     as_json: bool,
 ) -> None:
     from yoso_cli.commands.source import read_source
+    from yoso_cli.inference.shards import joined
+
+    with joined() as shard, console.heard(shard.rank == 0):
+        if save_to is not None:
+            _require_free(save_to)
+        # Nobody goes on, and writes there, before the folder was looked at by all.
+        shard.gathered(None)
+        found = read_source(path, overrides)
+        truth = wiring.prepared_set(found.recipe, split or found.recipe.data.val_split)
+        found.require_classes_of(truth)
+        predictor = found.predictor(device)
+        images = f"{len(truth.records)} images"
+        console.say(f"Evaluating {path} on {truth.name} {truth.split} ({images}, {_where(predictor, shard)}).")
+        report = wiring.evaluate(predictor, truth, found.recipe, path, metrics=metrics, save_to=save_to, shard=shard)
+        aimed_at = found.trained.data
+        if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
+            report = replace(report, paper=None)  # the published figures are for another set
+        if shard.rank == 0:
+            _tell(report, found, as_json)
+
+
+def _tell(report: "Report", found: "Source", as_json: bool) -> None:
+    """Keeps and prints what came out, and what to type next."""
     from yoso_cli.evaluation.report import write_report
     from yoso_cli.evaluation.summary import table
 
-    found = read_source(path, overrides)
-    truth = wiring.prepared_set(found.recipe, split or found.recipe.data.val_split)
-    found.require_classes_of(truth)
-    predictor = found.predictor(device)
-    console.say(f"Evaluating {path} on {truth.name} {truth.split} ({len(truth.records)} images, {predictor.device}).")
-    report = wiring.evaluate(predictor, truth, found.recipe, path, metrics=metrics, save_to=save_to)
-    aimed_at = found.trained.data
-    if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
-        report = replace(report, paper=None)  # the published figures are for another set
     if found.run:
-        write_report(found.run.report_path, report)
-        console.say(f"Kept in {found.run.report_path}.")
+        kept = found.run.report_of(found.path)
+        write_report(kept, report)
+        console.say(f"Kept in {kept}.")
     console.result(report.to_dict(), table(report), as_json)
-    source = shlex.quote(str(found.run.path if found.run else path))
+    source = shlex.quote(str(found.run.path if found.run else found.path))
     faster = bool(found.weights.steps) or (found.run is not None and found.run.reparameterised.exists())
     console.next_step(f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}")
+
+
+def _where(predictor: "Predictor", shard: "Shard") -> str:
+    return f"{predictor.device}, {shard.count} processes" if shard.count > 1 else str(predictor.device)
+
+
+def _require_free(folder: Path) -> None:
+    """Raises UsageError when something lies in `folder`: an hour of work would end there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
 
 
 def _chosen_weights(source: Path | None, weights: Path | None, runs: Path) -> Path:

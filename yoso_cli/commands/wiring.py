@@ -1,6 +1,8 @@
 """Where rooms that do not know each other are joined, for more than one command."""
 
+import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from yoso_cli.evaluation.findings import Findings
     from yoso_cli.evaluation.report import PaperRow, Report
     from yoso_cli.inference.predict import Predictor
+    from yoso_cli.inference.shards import Shard
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.panoptic.types import Category, PanopticSet
     from yoso_cli.recipe import Recipe
@@ -36,7 +40,10 @@ def choose_device(name: str) -> "torch.device":
     import torch
 
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        # torchrun starts one process for each GPU of a machine.
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -64,10 +71,21 @@ def prepared_set(recipe: "Recipe", split: str) -> "PanopticSet":
     from yoso_cli.panoptic.files import read_set
 
     folder = Path(recipe.data.root) / recipe.data.name / split
-    found = read_set(folder)
+    try:
+        found = read_set(folder)
+    except DataError as error:
+        raise DataError(error.message, hint=f"{error.hint}{_other_splits(folder)}") from None
     if not found.records:
         raise DataError(f"{folder}: there is no picture in it.", hint="Prepare it again with --force.")
     return found
+
+
+def _other_splits(folder: Path) -> str:
+    """The splits that are prepared beside a missing one."""
+    from yoso_cli.panoptic.files import MANIFEST
+
+    names = sorted(path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}")) if not folder.exists() else []
+    return f" These splits of {folder.parent.name} are there: {', '.join(names)}." if names else ""
 
 
 def make_predictor(
@@ -96,6 +114,7 @@ def evaluate(
     *,
     metrics: "Sequence[str]" = (),
     save_to: Path | None = None,
+    shard: "Shard | None" = None,
 ) -> "Report":
     """Predicts every picture of `truth` and scores it; shows a progress bar.
 
@@ -106,28 +125,19 @@ def evaluate(
         weights: the file that the predictor's weights are in, for the report.
         metrics: what to measure beside PQ, as --metric names it.
         save_to: where to keep the predictions, if anywhere.
+        shard: this process among those that share the pictures; each of them gets the whole report.
 
     Raises:
         DataError: a picture or its truth is unreadable.
         RunError: predictions cannot be written.
     """
     from yoso_cli import machine
-    from yoso_cli.evaluation import score
-    from yoso_cli.evaluation.findings import find
     from yoso_cli.evaluation.measures import chosen
     from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile
-    from yoso_cli.inference.predict import predict_set
-    from yoso_cli.panoptic.files import SetWriter
+    from yoso_cli.inference.shards import Shard
 
-    predicted = predict_set(predictor, truth)
-    if save_to is not None:
-        image_dir = str(truth.image_dir.resolve())
-        predicted = score.saving(
-            predicted, SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
-        )
-    pairs = console.progress(score.pairs_with_truth(truth, predicted), len(truth.records), "eval")
     return Report(
-        find(pairs, truth, chosen(metrics)),
+        _find(predictor, truth, chosen(metrics), save_to, shard or Shard()),
         dataset=truth.name,
         split=truth.split,
         images=len(truth.records),
@@ -147,6 +157,34 @@ def evaluate(
         machine=machine.describe(),
         command=typed_command(),
     )
+
+
+def _find(
+    predictor: "Predictor", truth: "PanopticSet", metrics: "Sequence[str]", save_to: Path | None, shard: "Shard"
+) -> "Findings":
+    """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found."""
+    from yoso_cli.evaluation import live
+    from yoso_cli.evaluation.findings import found
+    from yoso_cli.evaluation.measures import FAILURES, total
+    from yoso_cli.inference.predict import predict_set
+    from yoso_cli.panoptic.files import SetWriter
+
+    k, wanted = len(truth.categories), (*metrics, FAILURES)
+    mine = replace(truth, records=tuple(shard.part(truth.records)))
+    predicted = predict_set(predictor, mine)
+    writer = None
+    if save_to is not None:
+        image_dir = str(truth.image_dir.resolve())
+        writer = SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
+        predicted = live.saving(predicted, writer)
+    counted = console.progress(live.counted(predicted, mine, wanted), len(mine.records), "eval")
+    parts = shard.gathered(total(counted, k, wanted))
+    if writer is not None:
+        saved = shard.gathered(writer.records)
+        if shard.rank == 0:
+            live.complete(writer, saved[1:])
+    images = [(record.image_id, record.image_file) for record in truth.records]
+    return found(total(parts, k, wanted), images, truth.categories)
 
 
 def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet", metrics: "Sequence[str]" = ()) -> "Report":

@@ -225,6 +225,11 @@ class SetWriter:
             **(notes or {}),
         }
 
+    @property
+    def records(self) -> tuple[ImageRecord, ...]:
+        """What was added so far."""
+        return tuple(self._records)
+
     def add(self, record: ImageRecord, panoptic: Panoptic | None = None, image: Rgb | None = None) -> None:
         """Adds a picture; `panoptic` None means that its PNG lies there already, `image` None the same of the photo.
 

@@ -1,0 +1,59 @@
+"""Predictions straight from a model are kept and counted in threads of their own, while the model goes on."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation.measures import Counts, count
+from yoso_cli.panoptic.files import SetWriter, read_panoptic
+from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
+from yoso_cli.stages import stage
+
+Predicted = tuple[ImageRecord, Panoptic]
+
+# Pictures that may wait for a slower stage.
+_AHEAD = 4
+
+
+def saving(predicted: Iterable[Predicted], writer: SetWriter) -> Iterator[Predicted]:
+    """Passes predictions on while `writer` takes them down; `complete` it when the last one has gone by.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+
+    def save(one: Predicted) -> Predicted:
+        writer.add(*one)
+        return one
+
+    return stage(save, predicted, threads=1, ahead=_AHEAD)
+
+
+def complete(writer: SetWriter, others: Iterable[Sequence[ImageRecord]]) -> None:
+    """Finishes a set whose later pictures, in order, were written by other processes into the same folder.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    for records in others:
+        for record in records:
+            writer.add(record)
+    writer.finish()
+
+
+def counted(predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequence[str]) -> Iterator[Counts]:
+    """What each prediction, compared with its picture in `truth`, adds to each of `metrics`.
+
+    Raises:
+        DataError: a true PNG is unreadable or contradicts itself; says which.
+    """
+
+    def compare(one: Predicted) -> Counts:
+        record, prediction = one
+        try:
+            return count(read_panoptic(truth, record), prediction, truth.categories, metrics)
+        except DataError as error:
+            path = str(truth.panoptic_path(record))
+            told = error.message if path in error.message else f"{path}: {error.message}"
+            raise DataError(told, hint=error.hint) from None
+
+    return stage(compare, predicted, threads=1, ahead=_AHEAD)

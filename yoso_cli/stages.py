@@ -1,0 +1,38 @@
+"""Stages of a stream that work at the same time: while one waits for a disk or a device, the others go on."""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+def stage(
+    function: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, ahead: int
+) -> Iterator[_Result]:
+    """`function` of each of `items`, in their order, worked out in threads before it is asked for.
+
+    Items are drawn in the thread that asks for results, so a stage may stand on another one, and whatever has to stay
+    in that thread can produce the items. Threads and not processes: what is passed on is large and lies in memory, and
+    decoding, numpy and torch let go of Python's lock.
+
+    Args:
+        function: works on one item; what it raises is raised when its result is asked for, and ends the stream.
+        items: drawn one by one, `ahead` of them before the first result is there.
+        threads: how many items are worked on at once.
+        ahead: how many results and items under way there are at most: memory is bounded by it.
+    """
+    under_way: deque[Future[_Result]] = deque()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) >= ahead:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        # A stream that ends early starts nothing more and leaves nothing running.
+        pool.shutdown(cancel_futures=True)
