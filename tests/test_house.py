@@ -31,6 +31,7 @@ ARROWS: dict[str, set[str]] = {
     "datasets": {"panoptic", "atomic", "errors"},
     # A table of categories is YAML, read with a recipe's care.
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
+    "inspection": {"datasets", "panoptic", "workers", "atomic", "errors"},
     "evaluation": {"panoptic", "machine", "stages", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},

@@ -22,6 +22,7 @@ COMMANDS = {
     "demo": "See all of it on drawn scenes, in a few minutes.",
     "prepare": "Bring a dataset into the form that all other commands read.",
     "convert": "Turn labels of your own into a dataset, and back.",
+    "check": "Look for everything that is wrong with a dataset.",
     "train": "Train a recipe into a numbered run folder.",
     "eval": "Measure the panoptic quality (PQ, SQ, RQ) of a run.",
     "compare": "Tell whether one result is better than another.",

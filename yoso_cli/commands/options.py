@@ -55,6 +55,15 @@ workers_option = click.option(
     help="Processes that work at a time.",
 )
 
+datasets_option = click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("datasets"),
+    show_default=True,
+    metavar="DIR",
+    help="The folder of all datasets.",
+)
+
 keep_going_option = click.option(
     "--keep-going", is_flag=True, help="Look at all of it and tell every problem, not just the first."
 )

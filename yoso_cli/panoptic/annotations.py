@@ -177,10 +177,12 @@ def _records(
     strict: bool,
 ) -> tuple[ImageRecord, ...]:
     found: dict[int | str, ImageRecord] = {}
+    annotated: set[int | str] = set()
     for index, entry in enumerate(entries.list_of(content, "annotations")):
         place, image_file = f"annotations[{index}]", ""
         try:
             image_id = entries.image_id(entry, "image_id")
+            annotated.add(image_id)
             if image_id not in images:
                 what = f"belongs to image {image_id!r}, which 'images' does not list"
                 raise MalformedError(what, "annotation-without-image")
@@ -191,7 +193,7 @@ def _records(
             found[image_id] = ImageRecord(image_id, image_file, entries.file_name(entry), height, width, segments)
         except MalformedError as error:
             tell(Mistake(error.code, f"{place} {error}", image_file))
-    bare = [image_id for image_id in images if image_id not in found] if strict else []
+    bare = [image_id for image_id in images if image_id not in annotated] if strict else []
     for image_id in bare:
         what = f"{len(bare)} of {len(images)} images have no annotation, the first is {bare[0]!r}"
         tell(Mistake("image-without-annotation", what, images[image_id][0]))

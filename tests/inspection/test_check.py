@@ -1,0 +1,253 @@
+"""A set damaged in one way is found to be damaged in exactly that way; a whole one is not complained of."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conversion import raw
+from PIL import Image
+
+from yoso_cli.cli import run
+from yoso_cli.datasets.spec import read_categories
+from yoso_cli.inspection.check import Checked, check
+from yoso_cli.inspection.rules import RULES, Layer
+from yoso_cli.inspection.split import find_splits
+from yoso_cli.panoptic.annotations import category_to_json
+from yoso_cli.panoptic.files import read_id_map, write_id_map
+
+TRAIN, VAL = Path("datasets/mine/train"), Path("datasets/mine/val")
+PHOTO, PNG = Path("raw/train/images/b.jpg"), TRAIN / "panoptic" / "b.png"
+
+
+@pytest.fixture(scope="module")
+def _whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for split, names in (("train", "abc"), ("val", "xy")):
+            raw.write_maps(Path("raw") / split, list(names))
+            words = ["convert", f"raw/{split}", f"datasets/mine/{split}", "--from", "maps"]
+            assert run([*words, "--categories", f"raw/{split}/mine.yaml"]) == 0
+            manifest = Path(f"datasets/mine/{split}/manifest.json")
+            # Relative, so that the copy is whole in itself.
+            content = json.loads(manifest.read_text()) | {"image_dir": f"../../../raw/{split}/images"}
+            manifest.write_text(json.dumps(content))
+    return folder
+
+
+@pytest.fixture
+def mine(_whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the test stands in: `datasets/mine/{train,val}`, whole, with pictures below `raw/`."""
+    folder = tmp_path / "mine"
+    shutil.copytree(_whole, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def checked(named: str = "mine") -> Checked:
+    return check(find_splits(named, Path("datasets")))
+
+
+def edit(change: Callable[[Any], object], path: Path = TRAIN / "panoptic.json") -> Callable[[], object]:
+    """A damage: the JSON at `path` after `change`."""
+
+    def damage() -> None:
+        content = json.loads(path.read_text())
+        change(content)
+        path.write_text(json.dumps(content))
+
+    return damage
+
+
+def segment(content: Any, place: int = 0) -> Any:
+    return content["annotations"][1]["segments_info"][place]
+
+
+def repaint(old: int, new: int) -> None:
+    id_map = read_id_map(PNG)
+    id_map[id_map == old] = new
+    write_id_map(PNG, id_map)
+
+
+def photo(*, size: tuple[int, int] = (6, 4), mode: str = "RGB", orientation: int = 0, path: Path = PHOTO) -> None:
+    exif = Image.Exif()
+    if orientation:
+        exif[0x0112] = orientation
+    Image.new(mode, size).save(path, exif=exif, format="PNG" if mode == "RGBA" else "JPEG")
+
+
+def make_void(rest: int) -> None:
+    """All of b is void but `rest` pixels of its first segment, and the JSON says so."""
+    id_map = np.zeros((4, 6), np.int32)
+    id_map.ravel()[:rest] = 1
+    write_id_map(PNG, id_map)
+
+    def change(content: Any) -> None:
+        infos = content["annotations"][1]["segments_info"]
+        infos[:] = [{**infos[0], "area": rest, "bbox": [0, 0, rest, 1]}] if rest else []
+
+    edit(change)()
+
+
+def many() -> None:
+    """b is 101 segments of road on a picture of 101x1."""
+    write_id_map(PNG, np.arange(1, 102, dtype=np.int32)[None])
+    photo(size=(101, 1))
+
+    def change(content: Any) -> None:
+        content["images"][1] |= {"width": 101, "height": 1}
+        content["annotations"][1]["segments_info"] = [
+            {"id": 1 + x, "category_id": raw.ROAD, "area": 1, "bbox": [x, 0, 1, 1], "iscrowd": 0} for x in range(101)
+        ]
+
+    edit(change)()
+
+
+def reclass(old: int, new: int, split: Path = TRAIN) -> Callable[[], object]:
+    """Every segment of the class `old` becomes one of `new`."""
+
+    def change(content: Any) -> None:
+        for annotation in content["annotations"]:
+            for info in annotation["segments_info"]:
+                info["category_id"] = new if info["category_id"] == old else info["category_id"]
+
+    return edit(change, split / "panoptic.json")
+
+
+def both(*damages: Callable[[], object]) -> Callable[[], object]:
+    return lambda: [damage() for damage in damages]
+
+
+def cut_photo() -> None:
+    """Its last pixels are missing, as after a download that broke off."""
+    Image.effect_noise((6, 4), 80).convert("RGB").save(PHOTO, quality=95)
+    PHOTO.write_bytes(PHOTO.read_bytes()[:-16])
+
+
+def without_manifest() -> None:
+    (TRAIN / "manifest.json").unlink()
+    shutil.copytree("raw/train/images", TRAIN / "images")
+
+
+DAMAGE: dict[str, Callable[[], object]] = {
+    "listing-unreadable": lambda: (TRAIN / "panoptic.json").write_text("{"),
+    "manifest-count": edit(lambda content: content.update(images=9), TRAIN / "manifest.json"),
+    "malformed-entry": edit(lambda content: segment(content).pop("area")),
+    "path-outside": edit(lambda content: content["annotations"][1].update(file_name="../b.png")),
+    "duplicate-id": edit(lambda content: segment(content, 1).update(id=1)),
+    "duplicate-file": edit(lambda content: content["images"][1].update(file_name="a.jpg")),
+    "unknown-category": edit(lambda content: segment(content).update(category_id=99)),
+    "annotation-without-image": edit(
+        lambda content: content["annotations"].append({**content["annotations"][1], "image_id": "zebra"})
+    ),
+    "image-without-annotation": edit(lambda content: content["annotations"].pop(1)),
+    "image-missing": PHOTO.unlink,
+    "image-unreadable": cut_photo,
+    "image-size": lambda: photo(size=(7, 4)),
+    "png-missing": PNG.unlink,
+    "png-unreadable": lambda: PNG.write_bytes(PNG.read_bytes()[:60]),
+    "png-size": lambda: write_id_map(PNG, np.ones((3, 3), np.int32)),
+    "id-not-in-json": edit(lambda content: content["annotations"][1]["segments_info"].pop(0)),
+    "id-not-in-png": edit(
+        lambda content: content["annotations"][1]["segments_info"].append({**segment(content), "id": 77})
+    ),
+    "unlisted-png": lambda: shutil.copy(PNG, TRAIN / "panoptic" / "stray.png"),
+    "unlisted-image": lambda: raw.write_photo(Path("raw/train/images/stray.jpg")),
+    "wrong-area": edit(lambda content: segment(content).update(area=6)),
+    "wrong-bbox": edit(lambda content: segment(content).update(bbox=[0, 0, 6, 4])),
+    "zero-area": edit(
+        lambda content: content["annotations"][1]["segments_info"].append({**segment(content), "id": 77, "area": 0})
+    ),
+    "exif-orientation": lambda: photo(orientation=6),
+    "exif-ambiguous": lambda: photo(orientation=3),
+    "no-segments": lambda: make_void(0),
+    "mostly-void": lambda: make_void(1),
+    "thing-without-instances": both(reclass(raw.PERSON, raw.CAR), reclass(raw.PERSON, raw.CAR, VAL)),
+    "stuff-without-segments": both(reclass(raw.SKY, raw.ROAD), reclass(raw.SKY, raw.ROAD, VAL)),
+    "leak": lambda: shutil.copy("raw/train/images/b.jpg", "raw/val/images/x.jpg"),
+    "duplicate-image": lambda: shutil.copy("raw/train/images/a.jpg", PHOTO),
+    "categories-differ": edit(lambda content: content["categories"].reverse(), VAL / "panoptic.json"),
+    "no-manifest": without_manifest,
+    "image-mode": lambda: photo(mode="CMYK"),
+    "many-segments": many,
+    "stuff-crowd": edit(lambda content: segment(content).update(iscrowd=1)),
+}
+
+
+@pytest.mark.parametrize("code", [code for code in RULES if code not in ("other-version", "class-not-in-train")])
+def test_a_damage_is_found_and_nothing_else(mine: Path, code: str) -> None:
+    assert checked().groups == ()
+    DAMAGE[code]()
+    assert {group.code for group in checked().groups} == {code}
+
+
+def test_every_rule_has_its_damage() -> None:
+    assert set(DAMAGE) | {"other-version", "class-not-in-train"} == set(RULES)
+
+
+def test_the_affected_picture_is_named(mine: Path) -> None:
+    DAMAGE["wrong-area"]()
+    (group,) = checked().groups
+    assert [(one.split, one.image, one.detail) for one in group.findings] == [("train", "b.jpg", "1: 6 for 5")]
+
+
+def test_a_class_that_is_only_evaluated_is_found(mine: Path) -> None:
+    reclass(raw.PERSON, raw.CAR)()
+    assert {group.code for group in checked().groups} == {"thing-without-instances", "class-not-in-train"}
+
+
+def test_several_damages_are_all_found(mine: Path) -> None:
+    for code in ("wrong-area", "leak", "unlisted-png"):
+        DAMAGE[code]()
+    assert {group.code for group in checked().groups} == {"wrong-area", "leak", "unlisted-png"}
+
+
+def test_findings_come_in_the_order_of_the_layers(mine: Path) -> None:
+    for code in ("image-mode", "leak", "zero-area", "png-missing"):
+        DAMAGE[code]()
+    layers = [list(Layer).index(group.rule.layer) for group in checked().groups]
+    assert layers == sorted(layers)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "words"),
+    [
+        ("coco", 80, "it looks like COCO's things alone"),
+        ("cityscapes", 34, "it looks like Cityscapes with all of its labels"),
+        ("ade20k", 151, "it looks like ADE20K with its 'other' class"),
+        ("mapillary", 66, "it looks like Mapillary Vistas v1.2 with its unlabelled class"),
+        ("mapillary-v1.2", 124, "it looks like Mapillary Vistas v2.0"),
+    ],
+)
+def test_classes_of_another_version_are_told(mine: Path, name: str, count: int, words: str) -> None:
+    Path("datasets/mine").rename(f"datasets/{name}")
+    table = [{"id": 100 + n, "name": f"class {n}", "isthing": 1} for n in range(count)]
+    for split in ("train", "val"):
+        edit(lambda content: content.update(categories=table), Path(f"datasets/{name}/{split}/panoptic.json"))()
+    (told,) = {one.detail for group in checked(name).groups if group.code == "other-version" for one in group.findings}
+    assert words in told
+
+
+def test_a_published_class_of_another_kind_is_told(mine: Path) -> None:
+    Path("datasets/mine").rename("datasets/coco")
+    table = [category_to_json(category) for category in read_categories("coco")]
+    table[3]["isthing"] = 0
+    for split in ("train", "val"):
+        edit(lambda content: content.update(categories=table), Path(f"datasets/coco/{split}/panoptic.json"))()
+    told = {one.detail for group in checked("coco").groups if group.code == "other-version" for one in group.findings}
+    assert any("1 have another name, kind or place, the first is 'motorcycle'" in one for one in told)
+
+
+def test_the_real_coco_sample_passes_and_its_png_and_json_agree(coco_sample: Path) -> None:
+    found = checked(str(coco_sample))
+    assert found.images == {"val2017": 3}
+    assert {group.code for group in found.groups} == {"thing-without-instances", "stuff-without-segments"}
+
+
+@pytest.mark.parametrize("named", ["mine", "datasets/mine", "datasets/mine/train", "datasets/mine/train/"])
+def test_a_dataset_a_folder_of_splits_and_a_split_can_be_named(mine: Path, named: str) -> None:
+    assert checked(named).groups == ()

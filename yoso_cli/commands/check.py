@@ -1,0 +1,106 @@
+"""`yoso check`: all that is wrong with a dataset, before training stumbles over it."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yoso_cli.commands import console, options
+
+if TYPE_CHECKING:
+    from yoso_cli.inspection.check import Checked, Group
+
+# Of one kind of finding, as many cases are told on the screen; --json has all.
+_SHOWN = 5
+
+
+@click.command(name="check")
+@click.argument("dataset", metavar="DATASET|DIR")
+@options.datasets_option
+@click.option("--strict", is_flag=True, help="Take warnings for errors.")
+@options.workers_option
+@options.json_option
+@click.pass_context
+def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers: int | None, as_json: bool) -> None:
+    """Look for everything that is wrong with a dataset.
+
+    DATASET is a prepared dataset by its name; DIR a prepared split, a folder of such, a folder in COCO's layout
+    (annotations/panoptic_*.json), or a COCO panoptic JSON. Every file is read to the end.
+
+    Findings come in four layers: structure (files, JSON, ids), quality (areas, boxes, EXIF orientation), distribution
+    (classes, leaks between splits) and compatibility (versions, what other commands need). Each has a code that
+    stays. Exits with 1 when there is an error.
+
+    \b
+    Example:
+      yoso check mine
+      yoso check ~/coco --json > findings.json
+    """
+    from yoso_cli.inspection.check import check
+    from yoso_cli.inspection.split import find_splits
+
+    splits = find_splits(dataset, root)
+    checked = check(splits, processes=options.processes(workers), progress=console.progress)
+    value = _value(dataset, checked, strict)
+    console.result(value, _text(dataset, checked, value), as_json)
+    if value["errors"]:
+        ctx.exit(1)
+    if not as_json:
+        console.next_step(f"yoso stats {shlex.quote(dataset)}")
+
+
+def _severity(group: "Group", strict: bool) -> str:
+    return "error" if strict else group.rule.severity.value
+
+
+def _value(dataset: str, checked: "Checked", strict: bool) -> dict[str, Any]:
+    severities = [_severity(group, strict) for group in checked.groups]
+    return {
+        "dataset": dataset,
+        "images": checked.images,
+        "errors": severities.count("error"),
+        "warnings": severities.count("warning"),
+        "findings": [
+            {
+                "code": group.code,
+                "layer": group.rule.layer.value,
+                "severity": severity,
+                "split": group.split,
+                "sentence": group.rule.sentence,
+                "count": len(group.findings),
+                "cases": [{"image": one.image, "detail": one.detail} for one in group.findings],
+            }
+            for group, severity in zip(checked.groups, severities, strict=True)
+        ],
+    }
+
+
+def _text(dataset: str, checked: "Checked", value: dict[str, Any]) -> str:
+    lines = []
+    layer = ""
+    for group, told in zip(checked.groups, value["findings"], strict=True):
+        if told["layer"] != layer:
+            layer = told["layer"]
+            lines.append(layer)
+        lines.append(
+            f"  {told['severity']:7}  {group.code} ({group.split}, {len(group.findings)}): {group.rule.sentence}"
+        )
+        lines += [f"           {case}" for case in _cases(group)]
+    images = ", ".join(f"{count} images in {split}" for split, count in checked.images.items())
+    counts = f"{_counted(value['errors'], 'error')}, {_counted(value['warnings'], 'warning')}"
+    return "\n".join([*lines, f"{dataset}: {images}; {counts}"])
+
+
+def _cases(group: "Group") -> list[str]:
+    """The first cases, a line each; mere names share one."""
+    shown, more = group.findings[:_SHOWN], len(group.findings) - _SHOWN
+    rest = [f"and {more} more"] if more > 0 else []
+    if any(case.detail for case in shown):
+        return [": ".join(filter(None, (case.image, case.detail))) for case in shown] + rest
+    names = [case.image for case in shown if case.image]
+    return [", ".join([*names, *rest])] if names else []
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"

@@ -1,0 +1,148 @@
+"""One picture and its panoptic PNG, held against what the JSON says of them."""
+
+# H, W height and width of the picture in pixels
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+from PIL import ExifTags, Image, UnidentifiedImageError
+
+from yoso_cli.errors import DataError
+from yoso_cli.inspection.rules import MOST_SEGMENTS, Finding
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.files import read_id_map
+from yoso_cli.panoptic.png import UNREADABLE
+from yoso_cli.panoptic.types import VOID, ImageRecord, PanopticSet, Segment, measured, present_ids
+
+_MODES = ("RGB", "L")
+# Orientations that exchange width and height; 2 to 4 keep them, so that sizes tell nothing.
+_TURNED, _FLIPPED = (5, 6, 7, 8), (2, 3, 4)
+_MOSTLY = 0.9
+_NAMED = 3
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What was found out about one picture; `digest` of its file's content, empty where it cannot be read."""
+
+    image_file: str
+    digest: str
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """Looks at the pictures of a split; worker processes can do it.
+
+    Attributes:
+        panoptic_set: without its records, which come one at a time.
+        doubtful: pictures whose entries are incomplete, so that ids and areas say nothing.
+    """
+
+    panoptic_set: PanopticSet
+    doubtful: frozenset[str]
+
+    def __call__(self, record: ImageRecord) -> Examined:
+        """Reads both files of `record` to the end."""
+        digest, findings = self._examine_image(record)
+        return Examined(record.image_file, digest, (*findings, *self._examine_png(record)))
+
+    def _finding(self, code: str, record: ImageRecord, detail: str = "") -> Finding:
+        return Finding(code, self.panoptic_set.split, record.image_file, detail)
+
+    def _examine_image(self, record: ImageRecord) -> tuple[str, list[Finding]]:
+        path = self.panoptic_set.image_path(record)
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return "", [self._finding("image-missing", record, str(path))]
+        except OSError as error:
+            return "", [self._finding("image-unreadable", record, error.strerror or str(error))]
+        digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+        try:
+            with Image.open(BytesIO(content)) as image:
+                findings = list(self._look_at(image, record))
+                # A JPEG at an eighth of its size is read to the end all the same, in a third of the time.
+                image.draft("RGB", (1, 1))
+                image.load()
+        except UnidentifiedImageError:
+            return digest, [self._finding("image-unreadable", record, "no picture of a kind that can be read")]
+        except UNREADABLE as error:
+            return digest, [self._finding("image-unreadable", record, str(error))]
+        return digest, findings
+
+    def _look_at(self, image: Image.Image, record: ImageRecord) -> Iterator[Finding]:
+        """What the header tells: size, orientation, mode."""
+        orientation = image.getexif().get(ExifTags.Base.Orientation)
+        stored, labelled = (image.height, image.width), (record.height, record.width)
+        shown = stored[::-1] if orientation in _TURNED else stored
+        if shown != labelled:
+            turned = stored == labelled
+            text = f"{shown[1]}x{shown[0]}, listed as {labelled[1]}x{labelled[0]}"
+            yield self._finding("exif-orientation" if turned else "image-size", record, text)
+        elif orientation in _FLIPPED or (orientation in _TURNED and stored == shown):
+            yield self._finding("exif-ambiguous", record, f"orientation {orientation}")
+        if image.mode not in _MODES:
+            yield self._finding("image-mode", record, image.mode)
+
+    def _examine_png(self, record: ImageRecord) -> Iterator[Finding]:
+        path = self.panoptic_set.panoptic_path(record)
+        if not path.exists():
+            yield self._finding("png-missing", record, str(path))
+            return
+        try:
+            header = png.read_header(path, png.Kind.RGB)
+            if (header.height, header.width) != (record.height, record.width):
+                text = f"{header.width}x{header.height}, listed as {record.width}x{record.height}"
+                yield self._finding("png-size", record, text)
+                return
+            id_map = read_id_map(path)
+        except DataError as error:
+            yield self._finding("png-unreadable", record, _without_path(error.message, path))
+            return
+        found = {one.id: one for one in measured(id_map, (Segment(number, 0, 0) for number in present_ids(id_map)))}
+        void = found.pop(VOID, None)
+        if void and void.area > _MOSTLY * id_map.size:
+            code = "mostly-void" if found else "no-segments"
+            yield self._finding(code, record, f"{void.area / id_map.size:.0%} void")
+        if len(found) > MOST_SEGMENTS:
+            yield self._finding("many-segments", record, f"{len(found)} segments")
+        if record.image_file not in self.doubtful:
+            yield from self._compare(record, found)
+
+    def _compare(self, record: ImageRecord, found: dict[int, Segment]) -> Iterator[Finding]:
+        """Ids, areas and boxes of the JSON with those of the PNG."""
+        listed = {segment.id: segment for segment in record.segments}
+        empty = [number for number, one in listed.items() if not one.area and number not in found]
+        both = listed.keys() & found.keys()
+        areas = [
+            f"{number}: {listed[number].area} for {found[number].area}"
+            for number in sorted(both)
+            if listed[number].area != found[number].area
+        ]
+        boxes = [
+            f"{number}: {list(listed[number].bbox)} for {list(found[number].bbox)}"
+            for number in sorted(both)
+            if listed[number].bbox != found[number].bbox
+        ]
+        things = {category.id for category in self.panoptic_set.categories if category.isthing}
+        known = {category.id for category in self.panoptic_set.categories}
+        crowds = [one.id for one in record.segments if one.iscrowd and one.category_id in known - things]
+        for code, odd in (
+            ("id-not-in-json", sorted(found.keys() - listed.keys())),
+            ("id-not-in-png", sorted(listed.keys() - found.keys() - set(empty))),
+            ("zero-area", empty),
+            ("wrong-area", areas),
+            ("wrong-bbox", boxes),
+            ("stuff-crowd", crowds),
+        ):
+            if odd:
+                more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
+                yield self._finding(code, record, f"{', '.join(map(str, odd[:_NAMED]))}{more}")
+
+
+def _without_path(message: str, path: Path) -> str:
+    return message.removeprefix(f"{path}: ").removesuffix(".")

@@ -1,0 +1,142 @@
+"""The splits of a dataset that is to be looked at, whichever way it lies on disk, and as damaged as it may be."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from yoso_cli.errors import DataError, UsageError
+from yoso_cli.inspection.rules import Finding
+from yoso_cli.panoptic import annotations
+from yoso_cli.panoptic.annotations import Mistake
+from yoso_cli.panoptic.files import LISTING, MANIFEST, read_manifest
+from yoso_cli.panoptic.types import PanopticSet
+
+
+@dataclass(frozen=True)
+class Split:
+    """Where a split lies.
+
+    Attributes:
+        dataset: the name of its set.
+        name: train or val, say.
+        folder: that of the manifest; None for a JSON that has none.
+        listing: the JSON.
+        panoptic_dir: the PNGs, as far as no manifest says otherwise.
+        image_dir: the pictures, likewise.
+    """
+
+    dataset: str
+    name: str
+    folder: Path | None
+    listing: Path
+    panoptic_dir: Path
+    image_dir: Path
+
+
+@dataclass(frozen=True)
+class Listed:
+    """What could be read of a split's JSON, and what is wrong with it.
+
+    Attributes:
+        panoptic_set: the entries that make sense.
+        findings: what is wrong with the others.
+        doubtful: pictures whose entries are incomplete, so that nothing more can be said about their segments.
+        complete: whether every entry makes sense, so that a file that none of them names belongs to none.
+    """
+
+    panoptic_set: PanopticSet
+    findings: tuple[Finding, ...]
+    doubtful: frozenset[str]
+    complete: bool
+
+
+def find_splits(named: str, root: Path) -> list[Split]:
+    """The splits of the prepared dataset `named` below `root`, or those that lie at the path `named`.
+
+    A path is a prepared split, a folder of such, a folder in COCO's layout (annotations/panoptic_*.json), or a COCO
+    panoptic JSON.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    prepared = root / named
+    path = prepared if prepared.is_dir() else Path(named)
+    found = list(_splits_at(path))
+    if not found:
+        what = "holds no panoptic dataset" if path.exists() else "is neither a prepared dataset nor a path"
+        raise UsageError(
+            f"{named}: {what}.",
+            hint=f"Name a folder below {root}, a prepared split, a folder with annotations/panoptic_*.json, or a JSON.",
+        )
+    return found
+
+
+def _splits_at(path: Path) -> Iterator[Split]:
+    if path.is_file():
+        yield _of_listing(path)
+    elif (path / MANIFEST).exists() or (path / LISTING).exists():
+        yield _of_folder(path)
+    elif path.is_dir():
+        for folder in sorted(path.iterdir()):
+            visible = not folder.name.startswith(".")
+            if visible and ((folder / MANIFEST).exists() or (folder / LISTING).exists()):
+                yield _of_folder(folder)
+        for listing in sorted((path / "annotations").glob("panoptic_*.json")):
+            yield _of_listing(listing)
+
+
+def _of_folder(folder: Path) -> Split:
+    whole = folder.resolve()
+    return Split(whole.parent.name, whole.name, folder, folder / LISTING, folder / "panoptic", folder / "images")
+
+
+def _of_listing(listing: Path) -> Split:
+    """COCO's layout: annotations/panoptic_val2017.json beside its PNGs, the pictures in val2017/."""
+    name = listing.stem.removeprefix("panoptic_")
+    root = listing.parent.parent
+    pictures = (root / name, root / "images" / name, listing.parent / "images")
+    image_dir = next((folder for folder in pictures if folder.is_dir()), pictures[0])
+    # detectron2's layout has the PNGs beside annotations/.
+    pngs = (listing.with_suffix(""), root / listing.stem)
+    dataset = "coco" if name in ("train2017", "val2017") else root.resolve().name
+    return Split(dataset, name, None, listing, next((folder for folder in pngs if folder.is_dir()), pngs[0]), image_dir)
+
+
+def read_split(split: Split) -> Listed | Finding:
+    """The JSON of `split` with all that is wrong with it, or why there is nothing to look at."""
+    mistakes: list[Mistake] = []
+    try:
+        manifest = read_manifest(split.folder) if split.folder else None
+        categories, records = annotations.read(split.listing, tell=mistakes.append)
+    except DataError as error:
+        return Finding("listing-unreadable", split.name, detail=error.message)
+    image_dir, panoptic_dir = split.image_dir, split.panoptic_dir
+    findings = [Finding(mistake.code, split.name, mistake.image, mistake.text) for mistake in mistakes]
+    if manifest is not None and split.folder:
+        image_dir = split.folder / str(manifest.get("image_dir", image_dir))
+        panoptic_dir = split.folder / str(manifest.get("panoptic_dir", panoptic_dir))
+        counted = manifest.get("images")
+        if counted != len(records) and not mistakes:
+            text = f"{counted} in {MANIFEST}, {len(records)} in {LISTING}"
+            findings.append(Finding("manifest-count", split.name, detail=text))
+    elif split.folder:
+        findings.append(Finding("no-manifest", split.name, detail=str(split.folder)))
+    found = PanopticSet(split.dataset, split.name, categories, records, image_dir, panoptic_dir)
+    shared = list(_shared_files(found))
+    doubtful = frozenset(mistake.image for mistake in mistakes if mistake.code in _INCOMPLETE)
+    return Listed(found, (*findings, *shared), doubtful, not mistakes and not shared)
+
+
+# After these, entries are missing that the PNG may well have.
+_INCOMPLETE = ("malformed-entry", "duplicate-id")
+
+
+def _shared_files(found: PanopticSet) -> Iterator[Finding]:
+    for kind, files in (
+        ("picture", [record.image_file for record in found.records]),
+        ("PNG", [record.panoptic_file for record in found.records]),
+    ):
+        for file, count in Counter(files).items():
+            if count > 1:
+                yield Finding("duplicate-file", found.split, file, f"the {kind} of {count} entries")
