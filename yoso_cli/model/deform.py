@@ -1,8 +1,9 @@
 """Modulated deformable 3x3 convolution (https://arxiv.org/abs/1811.11168) in two forms with the same answer.
 
-torchvision's operator is scalar on a CPU: there, gathering the four neighbours of each tap with `embedding_bag` and one
-matrix product take a half to a tenth of the time with gradients (8 x 32 channels at 16 x 16: 9 ms against 72 ms on two
-cores). On a GPU torchvision's own kernel is used.
+torchvision's operator is scalar on a CPU. There, sampling and convolution change places, both being linear: one matrix
+product makes what each tap would contribute from every pixel, and one `embedding_bag` adds up what the shifted taps
+meet, four neighbours each. Nothing is left but the product: at the sizes of an 800x1333 picture 414 ms on one core,
+against 1597 ms for the operator and 757 ms when the samples are gathered first. On a GPU the operator is used.
 """
 
 # B images, C channels in, O channels out, H W size of the map, 9 taps in rows, 4 neighbours of a sampled place
@@ -34,29 +35,48 @@ class ModulatedDeformConv(DeformConv2d):
         """
         if x.device.type == "cpu":
             return gathered_deform_conv(x, shifts, strengths, self.weight, self.bias)
-        return deform_conv2d(x, shifts, self.weight, self.bias, padding=1, mask=strengths)
+        return operator_deform_conv(x, shifts, strengths, self.weight, self.bias)
 
 
 def gathered_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """The same as `deform_conv2d` with padding 1: gather, then one matrix product."""
+    """The same as `deform_conv2d` with padding 1: one matrix product, then a weighted sum of its rows.
+
+    Places and shares are never rounded to half precision; the product is whatever `x` or autocast makes it.
+    """
     batch, channels, height, width = x.shape
-    index, share = _neighbours(shifts, strengths)
-    table = x.permute(0, 2, 3, 1).reshape(-1, channels)  # (B H W, C)
-    samples = F.embedding_bag(index, table, per_sample_weights=share, mode="sum")  # (B H W 9, C)
-    kernel = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1)  # (O, 9 C)
-    out = F.linear(samples.view(batch, height * width, TAPS * channels), kernel, bias)  # (B, H W, O)
-    return out.transpose(1, 2).reshape(batch, -1, height, width)
+    kernels = weight.permute(2, 3, 0, 1).reshape(-1, channels)  # (9 O, C)
+    parts = F.linear(x.permute(0, 2, 3, 1).reshape(-1, channels), kernels)  # (B H W, 9 O)
+    index, share = _neighbours(_at_least_single(shifts), _at_least_single(strengths))
+    table = parts.view(-1, weight.shape[0]).to(share.dtype)  # (B H W 9, O)
+    out = F.embedding_bag(index, table, per_sample_weights=share, mode="sum")  # (B H W, O)
+    out = out if bias is None else out + bias
+    # A view: the next layer gets channels last, as the backbone keeps them.
+    return out.to(x.dtype).view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+
+def operator_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """torchvision's operator, in single precision where `x` is bfloat16, which it has no kernel for."""
+    if x.dtype != torch.bfloat16:
+        return deform_conv2d(x, shifts, weight, bias, padding=1, mask=strengths)
+    bias = None if bias is None else bias.float()
+    single = deform_conv2d(x.float(), shifts.float(), weight.float(), bias, padding=1, mask=strengths.float())
+    return single.to(x.dtype)
+
+
+def _at_least_single(x: Tensor) -> Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _neighbours(shifts: Tensor, strengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Row in (B H W) of each tap's four neighbours and their bilinear share: both (B H W 9, 4)."""
+    """Row in (B H W 9) of each tap's four neighbours and their bilinear share: both (B H W, 36)."""
     batch, _, height, width = shifts.shape
     rows, columns = _tap_places(height, width, shifts)
-    dy, dx = shifts.view(batch, TAPS, 2, height, width).unbind(2)
+    dy, dx = shifts.reshape(batch, TAPS, 2, height, width).unbind(2)
     y, x = rows + dy, columns + dx  # (B, 9, H, W)
     top, left = y.detach().floor(), x.detach().floor()
     below, right = y - top, x - left
     start = (torch.arange(batch, device=x.device) * height * width).view(-1, 1, 1, 1)
+    tap = torch.arange(TAPS, device=x.device).view(1, -1, 1, 1)
     indices, shares = [], []
     for down, vertical in ((0, 1 - below), (1, below)):
         for across, horizontal in ((0, 1 - right), (1, right)):
@@ -64,7 +84,7 @@ def _neighbours(shifts: Tensor, strengths: Tensor) -> tuple[Tensor, Tensor]:
             seen = (row >= 0) & (row < height) & (column >= 0) & (column < width)
             # Clamped as integers: an offset that is not a number must not become an index out of range.
             place = row.long().clamp(0, height - 1) * width + column.long().clamp(0, width - 1)
-            indices.append(place + start)
+            indices.append((place + start) * TAPS + tap)
             shares.append(vertical * horizontal * strengths * seen)
     return _by_pixel(indices), _by_pixel(shares)
 
@@ -78,5 +98,5 @@ def _tap_places(height: int, width: int, like: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _by_pixel(parts: list[Tensor]) -> Tensor:
-    """Four (B, 9, H, W) to (B H W 9, 4)."""
-    return torch.stack(parts, dim=-1).permute(0, 2, 3, 1, 4).reshape(-1, 4)
+    """Four (B, 9, H, W) to (B H W, 36)."""
+    return torch.stack(parts, dim=-1).permute(0, 2, 3, 1, 4).reshape(-1, TAPS * len(parts))
