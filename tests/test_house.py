@@ -28,7 +28,7 @@ ARROWS: dict[str, set[str]] = {
     "run_folder": RECIPE | {"atomic", "errors"},
     "stages": set(),
     "panoptic": {"atomic", "errors"},
-    "datasets": {"panoptic", "atomic", "errors"},
+    "datasets": {"panoptic", "workers", "atomic", "errors"},
     # A table of categories is YAML, read with a recipe's care.
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
     "inspection": {"datasets", "panoptic", "workers", "atomic", "errors"},

@@ -59,6 +59,36 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def resumable_folder(path: Path) -> Iterator[Path]:
+    """Gives a folder beside `path`, always the same one; when the block ends well it becomes `path`.
+
+    If the block raises, or the machine stops, the folder stays as it is: the next time goes on with it. What of it can
+    be trusted is for the caller to know.
+
+    Raises:
+        RunError: another process is at it, the disk is full or the place cannot be written.
+    """
+    import fcntl
+
+    temporary = path.with_name(f".{path.name}.partial")
+    with reporting(path):
+        temporary.mkdir(parents=True, exist_ok=True)
+        handle = os.open(temporary, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{path}: is being made by another process.", hint="Wait for it, or stop it.") from None
+        with reporting(path):
+            yield temporary
+            # One call for tens of thousands of files: syncing each of them takes longer than writing them.
+            os.sync()
+            _swap(temporary, path)
+    finally:
+        os.close(handle)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content` to `path` in one step. Raises RunError as `replacing` does."""
     with replacing(path) as temporary:

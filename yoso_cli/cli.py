@@ -16,7 +16,7 @@ from importlib import import_module
 
 import click
 
-from yoso_cli.errors import RecipeError, YosoError
+from yoso_cli.errors import ProblemsError, RecipeError, YosoError
 
 COMMANDS = {
     "demo": "See all of it on drawn scenes, in a few minutes.",
@@ -126,6 +126,12 @@ def _report(error: BaseException) -> int:
     if isinstance(error, RecipeError) and len(error.problems) > 1:
         lines = "\n".join(f"  {_printable(problem)}" for problem in error.problems)
         click.echo(f"Error: {len(error.problems)} mistakes in the recipe:\n{lines}", err=True)
+        return error.exit_code
+    if isinstance(error, ProblemsError) and len(error.problems) > 1:
+        lines = "\n".join(f"  {_printable(problem)}" for problem in error.problems)
+        click.echo(f"Error: {error.where}: {len(error.problems)} problems:\n{lines}", err=True)
+        if error.hint:
+            click.echo(paragraph(error.hint), err=True)
         return error.exit_code
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         _forget_output()

@@ -2,6 +2,7 @@
 
     YosoError            exit code 1
     ├── DataError        a file, picture, dataset or weights that is missing or wrong      exit code 1
+    │   └── ProblemsError  several of them, all told at once                               exit code 1
     ├── RunError         the machine or a run got in the way: disk, device, training       exit code 1
     └── UsageError       the command was used wrongly                                      exit code 2
         └── RecipeError  one or more mistakes in a recipe, all of them at once             exit code 2
@@ -31,6 +32,22 @@ class YosoError(Exception):
 
 class DataError(YosoError):
     """A file, picture, dataset or weights file that is missing, unreadable or inconsistent."""
+
+
+class ProblemsError(DataError):
+    """Everything that is wrong with a dataset, so that one look is enough to mend it.
+
+    Args:
+        where: the dataset.
+        problems: one sentence each, the file first.
+        hint: what the person can do about them.
+    """
+
+    def __init__(self, where: str, problems: list[str], *, hint: str = "") -> None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"{where}: {count}: {' '.join(problems)}", hint=hint)
+        self.where = where
+        self.problems = problems
 
 
 class RunError(YosoError):

@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import raw_layouts
 
 from yoso_cli.cli import run
 from yoso_cli.commands.prepare import command
@@ -85,10 +87,63 @@ def test_a_split_that_is_not_there_is_named(coco_sample, tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
-def test_coco_without_a_download_says_where_to_get_it(capsys):
-    assert run(["prepare", "coco"]) == 2
-    assert run(["prepare", "coco", "--root", "nowhere"]) == 1
-    assert "panoptic_annotations_trainval2017.zip (821" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("coco", ["panoptic_annotations_trainval2017.zip", "821 MB", "cocodataset.org"]),
+        ("cityscapes", ["gtFine_trainvaltest.zip", "11 GB", "register"]),
+        ("ade20k", ["ADEChallengeData2016.zip", "annotations_instance.tar", "sceneparsing.csail.mit.edu"]),
+        ("mapillary", ["mapillary.com/dataset/vistas", "register", "training/"]),
+    ],
+)
+def test_without_a_download_it_says_what_to_get_and_where(name, words, capsys):
+    assert run(["prepare", name]) == 1
+    report = " ".join(capsys.readouterr().err.split())
+    assert all(word in report for word in words)
+    assert run(["prepare", name, "--root", "nowhere"]) == 1
+    assert "nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_cityscapes_is_prepared_in_the_folder_it_lies_in_and_the_next_command_can_be_typed(capsys):
+    raw_layouts.cityscapes(Path())
+    assert run(["prepare", "cityscapes", "--semantic", "--workers", "1"]) == 0
+    printed = capsys.readouterr()
+    assert printed.out.splitlines() == ["datasets/cityscapes/train: 3 images", "datasets/cityscapes/val: 3 images"]
+    assert "cityscapes/train: 3 of the 2975 published images are there." in printed.err
+    assert "converting cityscapes/val: 3/3 (100%)" in printed.err
+    assert "img/s" in printed.err
+    assert printed.err.splitlines()[-1].startswith("Next: yoso train ")
+    assert run(["prepare", "cityscapes", "--semantic"]) == 0
+    assert "prepared before" in capsys.readouterr().out
+
+
+def test_ade20k_as_another_converter_makes_it_is_another_set(capsys):
+    raw_layouts.ade20k(Path())
+    assert run(["prepare", "ade20k", "--split", "val"]) == 0
+    assert run(["prepare", "ade20k", "--split", "val", "--compat", "mask2former"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert run(["prepare", "ade20k", "--split", "val", "--compat", "mask2former", "--output", "other"]) == 0
+
+
+def test_mapillary_versions_lie_side_by_side(capsys):
+    for version in ("v1.2", "v2.0"):
+        raw_layouts.mapillary(Path(), version, flat=False)
+    assert run(["prepare", "mapillary"]) == 0
+    assert run(["prepare", "mapillary", "--version", "v2.0", "--json"]) == 0
+    assert sorted(path.name for path in Path("datasets").iterdir()) == ["mapillary-v1.2", "mapillary-v2.0"]
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["dataset"] == "mapillary-v2.0"
+
+
+def test_keep_going_tells_each_problem_on_its_line(capsys):
+    root = raw_layouts.cityscapes(Path(), count=4)
+    paths = sorted(root.rglob("train/*/*_instanceIds.png"))
+    paths[0].write_bytes(b"no PNG")
+    paths[2].unlink()
+    assert run(["prepare", "cityscapes", "--keep-going"]) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("  ")]
+    assert len(lines) == 2
+    assert "photo" not in lines[0]
+    assert f"{paths[0].name}: is not a PNG." in lines[1]
 
 
 def test_preparing_does_not_import_torch(tmp_path):

@@ -1,7 +1,10 @@
 """The datasets that `yoso prepare` knows."""
 
+from yoso_cli.datasets.ade20k import ADE20K
+from yoso_cli.datasets.cityscapes import CITYSCAPES
 from yoso_cli.datasets.coco import COCO
+from yoso_cli.datasets.mapillary import MAPILLARY
 from yoso_cli.datasets.shapes import SHAPES
 from yoso_cli.datasets.spec import DatasetSpec
 
-DATASETS: dict[str, DatasetSpec] = {"shapes": SHAPES, "coco": COCO}
+DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (SHAPES, COCO, CITYSCAPES, ADE20K, MAPILLARY)}

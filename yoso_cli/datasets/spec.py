@@ -1,13 +1,13 @@
 """What preparing any dataset has in common: what it is made from, when it is done already, what it leaves."""
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import categories_from_json
 from yoso_cli.panoptic.files import MANIFEST, read_manifest
 from yoso_cli.panoptic.types import Category, PanopticSet
@@ -34,6 +34,8 @@ class DatasetSpec:
         splits: the usual ones.
         home: where its files come from; empty when it is drawn here.
         archives: the files themselves.
+        licence: how one gets permission to use them.
+        images: how many pictures each split has as published.
     """
 
     name: str
@@ -41,6 +43,21 @@ class DatasetSpec:
     splits: tuple[str, ...]
     home: str = ""
     archives: tuple[Archive, ...] = ()
+    licence: str = ""
+    images: Mapping[str, int] = field(default_factory=dict)
+
+    def where_from(self) -> str:
+        """Where the files come from, for someone who lacks them."""
+        files = "; ".join(f"{archive.file} ({archive.size}) {archive.unpack}" for archive in self.archives)
+        return f"From {self.home}: {files}. {self.licence}".strip()
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A split that a download has something of but not all, and what it lacks."""
+
+    split: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,17 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
             hint="Replace it with --force, or choose another folder with --output.",
         )
     return True
+
+
+def refuse_if_lacking(root: Path, spec: DatasetSpec, skipped: Sequence[Skipped], *, may_skip: bool) -> None:
+    """Tells what a download lacks, file by file, unless the other splits will do.
+
+    Raises:
+        DataError: something is lacking, and `may_skip` is not given.
+    """
+    if skipped and not may_skip:
+        reasons = "; ".join(f"{one.split} lacks {one.reason}" for one in skipped)
+        raise DataError(f"{root}: is no whole download of {spec.title}: {reasons}.", hint=spec.where_from())
 
 
 def read_categories(name: str) -> tuple[Category, ...]:

@@ -53,33 +53,46 @@ def read(
     Raises:
         DataError: no such file, no JSON, or an entry that lacks a key, has a wrong value or contradicts another.
     """
-    content = read_json(path)
+    return parse(read_json(path), str(path), like, tell)
+
+
+def parse(
+    content: dict[str, Any], where: str, like: PanopticSet | None = None, tell: Tell = _refuse
+) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
+    """The same from a JSON object in memory; `where` names it in what is raised."""
     try:
         categories = like.categories if like and "categories" not in content else _categories(content, tell)
         images = _images_like(like) if like and "images" not in content else _images(content, tell)
         records = _records(content, images, {one.id for one in categories}, tell, strict=like is None)
     except (MalformedError, _RefusalError) as error:
-        raise DataError(f"{path}: {error}.", hint="A COCO panoptic JSON is expected here.") from None
+        raise DataError(f"{where}: {error}.", hint="A COCO panoptic JSON is expected here.") from None
     return categories, records
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in the file `path`. Raises DataError when it is missing, unreadable or no object."""
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    return parse_json(text, str(path))
+
+
+def parse_json(text: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in `text`; `where` names it in what is raised. Raises DataError when it is none."""
+    try:
+        content = json.loads(text)
     except UnicodeDecodeError:
-        raise DataError(f"{path}: is not UTF-8 text, so no JSON.", hint="Fetch or write it again.") from None
+        raise DataError(f"{where}: is not UTF-8 text, so no JSON.", hint="Fetch or write it again.") from None
     except json.JSONDecodeError as error:
-        message = f"{path}: is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
+        message = f"{where}: is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
         raise DataError(message, hint="It may be cut short: fetch or write it again.") from None
     except RecursionError:
-        raise DataError(f"{path}: is not a JSON that this can be: it nests too deep.") from None
+        raise DataError(f"{where}: is not a JSON that this can be: it nests too deep.") from None
     if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__} where a JSON object is expected.")
+        raise DataError(f"{where}: holds a {type(content).__name__} where a JSON object is expected.")
     return content
 
 

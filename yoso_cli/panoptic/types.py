@@ -9,10 +9,11 @@ Names follow the COCO panoptic format (https://cocodataset.org/#format-data): `c
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from yoso_cli.panoptic.regions import regions_of, runs_of
 
 IdMap = npt.NDArray[np.int32]
 Rgb = npt.NDArray[np.uint8]
@@ -102,48 +103,21 @@ class PanopticSet:
 
 def measured(id_map: IdMap, segments: Iterable[Segment]) -> tuple[Segment, ...]:
     """`segments` with area and bbox measured on `id_map` (H, W); those without a pixel are left out."""
-    runs = _runs(id_map)
-    ids, inverse = np.unique(runs.ids, return_inverse=True)
-    areas = np.bincount(inverse, weights=runs.stops - runs.starts).astype(int)
-    # Runs stand in reading order, so a stable sort by segment leaves each one's rows ascending.
-    order = np.argsort(inverse, kind="stable")
-    firsts = np.searchsorted(inverse[order], np.arange(len(ids)))
-    lefts = np.minimum.reduceat(runs.starts[order], firsts)
-    rights = np.maximum.reduceat(runs.stops[order], firsts)
-    tops = runs.rows[order][firsts]
-    bottoms = runs.rows[order][np.append(firsts[1:], len(order)) - 1]
-    place = {int(segment_id): index for index, segment_id in enumerate(ids)}
-    kept = []
-    for segment in segments:
-        index = place.get(segment.id)
-        if index is None:
-            continue
-        x, y = int(lefts[index]), int(tops[index])
-        box = (x, y, int(rights[index]) - x, int(bottoms[index]) - y + 1)
-        kept.append(replace(segment, area=int(areas[index]), bbox=box))
-    return tuple(kept)
+    regions = regions_of(runs_of(id_map))
+    found = {
+        value: (area, (x, y, width, height))
+        for value, area, (x, y, width, height) in zip(
+            regions.values.tolist(), regions.areas.tolist(), regions.boxes.tolist(), strict=True
+        )
+    }
+    return tuple(
+        replace(segment, area=found[segment.id][0], bbox=found[segment.id][1])
+        for segment in segments
+        if segment.id in found
+    )
 
 
 def present_ids(id_map: IdMap) -> list[int]:
     """The values that occur in `id_map` (H, W), ascending, 0 (void) included where it occurs."""
     # Segments are large: a few thousand run starts are sorted instead of all the pixels.
-    return [int(value) for value in np.unique(_runs(id_map).ids)]
-
-
-class _Runs(NamedTuple):
-    """Stretches of one id along a row, in reading order: columns `starts` up to but not including `stops`."""
-
-    ids: IdMap
-    rows: npt.NDArray[np.int64]
-    starts: npt.NDArray[np.int64]
-    stops: npt.NDArray[np.int64]
-
-
-def _runs(id_map: IdMap) -> _Runs:
-    height, width = id_map.shape
-    begins = np.ones((height, width), dtype=bool)
-    np.not_equal(id_map[:, 1:], id_map[:, :-1], out=begins[:, 1:])
-    places = np.flatnonzero(begins)
-    rows, starts = np.divmod(places, width)
-    lengths = np.diff(places, append=height * width)
-    return _Runs(id_map.ravel()[places], rows, starts, starts + lengths)
+    return [int(value) for value in np.unique(runs_of(id_map).values)]

@@ -1,0 +1,121 @@
+"""What is found in a download, and what an archive from elsewhere cannot do."""
+
+import io
+import tarfile
+import zipfile
+
+import pytest
+from raw_layouts import zipped
+
+from yoso_cli.datasets.download import by_stem, sources
+from yoso_cli.errors import DataError
+
+
+def put(path, content=b"x"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
+def zip_of(path, members):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+
+
+def contents(root, *anchors):
+    return {name: source.read() for name, source in sources(root, anchors).items()}
+
+
+@pytest.mark.parametrize("where", ["a/x.png", "deep/a/x.png"])
+def test_files_are_found_below_a_folder_of_that_name(tmp_path, where):
+    put(tmp_path / where, b"1")
+    put(tmp_path / "b" / "y.png")
+    assert contents(tmp_path, "a") == {"a/x.png": b"1"}
+
+
+def test_the_folder_itself_may_be_named_and_the_command_run_inside_it(tmp_path, monkeypatch):
+    put(tmp_path / "a" / "c" / "x.png", b"1")
+    assert contents(tmp_path / "a", "a") == {"a/c/x.png": b"1"}
+    monkeypatch.chdir(tmp_path / "a")
+    assert contents(tmp_path.__class__(), "a") == {"a/c/x.png": b"1"}
+
+
+@pytest.mark.parametrize("pack", ["zip", "tar"])
+def test_members_of_archives_are_found_like_files_and_files_go_first(tmp_path, pack):
+    members = {"top/a/x.png": b"packed", "top/a/y.png": b"2", "top/other/z.png": b"3"}
+    if pack == "zip":
+        zip_of(tmp_path / "some.zip", members)
+    else:
+        with tarfile.open(tmp_path / "some.tar", "w") as file:
+            for name, content in members.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                file.addfile(info, io.BytesIO(content))
+    put(tmp_path / "a" / "x.png", b"plain")
+    assert contents(tmp_path, "a") == {"a/x.png": b"plain", "a/y.png": b"2"}
+
+
+def test_a_zip_in_a_zip_is_read_where_it_is_named(tmp_path):
+    """COCO ships its PNGs so."""
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as file:
+        file.writestr("pngs/1.png", b"one")
+    zip_of(tmp_path / "outer.zip", {"a/pngs.zip": inner.getvalue(), "a/other.zip": b"never opened"})
+    found = sources(tmp_path, ["a", "pngs"])
+    assert found["a/pngs/1.png"].read() == b"one"
+    assert str(found["a/pngs/1.png"]).endswith("outer.zip:a/pngs.zip!/pngs/1.png")
+
+
+@pytest.mark.parametrize("name", ["../x.png", "a/../../x.png", "/etc/x.png", "a\\..\\..\\x.png", "C:\\x.png"])
+@pytest.mark.parametrize("pack", ["zip", "tar"])
+def test_an_archive_with_a_member_that_climbs_out_is_refused(tmp_path, name, pack):
+    if pack == "zip":
+        zip_of(tmp_path / "evil.zip", {"a/x.png": b"1", name: b"2"})
+    else:
+        with tarfile.open(tmp_path / "evil.tar", "w") as file:
+            file.addfile(tarfile.TarInfo(name), io.BytesIO())
+    with pytest.raises(DataError, match=rf"evil\.{pack}: has the member .* climbs out of the folder"):
+        sources(tmp_path, ["a"])
+
+
+def test_links_and_devices_in_a_tar_are_not_files(tmp_path):
+    with tarfile.open(tmp_path / "evil.tar", "w") as file:
+        for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE):
+            info = tarfile.TarInfo(f"a/{kind.decode()}.png")
+            info.type, info.linkname = kind, "/etc/passwd"
+            file.addfile(info)
+    assert sources(tmp_path, ["a"]) == {}
+
+
+@pytest.mark.parametrize("name", ["some.zip", "some.tar"])
+def test_a_broken_archive_is_named(tmp_path, name):
+    put(tmp_path / name, b"PK not really" * 99)
+    with pytest.raises(DataError, match=rf"{name}: is no whole archive"):
+        sources(tmp_path, ["a"])
+
+
+def test_a_damaged_member_is_named_when_it_is_read(tmp_path):
+    put(tmp_path / "a" / "x.png", bytes(range(256)) * 20)
+    path = zipped(tmp_path, "some.zip", "a")
+    content = bytearray(path.read_bytes())
+    content[500] ^= 255
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"some\.zip:a/x\.png: cannot be read"):
+        sources(tmp_path, ["a"])["a/x.png"].read()
+
+
+def test_a_file_that_went_away_is_named(tmp_path):
+    put(tmp_path / "a" / "x.png")
+    (source,) = sources(tmp_path, ["a"]).values()
+    source.path.unlink()
+    with pytest.raises(DataError, match=r"x\.png: no such file"):
+        source.read()
+    with pytest.raises(DataError, match="nowhere: no such folder"):
+        sources(tmp_path / "nowhere", ["a"])
+
+
+def test_files_of_one_folder_go_by_their_stem(tmp_path):
+    for name in ("a/b/1.png", "a/b/2.PNG", "a/b/3.jpg", "a/b/c/4.png", "a/5.png"):
+        put(tmp_path / name)
+    assert set(by_stem(sources(tmp_path, ["a"]), "a/b/*.png")) == {"1"}

@@ -1,0 +1,157 @@
+"""Cityscapes as published (https://www.cityscapes-dataset.com/dataset-overview/), made panoptic.
+
+DIR/gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_instanceIds.png     unpacked, or in gtFine_trainvaltest.zip
+DIR/leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png       unpacked, or in leftImg8bit_trainvaltest.zip
+
+The result is that of `cityscapesscripts.preparation.createPanopticImgs`: the same PNGs under the same names, and its
+JSON beside ours. The only difference between the two is where a photo lies: its JSON names a file that does not exist.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from yoso_cli.atomic import write_text
+from yoso_cli.datasets.coding import Coded, Coding, read_coded
+from yoso_cli.datasets.download import Source, sources
+from yoso_cli.datasets.labelled import Labelled, paired, plan_of
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
+from yoso_cli.datasets.split import Plan
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.annotations import to_json
+from yoso_cli.panoptic.types import PanopticSet
+
+NAME = "cityscapes"
+CITYSCAPES = DatasetSpec(
+    name=NAME,
+    title="Cityscapes",
+    splits=("train", "val"),
+    home="https://www.cityscapes-dataset.com/downloads/",
+    archives=(
+        Archive("gtFine_trainvaltest.zip", "241 MB", "gives gtFine/"),
+        Archive("leftImg8bit_trainvaltest.zip", "11 GB", "gives leftImg8bit/"),
+    ),
+    licence="They ask you to register and to agree to https://www.cityscapes-dataset.com/license/.",
+    images={"train": 2975, "val": 500, "test": 1525},
+)
+
+_MAPS = re.compile(r"gtFine/(?P<split>[^/]+)/[^/]+/(?P<stem>[^/]+)_gtFine_instanceIds\.png")
+_IMAGES = re.compile(r"leftImg8bit/(?P<split>[^/]+)/[^/]+/(?P<stem>[^/]+)_leftImg8bit\.png")
+
+# An instance map holds label*1000+n for the n-th thing, and the label itself for stuff and for groups of things.
+_INSTANCES = 1000
+_LABELS = 34
+_CATEGORIES_OF_LABELS = {
+    "flat": ("road", "sidewalk"),
+    "construction": ("building", "wall", "fence"),
+    "object": ("pole", "traffic light", "traffic sign"),
+    "nature": ("vegetation", "terrain"),
+    "sky": ("sky",),
+    "human": ("person", "rider"),
+    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
+}
+
+
+def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[Plan], list[Skipped]]:
+    """What can be made of a download; without `splits`, of train and val what is there.
+
+    Args:
+        root: the folder with gtFine/ and leftImg8bit/, or with their zips.
+        splits: the ones asked for; `test` has dummy labels only.
+        semantic: make labelTrainIds maps as well.
+
+    Raises:
+        DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
+    """
+    found = sources(root, ("gtFine", "leftImg8bit"))
+    maps, images = _by_split(found, _MAPS), _by_split(found, _IMAGES)
+    ready, skipped = [], []
+    for split in splits or CITYSCAPES.splits:
+        lacking = [
+            pattern
+            for there, pattern in (
+                (maps, f"gtFine/{split}/*/*_gtFine_instanceIds.png"),
+                (images, f"leftImg8bit/{split}/*/*_leftImg8bit.png"),
+            )
+            if split not in there
+        ]
+        if lacking:
+            skipped.append(Skipped(split, " and ".join(lacking)))
+        else:
+            ready.append(_plan(split, maps[split], images[split], semantic))
+    refuse_if_lacking(root, CITYSCAPES, skipped, may_skip=bool(ready) and not splits)
+    return ready, skipped
+
+
+def _by_split(found: dict[str, Source], pattern: re.Pattern[str]) -> dict[str, dict[str, Source]]:
+    """Split -> city/stem -> file."""
+    there: dict[str, dict[str, Source]] = {}
+    for name, source in found.items():
+        match = pattern.fullmatch(name)
+        if match:
+            city = name.split("/")[2]
+            there.setdefault(match["split"], {})[f"{city}/{match['stem']}"] = source
+    return there
+
+
+def _plan(split: str, maps: dict[str, Source], images: dict[str, Source], semantic: bool) -> Plan:
+    whole, missing = paired(images, maps)
+    pictures = [
+        Labelled(
+            image_id=Path(key).name,
+            image=images[key],
+            image_file=f"{key}_leftImg8bit.png",
+            panoptic_file=f"{Path(key).name}_gtFine_panoptic.png",
+            maps=(maps[key],),
+            semantic_file=f"{Path(key).name}_gtFine_labelTrainIds.png" if semantic else "",
+        )
+        for key in whole
+    ]
+    plan = plan_of(NAME, split, pictures, read_picture, missing, panoptic_dir=f"cityscapes_panoptic_{split}")
+    return replace(plan, finish=write_official_json)
+
+
+def read_picture(picture: Labelled) -> Coded:
+    """The segments of one picture, from its instanceIds map."""
+    (source,) = picture.maps
+    label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
+    return read_coded(label_map, coding(), str(source), semantic=bool(picture.semantic_file))
+
+
+@cache
+def coding() -> Coding:
+    """What the values of an instanceIds map mean."""
+    table = Coding.blank("Cityscapes")
+    # Labels that are ignored in evaluation are void, but they occur.
+    table.known[:_LABELS] = table.known[_INSTANCES : _LABELS * _INSTANCES] = True
+    for train_id, category in enumerate(read_categories(NAME)):
+        for values in (
+            slice(category.id, category.id + 1),
+            slice(category.id * _INSTANCES, (category.id + 1) * _INSTANCES),
+        ):
+            table.segment_ids[values] = range(values.start, values.stop)
+            table.category_ids[values] = category.id
+            table.train_ids[values] = train_id
+        table.crowds[category.id] = category.isthing
+    return table
+
+
+def write_official_json(folder: Path, made: PanopticSet) -> None:
+    """Writes `cityscapes_panoptic_<split>.json`, byte for byte what the official script writes."""
+    content = official_json(made)
+    write_text(folder / f"cityscapes_panoptic_{made.split}.json", json.dumps(content, sort_keys=True, indent=4))
+
+
+def official_json(made: PanopticSet) -> dict[str, Any]:
+    """The listing as createPanopticImgs spells it: with names of photos that do not exist, and supercategories."""
+    content = to_json(made.categories, made.records)
+    above = {name: category for category, names in _CATEGORIES_OF_LABELS.items() for name in names}
+    for category in content["categories"]:
+        category["supercategory"] = above[category["name"]]
+    for image in content["images"]:
+        image["file_name"] = f"{image['id']}_gtFine_leftImg8bit.png"
+    return content

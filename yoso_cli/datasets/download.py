@@ -1,0 +1,200 @@
+"""What lies in a folder that was downloaded into: files, and the members of archives that are still packed.
+
+Archives come from elsewhere: they are only ever read by member, never told to unpack themselves, and one whose members
+point out of their folder is refused as a whole.
+"""
+
+import os
+import tarfile
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Protocol
+
+from yoso_cli.errors import DataError
+
+_ARCHIVES = (".zip", ".tar")
+_DEPTH_OF_ANCHORS = 2
+_INNER = "!/"
+# The largest published one is the JSON of COCO's training set, a third of this; a bomb is larger.
+_LARGEST_MEMBER = 1 << 30
+_BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of a download.
+
+    Attributes:
+        path: the file, or the archive that it is in.
+        member: its name in the archive; empty for a plain file; `a.zip!/b` is the member b of a zip in the archive.
+        size: bytes.
+    """
+
+    path: Path
+    member: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.member}" if self.member else str(self.path)
+
+    def read(self) -> bytes:
+        """The content. Raises DataError when it is missing or cannot be read."""
+        try:
+            if not self.member:
+                return self.path.read_bytes()
+            archive, _, inner = self.member.partition(_INNER)
+            return _opened_inner(self.path, archive).read(inner) if inner else _opened(self.path).read(archive)
+        except FileNotFoundError:
+            raise DataError(f"{self}: no such file.") from None
+        except _BROKEN as error:
+            raise DataError(f"{self}: cannot be read: {error}.", hint="Fetch it again.") from None
+
+
+def sources(root: Path, anchors: Collection[str]) -> dict[str, Source]:
+    """Every file below the folders called `anchors`, unpacked or in a zip or tar, by its path from the anchor on.
+
+    Args:
+        root: where the download lies; an anchor may be it or lie up to two folders deeper, an archive up to one.
+        anchors: names of folders, like `gtFine`; a zip in an archive is looked into when it is called so.
+
+    Raises:
+        DataError: no such folder, or an archive that cannot be read or is refused.
+    """
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder.")
+    found: dict[str, Source] = {}
+    for archive in sorted(
+        path for suffix in _ARCHIVES for path in [*root.glob(f"*{suffix}"), *root.glob(f"*/*{suffix}")]
+    ):
+        for member, size in _opened(archive).sizes.items():
+            name = _from_anchor(member, anchors)
+            if name:
+                found.setdefault(name, Source(archive, member, size))
+            above, stem, suffix = PurePosixPath(name).parent, PurePosixPath(name).stem, PurePosixPath(name).suffix
+            if stem in anchors and suffix == ".zip":
+                for inner, inner_size in _opened_inner(archive, member).sizes.items():
+                    found.setdefault(str(above / inner), Source(archive, f"{member}{_INNER}{inner}", inner_size))
+    # What is unpacked goes before what is not.
+    for anchor in _anchor_folders(root.resolve(), anchors, _DEPTH_OF_ANCHORS):
+        for path in _files(anchor):
+            found[path.relative_to(anchor.parent).as_posix()] = Source(path, "", path.stat().st_size)
+    return dict(sorted(found.items()))
+
+
+def _from_anchor(member: str, anchors: Collection[str]) -> str:
+    """The path from the first anchor on; empty where there is none."""
+    parts = PurePosixPath(member).parts
+    return "/".join(next((parts[place:] for place, part in enumerate(parts[:-1]) if part in anchors), ()))
+
+
+def by_stem(found: Mapping[str, Source], pattern: str) -> dict[str, Source]:
+    """Those of `found` in one folder, by name without suffix; `pattern` is like `training/images/*.jpg`."""
+    folder, _, suffix = pattern.partition("*")
+    return {
+        name[len(folder) : -len(suffix)]: source
+        for name, source in found.items()
+        if name.startswith(folder) and name.endswith(suffix) and "/" not in name[len(folder) :]
+    }
+
+
+def _anchor_folders(folder: Path, anchors: Collection[str], depth: int) -> Iterator[Path]:
+    if folder.name in anchors:
+        yield folder
+    elif depth:
+        for inner in sorted(folder.iterdir()):
+            if inner.is_dir() and not inner.name.startswith("."):
+                yield from _anchor_folders(inner, anchors, depth - 1)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    for place, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in names if not name.startswith("."))
+
+
+class _Archive(Protocol):
+    """An archive that is open for reading."""
+
+    sizes: dict[str, int]
+
+    def read(self, member: str) -> bytes: ...
+
+
+class _Zip:
+    def __init__(self, path: Path) -> None:
+        self._file = zipfile.ZipFile(path)
+        self.sizes = {one.filename: one.file_size for one in self._file.infolist() if not one.is_dir()}
+
+    def read(self, member: str) -> bytes:
+        return self._file.read(member)
+
+
+class _Tar:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with tarfile.open(path, "r:") as file:
+            self._members = {one.name: one for one in file.getmembers() if one.isreg()}
+        self.sizes = {name: one.size for name, one in self._members.items()}
+
+    def read(self, member: str) -> bytes:
+        with self._path.open("rb") as file:
+            file.seek(self._members[member].offset_data)
+            return file.read(self._members[member].size)
+
+
+def _opened(path: Path) -> _Archive:
+    return _open(path, path.stat().st_mtime_ns)
+
+
+# Opening reads the list of tens of thousands of members: once in each process.
+@lru_cache(maxsize=4)
+def _open(path: Path, changed: int) -> _Archive:
+    del changed
+    try:
+        archive: _Archive = _Zip(path) if path.suffix == ".zip" else _Tar(path)
+    except _BROKEN as error:
+        raise DataError(f"{path}: is no whole archive: {error}.", hint="Fetch it again.") from None
+    _refuse_climbing(archive, str(path))
+    return archive
+
+
+def _opened_inner(path: Path, member: str) -> _Archive:
+    return _open_inner(path, member, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=2)
+def _open_inner(path: Path, member: str, changed: int) -> _Archive:
+    """A zip in an archive, as COCO ships its PNGs: copied to a file that goes with the process."""
+    del changed
+    # Beside the archive there is room for it; what is called the temporary folder may be memory.
+    place = path.parent if os.access(path.parent, os.W_OK) else None
+    try:
+        with tempfile.NamedTemporaryFile(dir=place) as copy:
+            copy.write(_opened(path).read(member))
+            copy.flush()
+            archive = _Zip(Path(copy.name))
+    except _BROKEN as error:
+        raise DataError(f"{path}:{member}: is no whole archive: {error}.", hint="Fetch it again.") from None
+    _refuse_climbing(archive, f"{path}:{member}")
+    return archive
+
+
+def _refuse_climbing(archive: _Archive, where: str) -> None:
+    for name, size in archive.sizes.items():
+        if _climbs(name):
+            raise DataError(
+                f"{where}: has the member {name!r}, which climbs out of the folder, so the archive is refused.",
+                hint="Fetch it again from its home; the published one has no such member.",
+            )
+        if size > _LARGEST_MEMBER:
+            raise DataError(f"{where}: has the member {name!r} of {size} bytes, which no published file has.")
+
+
+def _climbs(name: str) -> bool:
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    return ".." in posix.parts or ".." in windows.parts or posix.is_absolute() or bool(windows.anchor) or "\0" in name

@@ -1,0 +1,115 @@
+"""Mapillary Vistas v1.2 and v2.0 as published (https://www.mapillary.com/dataset/vistas), made panoptic.
+
+DIR/training/images/KEY.jpg             in a folder or in a zip, with the label maps of one version or of both:
+DIR/training/instances/KEY.png          v1.2 by itself
+DIR/training/v1.2/instances/KEY.png     both in one download
+DIR/training/v2.0/instances/KEY.png
+
+An instance map holds label*256+n in 16 bits, labels from 0 on, also for stuff, so that it alone is needed; the label
+maps beside it, 8 bits with a palette, say the same without n. Published categories are the labels plus one.
+"""
+
+from collections.abc import Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+
+from yoso_cli.datasets.coding import Coded, Coding, read_coded
+from yoso_cli.datasets.download import Source, by_stem, sources
+from yoso_cli.datasets.labelled import Labelled, paired, plan_of
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
+from yoso_cli.datasets.split import Plan
+from yoso_cli.panoptic import png
+
+MAPILLARY = DatasetSpec(
+    name="mapillary",
+    title="Mapillary Vistas",
+    splits=("train", "val"),
+    home="https://www.mapillary.com/dataset/vistas",
+    archives=(
+        Archive(
+            "mapillary-vistas-dataset_public_v1.1.zip or the one of v2.0, whatever its name",
+            "about 25 GB",
+            "gives training/ and validation/",
+        ),
+    ),
+    licence="They ask you to register; the licence lies in the zip.",
+    images={"train": 18_000, "val": 2000},
+)
+
+FOLDERS = {"train": "training", "val": "validation"}
+LABELS = {"v1.2": 66, "v2.0": 124}
+"""Versions, and how many labels each has; those that are not evaluated are void."""
+# The only version that was published with its maps beside the images.
+_FLAT = "v1.2"
+_INSTANCES = 256
+
+
+def name_of(version: str) -> str:
+    """The dataset's name: the versions are different datasets."""
+    return f"{MAPILLARY.name}-{version}"
+
+
+def plans(
+    root: Path, splits: Sequence[str] = (), *, version: str = "", semantic: bool = False
+) -> tuple[list[Plan], list[Skipped]]:
+    """What can be made of a download; without `splits`, what is there.
+
+    Args:
+        root: the folder with training/ and validation/, or with the zip.
+        splits: the ones asked for.
+        version: v1.2 or v2.0; without, v1.2 where it is there, because published results are on it.
+        semantic: make semantic maps of train ids as well.
+
+    Raises:
+        DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
+    """
+    found = sources(root, tuple(FOLDERS.values()))
+    version = version or _version_in(found)
+    ready, skipped = [], []
+    for split in splits or MAPILLARY.splits:
+        folder = FOLDERS.get(split, split)
+        images, maps = by_stem(found, f"{folder}/images/*.jpg"), _maps(found, folder, version)
+        patterns = ((images, "images/*.jpg"), (maps, f"{version}/instances/*.png"))
+        lacking = [f"{folder}/{pattern}" for there, pattern in patterns if not there]
+        if lacking:
+            skipped.append(Skipped(split, " and ".join(lacking)))
+            continue
+        whole, missing = paired(images, maps)
+        pictures = [
+            Labelled(key, images[key], f"{key}.jpg", f"{key}.png", (maps[key],), f"{key}.png" if semantic else "")
+            for key in whole
+        ]
+        ready.append(plan_of(name_of(version), split, pictures, partial(read_picture, version=version), missing))
+    refuse_if_lacking(root, MAPILLARY, skipped, may_skip=bool(ready) and not splits)
+    return ready, skipped
+
+
+def _version_in(found: Mapping[str, Source]) -> str:
+    present = (version for version in LABELS if any(_maps(found, folder, version) for folder in FOLDERS.values()))
+    return next(present, _FLAT)
+
+
+def _maps(found: Mapping[str, Source], folder: str, version: str) -> dict[str, Source]:
+    maps = by_stem(found, f"{folder}/{version}/instances/*.png")
+    return maps or (by_stem(found, f"{folder}/instances/*.png") if version == _FLAT else {})
+
+
+def read_picture(picture: Labelled, *, version: str) -> Coded:
+    """The segments of one picture: a thing's id is category*256+n, a stuff's category*256, whatever its n."""
+    (source,) = picture.maps
+    label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
+    return read_coded(label_map, coding(version), str(source), semantic=bool(picture.semantic_file))
+
+
+@cache
+def coding(version: str) -> Coding:
+    """What the values of an instance map mean."""
+    table = Coding.blank(f"Mapillary Vistas {version}")
+    table.known[: LABELS[version] * _INSTANCES] = True
+    for train_id, category in enumerate(read_categories(name_of(version))):
+        values = slice((category.id - 1) * _INSTANCES, category.id * _INSTANCES)
+        first = category.id * _INSTANCES
+        table.segment_ids[values] = range(first, first + _INSTANCES) if category.isthing else first
+        table.category_ids[values] = category.id
+        table.train_ids[values] = train_id
+    return table
