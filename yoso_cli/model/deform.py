@@ -55,7 +55,7 @@ def gathered_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: T
 
 
 def operator_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """torchvision's operator, in single precision where `x` is bfloat16, which it has no kernel for."""
+    """Torchvision's operator, in single precision where `x` is bfloat16, which it has no kernel for."""
     if x.dtype != torch.bfloat16:
         return deform_conv2d(x, shifts, weight, bias, padding=1, mask=strengths)
     bias = None if bias is None else bias.float()
