@@ -29,6 +29,7 @@ ARROWS: dict[str, set[str]] = {
     "stages": set(),
     "panoptic": {"atomic", "errors"},
     "datasets": {"panoptic", "workers", "atomic", "errors"},
+    "releases": {"atomic", "errors"},
     # A table of categories is YAML, read with a recipe's care.
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
     "inspection": {"datasets", "panoptic", "workers", "atomic", "errors"},

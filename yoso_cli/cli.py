@@ -29,6 +29,7 @@ COMMANDS = {
     "reparam": "Make trained weights faster without changing their answers.",
     "viz": "Draw what the model sees in pictures.",
     "bench": "Measure latency and frames per second on this machine.",
+    "weights": "Get the authors' released weights; import, export and show others.",
     "recipe": "List, show, check and copy recipes.",
 }
 """Name -> summary; `yoso_cli/commands/<name>.py` holds the command."""
@@ -159,6 +160,8 @@ def paragraph(text: str) -> str:
     """`text` wrapped to the terminal; a path and a `quoted command` are never broken, so that they can be copied."""
     width = min(shutil.get_terminal_size().columns, _WIDEST)
     whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), _printable(text))
+    # A long path would otherwise leave the word alone on its line.
+    whole = re.sub(r"^Error: ", "Error:\0", whole)
     return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
 
 

@@ -78,16 +78,22 @@ def tiny(shared: Path, run: str) -> Reference:
     return Reference(tiny_model(shared), padded_batch(pictures, height, width), arrays, meta, noise)
 
 
-def full_model(shared: Path) -> YOSO:
-    """YOSO-R50 on COCO with weights that a rule generates."""
+def full_state(shared: Path) -> dict[str, Tensor]:
+    """A released file's state dict for YOSO-R50 on COCO, which a rule generates."""
     folder = shared / "reference/full"
     spec = importlib.util.spec_from_file_location("make_checkpoint", folder / "make_checkpoint.py")
     assert spec is not None
     assert spec.loader is not None
     rule = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(rule)
+    state: dict[str, Tensor] = rule.build(json.loads((folder / "coco/spec.json").read_text()))
+    return state
+
+
+def full_model(shared: Path) -> YOSO:
+    """YOSO-R50 on COCO with those weights."""
     model = YOSO(133)
-    load_authors_state(model, rule.build(json.loads((folder / "coco/spec.json").read_text())))
+    load_authors_state(model, full_state(shared))
     return model.eval()
 
 

@@ -1,16 +1,29 @@
 """Weights on disk need nothing beside them and refuse everything that is not theirs."""
 
+import hashlib
+import json
 import pickle
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from yoso_cli.errors import DataError
 from yoso_cli.model.reparam import STEPS, reparameterise
-from yoso_cli.model.weights import build, load_state, load_weights, save_weights
+from yoso_cli.model.weights import (
+    BACKBONE,
+    Weights,
+    build,
+    digest,
+    load_state,
+    load_weights,
+    save_weights,
+    write_weights,
+)
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import ModelRecipe, Recipe
@@ -100,6 +113,87 @@ def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     saved(path, model)
     with pytest.raises(DataError, match=r"decoder\.proposals\.weight"):
         load_weights(path)
+
+
+def test_other_types_than_floating_point_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    saved(path)
+    weights = load_weights(path)
+    write_weights(path, replace(weights, state=weights.state | {"decoder.proposals.bias": torch.zeros(5).int()}))
+    with pytest.raises(DataError, match=r"decoder\.proposals\.bias is int32, not floating point"):
+        load_weights(path)
+
+
+def test_half_precision_is_kept_as_it_is_and_its_hash_holds(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    saved(path)
+    weights = load_weights(path)
+    halved = {key: tensor.bfloat16() if tensor.is_floating_point() else tensor for key, tensor in weights.state.items()}
+    write_weights(path, replace(weights, state=halved))
+    assert load_weights(path).state["decoder.proposals.bias"].dtype == torch.bfloat16
+    build(load_weights(path), RECIPE)
+
+
+def test_a_file_that_claims_a_billion_values_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    """The file is sparse: on disk it has no more than its header."""
+    path = tmp_path / "w.safetensors"
+    shape = [40_000, 30_000]
+    tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4 * shape[0] * shape[1]]}
+    header = json.dumps({"__metadata__": {"yoso": json.dumps({"version": 2})}, "x": tensor}).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(header)) + header)
+        file.truncate(8 + len(header) + 4 * shape[0] * shape[1])
+    with pytest.raises(DataError, match=r"x claims 1,200,000,000 values"):
+        load_weights(path)
+
+
+def as_version_1(path: Path) -> None:
+    """Rewrites a file as the first version did: no part, and a hash of names and values alone."""
+    with safe_open(path, framework="pt") as opened:
+        header = json.loads(opened.metadata()["yoso"])
+        state = {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a mapping)
+    found = hashlib.sha256()
+    for key in sorted(state):
+        found.update(key.encode() + state[key].numpy().tobytes())
+    del header["part"]
+    save_file(state, path, metadata={"yoso": json.dumps(header | {"version": 1, "sha256": found.hexdigest()})})
+
+
+def test_the_first_version_is_still_read_and_still_held_to_its_hash(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    saved(path)
+    now = load_weights(path)
+    as_version_1(path)
+    then = load_weights(path)
+    assert (then.part, then.recipe, then.categories) == (now.part, now.recipe, now.categories)
+    assert digest(then.state) == digest(now.state)
+    content = bytearray(path.read_bytes())
+    content[-1001] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="not the ones that were written"):
+        load_weights(path)
+
+
+@pytest.mark.parametrize(("version", "answer"), [(3, "newer than this yoso"), (0, "no format version 0")])
+def test_a_version_that_is_not_known_is_told(tmp_path: Path, version: int, answer: str) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"x": torch.zeros(3)}, path, metadata={"yoso": json.dumps({"version": version})})
+    with pytest.raises(DataError, match=answer):
+        load_weights(path)
+
+
+def test_a_backbone_alone_fills_a_backbone_and_is_no_model(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    model = YOSO.from_recipe(MODEL, 2)
+    state = model.backbone.state_dict()
+    write_weights(path, Weights(path, BACKBONE, state, RECIPE.to_dict(), (), (), {}))
+    weights = load_weights(path)
+    with pytest.raises(DataError, match="holds a backbone alone"):
+        build(weights, RECIPE)
+    for norm in ("batch", "frozen"):
+        other = YOSO.from_recipe(replace(MODEL, backbone_norm=norm), 9)
+        load_state(other, weights)
+        assert torch.equal(other.backbone.layer4[1].conv2.weight, model.backbone.layer4[1].conv2.weight)
 
 
 def test_weights_for_another_class_count_are_refused(tmp_path: Path) -> None:

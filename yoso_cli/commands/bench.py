@@ -24,7 +24,7 @@ class Speed:
 
 
 @click.command(name="bench")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @click.option(
     "--image",
     "images",
@@ -43,7 +43,7 @@ class Speed:
 @options.set_option
 @options.json_option
 def command(
-    source: Path | None,
+    source: str | None,
     images: tuple[Path, ...],
     repeats: int,
     warmup: int,
@@ -57,8 +57,8 @@ def command(
     Two figures that published tables tend to mix stay apart: the network alone, on a picture already resized and in
     the device's memory; and end to end, from a file on disk to the panoptic map at the picture's own size.
 
-    SOURCE is a run folder or a weights file; without it, the newest run is taken. A run's re-parameterised weights
-    are used where there are any.
+    SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
+    newest run is taken. A run's re-parameterised weights are used where there are any.
 
     \b
     Example:

@@ -88,7 +88,10 @@ def progress(iterable: Iterable[Item], total: int | None, label: str, unit: str 
 
 @contextlib.contextmanager
 def bar(total: int | None, label: str, initial: int = 0, unit: str = "it") -> Iterator[Progress]:
-    """A progress bar on stderr with rate and time left; a line now and then when stderr is not a terminal."""
+    """A progress bar on stderr with rate and time left; a line now and then when stderr is not a terminal.
+
+    With `unit` B the count is of bytes, and shown in MB.
+    """
     if not sys.stderr.isatty():
         lines = _Lines(total, label, initial, unit)
         yield lines
@@ -96,7 +99,9 @@ def bar(total: int | None, label: str, initial: int = 0, unit: str = "it") -> It
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, desc=label, initial=initial, unit=unit, file=sys.stderr, dynamic_ncols=True) as drawn:
+    with tqdm(
+        total=total, desc=label, initial=initial, unit=unit, unit_scale=unit == "B", file=sys.stderr, dynamic_ncols=True
+    ) as drawn:
         yield _Drawn(drawn)
 
 
@@ -136,9 +141,11 @@ class _Lines:
 
     def _tell(self, now: float) -> None:
         rate = (self._done - self._initial) / max(now - self._started, 1e-9)
-        parts = [f"{self._done}", f"{rate:.3g} {self._unit}/s"]
+        scale, unit = (1e6, "MB") if self._unit == "B" else (1, self._unit)
+        done = round(self._done / scale)
+        parts = [f"{done}", f"{rate / scale:.3g} {unit}/s"]
         if self._total:
-            parts[0] = f"{self._done}/{self._total} ({self._done / self._total:.0%})"
+            parts[0] = f"{done}/{round(self._total / scale)} ({self._done / self._total:.0%})"
             left = timedelta(seconds=round((self._total - self._done) / max(rate, 1e-9)))
             parts.append(f"{left} left" if self._done < self._total else f"took {_seconds(now - self._started)}")
         if self._shown:

@@ -173,10 +173,10 @@ def _evaluate(demo: Demo, source: "Source", truth: "PanopticSet") -> "Report":
 
 
 def _reparameterise(source: "Source") -> "Reparameterised":
-    from yoso_cli.commands.reparam import TOLERANCE, reparameterise
+    from yoso_cli.commands.reparam import TOLERANCE, pictures, reparameterise
 
     assert source.run is not None, "the demo's weights lie in its run"
-    changed = reparameterise(source, source.run.reparameterised, images=4, tolerance=TOLERANCE)
+    changed = reparameterise(source, source.run.reparameterised, pictures(source, 4), tolerance=TOLERANCE)
     console.say(f"Largest difference on {changed.pictures} pictures: {changed.difference.largest:.1e}")
     return changed
 

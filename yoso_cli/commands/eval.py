@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(name="eval")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @click.option(
     "--metric",
     "metrics",
@@ -53,9 +53,9 @@ if TYPE_CHECKING:
 @options.set_option
 @options.json_option
 def command(
-    source: Path | None,
+    source: str | None,
     metrics: tuple[str, ...],
-    weights: Path | None,
+    weights: str | None,
     split: str | None,
     predictions: Path | None,
     truth: Path | None,
@@ -67,8 +67,8 @@ def command(
 ) -> None:
     """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
 
-    SOURCE is a run folder or a weights file; without it, the newest run is taken. The result is also kept in the run
-    folder, as report.json.
+    SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
+    newest run is taken. The result is also kept in the run folder, as report.json.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
     in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.
@@ -143,6 +143,8 @@ def _eval_model(
         predictor = found.predictor(device)
         images = f"{len(truth.records)} images"
         console.say(f"Evaluating {path} on {truth.name} {truth.split} ({images}, {_where(predictor, shard)}).")
+        if found.overridden:
+            console.say(f"Not as these weights are meant to be used: {found.overridden}.")
         report = wiring.evaluate(predictor, truth, found.recipe, path, metrics=metrics, save_to=save_to, shard=shard)
         aimed_at = found.trained.data
         if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
@@ -176,10 +178,9 @@ def _require_free(folder: Path) -> None:
         raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
 
 
-def _chosen_weights(source: Path | None, weights: Path | None, runs: Path) -> Path:
+def _chosen_weights(source: str | None, weights: str | None, runs: Path) -> Path:
     from yoso_cli.commands.source import trained_weights
 
     if source is not None and weights is not None:
         raise UsageError("SOURCE and --weights both name weights.", hint="Give one of them.")
-    # --weights is a file even where nothing lies there; SOURCE could be a run.
-    return weights or trained_weights(source, runs)
+    return trained_weights(source or weights, runs)

@@ -32,9 +32,8 @@ set_option = click.option(
 
 weights_option = click.option(
     "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="A weights file (.safetensors).",
+    metavar="SOURCE",
+    help="A run folder, a weights file, the name of released weights, or a URL.",
 )
 
 output_option = click.option(

@@ -42,9 +42,18 @@ class Reparameterised:
 
 
 @click.command(name="reparam")
-@click.argument("source", required=False, type=click.Path(path_type=Path))
+@click.argument("source", required=False)
 @options.output_option
 @click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Real pictures to verify on.")
+@click.option(
+    "--image",
+    "named",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="the validation split's first",
+    help="A picture to verify on. Repeatable.",
+)
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, min_open=True),
@@ -57,9 +66,10 @@ class Reparameterised:
 @options.force_option
 @options.json_option
 def command(
-    source: Path | None,
+    source: str | None,
     output: Path | None,
     images: int,
+    named: tuple[Path, ...],
     tolerance: float,
     runs: Path,
     overrides: tuple[str, ...],
@@ -72,8 +82,8 @@ def command(
     Both networks then look at real pictures of the validation split, in double precision; the largest difference,
     as a share of the largest value, is printed, and past --tolerance nothing is written.
 
-    SOURCE is a run folder or a weights file; without it, the newest run is taken. The result is written into the run
-    folder as reparam.safetensors, or to --output.
+    SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
+    newest run is taken. The result is written into the run folder as reparam.safetensors, or to --output.
 
     \b
     Example:
@@ -88,13 +98,13 @@ def command(
         raise UsageError(f"{target}: is a folder.", hint="Name a file, as in --output fast.safetensors.")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or choose another --output.")
-    done = reparameterise(found, target, images=images, tolerance=tolerance)
+    done = reparameterise(found, target, list(named) or pictures(found, images), tolerance=tolerance)
     console.result(_value(done), _text(done), as_json)
     console.next_step(f"yoso eval {shlex.quote(str(done.path))}")
 
 
-def reparameterise(source: "Source", target: Path, *, images: int, tolerance: float) -> Reparameterised:
-    """Changes, verifies and writes.
+def reparameterise(source: "Source", target: Path, paths: list[Path], *, tolerance: float) -> Reparameterised:
+    """Changes, verifies on the pictures at `paths` and writes.
 
     Raises:
         UsageError: the weights have been through it already.
@@ -109,7 +119,6 @@ def reparameterise(source: "Source", target: Path, *, images: int, tolerance: fl
             hint="Name the weights.safetensors of a checkpoint.",
         )
     predictor = source.predictor("cpu")
-    paths = _pictures(source, images)
     steps = tuple(reparam.STEPS)
     changed = reparam.reparameterise(predictor.model, steps)
     difference = reparam.verify(predictor.model, changed, _inputs(predictor, paths), tolerance=tolerance)
@@ -125,7 +134,8 @@ def reparameterise(source: "Source", target: Path, *, images: int, tolerance: fl
     return Reparameterised(target, changed, steps, difference, len(paths))
 
 
-def _pictures(source: "Source", count: int) -> list[Path]:
+def pictures(source: "Source", count: int) -> list[Path]:
+    """The first of the validation split. Raises DataError when it was not prepared."""
     truth = wiring.prepared_set(source.recipe, source.recipe.data.val_split)
     return [truth.image_path(record) for record in truth.records[:count]]
 

@@ -1,12 +1,12 @@
-"""SOURCE: which weights a command works with, by run folder, by file, or the newest run."""
+"""SOURCE: which weights a command works with, by run folder, file, released name or URL, or the newest run."""
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.commands import wiring
+from yoso_cli.commands import console, wiring
 from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe import Recipe
     from yoso_cli.run_folder import RunFolder
+
+
+SUFFIXES = (".safetensors", ".pth", ".pt")
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,28 @@ class Source:
         """The weights file."""
         return self.weights.path
 
+    @property
+    def overridden(self) -> str:
+        """What --set changed of how these weights are meant to be used, in words; empty when nothing."""
+        carried, used = self.trained.inference, self.recipe.inference
+        changes = [
+            f"{one.name} {getattr(used, one.name):g} instead of {getattr(carried, one.name):g}"
+            for one in fields(carried)
+            if getattr(carried, one.name) != getattr(used, one.name)
+        ]
+        return ", ".join(changes)
+
     def model(self) -> "YOSO":
         """The network with these weights. Raises DataError when they do not fit their own recipe."""
         from yoso_cli.model.weights import build
 
         return build(self.weights, self.trained)
+
+    def plain(self) -> "YOSO":
+        """A network of the same recipe before any re-parameterisation, its aggregation convolution first, untrained."""
+        from yoso_cli.model.yoso import YOSO
+
+        return YOSO.from_recipe(replace(self.trained.model, aggregator="cfa"), len(self.weights.categories))
 
     def predictor(self, device: str) -> "Predictor":
         """The network with the recipe's sizes and thresholds on the device that --device names."""
@@ -67,47 +87,103 @@ class Source:
         )
 
 
-def trained_weights(source: Path | None, runs: Path) -> Path:
-    """The weights that SOURCE names as they were trained: a file, a run's newest checkpoint, or the newest run's.
+def trained_weights(source: str | Path | None, runs: Path) -> Path:
+    """The weights that SOURCE names as they were trained.
+
+    Args:
+        source: a weights file, a run folder (its newest checkpoint), the name of released weights, or a URL; None is
+            the newest run, or the released weights that are here when there is no run.
+        runs: the folder of run folders.
 
     Raises:
+        UsageError: it is a URL of another kind than http and https.
+        RunError: it is to be downloaded, and that fails.
         DataError: there are none.
     """
     from yoso_cli.run_folder import RunFolder
 
-    if source is None:
-        return RunFolder.newest(runs).weights()
-    # A missing .safetensors is a missing weights file, not a missing run.
-    return source if source.is_file() or source.suffix == ".safetensors" else RunFolder.open(source).weights()
+    place = _located(source, runs)
+    return RunFolder.open(place).weights() if _is_run(place) else place
 
 
-def fastest_weights(source: Path | None, runs: Path) -> Path:
+def fastest_weights(source: str | Path | None, runs: Path) -> Path:
     """As `trained_weights`, but a run's re-parameterised weights where they are newer than its checkpoint."""
     from yoso_cli.run_folder import RunFolder
 
-    if source is not None and not (source / "recipe.yaml").is_file():
-        return trained_weights(source, runs)
-    run = RunFolder.newest(runs) if source is None else RunFolder.open(source)
+    place = _located(source, runs)
+    if not _is_run(place):
+        return place
+    run = RunFolder.open(place)
     trained, folded = run.weights(), run.reparameterised
     return folded if folded.is_file() and folded.stat().st_mtime_ns >= trained.stat().st_mtime_ns else trained
 
 
+def _located(named: str | Path | None, runs: Path) -> Path:
+    """A weights file that may be missing, or a run folder that may be none."""
+    from yoso_cli.commands import released
+    from yoso_cli.releases.catalog import RELEASES
+
+    if named is None:
+        return _newest(runs)
+    source = str(named)
+    if "://" in source:
+        return released.from_address(source)
+    path = Path(source)
+    # A folder of that name may well hold the dataset.
+    if source in RELEASES and not path.is_file() and not (path / "recipe.yaml").is_file():
+        return released.path_of(source)
+    return path
+
+
+def _newest(runs: Path) -> Path:
+    from yoso_cli.commands import released
+    from yoso_cli.run_folder import RunFolder
+
+    try:
+        return RunFolder.newest(runs).path
+    except DataError as error:
+        names = released.here()
+        if names:
+            return released.path_of(names[0])
+        raise DataError(
+            f"{runs}: there is no run here yet, and no released weights are on this machine.",
+            hint="`yoso weights get coco` brings the authors' own for everyday photos (169 MB); `yoso train shapes` "
+            "and `yoso demo` train something small.",
+        ) from error
+
+
+def _is_run(place: Path) -> bool:
+    """A missing file with the suffix of weights is a missing file, not a missing run."""
+    return not place.is_file() and place.suffix not in SUFFIXES
+
+
 def read_source(path: Path, overrides: Sequence[str] = ()) -> Source:
-    """Reads a weights file and its recipe, with --set applied.
+    """Reads a weights file, of ours or of another layout, and its recipe, with --set applied.
 
     Raises:
-        DataError: the file is missing, damaged or of another kind.
+        DataError: the file is missing, damaged, unsafe or of another kind.
         UsageError: --set touches the network, which trained weights fix.
     """
     from yoso_cli import recipe_file
-    from yoso_cli.model.weights import load_weights
 
-    weights = load_weights(path)
+    weights = read_weights(path)
     trained = recipe_file.from_dict(weights.recipe, str(weights.path))
     recipe = _changed(trained, overrides)
     if recipe.model != trained.model:
         raise UsageError("--set model.*: trained weights fix the network.", hint="Train anew to change it.")
     return Source(weights, trained, recipe, _run_of(path))
+
+
+def read_weights(path: Path) -> "Weights":
+    """A weights file of ours or of another layout. Raises DataError as `read_source` does."""
+    from yoso_cli.commands import importing
+    from yoso_cli.model.weights import load_weights
+
+    if path.suffix == ".safetensors":
+        return load_weights(path)
+    found = importing.read(path)
+    console.say(f"{path}: read as {found.weights.recipe['name']} in the {found.layout} layout.")
+    return found.weights
 
 
 def _changed(recipe: "Recipe", overrides: Sequence[str]) -> "Recipe":

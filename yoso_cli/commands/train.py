@@ -19,9 +19,9 @@ from yoso_cli.errors import UsageError
 )
 @click.option(
     "--weights",
-    type=click.Path(path_type=Path, dir_okay=False),
-    metavar="FILE",
-    help="Start from these weights instead of random or ImageNet ones.",
+    metavar="SOURCE",
+    help="Start from these weights instead of random or ImageNet ones: a run folder, a weights file, the name of "
+    "released weights, or a URL.",
 )
 @options.runs_option
 @options.device_option
@@ -32,7 +32,7 @@ def command(
     recipe: str | None,
     overrides: tuple[str, ...],
     resume: Path | None,
-    weights: Path | None,
+    weights: str | None,
     runs: Path,
     device: str,
     as_json: bool,

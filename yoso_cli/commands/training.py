@@ -43,13 +43,14 @@ class Training:
         self.run: RunFolder
 
     @classmethod
-    def started(cls, recipe: "Recipe", weights: Path | None, runs: Path, device: str) -> "Training":
+    def started(cls, recipe: "Recipe", weights: str | None, runs: Path, device: str) -> "Training":
         """A new run. Its folder is made when everything else is known to be in order."""
+        from yoso_cli.commands.source import trained_weights
         from yoso_cli.run_folder import RunFolder
 
         training = cls(recipe, device)
         if weights is not None:
-            training._fill(weights)
+            training._fill(trained_weights(weights, runs))
         else:
             training._fill_backbone()
         training.run = RunFolder.create(runs, training.recipe.name)
@@ -219,9 +220,10 @@ class Training:
 
     def _fill(self, path: Path) -> None:
         """Starts from a weights file. Raises DataError when it does not fit."""
-        from yoso_cli.model.weights import load_state, load_weights
+        from yoso_cli.commands.source import read_weights
+        from yoso_cli.model.weights import load_state
 
-        weights = load_weights(path)
+        weights = read_weights(path)
         if weights.steps:
             raise DataError(
                 f"{path}: re-parameterised weights cannot be trained further.",

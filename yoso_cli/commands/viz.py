@@ -24,10 +24,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 @click.option(
     "--weights",
     "source",
-    type=click.Path(path_type=Path),
     metavar="SOURCE",
-    show_default="the newest run",
-    help="A run folder or a weights file.",
+    show_default="the newest run, else released weights that are here",
+    help="A run folder, a weights file, the name of released weights, or a URL.",
 )
 @options.output_option
 @options.runs_option
@@ -37,7 +36,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 @options.json_option
 def command(
     images: tuple[Path, ...],
-    source: Path | None,
+    source: str | None,
     output: Path | None,
     runs: Path,
     device: str,
@@ -49,11 +48,13 @@ def command(
 
     Each picture is written to the current folder as NAME-yoso.png; --output names another file, or a folder when
     there are several IMAGES. Without --weights, the newest run under --runs is used: its re-parameterised weights if
-    there are any, else its newest checkpoint.
+    there are any, else its newest checkpoint. With no run there, released weights are used that `yoso weights get`
+    brought.
 
     \b
     Example:
       yoso viz photo.jpg
+      yoso viz photo.jpg --weights coco
       yoso viz photo.jpg --weights runs/shapes-001 --output seen.jpg
       yoso viz *.jpg --output seen/ --set inference.score_threshold=0.4
     """
@@ -65,6 +66,8 @@ def command(
     found = read_source(fastest_weights(source, runs), overrides)
     predictor = found.predictor(device)
     console.say(_used(found, predictor))
+    if found.overridden:
+        console.say(f"Not as these weights are meant to be used: {found.overridden}.")
     pictures = [draw(predictor, image, target) for image, target in zip(images, targets, strict=True)]
     text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
     console.result({"weights": str(found.path), "pictures": pictures}, text, as_json)

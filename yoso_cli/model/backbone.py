@@ -7,7 +7,7 @@ Blocks are torchvision's and keep its key names, so its ImageNet weights load as
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pickle import UnpicklingError
 from typing import cast
@@ -102,19 +102,32 @@ def load_imagenet(backbone: ResNet) -> None:
             f"ImageNet weights of {backbone.name} cannot be had: {error}.",
             hint="Try again with a network, or start from random weights with --set model.backbone_weights=none.",
         ) from error
-    published = {key: tensor for key, tensor in state.items() if not key.startswith("fc.")}
-    load_published(backbone, published)
+    load_published(backbone, state)
+
+
+def published_name(state: Mapping[str, Tensor]) -> str | None:
+    """Which of LAYERS a torchvision state dict is of, by its keys; None for another network."""
+    if "conv1.weight" not in state or "layer4.0.conv1.weight" not in state:
+        return None
+    depths = tuple(
+        len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4)
+    )
+    block = Bottleneck if "layer1.0.conv3.weight" in state else BasicBlock
+    return next((name for name, layers in LAYERS.items() if layers == (block, depths)), None)
 
 
 def load_published(backbone: ResNet, state: dict[str, Tensor]) -> None:
-    """Fills `backbone` from a torchvision state dict without its classifier.
+    """Fills `backbone` from a torchvision state dict, leaving out its classifier.
 
     Raises:
         UsageError: a key or shape differs.
     """
     own = backbone.state_dict()
-    # Frozen norms do not count batches.
+    # Frozen norms do not count batches, and files of before torch 0.4.1 have no counts.
+    unused = ("fc.weight", "fc.bias")
+    counters = {key: tensor for key, tensor in own.items() if key.endswith("num_batches_tracked")}
     state = {key: tensor for key, tensor in state.items() if key in own or not key.endswith("num_batches_tracked")}
+    state = counters | {key: tensor for key, tensor in state.items() if key not in unused}
     wrong = sorted(
         key
         for key in own.keys() | state.keys()

@@ -1,27 +1,35 @@
 """Weights on disk: one safetensors file that needs no recipe beside it.
 
-The header's `yoso` entry is JSON: format version, resolved recipe, class table, re-parameterisation steps, provenance.
-The format holds numbers and text only, so a file from a stranger cannot run code.
+The header's `yoso` entry is JSON: format version, part (a whole model or a backbone), resolved recipe, class table,
+re-parameterisation steps, provenance, and the hash of the tensors. The format holds numbers and text only, so a file
+from a stranger cannot run code.
+
+Version 1 had no part (its models are whole), and its hash left out the tensors' shapes and types. It is still read.
 """
 
+import contextlib
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError, YosoError
+from yoso_cli.model.pickled import is_safetensors, require_plain, require_values
 from yoso_cli.model.reparam import STEPS, reparameterise
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import Recipe
 
-VERSION = 1
+VERSION = 2
+WHOLE, BACKBONE = "whole", "backbone"
 
 
 @dataclass(frozen=True)
@@ -30,6 +38,7 @@ class Weights:
 
     Attributes:
         path: where it was read.
+        part: WHOLE or BACKBONE, which has no class table and the key names of `YOSO.backbone`.
         state: the model's tensors.
         recipe: the resolved recipe, as plain values.
         categories: the class table; list order is the order of the class logits.
@@ -38,6 +47,7 @@ class Weights:
     """
 
     path: Path
+    part: str
     state: dict[str, Tensor]
     recipe: dict[str, Any]
     categories: tuple[Category, ...]
@@ -55,15 +65,21 @@ def save_weights(
     steps: tuple[str, ...] = (),
 ) -> None:
     """Writes `model` to `path` in one step. Raises RunError when it cannot be written."""
+    write_weights(path, Weights(path, WHOLE, model.state_dict(), recipe.to_dict(), categories, steps, provenance))
+
+
+def write_weights(path: Path, weights: Weights) -> None:
+    """Writes `weights` to `path` in one step and in the present version. Raises RunError when it cannot be written."""
+    state = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.state.items()}
     header = {
         "version": VERSION,
-        "recipe": recipe.to_dict(),
-        "categories": [asdict(category) for category in categories],
-        "steps": list(steps),
-        "provenance": provenance,
+        "part": weights.part,
+        "recipe": weights.recipe,
+        "categories": [asdict(category) for category in weights.categories],
+        "steps": list(weights.steps),
+        "provenance": weights.provenance,
+        "sha256": digest(state),
     }
-    state = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    header["sha256"] = _digest(state)
     with atomic.replacing(path) as temporary:
         try:
             save_file(state, temporary, metadata={"yoso": json.dumps(header)})
@@ -72,23 +88,39 @@ def save_weights(
             raise OSError(str(error)) from error
 
 
+def is_own(path: Path) -> bool:
+    """Whether a file says of itself that yoso wrote it. False for one that is missing or of another kind."""
+    if not is_safetensors(path):
+        return False
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return "yoso" in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+def stated_hash(path: Path) -> str:
+    """The hash of its tensors that a weights file states; `load_weights` holds them to it. Raises as that does."""
+    return str(_read_header(path).get("sha256"))
+
+
 def load_weights(path: Path) -> Weights:
     """Reads a weights file.
 
     Raises:
-        DataError: it is missing, torn, of another kind or of a newer version, or holds a value that is not a number.
+        DataError: it is missing, torn, of another kind or of a newer version, or holds a tensor that is too large, of
+            another type, or not finite.
     """
     header, state = _read(path)
-    if header.get("sha256") != _digest(state):
+    if header.get("sha256") != _DIGESTS[header["version"]](state):
         raise DataError(
             f"{path}: its tensors are not the ones that were written.", hint="Use another copy of the file."
         )
-    bad = [key for key, tensor in state.items() if tensor.is_floating_point() and not bool(tensor.isfinite().all())]
-    if bad:
-        raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
+    require_plain(path, state)
     try:
         return Weights(
             path=path,
+            part=str(header.get("part", WHOLE)),
             state=state,
             recipe=dict(header["recipe"]),
             categories=tuple(_category(entry) for entry in header["categories"]),
@@ -105,6 +137,11 @@ def build(weights: Weights, recipe: Recipe) -> YOSO:
     Raises:
         DataError: tensors are missing, unknown or of other shapes than the recipe says, or a step is unknown.
     """
+    if weights.part != WHOLE:
+        raise DataError(
+            f"{weights.path}: holds a {weights.part} alone, which sees nothing yet.",
+            hint="Train from it with `yoso train RECIPE --weights FILE`.",
+        )
     unknown = [step for step in weights.steps if step not in STEPS]
     if unknown:
         raise DataError(f"{weights.path}: unknown re-parameterisation {unknown[0]!r}.", hint="Update yoso.")
@@ -114,12 +151,16 @@ def build(weights: Weights, recipe: Recipe) -> YOSO:
 
 
 def load_state(model: YOSO, weights: Weights) -> None:
-    """Fills `model` with the tensors of `weights`, all of them or none.
+    """Fills `model`, or its backbone when that is all there is, with the tensors of `weights`, all of them or none.
 
     Raises:
         DataError: a tensor is missing, unknown or of another shape; says which.
     """
-    own, state = model.state_dict(), weights.state
+    target = model if weights.part == WHOLE else model.backbone
+    own = target.state_dict()
+    # A backbone's file counts batches for norms that are trained; frozen ones do not.
+    countless = weights.part == BACKBONE and not any(key.endswith("num_batches_tracked") for key in own)
+    state = {key: value for key, value in weights.state.items() if not (countless and key.endswith("_tracked"))}
     problems = [f"{key} is missing" for key in own if key not in state]
     problems += [f"{key} is unknown" for key in state if key not in own]
     problems += [
@@ -129,16 +170,26 @@ def load_state(model: YOSO, weights: Weights) -> None:
     ]
     if problems:
         more = f" and {len(problems) - 3} more" if len(problems) > 3 else ""
+        made_for = f"{len(weights.categories)} classes and this recipe" if weights.part == WHOLE else "this recipe"
         raise DataError(
             f"{weights.path}: these weights do not fit the model: {'; '.join(problems[:3])}{more}.",
-            hint=f"They were made for {len(weights.categories)} classes and this recipe: "
-            f"{weights.recipe.get('name', '?')}.",
+            hint=f"They were made for {made_for}: {weights.recipe.get('name', '?')}.",
         )
-    model.load_state_dict(state)
+    target.load_state_dict(state)
 
 
-def _digest(state: dict[str, Tensor]) -> str:
-    """The hash of every tensor with its name: a flipped bit would otherwise load and only answer wrongly."""
+def digest(state: dict[str, Tensor]) -> str:
+    """The SHA-256 of every tensor with its name, type and shape: a flipped bit would otherwise only answer wrongly."""
+    found = hashlib.sha256()
+    for key in sorted(state):
+        tensor = state[key].detach().cpu().contiguous()
+        found.update(f"{key} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        # As bytes: numpy has no bfloat16.
+        found.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
+
+
+def _digest_of_version_1(state: dict[str, Tensor]) -> str:
     found = hashlib.sha256()
     for key in sorted(state):
         found.update(key.encode())
@@ -146,14 +197,32 @@ def _digest(state: dict[str, Tensor]) -> str:
     return found.hexdigest()
 
 
+_DIGESTS = {1: _digest_of_version_1, 2: digest}
+
+
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    header = _read_header(path)
+    with _reading(path) as opened:
+        names = list(opened.keys())
+        require_values(path, {key: tuple(opened.get_slice(key).get_shape()) for key in names})
+        return header, {key: opened.get_tensor(key) for key in names}
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    with _reading(path) as opened:
+        header = json.loads((opened.metadata() or {}).get("yoso", "null"))
+    _check_version(path, header)
+    assert isinstance(header, dict)
+    return header
+
+
+@contextlib.contextmanager
+def _reading(path: Path) -> Iterator[Any]:
     if not path.is_file():
         raise DataError(f"{path}: there is no such weights file.", hint="Name a .safetensors file or a run folder.")
     try:
         with safe_open(path, framework="pt") as opened:
-            header = json.loads((opened.metadata() or {}).get("yoso", "null"))
-            _check_version(path, header)
-            return header, {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118 (not a mapping)
+            yield opened
     except YosoError:
         raise
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
@@ -170,6 +239,8 @@ def _check_version(path: Path, header: Any) -> None:
         raise DataError(
             f"{path}: format version {header['version']} is newer than this yoso knows.", hint="Update yoso."
         )
+    if header["version"] not in _DIGESTS:
+        raise DataError(f"{path}: there is no format version {header['version']}.", hint="Use another copy.")
 
 
 def _category(entry: dict[str, Any]) -> Category:

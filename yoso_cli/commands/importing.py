@@ -1,0 +1,200 @@
+"""Weights of other makers, made ours: which network a file holds, what it was trained for, and what was left out."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yoso_cli.errors import DataError, RecipeError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from yoso_cli.model.weights import Weights
+    from yoso_cli.panoptic.types import Category
+    from yoso_cli.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Weights as they would be written.
+
+    Attributes:
+        weights: path is the file they were read from.
+        layout: whose they were: `yoso`, `released` or `torchvision`.
+        notes: what was done beside copying, a sentence each.
+    """
+
+    weights: "Weights"
+    layout: str
+    notes: tuple[str, ...]
+
+
+def read(path: Path, *, recipe: str | None = None, classes: Path | None = None) -> Imported:
+    """Reads a weights file of ours (of any version), of YOSO's authors, or of a torchvision ResNet.
+
+    The shapes decide on the network and the recipe on the rest: temperature, thresholds, sizes, dataset.
+
+    Args:
+        path: the file.
+        recipe: name or file of the recipe that a released layout was trained with; by default the released recipe with
+            as many classes.
+        classes: a list of categories, as YAML or JSON; by default those of the released dataset.
+
+    Raises:
+        DataError: the file is missing, unsafe or of another kind, or does not fit; every key that does not is named.
+    """
+    from yoso_cli.model.authors import is_released_layout
+    from yoso_cli.model.backbone import published_name
+    from yoso_cli.model.pickled import read_state
+    from yoso_cli.model.weights import is_own, load_weights
+
+    if is_own(path):
+        return Imported(load_weights(path), "yoso", ())
+    state = read_state(path)
+    if is_released_layout(state):
+        return _released(path, state, recipe, classes)
+    if published := published_name(state):
+        return _backbone(path, state, published)
+    raise DataError(
+        f"{path}: its {len(state)} tensors are neither a YOSO's nor a ResNet's; the first is {next(iter(state))}.",
+        hint="Import the authors' YOSO files (keys like yoso_head.kernels.weight) or torchvision's ResNet files.",
+    )
+
+
+def released(path: Path, name: str) -> Imported:
+    """Reads a file that is to be the released weights called `name`, and nothing else.
+
+    Raises:
+        DataError: it is another file.
+    """
+    from yoso_cli.model.authors import is_released_layout
+    from yoso_cli.model.pickled import read_state
+    from yoso_cli.releases import catalog
+
+    release = catalog.find(name)
+    size = path.stat().st_size if path.is_file() else 0
+    if size < release.tensor_bytes:
+        raise DataError(
+            f"{path}: has {size / 1e6:.1f} MB, and the tensors of {release.file} alone have "
+            f"{release.tensor_bytes / 1e6:.1f}.",
+            hint="It is torn, or another file.",
+        )
+    state = read_state(path)
+    if not is_released_layout(state):
+        raise DataError(f"{path}: is not {release.file}: it has no tensors of a released YOSO.")
+    found = _released(path, state, release.recipe, None)
+    differing = [note for note in found.notes if note.startswith("model.")]
+    if differing or len(found.weights.categories) != release.classes:
+        raise DataError(f"{path}: is not {release.file}: {differing[0] if differing else 'it has other classes'}.")
+    return found
+
+
+def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None, classes: Path | None) -> Imported:
+    from yoso_cli import recipe_file
+    from yoso_cli.model.authors import class_count, load_authors_state, network
+    from yoso_cli.model.weights import WHOLE, Weights
+    from yoso_cli.model.yoso import YOSO
+
+    try:
+        count, told = class_count(state), network(state)
+        recipe_name = recipe_name or _recipe_for(count, classes)
+        base = recipe_file.load(recipe_name)
+        categories = _categories(base, count, classes)
+        whole = _with_network(base, told)
+        model = YOSO.from_recipe(whole.model, count).eval()
+        notes = load_authors_state(model, state)
+    except DataError as error:
+        raise DataError(f"{path}: {error.message}", hint=error.hint) from error
+    differing = [
+        f"model.{key} is {value} by the shapes, not {getattr(base.model, key)} as in {recipe_name}"
+        for key, value in told.items()
+        if value != getattr(base.model, key)
+    ]
+    weights = Weights(path, WHOLE, model.state_dict(), whole.to_dict(), categories, (), _provenance(path, "released"))
+    return Imported(weights, "released", (*differing, *notes))
+
+
+def _with_network(base: "Recipe", told: "Mapping[str, str | int]") -> "Recipe":
+    from yoso_cli import recipe_file
+
+    plain = base.to_dict()
+    plain["model"] |= told
+    try:
+        return recipe_file.from_dict(plain, "its shapes")
+    except RecipeError as error:
+        raise DataError(f"is no network that YOSO could be: {error.problems[0]}.") from error
+
+
+def _backbone(path: Path, state: "dict[str, Tensor]", name: str) -> Imported:
+    from yoso_cli.model.backbone import ResNet, load_published
+    from yoso_cli.model.weights import BACKBONE, Weights
+    from yoso_cli.recipe import ModelRecipe, Recipe
+
+    # Trained norms hold all that frozen ones do, and counts besides.
+    backbone = ResNet(name, norm="batch")
+    load_published(backbone, state)
+    recipe = Recipe(name=name, description="a backbone alone", model=ModelRecipe(backbone=name))
+    notes = tuple(f"{key} was left out: a segmenter has no use for it" for key in state if key.startswith("fc."))
+    provenance = _provenance(path, "torchvision")
+    return Imported(
+        Weights(path, BACKBONE, backbone.state_dict(), recipe.to_dict(), (), (), provenance), "torchvision", notes
+    )
+
+
+def _recipe_for(count: int, classes: Path | None) -> str:
+    from yoso_cli.releases.catalog import RELEASES, with_classes
+
+    release = with_classes(count)
+    if release is not None:
+        return release.recipe
+    if classes is not None:
+        return "coco"
+    known = ", ".join(f"{one.classes} ({one.name})" for one in RELEASES.values())
+    raise DataError(
+        f"tells {count} classes apart, and the released weights {known}.",
+        hint="Name what it was trained for: `yoso weights import FILE --classes FILE --recipe RECIPE`.",
+    )
+
+
+def _categories(recipe: "Recipe", count: int, classes: Path | None) -> "tuple[Category, ...]":
+    from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.releases.catalog import with_classes
+
+    release = with_classes(count)
+    if classes is not None:
+        categories = _read_classes(classes)
+    elif release is not None:
+        categories = read_categories(release.categories)
+    else:
+        raise DataError(f"tells {count} classes apart; {recipe.name} does not say which.", hint="Add --classes FILE.")
+    if len(categories) != count:
+        raise DataError(f"tells {count} classes apart, and {classes} lists {len(categories)}.")
+    return categories
+
+
+def _read_classes(path: Path) -> "tuple[Category, ...]":
+    import yaml
+
+    from yoso_cli.panoptic.annotations import categories_from_json
+
+    try:
+        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read as a list of classes ({error}).") from error
+    if not isinstance(listed, list):
+        raise DataError(f"{path}: is no list of classes.", hint="Each entry has id, name, isthing and color.")
+    return categories_from_json(listed)
+
+
+def _provenance(path: Path, layout: str) -> dict[str, Any]:
+    from yoso_cli import machine
+    from yoso_cli.commands import wiring
+    from yoso_cli.releases.cache import Known
+
+    found = Known.of(path, str(path))
+    return {
+        "imported": {"from": found.origin, "layout": layout, "bytes": found.bytes, "sha256": found.sha256},
+        "versions": machine.versions(wiring.PACKAGES),
+    }

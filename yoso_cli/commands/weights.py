@@ -1,0 +1,237 @@
+"""`yoso weights`: the authors' released weights and other makers' files, brought into our format and back."""
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from yoso_cli.commands import console, options
+from yoso_cli.commands.sheet import content, sheet
+from yoso_cli.errors import UsageError
+
+
+@click.group()
+def command() -> None:
+    """List, download, import, export and show weights.
+
+    A name like `coco` stands for weights that YOSO's authors released; every --weights and SOURCE takes it. Weights of
+    ours are one safetensors file with the recipe, the class table and where they come from inside.
+    """
+
+
+@command.command("list")
+@options.json_option
+def list_(as_json: bool) -> None:
+    """List the released weights, with the paper's figures for them.
+
+    \b
+    Example:
+      yoso weights list
+    """
+    from yoso_cli.commands.released import here
+    from yoso_cli.releases.catalog import ADDRESS, LICENCE, RELEASES
+
+    rows = [row for name in RELEASES for row in _rows(name)]
+    columns = ("weights", "recipe", "short,long", "paper PQ", "FPS", "classes", "MB", "here")
+    there = here()
+    lines = [
+        (
+            row["name"],
+            row["recipe"],
+            f"{row['short_edge']},{row['long_edge']}",
+            row["paper_pq"],
+            row["paper_fps"],
+            row["classes"],
+            round(row["bytes"] / 1e6),
+            "yes" if row["name"] in there else "no",
+        )
+        for row in rows
+    ]
+    text = f"{console.table(columns, lines)}\n\nFrom {ADDRESS}\nLicence: {LICENCE}."
+    value = [{**row, "here": row["name"] in there} for row in rows]
+    console.result({"address": ADDRESS, "licence": LICENCE, "weights": value}, text, as_json)
+    console.next_step("yoso viz photo.jpg --weights coco" if "coco" in there else "yoso weights get coco")
+
+
+def _rows(name: str) -> list[dict[str, Any]]:
+    from yoso_cli import recipe_file
+    from yoso_cli.releases.catalog import find
+
+    release = find(name)
+    recipes = {recipe: recipe_file.load(recipe) for recipe in release.recipes}
+    return [
+        {
+            "name": name,
+            "recipe": key,
+            "short_edge": recipe.inference.short_edge,
+            "long_edge": recipe.inference.long_edge,
+            "paper_pq": recipe.paper.pq,
+            "paper_fps": recipe.paper.fps,
+            "gpu": recipe.paper.gpu,
+            "classes": release.classes,
+            "bytes": release.tensor_bytes,
+            "file": release.file,
+        }
+        for key, recipe in recipes.items()
+    ]
+
+
+@command.command()
+@click.argument("name")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE|URL",
+    show_default="the authors' release",
+    help="A mirror, or a copy of the file that you have.",
+)
+@click.option("--force", is_flag=True, help="Bring them anew even if they are here.")
+@options.json_option
+def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
+    """Bring the released weights NAME to this machine.
+
+    The file is downloaded (a stopped download goes on where it was), checked tensor by tensor, and kept in our format
+    under $YOSO_HOME (~/.cache/yoso unless it is set). Its hash is written down the first time, and must be the same
+    ever after.
+
+    \b
+    Example:
+      yoso weights get coco
+      yoso weights get cityscapes --from ~/Downloads/yoso_res50_cityscapes.pth
+    """
+    from yoso_cli.commands import released
+    from yoso_cli.commands.source import read_source
+    from yoso_cli.releases.cache import Cache
+    from yoso_cli.releases.catalog import find
+
+    find(name)
+    standing = Cache.open().released(name).is_file() and not force
+    path = released.path_of(name) if standing else released.bring(name, source)
+    found = read_source(path)
+    if standing:
+        console.say(f"{name}: is here already; --force brings it anew.")
+    console.result(content(found.weights), sheet(found), as_json)
+    console.next_step(f"yoso viz photo.jpg --weights {name}")
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="FILE with the suffix .safetensors, in the current folder",
+    help="Where to write.",
+)
+@click.option(
+    "--recipe",
+    metavar="RECIPE",
+    show_default="the released one with as many classes",
+    help="What the authors' layout was trained with: temperature, thresholds, sizes, dataset.",
+)
+@click.option(
+    "--classes",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="those of the released dataset",
+    help="A list of classes (id, name, isthing, color), YAML or JSON.",
+)
+@options.force_option
+@options.json_option
+def import_(
+    file: Path, output: Path | None, recipe: str | None, classes: Path | None, force: bool, as_json: bool
+) -> None:
+    """Make a weights file of ours from FILE.
+
+    FILE is in the layout of YOSO's authors (`{'model': state_dict}`, norms frozen, trained or folded), a torchvision
+    ResNet to train from, or an older format of ours. Every key is mapped once and every shape checked; what does not
+    fit is named, and nothing is run: a pickle that wants code is refused.
+
+    \b
+    Example:
+      yoso weights import yoso_res50_coco.pth
+      yoso weights import model_final.pth --recipe mine.yaml --classes classes.yaml
+    """
+    from yoso_cli.commands import importing
+    from yoso_cli.model.weights import BACKBONE, write_weights
+
+    target = output or Path(file.with_suffix(".safetensors").name)
+    if target.exists() and file.exists() and target.samefile(file):
+        raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
+    _refuse_standing(target, force)
+    found = importing.read(file, recipe=recipe, classes=classes)
+    write_weights(target, found.weights)
+    for note in found.notes:
+        console.say(f"  {note}")
+    shown = content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
+    sentence = f"Read {len(found.weights.state)} tensors in the {found.layout} layout; wrote {target}."
+    console.result(shown, sentence, as_json)
+    quoted = shlex.quote(str(target))
+    alone = found.weights.part == BACKBONE
+    console.next_step(f"yoso train coco --weights {quoted}" if alone else f"yoso viz photo.jpg --weights {quoted}")
+
+
+@command.command()
+@click.argument("source", required=False)
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    show_default="NAME-released.pth in the current folder",
+    help="Where to write.",
+)
+@options.runs_option
+@options.force_option
+@options.json_option
+def export(source: str | None, output: Path | None, runs: Path, force: bool, as_json: bool) -> None:
+    """Write weights in the layout of YOSO's authors, so that their code can run them.
+
+    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is taken.
+    A network that interpolates first becomes its convolution-first form, which is what their code knows.
+
+    \b
+    Example:
+      yoso weights export runs/coco-001 --output yoso_coco.pth
+    """
+    from yoso_cli.commands.source import read_source, trained_weights
+    from yoso_cli.model.authors import save_authors_state
+
+    found = read_source(trained_weights(source, runs))
+    target = output or Path(f"{found.trained.name}-released.pth")
+    _refuse_standing(target, force)
+    count = save_authors_state(
+        target, found.model(), found.plain(), no_object_weight=found.trained.loss.no_object_weight
+    )
+    value = {"weights": str(found.path), "output": str(target), "tensors": count}
+    console.result(value, f"Wrote {count} tensors of {found.path} in the released layout: {target}.", as_json)
+    console.next_step(f"yoso weights import {shlex.quote(str(target))} --output check.safetensors")
+
+
+@command.command()
+@click.argument("source", required=False)
+@options.runs_option
+@options.json_option
+def show(source: str | None, runs: Path, as_json: bool) -> None:
+    """Show what weights hold: network, classes, sizes, thresholds, and where they come from.
+
+    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is taken.
+
+    \b
+    Example:
+      yoso weights show coco
+    """
+    from yoso_cli.commands.source import read_source, trained_weights
+
+    found = read_source(trained_weights(source, runs))
+    console.result(content(found.weights), sheet(found), as_json)
+    console.next_step(f"yoso viz photo.jpg --weights {shlex.quote(source or str(found.path))}")
+
+
+def _refuse_standing(target: Path, force: bool) -> None:
+    if target.is_dir():
+        raise UsageError(f"{target}: is a folder.", hint="Name a file with --output.")
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or choose another --output.")

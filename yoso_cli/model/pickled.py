@@ -1,0 +1,154 @@
+"""State dicts out of strangers' files: torch's pickles and plain safetensors, read as data and never run.
+
+torch's weights-only loader refuses a pickle that wants code. What it lets through is looked at here, before anything of
+the size that the file claims is made: archives that unpack to more than they are, and tensors that are larger than
+what they are stored in.
+"""
+
+import re
+import warnings
+import zipfile
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from yoso_cli.errors import DataError
+
+MOST_VALUES = 1_000_000_000
+"""In one file. ResNet-101 with the largest head has 62 million."""
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+# What tools put around a state dict, in the order in which it is looked for.
+_WRAPPINGS = ("model", "state_dict", "model_state_dict")
+_MOST_PICKLE = 64 << 20
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a torch file (`.pth`, `.pt`) or of a safetensors file, by name, on the CPU.
+
+    A state dict may stand alone, or under `model`, `state_dict` or `model_state_dict` beside other things; a `module.`
+    before every name is left out. Numbers are floating point, but for counters of batches (int64).
+
+    Raises:
+        DataError: the file is missing, torn, of another kind, wants to run code, or holds a tensor that is too large,
+            of another type, or not finite.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file.")
+    state = _unwrapped(path, _read_safetensors(path) if is_safetensors(path) else _read_torch(path))
+    require_plain(path, state)
+    return state
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes of length, then JSON. False for one that is not there."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return opened.read(9)[8:] == b"{"
+
+
+def require_values(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises DataError when tensors of these shapes would be larger than any YOSO's."""
+    for name, shape in shapes.items():
+        if _values(shape) > MOST_VALUES:
+            raise DataError(f"{path}: {name} claims {_values(shape):,} values; no weights of YOSO are that large.")
+    total = sum(map(_values, shapes.values()))
+    if total > MOST_VALUES:
+        raise DataError(f"{path}: its tensors claim {total:,} values together; no weights of YOSO are that large.")
+
+
+def _values(shape: tuple[int, ...]) -> int:
+    # Not torch's or numpy's product, which overflows.
+    total = 1
+    for edge in shape:
+        total *= edge
+    return total
+
+
+def _read_safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        with safe_open(path, framework="pt") as opened:
+            names = list(opened.keys())
+            require_values(path, {name: tuple(opened.get_slice(name).get_shape()) for name in names})
+            return {name: opened.get_tensor(name) for name in names}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _read_torch(path: Path) -> Any:
+    zipped = zipfile.is_zipfile(path)
+    if zipped:
+        _require_honest_archive(path)
+    try:
+        with warnings.catch_warnings():
+            # torch's remarks on a file are for who wrote it; what matters of them is refused below.
+            warnings.simplefilter("ignore")
+            # With mmap a tensor takes no memory until it is used. Files of before torch 1.6 are no archives.
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+    except UnpicklingError as error:
+        wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if wanted:
+            raise DataError(
+                f"{path}: wants to run code while it is read ({wanted[1]}); it was not run.",
+                hint="Weights are numbers only. Use a file from a source you trust, saved as a plain state dict.",
+            ) from error
+        # Its own words advise to load the file without care.
+        raise _unreadable(path, "torch did not write it, or it is torn") from error
+    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _require_honest_archive(path: Path) -> None:
+    """An archive of torch stores its tensors as they are: one that unpacks to more is a trap."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _unreadable(path, error) from error
+    if sum(member.file_size for member in members) > path.stat().st_size:
+        raise DataError(f"{path}: unpacks to more than its own size, which no file of torch does; it was not read.")
+    if any(member.filename.endswith("data.pkl") and member.file_size > _MOST_PICKLE for member in members):
+        raise DataError(f"{path}: its list of tensors is larger than any YOSO's; it was not read.")
+
+
+def _unwrapped(path: Path, value: Any) -> dict[str, Tensor]:
+    for key in _WRAPPINGS:
+        if isinstance(value, dict) and isinstance(value.get(key), dict):
+            value = value[key]
+            break
+    if not isinstance(value, dict) or not value:
+        raise DataError(f"{path}: holds no tensors by name.", hint="A state dict is expected, as torch.save writes it.")
+    wrong = [name for name, tensor in value.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]
+    if wrong:
+        raise DataError(f"{path}: {wrong[0]!r} is not a tensor, but {type(value[wrong[0]]).__name__}.")
+    prefixed = all(name.startswith("module.") for name in value)
+    return {name.removeprefix("module.") if prefixed else name: tensor.detach() for name, tensor in value.items()}
+
+
+def require_plain(path: Path, state: dict[str, Tensor]) -> None:
+    """Raises DataError unless every tensor is plain numbers, of a size that can be. Sizes are looked at first."""
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise DataError(f"{path}: {name} is no plain tensor.")
+        if _values(tuple(tensor.shape)) * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise DataError(f"{path}: {name} claims {tuple(tensor.shape)}, more values than are stored for it.")
+        wanted = "int64" if name.endswith("num_batches_tracked") else "floating point"
+        if (tensor.dtype not in FLOATS) if wanted == "floating point" else tensor.dtype != torch.int64:
+            raise DataError(f"{path}: {name} is {str(tensor.dtype).removeprefix('torch.')}, not {wanted}.")
+    require_values(path, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
+
+
+def _unreadable(path: Path, error: Exception | str) -> DataError:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+    return DataError(
+        f"{path}: this is not a weights file that can be read ({reason}).",
+        hint="It may be torn, or of another tool; use another copy.",
+    )

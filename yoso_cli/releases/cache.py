@@ -1,0 +1,129 @@
+"""The folder in which downloaded weights are kept, and the ledger of what each was when it first came.
+
+$YOSO_HOME/weights/            $YOSO_HOME is ~/.cache/yoso unless it is set
+  known.json                   name or address -> Known
+  coco.safetensors             the released weights in our format
+  <address's hash>-<file>      what a --weights URL brought
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from yoso_cli import atomic
+from yoso_cli.errors import DataError
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a published file was when it first came.
+
+    Attributes:
+        origin: the address or path it came from.
+        bytes: its size.
+        sha256: its hash.
+        tensors: the hash of its tensors, where it is kept in our format; else empty.
+    """
+
+    origin: str
+    bytes: int
+    sha256: str
+    tensors: str = ""
+
+    @classmethod
+    def of(cls, file: Path, origin: str) -> "Known":
+        """Of a file on disk. Raises DataError when it cannot be read."""
+        found = hashlib.sha256()
+        try:
+            with file.open("rb") as opened:
+                while block := opened.read(_BLOCK):
+                    found.update(block)
+                return cls(origin, opened.tell(), found.hexdigest())
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read: {error.strerror}.") from error
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Downloaded weights on disk.
+
+    Attributes:
+        path: the folder; made when something is kept.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls) -> "Cache":
+        """Where the environment says: YOSO_HOME, or the user's cache folder."""
+        home = os.environ.get("YOSO_HOME")
+        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return cls((Path(home).expanduser() if home else user / "yoso") / "weights")
+
+    @property
+    def ledger(self) -> Path:
+        """The hashes."""
+        return self.path / "known.json"
+
+    def released(self, name: str) -> Path:
+        """Where the released weights called `name` lie once they are here, in our format."""
+        return self.path / f"{name}.safetensors"
+
+    def addressed(self, address: str) -> Path:
+        """Where the file of an address lies once it is here."""
+        name = Path(unquote(urlsplit(address).path)).name
+        plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[-80:] or "weights"
+        return self.path / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{plain}"
+
+    def known(self, name: str) -> Known | None:
+        """What `name` was when it first came; None before that. Raises DataError when the ledger is damaged."""
+        entry = self._read().get(name)
+        if entry is None:
+            return None
+        try:
+            return Known(str(entry["origin"]), int(entry["bytes"]), str(entry["sha256"]), str(entry["tensors"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._damaged() from error
+
+    def check(self, name: str, found: Known) -> None:
+        """Writes down the hash of `name` at its first use, and holds it to that ever after.
+
+        Raises:
+            DataError: it is another file than it was.
+            RunError: the ledger cannot be written.
+        """
+        first = self.known(name)
+        if first is None:
+            atomic.write_json(self.ledger, {**self._read(), name: asdict(found)}, indent=1)
+        elif (first.bytes, first.sha256) != (found.bytes, found.sha256):
+            raise DataError(
+                f"{name}: is not the file that first came under this name from {first.origin}: it had "
+                f"{first.bytes} bytes and SHA-256 {first.sha256[:12]}..., this one has {found.bytes} bytes and "
+                f"{found.sha256[:12]}... from {found.origin}.",
+                hint=f"If you trust the new one, remove the entry {name!r} from {self.ledger} and try again.",
+            )
+
+    def _read(self) -> dict[str, dict[str, Any]]:
+        try:
+            text = self.ledger.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise DataError(f"{self.ledger}: cannot be read: {error.strerror}.") from error
+        try:
+            plain = json.loads(text)
+        except ValueError as error:
+            raise self._damaged() from error
+        if not isinstance(plain, dict):
+            raise self._damaged()
+        return plain
+
+    def _damaged(self) -> DataError:
+        return DataError(f"{self.ledger}: is damaged.", hint="Remove it; the hashes are then written down anew.")

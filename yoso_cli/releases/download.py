@@ -1,0 +1,259 @@
+"""A file over HTTP, whole: goes on after a cut connection or a stopped process, and says what stands in the way.
+
+What has arrived so far lies beside the target as `.part`, with `.part.json` saying of what it is a part.
+"""
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from typing import Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+from yoso_cli import atomic
+from yoso_cli.errors import RunError, UsageError
+
+ATTEMPTS = 5
+TIMEOUT = 30.0
+_CHUNK = 1 << 20
+# Of the server, or of what lies between: worth another try.
+_PASSING = {408, 425, 429, 500, 502, 503, 504}
+
+
+class Progress(Protocol):
+    """Counts what has arrived."""
+
+    def update(self, n: int = 1) -> None:
+        """Counts `n` more bytes."""
+
+
+class Bar(Protocol):
+    """Opens a progress over `total` bytes (None: unknown), `initial` of which are here already."""
+
+    def __call__(self, total: int | None, initial: int) -> AbstractContextManager[Progress]:
+        """Closes it with the context."""
+
+
+class _BrokenError(Exception):
+    """The connection failed in a way that may pass."""
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """Of what a part is a part.
+
+    Attributes:
+        address: where it comes from.
+        validator: the server's ETag or Last-Modified; empty when it gives neither.
+        total: bytes of the whole; None when the server does not say.
+    """
+
+    address: str
+    validator: str
+    total: int | None
+
+
+def download(
+    address: str,
+    target: Path,
+    *,
+    bar: Bar,
+    attempts: int = ATTEMPTS,
+    pause: Callable[[float], object] = time.sleep,
+) -> None:
+    """Brings `address` (http or https) to `target`, which appears when it is whole.
+
+    Args:
+        address: the file.
+        target: replaced when it is there.
+        bar: shows the bytes.
+        attempts: failures in a row, without a byte between, after which it gives up.
+        pause: waits for so many seconds before another try: 1, 2, 4, ...
+
+    Raises:
+        UsageError: `address` is of another kind.
+        RunError: the server refuses, is not there or keeps failing, or the disk is full; what has arrived is kept,
+            and the same call goes on from there.
+    """
+    if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
+        raise UsageError(f"{address}: is no address of a file.", hint="Begin it with https:// or http://.")
+    part = target.with_name(f"{target.name}.part")
+    with atomic.reporting(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(part):
+        _bring(address, part, bar, attempts, pause)
+        with atomic.reporting(target), part.open("rb") as whole:
+            os.fsync(whole.fileno())
+            part.replace(target)
+            _origin_path(part).unlink(missing_ok=True)
+
+
+def _bring(address: str, part: Path, bar: Bar, attempts: int, pause: Callable[[float], object]) -> None:
+    failures = 0
+    while True:
+        before = _size(part)
+        try:
+            _go_on(address, part, bar)
+        except _BrokenError as broken:
+            failures = 1 if _size(part) > before else failures + 1
+            if failures >= attempts:
+                raise RunError(
+                    f"{address}: {broken}, after {attempts} tries.",
+                    hint=f"{_size(part) / 1e6:.1f} MB of it are kept; the same command goes on from there.",
+                ) from broken
+            pause(2.0 ** (failures - 1))
+        else:
+            return
+
+
+def _go_on(address: str, part: Path, bar: Bar) -> None:
+    """One connection: asks for what is missing and appends it."""
+    known = _read_origin(part)
+    have = _size(part) if known is not None and known.address == address else 0
+    if known is not None and have == known.total:
+        return  # all of it had come when the process ended
+    with _opened(address, have, known, part) as response:
+        start = _start(response, have)
+        origin = _Origin(address, _validator(response), _total(response, start))
+        if start and known is not None and origin.total != known.total:
+            _emptied(part)
+            raise _BrokenError("the file changed while it was on its way")
+        _require_room(part, origin.total, start)
+        atomic.write_json(_origin_path(part), asdict(origin))
+        _append(response, part, start, origin.total, bar)
+    if origin.total is not None and _size(part) != origin.total:
+        raise _BrokenError(f"the connection was cut at {_size(part) / 1e6:.1f} of {origin.total / 1e6:.1f} MB")
+
+
+@contextlib.contextmanager
+def _opened(address: str, have: int, known: _Origin | None, part: Path) -> Iterator[HTTPResponse]:
+    headers = {"User-Agent": "yoso", "Accept-Encoding": "identity"}
+    if have and known is not None:
+        headers["Range"] = f"bytes={have}-"
+        if known.validator:
+            # A server whose file has changed then sends all of it.
+            headers["If-Range"] = known.validator
+    try:
+        # The scheme was looked at above, and a redirection to another kind is refused by urllib.
+        with urlopen(Request(address, headers=headers), timeout=TIMEOUT) as response:  # noqa: S310
+            yield response
+    except HTTPError as error:
+        if error.code == 416:
+            _emptied(part)
+            raise _BrokenError("what had arrived did not fit the file") from error
+        if error.code in _PASSING:
+            raise _BrokenError(f"the server answers {error.code} {error.reason}") from error
+        raise RunError(
+            f"{address}: the server answers {error.code} {error.reason}.",
+            hint="Check the address, or name a mirror or a file you have.",
+        ) from error
+    except (OSError, HTTPException) as error:
+        reason = error.reason if isinstance(error, URLError) else error
+        raise _BrokenError(f"no connection ({reason or type(error).__name__})") from error
+
+
+def _start(response: HTTPResponse, have: int) -> int:
+    """From which byte the answer goes on. Raises RunError for an answer that is no file."""
+    if response.headers.get_content_type() == "text/html":
+        raise RunError(
+            f"{response.geturl()}: the server answers with a web page, not with a file.",
+            hint="A login page of the network may stand between; open the address in a browser, or name a mirror.",
+        )
+    if response.status != 206:
+        return 0
+    stated = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    if not stated or int(stated[1]) != have:
+        raise _BrokenError("the server sent another stretch of the file than was asked for")
+    return have
+
+
+def _validator(response: HTTPResponse) -> str:
+    etag = response.headers.get("ETag", "")
+    # A weak ETag does not promise equal bytes.
+    return etag if etag and not etag.startswith("W/") else response.headers.get("Last-Modified", "")
+
+
+def _total(response: HTTPResponse, start: int) -> int | None:
+    length = response.headers.get("Content-Length", "")
+    return start + int(length) if length.isdecimal() else None
+
+
+def _append(response: HTTPResponse, part: Path, start: int, total: int | None, bar: Bar) -> None:
+    with atomic.reporting(part), part.open("r+b" if start else "wb") as file, bar(total, start) as shown:
+        file.seek(start)
+        while chunk := _read(response):
+            file.write(chunk)
+            shown.update(len(chunk))
+        file.truncate()
+
+
+def _read(response: HTTPResponse) -> bytes:
+    try:
+        return response.read1(_CHUNK)
+    except (OSError, HTTPException) as error:
+        raise _BrokenError(f"the connection broke ({error or type(error).__name__})") from error
+
+
+def _require_room(part: Path, total: int | None, have: int) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and free < total - have:
+        raise RunError(
+            f"{part.parent}: {(total - have) / 1e6:.1f} MB are to come, and the disk has {free / 1e6:.1f} MB left.",
+            hint="Free some space, or move the folder with the environment variable YOSO_HOME.",
+        )
+
+
+@contextlib.contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """One process at a time: two that append to one file would spoil it."""
+    import fcntl
+
+    with atomic.reporting(part), part.open("ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunError(
+                f"{part.name.removesuffix('.part')}: is being downloaded by another process.",
+                hint="Wait until it is done.",
+            ) from error
+        try:
+            yield
+        finally:
+            if part.is_file() and not _size(part):
+                _forget(part)
+
+
+def _forget(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _origin_path(part).unlink(missing_ok=True)
+
+
+def _emptied(part: Path) -> None:
+    """The part stays where it is, as it is what the lock is on."""
+    os.truncate(part, 0)
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _origin_path(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _read_origin(part: Path) -> _Origin | None:
+    """None when there is nothing to go on from."""
+    try:
+        plain = json.loads(_origin_path(part).read_text(encoding="utf-8"))
+        return _Origin(str(plain["address"]), str(plain["validator"]), plain["total"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
