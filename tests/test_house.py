@@ -34,6 +34,7 @@ ARROWS: dict[str, set[str]] = {
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
     "inspection": {"datasets", "panoptic", "workers", "atomic", "errors"},
     "evaluation": {"panoptic", "machine", "stages", "atomic", "errors"},
+    "page": {"evaluation", "panoptic", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},
     "inference": {"model", "loading", "panoptic", "stages", "errors"},

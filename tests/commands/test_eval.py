@@ -254,7 +254,7 @@ def test_predictions_on_disk_need_neither_torch_nor_pictures(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "All     100.0   100.0 - 100.0  100.0  100.0        2" in done.stdout
-    assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --json > report.json"
+    assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --html report.html"
 
 
 METRIC_KEYS = ("quality", "sizes", "dagger", "semantic", "instances", "boundary")
