@@ -44,6 +44,26 @@ if TYPE_CHECKING:
     help="What --predictions are compared with.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="1",
+    help="Processes that score --predictions; the figures do not depend on it.",
+)
+@click.option(
+    "--truth-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep what was decoded of --truth here, so that scoring against it again takes less.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["yoso", "panopticapi"]),
+    default="yoso",
+    show_default=True,
+    help="What scores --predictions: this program, or the reference evaluator.",
+)
+@click.option(
     "--save-predictions",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
@@ -73,6 +93,9 @@ def command(
     split: str | None,
     predictions: Path | None,
     truth: Path | None,
+    workers: int | None,
+    truth_cache: Path | None,
+    engine: str,
     save_predictions: Path | None,
     html: Path | None,
     images: Path | None,
@@ -97,6 +120,9 @@ def command(
       yoso eval --predictions results.json --truth annotations/panoptic_val2017.json --html report.html
     """
     if predictions is None and truth is None:
+        _refuse_without_predictions("--workers", workers)
+        _refuse_without_predictions("--truth-cache", truth_cache)
+        _refuse_without_predictions("--engine", engine != "yoso")
         if images is not None:
             raise UsageError("--images belongs to --predictions: a dataset knows its photos.", hint="Leave it out.")
         path = _chosen_weights(source, weights, runs)
@@ -107,7 +133,28 @@ def command(
     for name, value in {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}.items():
         _refuse_beside_predictions(name, value)
     _refuse_beside_predictions("--save-predictions", save_predictions)
-    _eval_files(predictions, truth, metrics, html, images, as_json)
+    if engine == "panopticapi":
+        _refuse_beside_reference("--metric", metrics)
+        _refuse_beside_reference("--workers", workers)
+        _refuse_beside_reference("--truth-cache", truth_cache)
+        _refuse_beside_reference("--html", html)
+        _eval_with_reference(predictions, truth, as_json)
+        return
+    _eval_files(
+        predictions, truth, metrics, workers=workers or 1, cache=truth_cache, html=html, images=images, as_json=as_json
+    )
+
+
+def _refuse_without_predictions(name: str, value: object) -> None:
+    if value:
+        raise UsageError(
+            f"{name} is for scoring --predictions.", hint="Give --predictions and --truth, or leave it out."
+        )
+
+
+def _refuse_beside_reference(name: str, value: object) -> None:
+    if value:
+        raise UsageError(f"{name} has no meaning for panopticapi, which computes PQ on one core.", hint="Leave it out.")
 
 
 def _refuse_beside_predictions(name: str, value: object) -> None:
@@ -128,22 +175,49 @@ def _metrics(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
+    from yoso_cli import machine
+    from yoso_cli.evaluation.reference import reference_quality
+
+    quality = reference_quality(predictions, truth)
+    versions = machine.versions(["panopticapi-lite", "panopticapi", "numpy", "pillow"])
+    rows = [
+        (name, 100 * (one.pq or 0), 100 * (one.sq or 0), 100 * (one.rq or 0), one.n)
+        for name, one in (("All", quality.all), ("Things", quality.things), ("Stuff", quality.stuff))
+    ]
+    text = console.table(("", "PQ", "SQ", "RQ", "classes"), rows, title="Panoptic quality as panopticapi computes it")
+    console.result({"engine": "panopticapi", "quality": quality.to_dict(), "versions": versions}, text, as_json)
+    if not as_json:
+        console.next_step(f"yoso eval {_paths(predictions, truth)}")
+
+
+def _paths(predictions: Path, truth: Path) -> str:
+    return f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
+
+
 def _eval_files(
-    predictions: Path, truth: Path, metrics: Sequence[str], html: Path | None, images: Path | None, as_json: bool
+    predictions: Path,
+    truth: Path,
+    metrics: Sequence[str],
+    *,
+    workers: int,
+    cache: Path | None,
+    html: Path | None,
+    images: Path | None,
+    as_json: bool,
 ) -> None:
     from yoso_cli.evaluation.score import read_any
     from yoso_cli.evaluation.summary import table
 
     true_set = read_any(truth)
-    report = wiring.evaluate_files(predictions, truth, true_set, metrics)
+    report = wiring.evaluate_files(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
     if html is not None:
         shown = replace(true_set, image_dir=images) if images is not None else true_set
         pages.write(html, report, shown, pages.predicted_in(predictions, true_set))
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
-        paths = f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
         again = "--json > report.json" if html else "--html report.html"
-        console.next_step(f"yoso eval {paths} {again}")
+        console.next_step(f"yoso eval {_paths(predictions, truth)} {again}")
 
 
 def _eval_model(
