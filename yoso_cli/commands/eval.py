@@ -107,8 +107,7 @@ def command(
     """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. The result is also kept in the run folder, as report.json and, to look
-    at, report.html.
+    newest run is taken. The result is also kept in the run folder, as report.json and, to look at, report.html.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
     in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.

@@ -74,9 +74,7 @@ def exhibits(truth: PanopticSet, tallies: ImageTallies, predict: Predict) -> Ite
     """
     records = {record.image_id: record for record in truth.records}
     lost = tallies.lost()
-    for index in np.argsort(-lost, kind="stable")[:MOST].tolist():
-        if lost[index] <= 0:
-            return
+    for index in tallies.worst(MOST):
         record = records[tallies.image_ids[index]]
         true, predicted = read_panoptic(truth, record), predict(record)
         yield _exhibit(record.image_file, float(lost[index]), _photo(truth, record), true, predicted, truth.categories)
