@@ -258,7 +258,7 @@ class SetWriter:
         records = tuple(self._records)
         write_json(self.folder / LISTING, annotations.to_json(self._set.categories, records))
         write_json(self.folder / MANIFEST, {**self._manifest, "images": len(records)}, indent=2)
-        return read_set(self.folder)
+        return replace(self._set, records=records)
 
 
 @contextmanager
