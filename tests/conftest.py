@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -23,16 +22,6 @@ def oracle(module: str) -> ModuleType:
     except ImportError:
         _missing(module)
         raise
-
-
-def program(*names: str) -> str:
-    """The path of an official program, by the first of its names that is there."""
-    for name in names:
-        path = shutil.which(name)
-        if path:
-            return path
-    _missing(names[0])
-    raise AssertionError
 
 
 @pytest.fixture(scope="session")

@@ -328,13 +328,15 @@ def test_what_is_written_reads_back_the_same(
     scales = sorted((recipe.augment.scale_min, recipe.augment.scale_max))
     edges = sorted((recipe.inference.short_edge, recipe.inference.long_edge))
     crop = {"crop_height": 32 * recipe.augment.crop_height, "crop_width": 32 * recipe.augment.crop_width}
+    short_edges = recipe.augment.short_edges or (640,)
     sound = replace(
         recipe,
         name="n",
         data=replace(recipe.data, name="d"),
         model=model,
-        augment=replace(recipe.augment, scale_min=scales[0], scale_max=scales[1], **crop),
+        augment=replace(recipe.augment, scale_min=scales[0], scale_max=scales[1], short_edges=short_edges, **crop),
         inference=replace(recipe.inference, short_edge=edges[0], long_edge=edges[1]),
+        paper=replace(recipe.paper, says=tuple(f"train.lr: {text}" for text in recipe.paper.says)),
     )
     assert sound.conflicts() == []
     path = tmp_path_factory.mktemp("recipe") / "recipe.yaml"

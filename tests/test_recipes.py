@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from yoso_cli import recipe_file
+from yoso_cli.errors import RecipeError
 from yoso_cli.recipe import Recipe
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
@@ -119,3 +120,49 @@ def test_coco_is_the_released_configuration() -> None:
 def test_coco_512_only_evaluates_differently() -> None:
     changed = differences(recipe_file.load("coco-512"), recipe_file.load("coco"))
     assert {key.partition(".")[0] for key in changed} == {"name", "description", "inference", "paper"}
+
+
+# Recipe -> (iterations, sizes of the short edge, crop, proposals, layers before classes and masks, temperature,
+# thresholds): the table of configurations as the authors released them.
+RELEASED = {
+    "cityscapes": (180000, 1024, (512, 1024), 100, 3, 0.05, (0.8, 0.8)),
+    "ade20k": (160000, 640, (640, 640), 100, 1, 0.5, (0.2, 0.8)),
+    "mapillary": (300000, 2048, (1024, 1024), 150, 3, 0.1, (0.0, 0.8)),
+}
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_recipe_is_the_released_configuration(name: str) -> None:
+    recipe = recipe_file.load(name)
+    iterations, edge, crop, proposals, layers, temperature, thresholds = RELEASED[name]
+    augment, model, inference = recipe.augment, recipe.model, recipe.inference
+    assert (augment.resize, augment.color, augment.category_share) == ("short_edge", "ssd", 1.0)
+    assert augment.short_edges == tuple(int(tenths * 0.1 * edge) for tenths in range(5, 21))
+    assert augment.long_edge == 4 * edge
+    assert (augment.crop_height, augment.crop_width) == crop
+    assert (recipe.train.iterations, recipe.train.schedule, recipe.train.power) == (iterations, "poly", 0.9)
+    assert (model.num_proposals, model.num_class_layers, model.num_mask_layers) == (proposals, layers, layers)
+    assert model.temperature == temperature
+    assert (inference.score_threshold, inference.overlap_threshold) == thresholds
+
+
+@pytest.mark.parametrize("name", ["coco", *RELEASED])
+def test_the_papers_variant_changes_what_the_paper_says_otherwise_and_nothing_else(name: str) -> None:
+    released, paper = recipe_file.load(name), recipe_file.load(f"{name}-paper")
+    changed = {key for key in differences(paper, released) if key.partition(".")[0] in ("model", "train", "augment")}
+    assert changed == set(released.paper.said())
+    assert paper.paper.says == ()
+    assert (paper.paper.table, paper.paper.pq) == (released.paper.table, released.paper.pq)
+
+
+def test_a_value_that_the_paper_has_otherwise_says_so_where_the_recipe_is_shown() -> None:
+    shown = recipe_file.to_yaml(recipe_file.load("ade20k"), comments=True).splitlines()
+    (line,) = (line for line in shown if line.strip().startswith("iterations:"))
+    assert "# (default 368750) (paper says 30k (Sec. 4.2)) optimizer steps" in line
+
+
+def test_what_the_paper_says_is_said_of_a_value_that_there_is(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text('paper:\n  says: ["train.iteration: 30k"]\n')
+    with pytest.raises(RecipeError, match=r"mine.yaml:2: paper.says: 'train.iteration' is no key"):
+        recipe_file.read(path)

@@ -63,18 +63,36 @@ class ModelRecipe:
     feedforward_dim: int = value(2048, "hidden width of the feed-forward network", at_least=1)
     num_class_layers: int = value(1, "linear layers before the class scores", at_least=0)
     num_mask_layers: int = value(1, "linear layers before the mask kernels", at_least=0)
-    temperature: float = value(0.05, "class logits are divided by it; not in the paper", above=0)
+    temperature: float = value(0.05, "class logits are divided by it", above=0)
 
 
 @dataclass(frozen=True)
 class AugmentRecipe:
-    """What a training picture goes through: flip, scale jitter, fixed-size crop (LSJ, paper Sec. 4.2)."""
+    """What a training picture goes through on its way to a crop of fixed size (paper Sec. 4.2)."""
 
+    resize: str = value(
+        "jitter",
+        "large-scale jitter (COCO), or a short edge drawn from a list (the other three)",
+        choices=("jitter", "short_edge"),
+    )
     crop_height: int = value(1024, "pixels; smaller pictures are padded to it", at_least=32)
     crop_width: int = value(1024, "pixels; smaller pictures are padded to it", at_least=32)
-    scale_min: float = value(0.1, "smallest scale, relative to fitting the crop", above=0)
-    scale_max: float = value(2.0, "largest scale, relative to fitting the crop", above=0)
+    scale_min: float = value(0.1, "jitter: smallest scale, relative to fitting the crop", above=0)
+    scale_max: float = value(2.0, "jitter: largest scale, relative to fitting the crop", above=0)
+    short_edges: tuple[int, ...] = value((), "short_edge: the lengths it may take, in pixels", at_least=1)
+    long_edge: int = value(4096, "short_edge: pixels the long edge may not exceed", at_least=32)
+    crop_place: str = value(
+        "free", "jitter: rows and columns drawn apart, or by one number (released)", choices=("free", "diagonal")
+    )
+    category_share: float = value(
+        1.0, "short_edge: a crop that one category fills beyond it is drawn again", above=0, at_most=1
+    )
     flip: float = value(0.5, "probability of a horizontal flip", at_least=0, at_most=1)
+    color: str = value("none", "colour jitter: none, or that of SSD", choices=("none", "ssd"))
+    copy_paste: float = value(0.0, "probability that things of another picture are laid over", at_least=0, at_most=1)
+    padding: str = value(
+        "excluded", "no loss in padding, or padding counts as background (released)", choices=("excluded", "negative")
+    )
 
 
 @dataclass(frozen=True)
@@ -94,7 +112,7 @@ class LossRecipe:
 class TrainRecipe:
     """Optimisation and schedule (paper Sec. 4.2)."""
 
-    iterations: int = value(368750, "optimizer steps; the paper says 370k", at_least=1)
+    iterations: int = value(368750, "optimizer steps", at_least=1)
     batch: int = value(16, "pictures per optimizer step", at_least=1)
     lr: float = value(1e-4, "peak learning rate of AdamW", above=0)
     weight_decay: float = value(0.05, "decay of all but norms", at_least=0)
@@ -134,6 +152,11 @@ class PaperRecipe:
     pq_stuff: float | None = value(None, "PQ of stuff, percent", at_least=0, at_most=100)
     fps: float | None = value(None, "frames per second", above=0)
     gpu: str = value("", "on which the FPS was measured")
+    says: tuple[str, ...] = value((), "values that its text has otherwise, as `train.iterations: 370k`")
+
+    def said(self) -> dict[str, str]:
+        """What the paper says by the key of the value that it says it of."""
+        return {key: text for key, _, text in (note.partition(": ") for note in self.says)}
 
 
 @dataclass(frozen=True)
@@ -162,6 +185,8 @@ class Recipe:
             found.append(("model.kernel_size", f"must be odd, not {model.kernel_size}"))
         if model.hidden_dim % model.num_heads:
             found.append(("model.num_heads", f"{model.num_heads} heads do not divide hidden_dim {model.hidden_dim}"))
+        if augment.resize == "short_edge" and not augment.short_edges:
+            found.append(("augment.short_edges", "is empty, and resize is short_edge"))
         if augment.scale_min > augment.scale_max:
             found.append(("augment.scale_min", f"{augment.scale_min} is above scale_max {augment.scale_max}"))
         for key, pixels in (("crop_height", augment.crop_height), ("crop_width", augment.crop_width)):
@@ -171,10 +196,18 @@ class Recipe:
             found.append(("inference.short_edge", "is above long_edge"))
         if list(train.milestones) != sorted(set(train.milestones)):
             found.append(("train.milestones", "must rise"))
+        plain = self.to_dict()
+        for key in self.paper.said():
+            section, _, name = key.partition(".")
+            if name not in plain.get(section, {}):
+                found.append(("paper.says", f"{key!r} is no key of a recipe"))
         return found
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts and lists, ready for YAML or JSON."""
-        plain: dict[str, Any] = asdict(self)
-        plain["train"]["milestones"] = list(self.train.milestones)
-        return plain
+        return {
+            name: {key: list(item) if isinstance(item, tuple) else item for key, item in section.items()}
+            if isinstance(section, dict)
+            else section
+            for name, section in asdict(self).items()
+        }

@@ -199,32 +199,37 @@ def to_yaml(recipe: Recipe, *, comments: bool = False) -> str:
 
     Args:
         recipe: any recipe.
-        comments: puts the meaning of each value beside it, with the default where the value differs from it.
+        comments: puts the meaning of each value beside it, with the default where the value differs from it, and what
+            the paper's text says where that differs.
     """
     lines: list[str] = []
+    said = recipe.paper.said()
     for field in fields(recipe):
         value = getattr(recipe, field.name)
         if is_dataclass(value):
             lines += ["", f"# {(value.__doc__ or '').splitlines()[0]}"] if comments else []
             lines.append(f"{field.name}:")
-            lines += [_line(value, inner, "  ", comments) for inner in fields(value)]
+            for inner in fields(value):
+                comment = _comment(value, inner, said.get(f"{field.name}.{inner.name}", "")) if comments else ""
+                lines.append(_line(value, inner, "  ", comment))
         else:
-            lines.append(_line(recipe, field, "", comments))
+            lines.append(_line(recipe, field, "", _comment(recipe, field, "") if comments else ""))
     return "\n".join(lines) + "\n"
 
 
-def _line(owner: Any, field: Field[Any], indent: str, comments: bool) -> str:
-    value = getattr(owner, field.name)
-    text = f"{indent}{field.name}: {_scalar_text(value)}"
-    if not comments:
-        return text
-    changed = "" if value == field.default else f"(default {_scalar_text(field.default)}) "
-    return f"{text.ljust(_COMMENT_COLUMN - 2)}  # {changed}{_meaning(field)}"
+def _line(owner: Any, field: Field[Any], indent: str, comment: str) -> str:
+    text = f"{indent}{field.name}: {_scalar_text(getattr(owner, field.name))}"
+    return f"{text.ljust(_COMMENT_COLUMN - 2)}  # {comment}" if comment else text
 
 
-def _meaning(field: Field[Any]) -> str:
+def _comment(owner: Any, field: Field[Any], said: str) -> str:
+    """What a value means, with its default where it differs, and what the paper says where that differs."""
+    default = "" if getattr(owner, field.name) == field.default else f"(default {_scalar_text(field.default)}) "
+    # A comment ends where its line does.
+    said = "".join(character for character in said if character.isprintable())
+    paper = f"(paper says {said}) " if said else ""
     choices = field.metadata["choices"]
-    return f"{field.metadata['meaning']}{'; one of ' + ', '.join(choices) if choices else ''}"
+    return f"{default}{paper}{field.metadata['meaning']}{'; one of ' + ', '.join(choices) if choices else ''}"
 
 
 def _scalar_text(value: Any) -> str:

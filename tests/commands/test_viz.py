@@ -122,3 +122,16 @@ def test_pictures_of_any_mode_are_drawn(photo: Path, printed: Any) -> None:
         suffix = "tif" if mode == "CMYK" else "png"
         Image.open("photo.jpg").convert("L" if mode == "I;16" else mode).convert(mode).save(f"mode.{suffix}")
         printed("viz", f"mode.{suffix}", "--force", *CPU)
+
+
+def test_augmented_draws_a_contact_sheet_of_the_recipes_pictures(photo: Path, printed: Any, refused: Any) -> None:
+    value, err = printed("viz", "--augmented", build.RECIPE, "--json")
+    assert value["output"] == "tiny-augmented.png"
+    assert "yoso train tiny.yaml" in err
+    with Image.open("tiny-augmented.png") as sheet:
+        assert sheet.width > 4 * 500
+        assert sheet.height > 4 * 500
+    assert "exists already" in refused("viz", "--augmented", build.RECIPE, code=2)
+    assert "Leave IMAGES" in refused("viz", "photo.jpg", "--augmented", build.RECIPE, code=2)
+    assert "no IMAGES" in refused("viz", code=2)
+    assert "yoso prepare" in refused("viz", "--augmented", "coco", code=1)

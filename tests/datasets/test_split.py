@@ -42,9 +42,9 @@ def counting(monkeypatch):
     converted = []
     read = cityscapes.read_coded
 
-    def watched(runs, coding, size, where, **options):
+    def watched(label_map, coding, where, **options):
         converted.append(where)
-        return read(runs, coding, size, where, **options)
+        return read(label_map, coding, where, **options)
 
     monkeypatch.setattr(cityscapes, "read_coded", watched)
     return converted

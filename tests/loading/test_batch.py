@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
+from yoso_cli.loading.augmentation import ScaleJitter
 from yoso_cli.loading.batch import Batch, IterationOrder, batches
 from yoso_cli.loading.dataset import PanopticDataset
-from yoso_cli.loading.transforms import ScaleJitter
 from yoso_cli.panoptic.types import Category, PanopticSet
 
 CATEGORIES = (Category(1, "disc", True), Category(2, "ground", False))

@@ -10,17 +10,23 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from yoso_cli.errors import DataError
+from yoso_cli.loading.augmentation import ScaleJitter, Step, View
 from yoso_cli.loading.dataset import PanopticDataset
-from yoso_cli.loading.transforms import ScaleJitter
 from yoso_cli.panoptic.files import read_panoptic
-from yoso_cli.panoptic.types import Category, IdMap, Panoptic, PanopticSet, Rgb, Segment, measured
+from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet, Segment, measured
 
 # Neither ascending nor dense: a train id is the place in this list.
 CATEGORIES = (Category(200, "ground", False), Category(3, "disc", True), Category(7, "square", True))
 
 
-def unchanged(image: Rgb, ids: IdMap, _: np.random.Generator) -> tuple[Rgb, IdMap]:
-    return image, ids
+def window(rows: slice = slice(None), columns: slice = slice(None)) -> Step:
+    """A step that shows some rows and columns of the picture."""
+
+    def step(view: View, _: np.random.Generator) -> View:
+        ids = view.panoptic.id_map[rows, columns]
+        return View.of(view.image[rows, columns], Panoptic(ids, view.panoptic.segments))
+
+    return step
 
 
 def one_picture(folder: Path) -> PanopticSet:
@@ -33,7 +39,7 @@ def one_picture(folder: Path) -> PanopticSet:
 
 def test_a_sample_has_train_ids_and_masks_in_the_order_of_the_json(tmp_path: Path) -> None:
     panoptic_set = one_picture(tmp_path)
-    sample = PanopticDataset(panoptic_set, unchanged)[0, 0]
+    sample = PanopticDataset(panoptic_set, window())[0, 0]
     picture = np.asarray(Image.open(panoptic_set.image_path(panoptic_set.records[0])))
     assert np.array_equal(sample.image.numpy(), picture.transpose(2, 0, 1))
     assert sample.image_id == 0
@@ -43,14 +49,14 @@ def test_a_sample_has_train_ids_and_masks_in_the_order_of_the_json(tmp_path: Pat
 
 
 def test_what_is_out_of_view_is_no_target(tmp_path: Path) -> None:
-    dataset = PanopticDataset(one_picture(tmp_path), lambda image, ids, _: (image[:1], ids[:1]))
+    dataset = PanopticDataset(one_picture(tmp_path), window(slice(1)))
     target = dataset[0, 0].target
     assert target.labels.tolist() == [1, 2]
     assert target.masks.shape == (2, 1, 4)
 
 
 def test_a_view_of_void_and_crowd_alone_has_no_target(tmp_path: Path) -> None:
-    dataset = PanopticDataset(one_picture(tmp_path), lambda image, ids, _: (image[1:2, 1:], ids[1:2, 1:]))
+    dataset = PanopticDataset(one_picture(tmp_path), window(slice(1, 2), slice(1, None)))
     target = dataset[0, 0].target
     assert target.labels.shape == (0,)
     assert target.masks.shape == (0, 1, 3)
@@ -75,8 +81,10 @@ def test_a_sample_is_its_picture_as_the_seed_moves_it(random_set: PanopticSet, p
     sample = PanopticDataset(random_set, JITTER)[place, seed]
     record = random_set.records[place]
     image = np.asarray(Image.open(random_set.image_path(record)))
-    image, ids = JITTER(image, read_panoptic(random_set, record).id_map, np.random.default_rng(seed))
-    assert np.array_equal(sample.image.numpy(), image.transpose(2, 0, 1))
+    view = JITTER(View.of(image, read_panoptic(random_set, record)), np.random.default_rng(seed))
+    ids = view.panoptic.id_map
+    assert np.array_equal(sample.image.numpy(), view.image.transpose(2, 0, 1))
+    assert sample.target.extent == (view.extent[1] / 64, view.extent[0] / 32)
     labels, masks = sample.target.labels.tolist(), sample.target.masks.numpy()
     assert masks.shape == (len(labels), 32, 64)
     assert masks.any((1, 2)).all()
@@ -106,6 +114,6 @@ def test_an_unreadable_file_is_named(tmp_path: Path, which: str, content: bytes 
     else:
         path.write_bytes(path.read_bytes()[:50] if isinstance(content, str) else content)
     with pytest.raises(DataError) as caught:
-        PanopticDataset(panoptic_set, unchanged)[0, 0]
+        PanopticDataset(panoptic_set, window())[0, 0]
     assert str(path) in str(caught.value)
     assert "Traceback" not in str(caught.value)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 from training.tiny import Reference, replay, target
 
 from yoso_cli.errors import RunError
@@ -158,3 +159,26 @@ def test_outputs_that_are_no_numbers_are_refused() -> None:
     targets = [Target(torch.arange(2), masks_of(2)) for _ in range(2)]
     with pytest.raises(RunError, match=r"costs of picture 2 .* nan"):
         SetLoss(num_points=256)([output], targets, seeded_rand(0, 0, torch.device("cpu")))
+
+
+def test_padding_has_no_part_in_the_loss() -> None:
+    """Whatever the network says of padding, and whatever lies there, costs and gains nothing."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(1, 5, 16, 16, generator=generator)
+    masks = torch.zeros(2, 64, 64, dtype=torch.bool)
+    masks[0, :10, :20], masks[1, 20:30] = True, True
+    labels = torch.tensor([0, 2])
+    spoiled, extended = logits.clone(), masks.clone()
+    spoiled[..., 9:, :] = 50.0
+    spoiled[..., 13:] = -50.0
+    extended[1, 34:] = True
+
+    def terms(logits: Tensor, masks: Tensor, extent: tuple[float, float]) -> list[float]:
+        rand = seeded_rand(0, 0, torch.device("cpu"))
+        output = Output(logits, torch.zeros(1, 5, 4))
+        found = SetLoss(num_points=256)([output], [Target(labels, masks, extent)], rand)
+        return [float(term) for term in found.values()]
+
+    extent = (48 / 64, 32 / 64)
+    assert terms(logits, masks, extent) == terms(spoiled, extended, extent)
+    assert terms(logits, masks, (1.0, 1.0)) != terms(spoiled, extended, (1.0, 1.0))

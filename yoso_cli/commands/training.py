@@ -6,12 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yoso_cli.commands import console, pages, wiring
+from yoso_cli.commands import console, feeding, wiring
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
     from yoso_cli.evaluation.report import Report
-    from yoso_cli.inference.predict import Predictor
     from yoso_cli.loading.batch import Batch
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe import Recipe
@@ -106,27 +105,17 @@ class Training:
                 self.device,
             )
 
-    def finish(self) -> "Report":
-        """Evaluates what was trained and draws the worst pictures into report.html."""
-        report = self.evaluate()
-        predict = pages.predicted_by(self._predictor(), self.val_set)
-        pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
-        return report
-
     def evaluate(self) -> "Report":
         """Measures PQ on the validation split, into report.json and metrics.jsonl."""
         from yoso_cli.evaluation.report import write_report
 
-        predictor = self._predictor()
+        predictor = wiring.make_predictor(self.model, self.val_set.categories, self.recipe, self.device)
         report = wiring.evaluate(predictor, self.val_set, self.recipe, self.run.weights())
         write_report(self.run.report_path, report)
         quality = report.quality
         groups = {"pq": quality.all, "pq_things": quality.things, "pq_stuff": quality.stuff}
         self.run.append_metrics({"iteration": self.done, **{name: group.pq for name, group in groups.items()}})
         return report
-
-    def _predictor(self) -> "Predictor":
-        return wiring.make_predictor(self.model, self.val_set.categories, self.recipe, self.device)
 
     def tell(self, report: "Report | None", as_json: bool) -> None:
         """Prints what came out and what to type next."""
@@ -161,15 +150,10 @@ class Training:
     def _batches(self) -> "Iterator[Batch]":
         from yoso_cli import machine
         from yoso_cli.loading.batch import batches
-        from yoso_cli.loading.dataset import PanopticDataset
-        from yoso_cli.loading.transforms import ScaleJitter
 
-        plan, augment = self.recipe.train, self.recipe.augment
-        transform = ScaleJitter(
-            (augment.crop_height, augment.crop_width), augment.scale_min, augment.scale_max, augment.flip
-        )
+        plan = self.recipe.train
         return batches(
-            PanopticDataset(self.train_set, transform),
+            feeding.training_pictures(self.recipe, self.train_set),
             batch=plan.batch,
             seed=plan.seed,
             start=self.start,

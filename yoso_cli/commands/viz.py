@@ -17,16 +17,23 @@ if TYPE_CHECKING:
     from yoso_cli.panoptic.types import Category, Panoptic
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
+# Rows and columns of a contact sheet.
+SHEET = (4, 4)
 
 
 @click.command(name="viz")
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--weights",
     "source",
     metavar="SOURCE",
     show_default="the newest run, else released weights that are here",
     help="A run folder, a weights file, the name of released weights, or a URL.",
+)
+@click.option(
+    "--augmented",
+    metavar="RECIPE",
+    help="Draw training pictures as this recipe augments them, without IMAGES.",
 )
 @options.output_option
 @options.runs_option
@@ -37,6 +44,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg")
 def command(
     images: tuple[Path, ...],
     source: str | None,
+    augmented: str | None,
     output: Path | None,
     runs: Path,
     device: str,
@@ -51,13 +59,51 @@ def command(
     there are any, else its newest checkpoint. With no run there, released weights are used that `yoso weights get`
     brought.
 
+    --augmented draws a contact sheet instead: training pictures with their targets, scaled, cropped and recoloured as
+    the network would see them.
+
     \b
     Example:
       yoso viz photo.jpg
       yoso viz photo.jpg --weights coco
       yoso viz photo.jpg --weights runs/shapes-001 --output seen.jpg
       yoso viz *.jpg --output seen/ --set inference.score_threshold=0.4
+      yoso viz --augmented coco
     """
+    if augmented is not None:
+        if images or source:
+            raise UsageError("--augmented draws the dataset of its recipe.", hint="Leave IMAGES and --weights out.")
+        _draw_augmented(augmented, output, overrides, force, as_json)
+        return
+    if not images:
+        raise UsageError("there are no IMAGES to draw.", hint="Name a photo, or a recipe after --augmented.")
+    _draw_predictions(images, source, output, runs, device, overrides, force, as_json)
+
+
+def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], force: bool, as_json: bool) -> None:
+    from yoso_cli import recipe_file
+    from yoso_cli.commands.feeding import contact_sheet
+    from yoso_cli.panoptic.draw import write_picture
+
+    recipe = recipe_file.load(name, overrides)
+    target = output or Path(f"{recipe.name}-augmented.png")
+    _refuse_unwritable(target)
+    _refuse_existing([target], force)
+    write_picture(target, contact_sheet(recipe, rows=SHEET[0], columns=SHEET[1]))
+    console.result({"recipe": recipe.name, "output": str(target)}, f"{recipe.name} -> {target}", as_json)
+    console.next_step(f"yoso train {shlex.quote(name)}")
+
+
+def _draw_predictions(
+    images: Sequence[Path],
+    source: str | None,
+    output: Path | None,
+    runs: Path,
+    device: str,
+    overrides: Sequence[str],
+    force: bool,
+    as_json: bool,
+) -> None:
     from yoso_cli.commands.source import fastest_weights, read_source
 
     targets = _targets(images, output)
@@ -127,8 +173,7 @@ def _targets(images: Sequence[Path], output: Path | None) -> list[Path]:
     else:
         targets = [(output or Path()) / f"{image.stem}-yoso.png" for image in images]
     for target in targets:
-        if target.suffix.lower() not in SUFFIXES:
-            raise UsageError(f"{target}: cannot be written as a picture.", hint=f"End it in {', '.join(SUFFIXES)}.")
+        _refuse_unwritable(target)
     twice = [str(target) for target, count in Counter(targets).items() if count > 1]
     if twice:
         raise UsageError(f"{twice[0]}: two IMAGES would be written there.", hint="Draw them one after another.")
@@ -137,6 +182,11 @@ def _targets(images: Sequence[Path], output: Path | None) -> list[Path]:
     if lost:
         raise UsageError(f"{lost[0]}: would overwrite one of IMAGES.", hint="Name another file with --output.")
     return targets
+
+
+def _refuse_unwritable(target: Path) -> None:
+    if target.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{target}: cannot be written as a picture.", hint=f"End it in {', '.join(SUFFIXES)}.")
 
 
 def _refuse_existing(targets: Sequence[Path], force: bool) -> None:

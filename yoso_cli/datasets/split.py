@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,9 +115,8 @@ def make(
         if problems:
             hint = "Fetch these files again and repeat the command: what was converted is kept."
             raise ProblemsError(plan.title, problems, hint=hint)
-        made = _finish(plan, temporary, journal, parameters)
-    placed = replace(made, image_dir=folder / plan.image_dir, panoptic_dir=folder / plan.panoptic_dir)
-    return Prepared(folder, placed, True)
+        _finish(plan, temporary, journal, parameters)
+    return Prepared(folder, read_set(folder), True)
 
 
 def _empty(folder: Path) -> None:
@@ -155,21 +154,15 @@ def _written(picture: Picture, *, convert: Convert, folder: Path) -> Done | str:
     except DataError as error:
         return error.message
     for name, content in converted.files.items():
-        with reporting(folder / name):
-            _write(folder / name, content)
+        path = folder / name
+        with reporting(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # No rename: a file counts when the journal knows it, and that is told afterwards.
+            path.write_bytes(content)
     return Done(converted.record, {name: len(content) for name, content in converted.files.items()})
 
 
-def _write(path: Path, content: bytes) -> None:
-    """No rename: a file counts when the journal knows it, and that is told afterwards."""
-    try:
-        path.write_bytes(content)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str, Any]) -> PanopticSet:
+def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str, Any]) -> None:
     writer = SetWriter(
         folder,
         plan.name,
@@ -188,4 +181,4 @@ def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str,
     if plan.finish:
         plan.finish(folder, made)
     journal.remove()
-    return writer.finish()
+    writer.finish()

@@ -2,7 +2,6 @@
 
 # M segments, H W size after the transform
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +11,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from yoso_cli.errors import DataError
+from yoso_cli.loading.augmentation import Step, View
+from yoso_cli.loading.copy_paste import pasted
 from yoso_cli.panoptic.files import read_image, read_panoptic
-from yoso_cli.panoptic.types import IdMap, PanopticSet, Rgb, Segment
-
-Transform = Callable[[Rgb, IdMap, np.random.Generator], tuple[Rgb, IdMap]]
+from yoso_cli.panoptic.types import IdMap, PanopticSet, Rgb, present_ids
 
 
 @dataclass(frozen=True)
@@ -25,14 +24,17 @@ class Target:
     Attributes:
         labels: (M,) int64 train ids.
         masks: (M, H, W) bool; none is empty, crowds are left out.
+        extent: share of width and of height, 0..1, that shows the picture; beyond it is padding, where no loss is.
     """
 
     labels: Tensor
     masks: Tensor
+    extent: tuple[float, float] = (1.0, 1.0)
 
     def to(self, device: torch.device) -> "Target":
         """The same on `device`."""
-        return Target(self.labels.to(device, non_blocking=True), self.masks.to(device, non_blocking=True))
+        labels, masks = (tensor.to(device, non_blocking=True) for tensor in (self.labels, self.masks))
+        return Target(labels, masks, self.extent)
 
 
 @dataclass(frozen=True)
@@ -45,42 +47,63 @@ class Sample:
 
 
 class PanopticDataset(Dataset[Sample]):
-    """Samples of `panoptic_set`, each through `transform` with randomness of its own.
+    """Samples of `panoptic_set`, each through `augmentation` with randomness of its own.
 
     An item's key is (place in the set, seed): the same key gives the same sample, in whichever process.
+
+    Args:
+        panoptic_set: a prepared set.
+        augmentation: makes views of one size.
+        copy_paste: probability that things of another picture are laid over one.
     """
 
-    def __init__(self, panoptic_set: PanopticSet, transform: Transform) -> None:
+    def __init__(self, panoptic_set: PanopticSet, augmentation: Step, *, copy_paste: float = 0.0) -> None:
         self.panoptic_set = panoptic_set
-        self.transform = transform
+        self.augmentation = augmentation
+        self.copy_paste = copy_paste
         self.train_ids = {category.id: place for place, category in enumerate(panoptic_set.categories)}
+        self._things = frozenset(category.id for category in panoptic_set.categories if category.isthing)
 
     def __len__(self) -> int:
         return len(self.panoptic_set.records)
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
-        """Reads, transforms and splits one picture into masks.
+        """Reads, augments and splits one picture into masks.
 
         Raises:
             DataError: the picture or its segments are unreadable, or of different sizes.
         """
+        view = self.view(key)
+        image = torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1)))
+        return Sample(image, self._target(view), self.panoptic_set.records[key[0]].image_id)
+
+    def view(self, key: tuple[int, int]) -> View:
+        """What the network is to see of a picture. Raises as indexing does."""
         place, seed = key
+        random = np.random.default_rng(seed)
+        view = self._augmented(place, random)
+        if self.copy_paste and random.random() < self.copy_paste:
+            other = self._augmented(int(random.integers(len(self))), random)
+            view = pasted(view, other, self._things, random)
+        return view
+
+    def _augmented(self, place: int, random: np.random.Generator) -> View:
         record = self.panoptic_set.records[place]
         panoptic = read_panoptic(self.panoptic_set, record)
         path = self.panoptic_set.image_path(record)
         image = read_image(path)
         _require_size(path, image, panoptic.id_map)
-        image, ids = self.transform(image, panoptic.id_map, np.random.default_rng(seed))
-        target = self._target(ids, panoptic.segments)
-        return Sample(torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))), target, record.image_id)
+        return self.augmentation(View.of(image, panoptic), random)
 
-    def _target(self, ids: IdMap, segments: tuple[Segment, ...]) -> Target:
+    def _target(self, view: View) -> Target:
         """Masks of the segments in view. One cropped out of view has nothing to learn from and is left out."""
-        seen = set(np.unique(ids).tolist())
-        kept = [segment for segment in segments if not segment.iscrowd and segment.id in seen]
+        ids = view.panoptic.id_map
+        seen = set(present_ids(ids))
+        kept = [segment for segment in view.panoptic.segments if not segment.iscrowd and segment.id in seen]
         labels = torch.tensor([self.train_ids[segment.category_id] for segment in kept], dtype=torch.int64)
         values = np.array([segment.id for segment in kept], dtype=np.int32)
-        return Target(labels, torch.from_numpy(ids[None] == values[:, None, None]))  # (M, H, W)
+        masks = torch.from_numpy(ids[None] == values[:, None, None])  # (M, H, W)
+        return Target(labels, masks, (view.extent[1] / ids.shape[1], view.extent[0] / ids.shape[0]))
 
 
 def _require_size(path: Path, image: Rgb, ids: IdMap) -> None:

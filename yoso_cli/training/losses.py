@@ -97,6 +97,7 @@ class SetLoss:
             oversample_ratio=self.oversample_ratio,
             importance_ratio=self.importance_ratio,
             rand=rand,
+            extent=_extents(targets, matches, predicted),
         )
         at_points = sample_logits(predicted, points)
         wanted = _sample_targets(targets, matches, points)
@@ -104,6 +105,12 @@ class SetLoss:
         num_masks = max(sum(len(target.labels) for target in targets), 1)
         bce = F.binary_cross_entropy_with_logits(at_points, wanted, reduction="none").mean(1).sum() / num_masks
         return bce, _dice(at_points.sigmoid(), wanted).sum() / num_masks
+
+
+def _extents(targets: Sequence[Target], matches: Sequence[Match], like: Tensor) -> Tensor:
+    """(M, 1, 2): where the picture of each matched pair is, and no padding."""
+    pairs = [target.extent for target, match in zip(targets, matches, strict=True) for _ in match.queries]
+    return like.new_tensor(pairs).view(-1, 1, 2)
 
 
 def _sample_targets(targets: Sequence[Target], matches: Sequence[Match], points: Tensor) -> Tensor:

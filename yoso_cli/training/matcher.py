@@ -52,7 +52,7 @@ def match(
         class_weight: of the probability of the target's class.
         mask_weight: of the binary cross-entropy over the points.
         dice_weight: of the dice distance over the points.
-        num_points: points per image, shared by all its proposals and targets.
+        num_points: points per image, shared by all its proposals and targets; none lies in padding.
         rand: called once per image, empty ones too.
 
     Raises:
@@ -60,7 +60,7 @@ def match(
     """
     costs = []
     for image, target in enumerate(targets):
-        points = rand(1, num_points, 2)
+        points = rand(1, num_points, 2) * output.mask_logits.new_tensor(target.extent, dtype=torch.float32)
         cost = _mask_cost(output.mask_logits[image], target.masks, points, mask_weight, dice_weight)
         if output.class_logits is not None:
             probability = output.class_logits[image].softmax(-1)  # (N, K+1)

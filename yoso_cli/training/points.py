@@ -82,7 +82,13 @@ def _read(masks: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 def uncertain_points(
-    logits: Tensor, *, num_points: int, oversample_ratio: float, importance_ratio: float, rand: Rand
+    logits: Tensor,
+    *,
+    num_points: int,
+    oversample_ratio: float,
+    importance_ratio: float,
+    rand: Rand,
+    extent: Tensor | None = None,
 ) -> Tensor:
     """Points for the mask losses: a share where the logit is nearest to zero, the rest anywhere.
 
@@ -92,6 +98,7 @@ def uncertain_points(
         oversample_ratio: candidates per point, of which the most uncertain are kept.
         importance_ratio: share of the points chosen by uncertainty, 0..1.
         rand: called twice, for the candidates and for the rest.
+        extent: float (M, 1, 2), share of width and of height in which points may lie; all of it if None.
 
     Returns:
         float (M, P, 2), without gradient.
@@ -100,6 +107,8 @@ def uncertain_points(
     uncertain = int(importance_ratio * num_points)
     candidates = rand(masks, int(num_points * oversample_ratio), 2)
     others = rand(masks, num_points - uncertain, 2)
+    if extent is not None:
+        candidates, others = candidates * extent, others * extent
     with torch.no_grad():
         distance = sample_logits(logits, candidates).abs()  # (M, candidates)
     chosen = distance.topk(uncertain, dim=1, largest=False).indices
