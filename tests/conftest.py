@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import shutil
 from pathlib import Path
 from types import ModuleType
 
@@ -22,6 +23,16 @@ def oracle(module: str) -> ModuleType:
     except ImportError:
         _missing(module)
         raise
+
+
+def program(*names: str) -> str:
+    """The path of an official program, by the first of its names that is there."""
+    for name in names:
+        path = shutil.which(name)
+        if path:
+            return path
+    _missing(names[0])
+    raise AssertionError
 
 
 @pytest.fixture(scope="session")

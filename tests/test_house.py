@@ -33,7 +33,8 @@ ARROWS: dict[str, set[str]] = {
     # A table of categories is YAML, read with a recipe's care.
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
     "inspection": {"datasets", "panoptic", "workers", "atomic", "errors"},
-    "evaluation": {"panoptic", "machine", "stages", "atomic", "errors"},
+    "evaluation": {"panoptic", "workers", "machine", "stages", "atomic", "errors"},
+    "page": {"evaluation", "panoptic", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},
     "inference": {"model", "loading", "panoptic", "stages", "errors"},

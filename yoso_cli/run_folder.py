@@ -5,8 +5,8 @@ runs/<name>-NNN/
   metrics.jsonl          one JSON object per logged iteration
   checkpoints/iteration-0000500/{weights.safetensors, training.pt}     complete once it has its name
   reparam.safetensors    what `yoso reparam` made of it
-  report.json            the last evaluation of what was trained
-  report-reparam.json    the last evaluation of reparam.safetensors
+  report.json            the last evaluation of what was trained, and the same to look at: report.html
+  report-reparam.json    the last evaluation of reparam.safetensors, and report-reparam.html
 """
 
 import json

@@ -254,7 +254,7 @@ def test_predictions_on_disk_need_neither_torch_nor_pictures(tmp_path: Path) -> 
     done = subprocess.run([sys.executable, "-c", program, *args], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "All     100.0   100.0 - 100.0  100.0  100.0        2" in done.stdout
-    assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --json > report.json"
+    assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --html report.html"
 
 
 METRIC_KEYS = ("quality", "sizes", "dagger", "semantic", "instances", "boundary")
@@ -301,8 +301,7 @@ def test_predictions_that_contradict_themselves_name_the_file(here: Path, capsys
     other.write_text(json.dumps(content))
     out, err = printed(capsys, "--truth", str(truth), "--predictions", str(other), code=1)
     assert out == ""
-    assert "0.png" in err
-    assert "stand in the PNG but not in the JSON: 6" in err
+    assert f"{other.parent}/truth/0.png against {truth.parent}/truth/0.png: The predicted map holds segment 6" in err
 
 
 def test_an_area_that_cannot_be_names_the_picture(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

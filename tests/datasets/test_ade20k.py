@@ -42,7 +42,7 @@ def test_every_pixel_is_the_instance_on_top_or_the_stuff_below_or_void(tmp_path)
             thing, number, _ = map(int, instances[y, x])
             if number:
                 assert by_id[segment_id] == things[thing - 1]
-                assert segment_id % 1000 == number
+                assert segment_id == (things[thing - 1] + 1) * 256 + number
             elif semantic[y, x] and not categories[semantic[y, x] - 1].isthing:
                 assert by_id[segment_id] == semantic[y, x] - 1
             else:
@@ -117,8 +117,8 @@ def test_one_number_in_two_classes_is_two_instances_but_not_for_mask2former(tmp_
     colors[9:12] = (4, 7, 0)
     raw_layouts.write_png(path, colors)
     (prepared,) = prepare(root, tmp_path / "out")
-    things = [one.id for one in prepared.panoptic_set.records[0].segments if one.id > 1000]
-    assert things == [8007, 13007]
+    things = [one.id for one in prepared.panoptic_set.records[0].segments if one.id > 256]
+    assert things == [8 * 256 + 7, 13 * 256 + 7]
     with pytest.raises(ProblemsError, match="instance 7 in more than one class"):
         prepare(root, tmp_path / "compat", read=mask2former.read_picture)
 

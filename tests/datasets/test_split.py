@@ -42,9 +42,9 @@ def counting(monkeypatch):
     converted = []
     read = cityscapes.read_coded
 
-    def watched(label_map, coding, where, **options):
+    def watched(runs, coding, size, where, **options):
         converted.append(where)
-        return read(label_map, coding, where, **options)
+        return read(runs, coding, size, where, **options)
 
     monkeypatch.setattr(cityscapes, "read_coded", watched)
     return converted

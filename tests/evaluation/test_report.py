@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 from evaluation.found import CATEGORIES, PAPER, found
@@ -116,3 +117,23 @@ def test_the_file_is_readable_by_people(tmp_path: Path) -> None:
     lines = (tmp_path / "report.json").read_text().splitlines()
     assert max(map(len, lines)) <= 120
     assert '    "all": {"pq": 34.888888888888886, "sq": 49.111111111111114, "rq": 47.222222222222214, "n": 3},' in lines
+
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs" / "report.schema.json").read_text())
+
+
+def test_a_report_is_as_its_schema_says() -> None:
+    """A key that is added must be told in docs/report.schema.json; `test_browser` looks at a whole one."""
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    whole = report().to_dict()
+    jsonschema.validate(whole, SCHEMA)
+    assert set(whole) == set(SCHEMA["required"])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"version": 2}, {"images": -1}, {"unknown": 1}, {"per_image": [{"id": 1, "file": "a", "classes": [[1, 0.5, 1]]}]}],
+)
+def test_what_is_no_report_is_not_as_the_schema_says(changes: dict[str, object]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(report().to_dict() | changes, SCHEMA)

@@ -41,10 +41,13 @@ def predict(truth: PanopticSet, rng: np.random.Generator) -> Iterator[tuple[Imag
 def test_real_coco_pictures_score_what_the_reference_says(coco_sample: Path, tmp_path: Path, seed: int) -> None:
     listing = coco_sample / "annotations" / "panoptic_val2017.json"
     truth = score.read_any(listing)
+    predicted = list(predict(truth, np.random.default_rng(seed)))
     writer = SetWriter(tmp_path / "made", "made", "val", truth.categories)
-    predicted = score.saving(predict(truth, np.random.default_rng(seed)), writer)
+    for record, prediction in predicted:
+        writer.add(record, prediction)
+    writer.finish()
     from_memory = score.score(score.pairs_with_truth(truth, predicted), truth.categories)
-    from_files = score.score(score.pairs_from_files(truth, score.read_any(tmp_path / "made")), truth.categories)
+    from_files = score.score_files(truth, score.read_any(tmp_path / "made"))
     assert from_memory == from_files
     assert 0 < (from_files.quality.all.pq or 0) < 1
 
@@ -65,7 +68,7 @@ def test_real_coco_pictures_score_what_the_reference_says(coco_sample: Path, tmp
 
 def test_the_truth_against_itself_is_100(coco_sample: Path) -> None:
     truth = score.read_any(coco_sample / "annotations" / "panoptic_val2017.json")
-    found = score.score(score.pairs_from_files(truth, truth), truth.categories).quality
+    found = score.score_files(truth, truth).quality
     assert (found.all.pq, found.things.pq, found.stuff.pq) == (1.0, 1.0, 1.0)
 
 
@@ -93,20 +96,20 @@ def test_a_bare_result_json_is_completed_from_the_truth(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text(json.dumps(bare))
     predictions = score.read_any(tmp_path / "results.json", like=truth)
     same = replace(truth, panoptic_dir=tmp_path / "results")
-    assert score.score(score.pairs_from_files(same, predictions), truth.categories).quality.all.pq == 1.0
+    assert score.score_files(same, predictions).quality.all.pq == 1.0
 
 
 def test_images_without_prediction_are_named_before_any_work(tmp_path: Path) -> None:
     truth = score.read_any(write_coco(tmp_path, images=9))
     some = replace(truth, records=truth.records[:2])
     with pytest.raises(DataError, match=r"7 of 9 images have no prediction: 2, 3, 4, 5, 6 and 2 more\."):
-        score.pairs_from_files(truth, some)
+        score.score_files(truth, some)
 
 
 def test_predictions_of_other_images_are_ignored(tmp_path: Path) -> None:
     truth = score.read_any(write_coco(tmp_path, images=3))
     some = replace(truth, records=truth.records[1:])
-    assert score.score(score.pairs_from_files(some, truth), truth.categories).quality.classes[0].tp == 2
+    assert score.score_files(some, truth).quality.classes[0].tp == 2
 
 
 def test_a_contradiction_names_its_picture() -> None:
@@ -123,15 +126,3 @@ def test_a_path_that_is_no_set_says_what_is_expected(tmp_path: Path) -> None:
         score.read_any(tmp_path)
     with pytest.raises(DataError, match=r"absent\.json: no such file"):
         score.read_any(tmp_path / "absent.json")
-
-
-def test_predictions_are_complete_only_after_the_last_one(tmp_path: Path) -> None:
-    truth = score.read_any(write_coco(tmp_path, images=2))
-    passing = score.saving(
-        ((record, read_panoptic(truth, record)) for record in truth.records),
-        SetWriter(tmp_path / "kept", "kept", "val", CATEGORIES),
-    )
-    next(passing)
-    assert not (tmp_path / "kept" / "manifest.json").exists()
-    assert len(list(passing)) == 1
-    assert len(score.read_any(tmp_path / "kept").records) == 2

@@ -6,7 +6,7 @@ import numpy as np
 from evaluation.found import CATEGORIES, PAPER, found
 
 from yoso_cli.evaluation.findings import Findings, find
-from yoso_cli.evaluation.measures import METRICS
+from yoso_cli.evaluation.measures import FAILURES, METRICS, count
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import PaperRow, Report
 from yoso_cli.evaluation.summary import table
@@ -21,6 +21,7 @@ Things   29.0     20.7 - 34.0   38.7   37.5        2  |     53.1         -24.1
 Stuff    46.7      0.0 - 70.0   70.0   66.7        1  |        -             -
 Paper: Table 1, R50 at 800,1333
 Lost 65.1: spurious 37.5, missed 15.3, imprecise masks 12.3
+Lost most on: 0.jpg 34.44, 1.jpg 30.67
 
 PQ by segment size  small 34.9  medium -  large -
 PQ† (stuff by IoU)  all 29.0  stuff -
@@ -57,7 +58,8 @@ def test_without_published_figures_the_table_holds_ours_alone() -> None:
 def test_each_measure_that_was_asked_for_has_a_line(tmp_path: Path) -> None:
     scored = Panoptic(np.ones((40, 50), np.int32), (Segment(1, 1, 2000, score=0.5),))
     whole = PanopticSet("a", "b", CATEGORIES, (ImageRecord(1, "1", "1", 40, 50, ()),), tmp_path, tmp_path)
-    text = table(report(find([(scored, scored)], whole, METRICS)))
+    wanted = (*METRICS, FAILURES)
+    text = table(report(find([count(scored, scored, CATEGORIES, wanted)], whole, wanted)))
     assert "\nPQ by segment size  small -  medium 100.0  large -\n" in text
     assert "\nPQ† (stuff by IoU)  all 100.0  stuff -\n" in text
     assert "\nBoundary PQ         all 100.0  things 100.0  stuff -\n" in text

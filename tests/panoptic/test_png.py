@@ -200,3 +200,11 @@ def test_label_maps_become_about_as_small_as_pillow_makes_them():
     random = np.random.default_rng(0)
     pixels = np.kron(random.integers(0, 256, (12, 16, 3)), np.ones((23, 31, 1))).astype(np.uint8)
     assert len(png.encode(pixels)) < 1.3 * len(saved(Image.fromarray(pixels)))
+
+
+@given(RGB, st.sets(st.sampled_from(range(3))))
+def test_rgb_by_planes_is_the_same_file_as_rgb_at_once(pixels, empty):
+    for channel in empty:
+        pixels[..., channel] = 0
+    planes = [None if channel in empty else lambda channel=channel: pixels[..., channel] for channel in range(3)]
+    assert png.encode_rgb(planes, *pixels.shape[:2]) == png.encode(pixels)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options, wiring
+from yoso_cli.commands import console, options, pages, wiring
 
 if TYPE_CHECKING:
     from yoso_cli.commands.bench import Speed
@@ -165,9 +165,12 @@ def _train(demo: Demo) -> "Training":
 def _evaluate(demo: Demo, source: "Source", truth: "PanopticSet") -> "Report":
     from yoso_cli.evaluation.report import write_report
 
-    report = wiring.evaluate(source.predictor(demo.device), truth, source.recipe, source.path)
+    predictor = source.predictor(demo.device)
+    report = wiring.evaluate(predictor, truth, source.recipe, source.path)
     assert source.run is not None, "the demo's weights lie in its run"
-    write_report(source.run.report_of(source.path), report)
+    kept = source.run.report_of(source.path)
+    write_report(kept, report)
+    pages.write(kept.with_suffix(".html"), report, truth, pages.predicted_by(predictor, truth))
     console.say(f"PQ {_percent(report.quality.all.pq)}")
     return report
 
@@ -250,6 +253,7 @@ def _text(findings: Findings) -> str:
             f"Took {minutes} min {seconds:02d} s.",
             f"Run: {findings.run}",
             f"Pictures: {findings.sheet}",
+            f"Report: {findings.run / 'report.html'} (open it in a browser)",
         ]
     )
 

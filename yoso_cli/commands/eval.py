@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yoso_cli.commands import console, options, wiring
+from yoso_cli.commands import console, options, pages, wiring
 from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from yoso_cli.evaluation.report import Report
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.inference.shards import Shard
+    from yoso_cli.panoptic.types import PanopticSet
 
 
 @click.command(name="eval")
@@ -43,10 +44,43 @@ if TYPE_CHECKING:
     help="What --predictions are compared with.",
 )
 @click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    show_default="1",
+    help="Processes that score --predictions; the figures do not depend on it.",
+)
+@click.option(
+    "--truth-cache",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Keep what was decoded of --truth here, so that scoring against it again takes less.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["yoso", "panopticapi"]),
+    default="yoso",
+    show_default=True,
+    help="What scores --predictions: this program, or the reference evaluator.",
+)
+@click.option(
     "--save-predictions",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
     help="Keep the model's predictions in this new folder, ready to submit: panoptic.json and panoptic/.",
+)
+@click.option(
+    "--html",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    show_default="report.html in the run folder",
+    help="Write the report as one HTML file to look at.",
+)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="The photos that --html shows, where they do not lie in images/ beside the truth.",
 )
 @options.runs_option
 @options.device_option
@@ -59,7 +93,12 @@ def command(
     split: str | None,
     predictions: Path | None,
     truth: Path | None,
+    workers: int | None,
+    truth_cache: Path | None,
+    engine: str,
     save_predictions: Path | None,
+    html: Path | None,
+    images: Path | None,
     runs: Path,
     device: str,
     overrides: tuple[str, ...],
@@ -68,7 +107,7 @@ def command(
     """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. The result is also kept in the run folder, as report.json.
+    newest run is taken. The result is also kept in the run folder, as report.json and, to look at, report.html.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
     in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.
@@ -77,18 +116,44 @@ def command(
     Example:
       yoso eval
       yoso eval runs/shapes-001 --split val --json
-      yoso eval --predictions results.json --truth annotations/panoptic_val2017.json
+      yoso eval --predictions results.json --truth annotations/panoptic_val2017.json --html report.html
     """
     if predictions is None and truth is None:
+        _refuse_without_predictions("--workers", workers)
+        _refuse_without_predictions("--truth-cache", truth_cache)
+        _refuse_without_predictions("--engine", engine != "yoso")
+        if images is not None:
+            raise UsageError("--images belongs to --predictions: a dataset knows its photos.", hint="Leave it out.")
         path = _chosen_weights(source, weights, runs)
-        _eval_model(path, metrics, split, save_predictions, device, overrides, as_json)
+        _eval_model(path, metrics, split, save_predictions, html, device, overrides, as_json)
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
     for name, value in {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}.items():
         _refuse_beside_predictions(name, value)
     _refuse_beside_predictions("--save-predictions", save_predictions)
-    _eval_files(predictions, truth, metrics, as_json)
+    if engine == "panopticapi":
+        _refuse_beside_reference("--metric", metrics)
+        _refuse_beside_reference("--workers", workers)
+        _refuse_beside_reference("--truth-cache", truth_cache)
+        _refuse_beside_reference("--html", html)
+        _eval_with_reference(predictions, truth, as_json)
+        return
+    _eval_files(
+        predictions, truth, metrics, workers=workers or 1, cache=truth_cache, html=html, images=images, as_json=as_json
+    )
+
+
+def _refuse_without_predictions(name: str, value: object) -> None:
+    if value:
+        raise UsageError(
+            f"{name} is for scoring --predictions.", hint="Give --predictions and --truth, or leave it out."
+        )
+
+
+def _refuse_beside_reference(name: str, value: object) -> None:
+    if value:
+        raise UsageError(f"{name} has no meaning for panopticapi, which computes PQ on one core.", hint="Leave it out.")
 
 
 def _refuse_beside_predictions(name: str, value: object) -> None:
@@ -109,15 +174,49 @@ def _metrics(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _eval_files(predictions: Path, truth: Path, metrics: Sequence[str], as_json: bool) -> None:
+def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
+    from yoso_cli import machine
+    from yoso_cli.evaluation.reference import reference_quality
+
+    quality = reference_quality(predictions, truth)
+    versions = machine.versions(["panopticapi-lite", "panopticapi", "numpy", "pillow"])
+    rows = [
+        (name, 100 * (one.pq or 0), 100 * (one.sq or 0), 100 * (one.rq or 0), one.n)
+        for name, one in (("All", quality.all), ("Things", quality.things), ("Stuff", quality.stuff))
+    ]
+    text = console.table(("", "PQ", "SQ", "RQ", "classes"), rows, title="Panoptic quality as panopticapi computes it")
+    console.result({"engine": "panopticapi", "quality": quality.to_dict(), "versions": versions}, text, as_json)
+    if not as_json:
+        console.next_step(f"yoso eval {_paths(predictions, truth)}")
+
+
+def _paths(predictions: Path, truth: Path) -> str:
+    return f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
+
+
+def _eval_files(
+    predictions: Path,
+    truth: Path,
+    metrics: Sequence[str],
+    *,
+    workers: int,
+    cache: Path | None,
+    html: Path | None,
+    images: Path | None,
+    as_json: bool,
+) -> None:
     from yoso_cli.evaluation.score import read_any
     from yoso_cli.evaluation.summary import table
 
-    report = wiring.evaluate_files(predictions, truth, read_any(truth), metrics)
+    true_set = read_any(truth)
+    report = wiring.evaluate_files(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
+    if html is not None:
+        shown = replace(true_set, image_dir=images) if images is not None else true_set
+        pages.write(html, report, shown, pages.predicted_in(predictions, true_set))
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
-        paths = f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
-        console.next_step(f"yoso eval {paths} --json > report.json")
+        again = "--json > report.json" if html else "--html report.html"
+        console.next_step(f"yoso eval {_paths(predictions, truth)} {again}")
 
 
 def _eval_model(
@@ -125,6 +224,7 @@ def _eval_model(
     metrics: Sequence[str],
     split: str | None,
     save_to: Path | None,
+    html: Path | None,
     device: str,
     overrides: Sequence[str],
     as_json: bool,
@@ -150,18 +250,27 @@ def _eval_model(
         if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
             report = replace(report, paper=None)  # the published figures are for another set
         if shard.rank == 0:
+            _keep(report, found, html, truth, predictor)
             _tell(report, found, as_json)
 
 
-def _tell(report: "Report", found: "Source", as_json: bool) -> None:
-    """Keeps and prints what came out, and what to type next."""
+def _keep(report: "Report", found: "Source", html: Path | None, truth: "PanopticSet", predictor: "Predictor") -> None:
+    """Writes the files of the run folder, and the page where it is wanted."""
     from yoso_cli.evaluation.report import write_report
-    from yoso_cli.evaluation.summary import table
 
     if found.run:
         kept = found.run.report_of(found.path)
         write_report(kept, report)
         console.say(f"Kept in {kept}.")
+        html = html or kept.with_suffix(".html")
+    if html:
+        pages.write(html, report, truth, pages.predicted_by(predictor, truth))
+
+
+def _tell(report: "Report", found: "Source", as_json: bool) -> None:
+    """Prints what came out, and what to type next."""
+    from yoso_cli.evaluation.summary import table
+
     console.result(report.to_dict(), table(report), as_json)
     source = shlex.quote(str(found.run.path if found.run else found.path))
     faster = bool(found.weights.steps) or (found.run is not None and found.run.reparameterised.exists())

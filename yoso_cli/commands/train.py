@@ -40,7 +40,7 @@ def command(
     """Train RECIPE into a new run folder, then evaluate it.
 
     RECIPE is the name of a packaged recipe (see `yoso recipe list`) or a YAML file. The run folder keeps the resolved
-    recipe, metrics.jsonl, the newest two checkpoints and report.json.
+    recipe, metrics.jsonl, the newest two checkpoints, report.json and report.html.
 
     Ctrl-C finishes the step, saves and says how to go on. A resumed run continues the very same curve.
 
@@ -64,7 +64,7 @@ def command(
 
     try:
         outcome = training.train()
-        report = training.evaluate() if outcome is Outcome.FINISHED else None
+        report = training.finish() if outcome is Outcome.FINISHED else None
     except KeyboardInterrupt:
         training.say_how_to_go_on()
         raise

@@ -6,11 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yoso_cli.commands import console, feeding, wiring
+from yoso_cli.commands import console, feeding, pages, wiring
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
     from yoso_cli.evaluation.report import Report
+    from yoso_cli.inference.predict import Predictor
     from yoso_cli.loading.batch import Batch
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe import Recipe
@@ -105,17 +106,27 @@ class Training:
                 self.device,
             )
 
+    def finish(self) -> "Report":
+        """Evaluates what was trained and draws the worst pictures into report.html."""
+        report = self.evaluate()
+        predict = pages.predicted_by(self._predictor(), self.val_set)
+        pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
+        return report
+
     def evaluate(self) -> "Report":
         """Measures PQ on the validation split, into report.json and metrics.jsonl."""
         from yoso_cli.evaluation.report import write_report
 
-        predictor = wiring.make_predictor(self.model, self.val_set.categories, self.recipe, self.device)
+        predictor = self._predictor()
         report = wiring.evaluate(predictor, self.val_set, self.recipe, self.run.weights())
         write_report(self.run.report_path, report)
         quality = report.quality
         groups = {"pq": quality.all, "pq_things": quality.things, "pq_stuff": quality.stuff}
         self.run.append_metrics({"iteration": self.done, **{name: group.pq for name, group in groups.items()}})
         return report
+
+    def _predictor(self) -> "Predictor":
+        return wiring.make_predictor(self.model, self.val_set.categories, self.recipe, self.device)
 
     def tell(self, report: "Report | None", as_json: bool) -> None:
         """Prints what came out and what to type next."""

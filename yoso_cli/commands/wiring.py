@@ -187,7 +187,15 @@ def _find(
     return found(total(parts, k, wanted), images, truth.categories)
 
 
-def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet", metrics: "Sequence[str]" = ()) -> "Report":
+def evaluate_files(
+    predictions: Path,
+    truth: Path,
+    true_set: "PanopticSet",
+    *,
+    metrics: "Sequence[str]" = (),
+    workers: int = 1,
+    cache: Path | None = None,
+) -> "Report":
     """Scores predictions on disk; shows a progress bar.
 
     Args:
@@ -195,19 +203,25 @@ def evaluate_files(predictions: Path, truth: Path, true_set: "PanopticSet", metr
         truth: as `--truth` names it.
         true_set: what `truth` holds.
         metrics: what to measure beside PQ, as --metric names it.
+        workers: how many processes decode and count.
+        cache: the file that keeps the truth's run lengths.
 
     Raises:
         DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
+        RunError: the cache cannot be written.
     """
     from yoso_cli import machine
-    from yoso_cli.evaluation import score
+    from yoso_cli.evaluation.counting import counts_from_files
     from yoso_cli.evaluation.findings import find
+    from yoso_cli.evaluation.measures import FAILURES
     from yoso_cli.evaluation.report import Report
+    from yoso_cli.evaluation.score import read_any
 
-    predicted_set = score.read_any(predictions, like=true_set)
-    pairs = console.progress(score.pairs_from_files(true_set, predicted_set), len(true_set.records), "eval")
+    predicted_set = read_any(predictions, like=true_set)
+    measured = (*_measurable(metrics, predicted_set), FAILURES)
+    counted = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
     return Report(
-        find(pairs, true_set, _measurable(metrics, predicted_set)),
+        find(console.progress(counted, len(true_set.records), "eval"), true_set, measured),
         dataset=true_set.name,
         split=true_set.split,
         images=len(true_set.records),

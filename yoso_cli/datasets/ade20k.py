@@ -25,6 +25,8 @@ from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categorie
 from yoso_cli.datasets.split import Plan
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
+from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.regions import Runs, runs_of
 
 NAME = "ade20k"
 ADE20K = DatasetSpec(
@@ -45,7 +47,6 @@ _PARTS = {"images": "jpg", "annotations": "png", "annotations_instance": "png"}
 _CLASSES = 150
 # An instance map's number is green, its class red: from here on, 256 n + class.
 FIRST_INSTANCE = 256
-_SEGMENT_STEP = 1000
 
 LabelMap = npt.NDArray[Any]
 
@@ -98,16 +99,18 @@ def plans(
 
 
 def read_picture(picture: Labelled) -> Coded:
-    """The segments of one picture: stuff c has the id c+1, the n-th instance of class c the id (c+1)*1000+n."""
-    semantic, instances = read_maps(picture)
+    """The segments of one picture: stuff c has the id c+1, the n-th instance of class c the id (c+1)*256+n."""
+    runs, instances, size = read_runs(picture)
     # Where there is no instance, the number is below the first one and stuff finds its place.
-    values = np.where(instances < FIRST_INSTANCE, semantic, instances)
-    coded = read_coded(values, coding(), str(picture.maps[1]))
-    return replace(coded, semantic=train_ids(semantic)) if picture.semantic_file else coded
+    values = np.where(instances < FIRST_INSTANCE, runs.values, instances)
+    coded = read_coded(runs._replace(values=values), coding(), size, str(picture.maps[1]))
+    return replace(coded, train_ids=train_ids(runs.values)) if picture.semantic_file else coded
 
 
-def read_maps(picture: Labelled) -> tuple[LabelMap, LabelMap]:
-    """The semantic map, uint8 (H, W), classes from 1 on, and the instance map, uint16 (H, W), 256 n + class.
+def read_runs(picture: Labelled) -> tuple[Runs, LabelMap, tuple[int, int]]:
+    """The runs in which neither map changes, whose values are the semantic map's classes, uint8, from 1 on.
+
+    Beside them the instance map's value of each run, int32: 256 n + class; and the maps' height and width.
 
     Raises:
         DataError: one is missing, damaged or of another kind, they differ in size, or a class is unknown.
@@ -115,18 +118,21 @@ def read_maps(picture: Labelled) -> tuple[LabelMap, LabelMap]:
     semantic_source, instance_source = picture.maps
     semantic = png.decode(semantic_source.read(), str(semantic_source), png.Kind.GREY8)
     colors = png.decode(instance_source.read(), str(instance_source), png.Kind.RGB)
-    if semantic.shape != colors.shape[:2]:
-        (height, width), (high, wide) = semantic.shape, colors.shape[:2]
+    height, width = semantic.shape
+    if (height, width) != colors.shape[:2]:
+        high, wide = colors.shape[:2]
         raise DataError(f"{instance_source}: is {wide}x{high} where the semantic map is {width}x{height}.")
-    largest = int(semantic.max(initial=0))
+    instances = rgb_to_id(colors)
+    runs = runs_of(semantic, instances)
+    largest = int(runs.values.max(initial=0))
     if largest > _CLASSES:
         raise DataError(f"{semantic_source}: holds the class {largest} where ADE20K has {_CLASSES}.")
-    return semantic, colors[..., 0] | (colors[..., 1].astype(np.uint16) << 8)
+    return runs, instances[runs.rows, runs.starts], (height, width)
 
 
-def train_ids(semantic: LabelMap) -> LabelMap:
-    """A published semantic map with classes from 0 on; void, 0, becomes 255."""
-    shifted: LabelMap = semantic - np.uint8(1)
+def train_ids(classes: LabelMap) -> LabelMap:
+    """Published classes, uint8, from 0 on; void, 0, becomes 255."""
+    shifted: LabelMap = classes - np.uint8(1)
     return shifted
 
 
@@ -146,7 +152,7 @@ def coding() -> Coding:
             table.category_ids[category.id + 1] = category.id
     for place, thing in enumerate(things(), start=1):
         values = slice(FIRST_INSTANCE + place, VALUES, FIRST_INSTANCE)
-        table.segment_ids[values] = (thing + 1) * _SEGMENT_STEP + np.arange(1, FIRST_INSTANCE)
+        table.segment_ids[values] = (thing + 1) * FIRST_INSTANCE + np.arange(1, FIRST_INSTANCE)
         table.category_ids[values] = thing
         table.known[values] = True
     return table

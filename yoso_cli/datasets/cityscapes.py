@@ -23,6 +23,7 @@ from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categorie
 from yoso_cli.datasets.split import Plan
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.annotations import to_json
+from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import PanopticSet
 
 NAME = "cityscapes"
@@ -119,7 +120,7 @@ def read_picture(picture: Labelled) -> Coded:
     """The segments of one picture, from its instanceIds map."""
     (source,) = picture.maps
     label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
-    return read_coded(label_map, coding(), str(source), semantic=bool(picture.semantic_file))
+    return read_coded(runs_of(label_map), coding(), label_map.shape, str(source), semantic=bool(picture.semantic_file))
 
 
 @cache

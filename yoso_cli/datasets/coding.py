@@ -3,14 +3,16 @@
 # H, W height and width of the map in pixels
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.regions import painted, regions_of, runs_of
-from yoso_cli.panoptic.types import VOID, Panoptic, Segment
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.regions import Runs, painted, regions_of
+from yoso_cli.panoptic.types import VOID, Segment
 
 VALUES = 1 << 16
 NO_TRAIN_ID = 255
@@ -55,41 +57,63 @@ class Coding:
 
 @dataclass(frozen=True)
 class Coded:
-    """A label map read with its coding: the panoptic picture, and the semantic one, uint8 (H, W), where asked for."""
+    """A picture's labels, read.
 
-    panoptic: Panoptic
-    semantic: npt.NDArray[np.uint8] | None
+    Attributes:
+        height: pixels.
+        width: pixels.
+        runs: their values are segment ids, 0 void.
+        segments: of the picture.
+        train_ids: uint8, of each run; None where no semantic map is asked for.
+    """
+
+    height: int
+    width: int
+    runs: Runs
+    segments: tuple[Segment, ...]
+    train_ids: npt.NDArray[np.uint8] | None = None
+
+    def panoptic_png(self) -> bytes:
+        """The PNG that spells the ids as colours, made without the map of them."""
+        ids = self.runs.values
+        largest = int(ids.max(initial=0))
+        planes = [partial(self._painted, ids >> shift) if largest >> shift else None for shift in (0, 8, 16)]
+        return png.encode_rgb(planes, self.height, self.width)
+
+    def semantic_png(self) -> bytes | None:
+        """The PNG of train ids, where it is asked for."""
+        return None if self.train_ids is None else png.encode(self._painted(self.train_ids))
+
+    def _painted(self, values: LabelMap) -> LabelMap:
+        return painted(self.runs, values.astype(np.uint8), self.height, self.width)
 
 
-def read_coded(label_map: LabelMap, coding: Coding, where: str, *, semantic: bool = False) -> Coded:
-    """The segments of `label_map`, uint16 (H, W), ascending by id.
+def read_coded(runs: Runs, coding: Coding, size: tuple[int, int], where: str, *, semantic: bool = False) -> Coded:
+    """What the runs of a map say, with segments ascending by id.
 
     Args:
-        label_map: the values as published.
+        runs: of the values as published.
         coding: what they mean.
+        size: height and width of the map.
         where: names the file in what is raised.
-        semantic: make the semantic map as well.
+        semantic: give the train ids as well.
 
     Raises:
         DataError: values that the dataset does not use; the first five are named.
     """
-    height, width = label_map.shape
-    runs = runs_of(label_map)
-    known = coding.known[runs.values]
+    known = coding.known[np.minimum(runs.values, VALUES - 1)] & (runs.values < VALUES)
     if not known.all():
         raise _foreign(np.unique(runs.values[~known]).tolist(), coding.name, where)
-    ids = coding.segment_ids[runs.values]
-    regions = regions_of(runs._replace(values=ids))
-    segments = []
-    values = runs.values[regions.first]
-    categories, crowds = coding.category_ids[values].tolist(), coding.crowds[values].tolist()
-    for place, (segment_id, area, box) in enumerate(
-        zip(regions.values.tolist(), regions.areas.tolist(), regions.boxes.tolist(), strict=True)
-    ):
-        if segment_id != VOID:
-            segments.append(Segment(segment_id, categories[place], area, tuple(box), crowds[place]))
-    panoptic = Panoptic(painted(runs, ids, height, width), tuple(segments))
-    return Coded(panoptic, painted(runs, coding.train_ids[runs.values], height, width) if semantic else None)
+    by_id = runs._replace(values=coding.segment_ids[runs.values])
+    regions = regions_of(by_id)
+    first = runs.values[regions.first]
+    columns = (regions.values, coding.category_ids[first], regions.areas, regions.boxes, coding.crowds[first])
+    segments = tuple(
+        Segment(segment_id, category_id, area, (box[0], box[1], box[2], box[3]), iscrowd)
+        for segment_id, category_id, area, box, iscrowd in zip(*(one.tolist() for one in columns), strict=True)
+        if segment_id != VOID
+    )
+    return Coded(*size, by_id, segments, coding.train_ids[runs.values] if semantic else None)
 
 
 def _foreign(values: list[int], name: str, where: str) -> DataError:

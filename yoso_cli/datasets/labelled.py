@@ -7,15 +7,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, Protocol
 
-from PIL import Image
-
 from yoso_cli.datasets.coding import Coded
 from yoso_cli.datasets.download import Source
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.datasets.split import Converted, Plan
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import id_to_rgb
+from yoso_cli.panoptic.photo import photo_size
 from yoso_cli.panoptic.types import ImageRecord
 
 IMAGES = "images"
@@ -101,32 +99,30 @@ def convert(picture: Labelled, *, read: Read, panoptic_dir: str, unpack: bool) -
         DataError: a map or the photo is missing, unreadable or wrong, or they differ in size.
     """
     coded = read(picture)
-    id_map, segments = coded.panoptic.id_map, coded.panoptic.segments
-    height, width = id_map.shape
     photo = picture.image.read() if unpack else None
-    check_photo(picture.image, photo, height, width)
-    files = {f"{panoptic_dir}/{picture.panoptic_file}": png.encode(id_to_rgb(id_map))}
-    if coded.semantic is not None:
-        files[f"{SEMANTIC}/{picture.semantic_file}"] = png.encode(coded.semantic)
+    check_photo(picture.image, photo, coded.height, coded.width)
+    files = {f"{panoptic_dir}/{picture.panoptic_file}": coded.panoptic_png()}
+    semantic = coded.semantic_png()
+    if semantic is not None:
+        files[f"{SEMANTIC}/{picture.semantic_file}"] = semantic
     if photo is not None:
         files[f"{IMAGES}/{picture.image_file}"] = photo
-    record = ImageRecord(picture.image_id, picture.image_file, picture.panoptic_file, height, width, segments)
-    return Converted(record, files)
+    place = (picture.image_id, picture.image_file, picture.panoptic_file)
+    return Converted(ImageRecord(*place, coded.height, coded.width, coded.segments), files)
 
 
 def check_photo(source: Source, content: bytes | None, height: int, width: int) -> None:
     """Looks at the header of a photo, of which `content` may be read already.
 
     Raises:
-        DataError: no picture, or of another size than its label map, (`height`, `width`).
+        DataError: no picture, or of another size than its labels, (`height`, `width`).
     """
     try:
-        with Image.open(source.path if content is None else BytesIO(content)) as photo:
-            size = photo.size
+        found = photo_size(source.path.open("rb") if content is None else BytesIO(content))
     except png.UNREADABLE as error:
         raise DataError(f"{source}: is no picture that can be read ({error}).") from None
-    if size != (width, height):
-        raise DataError(f"{source}: is {size[0]}x{size[1]} where its labels are {width}x{height}.")
+    if found != (height, width):
+        raise DataError(f"{source}: is {found[1]}x{found[0]} where its labels are {width}x{height}.")
 
 
 def paired(images: Mapping[str, Source], *maps: Mapping[str, Source]) -> tuple[list[str], list[str]]:

@@ -19,6 +19,7 @@ from yoso_cli.datasets.labelled import Labelled, paired, plan_of
 from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
 from yoso_cli.datasets.split import Plan
 from yoso_cli.panoptic import png
+from yoso_cli.panoptic.regions import runs_of
 
 MAPILLARY = DatasetSpec(
     name="mapillary",
@@ -98,7 +99,9 @@ def read_picture(picture: Labelled, *, version: str) -> Coded:
     """The segments of one picture: a thing's id is category*256+n, a stuff's category*256, whatever its n."""
     (source,) = picture.maps
     label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
-    return read_coded(label_map, coding(version), str(source), semantic=bool(picture.semantic_file))
+    return read_coded(
+        runs_of(label_map), coding(version), label_map.shape, str(source), semantic=bool(picture.semantic_file)
+    )
 
 
 @cache

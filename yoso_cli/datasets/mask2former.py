@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from yoso_cli.datasets.ade20k import FIRST_INSTANCE, NAME, read_maps, things, train_ids
+from yoso_cli.datasets.ade20k import FIRST_INSTANCE, NAME, read_runs, things, train_ids
 from yoso_cli.datasets.coding import VALUES, Coded
 from yoso_cli.datasets.labelled import Labelled
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.regions import Regions, painted, regions_of, runs_of
-from yoso_cli.panoptic.types import Category, Panoptic, Segment
+from yoso_cli.panoptic.regions import Regions, regions_of
+from yoso_cli.panoptic.types import Category, Segment
 
 # How far an instance's colour may lie from its class's, in each channel.
 _SPREAD = 30
@@ -28,21 +28,20 @@ def read_picture(picture: Labelled) -> Coded:
     """The segments of one picture: stuff by class, then instances by number.
 
     Raises:
-        DataError: as `ade20k.read_maps`, or one number stands for instances of two classes.
+        DataError: as `ade20k.read_runs`, or one number stands for instances of two classes.
     """
-    semantic, instances = read_maps(picture)
-    stuff = regions_of(runs_of(semantic))
-    values = np.where(instances < FIRST_INSTANCE, semantic, instances)
-    runs = runs_of(values)
-    on_top = regions_of(runs)
+    runs, instances, size = read_runs(picture)
+    values = np.where(instances < FIRST_INSTANCE, runs.values, instances)
     colors = _Colors(read_categories(NAME), str(picture.image_id))
     ids = np.zeros(VALUES, np.int32)
     segments = []
-    for value, segment in (*_stuff_of(stuff, colors), *_instances_of(on_top, colors, str(picture.maps[1]))):
+    on_top = regions_of(runs._replace(values=values))
+    found = (*_stuff_of(regions_of(runs), colors), *_instances_of(on_top, colors, str(picture.maps[1])))
+    for value, segment in found:
         ids[value] = segment.id
         segments.append(segment)
-    panoptic = Panoptic(painted(runs, ids[runs.values], *semantic.shape), tuple(segments))
-    return Coded(panoptic, train_ids(semantic) if picture.semantic_file else None)
+    semantic = train_ids(runs.values) if picture.semantic_file else None
+    return Coded(*size, runs._replace(values=ids[values]), tuple(segments), semantic)
 
 
 def _stuff_of(regions: Regions, colors: "_Colors") -> Iterator[tuple[int, Segment]]:

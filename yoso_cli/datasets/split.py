@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,8 +115,9 @@ def make(
         if problems:
             hint = "Fetch these files again and repeat the command: what was converted is kept."
             raise ProblemsError(plan.title, problems, hint=hint)
-        _finish(plan, temporary, journal, parameters)
-    return Prepared(folder, read_set(folder), True)
+        made = _finish(plan, temporary, journal, parameters)
+    placed = replace(made, image_dir=folder / plan.image_dir, panoptic_dir=folder / plan.panoptic_dir)
+    return Prepared(folder, placed, True)
 
 
 def _empty(folder: Path) -> None:
@@ -154,15 +155,21 @@ def _written(picture: Picture, *, convert: Convert, folder: Path) -> Done | str:
     except DataError as error:
         return error.message
     for name, content in converted.files.items():
-        path = folder / name
-        with reporting(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            # No rename: a file counts when the journal knows it, and that is told afterwards.
-            path.write_bytes(content)
+        with reporting(folder / name):
+            _write(folder / name, content)
     return Done(converted.record, {name: len(content) for name, content in converted.files.items()})
 
 
-def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str, Any]) -> None:
+def _write(path: Path, content: bytes) -> None:
+    """No rename: a file counts when the journal knows it, and that is told afterwards."""
+    try:
+        path.write_bytes(content)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str, Any]) -> PanopticSet:
     writer = SetWriter(
         folder,
         plan.name,
@@ -181,4 +188,4 @@ def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str,
     if plan.finish:
         plan.finish(folder, made)
     journal.remove()
-    writer.finish()
+    return writer.finish()

@@ -8,7 +8,6 @@ from yoso_cli.evaluation.confidence import Confidence, confidence
 from yoso_cli.evaluation.losses import Losses, Meeting, confusion
 from yoso_cli.evaluation.measures import FAILURES, Counts, Measures, measures, total
 from yoso_cli.evaluation.quality import PanopticQuality
-from yoso_cli.evaluation.score import Pair, counts
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category, PanopticSet
 
@@ -39,21 +38,16 @@ class Findings:
         return self.measures.quality
 
 
-def find(pairs: Iterable[Pair], truth: PanopticSet, metrics: Sequence[str] = ("pq",)) -> Findings:
-    """Scores `pairs`, truth and prediction of each picture of `truth` in its order; one at a time is held in memory.
+def find(counted: Iterable[Counts], truth: PanopticSet, metrics: Sequence[str] = ("pq", FAILURES)) -> Findings:
+    """Sums up what the pictures of `truth` add to the score.
 
     Args:
-        pairs: the pictures.
+        counted: what each picture adds, in the order of `truth`; one at a time is held in memory.
         truth: their set.
-        metrics: some of `measures.METRICS`.
-
-    Raises:
-        DataError: a pair contradicts itself, or lacks what a metric needs; says which.
+        metrics: those of `measures.METRICS` that were counted, and FAILURES.
     """
-    categories, wanted = truth.categories, (*metrics, FAILURES)
-    names = [str(truth.panoptic_path(record)) for record in truth.records]
     images = [(record.image_id, record.image_file) for record in truth.records]
-    return found(total(counts(pairs, categories, wanted, names), len(categories), wanted), images, categories)
+    return found(total(counted, len(truth.categories), metrics), images, truth.categories)
 
 
 def found(counted: Counts, images: Sequence[tuple[int | str, str]], categories: Sequence[Category]) -> Findings:

@@ -20,8 +20,17 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import LARGEST_ID, Ints, Overlap, overlap, pixel_sums, rows_of
-from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Segment
+from yoso_cli.evaluation.overlap import (
+    LARGEST_ID,
+    Ints,
+    Overlap,
+    PanopticRuns,
+    Workspace,
+    overlap,
+    pixel_sums,
+    rows_of,
+)
+from yoso_cli.panoptic.types import VOID, Category, Panoptic, Segment
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -94,25 +103,26 @@ class Pairing:
     p: Ints
 
 
-def pair(truth: Panoptic, prediction: Panoptic, categories: Sequence[Category]) -> Pairing:
+def pair(
+    truth: Panoptic | PanopticRuns,
+    prediction: Panoptic,
+    categories: Sequence[Category],
+    space: Workspace | None = None,
+) -> Pairing:
     """Lays a prediction over its truth.
 
     Args:
         truth: its segments' areas are used as stated.
         prediction: each id of its map must be listed and each listed id must be in its map; areas are measured.
         categories: the K classes that count, in the order of the result.
+        space: to be given again with the next picture.
 
     Raises:
         DataError: the two maps differ in size, or one of them does not agree with its segments or the categories.
     """
-    if truth.id_map.shape != prediction.id_map.shape:
-        raise DataError(
-            f"The predicted map is {_size(prediction.id_map)} pixels, the true one {_size(truth.id_map)}.",
-            hint="Predictions must have the size of the annotated picture.",
-        )
     place = {category.id: index for index, category in enumerate(categories)}
     true, listed = _columns(truth.segments, place, "true"), _columns(prediction.segments, place, "predicted")
-    pairs = overlap(truth.id_map, prediction.id_map)
+    pairs = overlap(truth.runs if isinstance(truth, PanopticRuns) else truth.id_map, prediction.id_map, space)
     t, p = rows_of(true.id, pairs.true_id), rows_of(listed.id, pairs.predicted_id)
     _require_listed(pairs, p)
     area = pixel_sums(p, pairs.pixels, len(listed.id))
@@ -196,7 +206,3 @@ def _require_union(true: Columns, rows: Ints, union: Ints) -> None:
 def _listed(ids: Iterable[int]) -> str:
     shown = [str(segment_id) for segment_id in ids]
     return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
-
-
-def _size(id_map: IdMap) -> str:
-    return "x".join(str(edge) for edge in reversed(id_map.shape))

@@ -14,7 +14,7 @@ from yoso_cli.evaluation.causes import Errors
 from yoso_cli.evaluation.dagger import DaggerQuality, StuffOverlap
 from yoso_cli.evaluation.instances import Detections, InstanceQuality
 from yoso_cli.evaluation.matching import Floats, Matching, Pairing, match, pair
-from yoso_cli.evaluation.overlap import Ints
+from yoso_cli.evaluation.overlap import Ints, PanopticRuns, Workspace
 from yoso_cli.evaluation.quality import PanopticQuality, Tally
 from yoso_cli.evaluation.semantic import SemanticQuality
 from yoso_cli.evaluation.sizes import SizeQuality
@@ -103,18 +103,24 @@ def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
 
 
 def count(
-    truth: Panoptic, prediction: Panoptic, categories: Sequence[Category], metrics: Sequence[str] = ("pq",)
+    truth: Panoptic | PanopticRuns,
+    prediction: Panoptic,
+    categories: Sequence[Category],
+    metrics: Sequence[str] = ("pq",),
+    space: Workspace | None = None,
 ) -> Counts:
-    """What one picture adds to each of `metrics`.
+    """What one picture adds to each of `metrics`; `space` is to be given again with the next picture.
 
     Raises:
         DataError: the pair contradicts itself, or AP is asked for and a segment has no score.
     """
     k = len(categories)
-    found = pair(truth, prediction, categories)
+    found = pair(truth, prediction, categories, space)
     matching = match(found, k)
     is_stuff = np.array([not category.isthing for category in categories], np.bool_)
-    narrowed = boundary.narrowed(matching, truth, prediction) if "boundary" in metrics else None
+    narrowed = None
+    if "boundary" in metrics:
+        narrowed = boundary.narrowed(matching, Panoptic(truth.id_map, truth.segments), prediction)
     return Counts(
         part_of(quality.tally_of(matching, k))[None],
         sizes.tally_by_size(matching, k),

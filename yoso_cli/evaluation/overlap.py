@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.types import IdMap
+from yoso_cli.panoptic.types import IdMap, Segment
 
 Ints = npt.NDArray[np.int64]
 
@@ -45,6 +45,23 @@ class Runs:
     starts: npt.NDArray[np.int32]
     ids: npt.NDArray[np.int32]
     shape: tuple[int, int]
+
+    def to_id_map(self) -> IdMap:
+        """The map (H, W)."""
+        return np.repeat(self.ids, np.diff(self.starts, append=self.shape[0] * self.shape[1])).reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticRuns:
+    """What `Panoptic` is, with the runs of its map instead of the map."""
+
+    runs: Runs
+    segments: tuple[Segment, ...]
+
+    @property
+    def id_map(self) -> IdMap:
+        """The map (H, W), made anew each time."""
+        return self.runs.to_id_map()
 
 
 class Workspace:

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from yoso_cli.errors import DataError
+from yoso_cli.evaluation.counting import counts_from_files
 from yoso_cli.evaluation.measures import Counts, Measures, count, measures, total
-from yoso_cli.panoptic.files import LISTING, MANIFEST, SetWriter, read_coco, read_panoptic, read_set
+from yoso_cli.evaluation.overlap import Workspace
+from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_id_map, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
 
 Pair = tuple[Panoptic, Panoptic]
@@ -33,6 +35,19 @@ def score(
     return measures(counted, categories)
 
 
+def score_files(
+    truth: PanopticSet,
+    predictions: PanopticSet,
+    metrics: Sequence[str] = ("pq",),
+    *,
+    workers: int = 1,
+    cache: Path | None = None,
+) -> Measures:
+    """The measures of predictions on disk. Arguments and errors are those of `counting.counts_from_files`."""
+    counted = counts_from_files(truth, predictions, metrics, workers=workers, cache=cache)
+    return measures(total(counted, len(truth.categories), metrics), truth.categories)
+
+
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     """A panoptic set, whichever way it lies on disk; its pictures need not be there.
 
@@ -46,7 +61,7 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     """
     if (path / MANIFEST).exists():
         return read_set(path)
-    listing, pngs = (path / LISTING, path / "panoptic") if path.is_dir() else (path, path.with_suffix(""))
+    listing, pngs = listing_of(path), path / "panoptic" if path.is_dir() else path.with_suffix("")
     if not listing.exists():
         raise DataError(
             f"{listing}: no such file.",
@@ -55,52 +70,25 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     return read_coco(listing, pngs, listing.parent / "images", name=path.stem, split="", like=like)
 
 
-def pairs_from_files(truth: PanopticSet, predictions: PanopticSet) -> Iterator[Pair]:
-    """Each picture of `truth` with its prediction, matched by image id; predictions of other pictures are ignored.
-
-    Raises:
-        DataError: at once when a picture has no prediction; on the way when a PNG is unreadable.
-    """
-    predicted = {record.image_id: record for record in predictions.records}
-    missing = [str(record.image_id) for record in truth.records if record.image_id not in predicted]
-    if missing:
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        raise DataError(
-            f"{predictions.panoptic_dir}: {len(missing)} of {len(truth.records)} images have no prediction: "
-            f"{', '.join(missing[:5])}{more}.",
-            hint="Each image of the truth needs one, if only with an empty segments_info.",
-        )
-    read = ((record, read_panoptic(predictions, predicted[record.image_id])) for record in truth.records)
-    return pairs_with_truth(truth, read)
+def listing_of(path: Path) -> Path:
+    """The JSON of the set that `read_any` takes as `path`."""
+    return path / LISTING if path.is_dir() else path
 
 
 def pairs_with_truth(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> Iterator[Pair]:
     """Puts the truth before each prediction for a record of `truth`. Raises DataError for an unreadable PNG."""
     for record, prediction in predicted:
-        yield read_panoptic(truth, record), prediction
-
-
-def saving(
-    predicted: Iterable[tuple[ImageRecord, Panoptic]], writer: SetWriter
-) -> Iterator[tuple[ImageRecord, Panoptic]]:
-    """Passes predictions on while writing them; the set is complete when the last one has gone by.
-
-    Raises:
-        RunError: the disk is full or the place cannot be written.
-    """
-    for record, prediction in predicted:
-        writer.add(record, prediction)
-        yield record, prediction
-    writer.finish()
+        yield Panoptic(read_id_map(truth.panoptic_path(record)), record.segments), prediction
 
 
 def counts(
     pairs: Iterable[Pair], categories: Sequence[Category], metrics: Sequence[str], names: Sequence[str]
 ) -> Iterator[Counts]:
     """What each pair adds to the score. Arguments and errors are those of `score`."""
+    space = Workspace()
     for number, (truth, prediction) in enumerate(pairs):
         try:
-            counted = count(truth, prediction, categories, metrics)
+            counted = count(truth, prediction, categories, metrics, space)
         except DataError as error:
             name = names[number] if number < len(names) else f"Picture {number + 1}"
             raise DataError(f"{name}: {error.message}", hint=error.hint) from None

@@ -4,7 +4,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 
 from yoso_cli.evaluation.confidence import Interval
-from yoso_cli.evaluation.losses import NAMES
+from yoso_cli.evaluation.losses import NAMES, Meeting
 from yoso_cli.evaluation.quality import ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.sizes import SIZES
@@ -16,6 +16,9 @@ _NAME_WIDTH = 29
 
 # What would read as 0.0.
 _LEAST_LOSS = 0.0005
+
+# Worst pictures, and confused pairs of classes, that are named.
+_NAMED = 3
 
 
 def table(report: Report) -> str:
@@ -87,7 +90,32 @@ def _lost(report: Report) -> list[str]:
     if not told:
         return []
     lost = f"Lost {100 * sum(one.pq for one in losses):.1f}: {', '.join(told)}"
-    return textwrap.wrap(lost, 79, subsequent_indent="  ")
+    return [*_wrapped(lost), *_wrapped(_worst(report)), *_wrapped(_confused(report))]
+
+
+def _worst(report: Report) -> str:
+    """The pictures on which most of that was lost."""
+    tallies = report.findings.tallies
+    lost = 100 * tallies.lost()
+    told = [f"{_shortened(tallies.files[place])} {lost[place]:.2f}" for place in tallies.worst(_NAMED)]
+    return f"Lost most on: {', '.join(told)}" if told else ""
+
+
+def _confused(report: Report) -> str:
+    """The classes that are most often taken for another."""
+    wrong = [one for one in report.findings.confusion if one.truth and one.prediction and one.truth != one.prediction]
+    told = [f"{_pair(one)} {one.count}" for one in wrong[:_NAMED]]
+    return f"Wrong class: {', '.join(told)}" if told else ""
+
+
+def _pair(one: Meeting) -> str:
+    assert one.truth, "pairs of two classes"
+    assert one.prediction, "pairs of two classes"
+    return f"{_shortened(one.truth.name)} as {_shortened(one.prediction.name)}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, 79, subsequent_indent="  ")
 
 
 def _meaning(report: Report) -> Iterator[str]:

@@ -42,13 +42,17 @@ class ImageTallies:
         return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), parts.round(_DIGITS))
 
     def to_list(self, categories: Sequence[Category]) -> list[dict[str, Any]]:
-        """For JSON: each picture with a row `[category id, sum of IoU, TP, FP, FN]` for each class in it."""
+        """For JSON: each picture, PQ lost on it in percent, and a row for each class in it.
+
+        A row is `[category id, sum of IoU, TP, FP, FN]`.
+        """
         ids = [category.id for category in categories]
         found = []
-        for image_id, file, counts in zip(self.image_ids, self.files, self.counts, strict=True):
+        lost = (100 * self.lost()).round(_DIGITS).tolist()
+        for image_id, file, points, counts in zip(self.image_ids, self.files, lost, self.counts, strict=True):
             present = np.flatnonzero(counts.any(-1)).tolist()
             rows = [[ids[k], float(counts[k, IOU]), *map(int, counts[k, TP:])] for k in present]
-            found.append({"id": image_id, "file": file, "classes": rows})
+            found.append({"id": image_id, "file": file, "lost": points, "classes": rows})
         return found
 
     @classmethod
@@ -84,6 +88,12 @@ class ImageTallies:
         seen = weight > 0
         lost: Floats = (missing[:, seen] / weight[seen]).sum(-1) / max(1, seen.sum())
         return lost
+
+    def worst(self, most: int) -> list[int]:
+        """The places of at most `most` pictures on which something is lost, the worst first."""
+        lost = self.lost()
+        order: list[int] = np.argsort(-lost, kind="stable")[:most].tolist()
+        return [place for place in order if lost[place] > 0]
 
     def in_order_of(self, image_ids: Sequence[int | str]) -> "ImageTallies":
         """The same pictures in another order; `image_ids` holds each of them once."""

@@ -42,6 +42,9 @@ def image_id(entry: Any, key: str) -> int | str:
 def whole(entry: Any, key: str, low: int, high: int | None = None) -> int:
     """A whole number from `low` to `high`."""
     found = get(entry, key)
+    # A set has millions of these, and nearly all of them are what they should be.
+    if type(found) is int and low <= found and (high is None or found <= high):
+        return found
     number = integer(found)
     if number is None or number < low or (high is not None and number > high):
         limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
@@ -52,6 +55,8 @@ def whole(entry: Any, key: str, low: int, high: int | None = None) -> int:
 def numbers(entry: Any, key: str, count: int) -> list[int]:
     """`count` numbers, rounded to whole ones."""
     values = list_of(entry, key)
+    if len(values) == count and all(type(one) is int for one in values):
+        return values
     rounded = [round(one) if isinstance(one, float) and abs(one) < LARGEST_ID else one for one in values]
     whole_ones = [number for number in map(integer, rounded) if number is not None]
     if len(values) != count or len(whole_ones) != count:

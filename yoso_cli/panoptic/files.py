@@ -26,16 +26,24 @@ MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
 
 
-def rgb_to_id(rgb: Rgb) -> IdMap:
-    """Colours, uint8 (H, W, 3), to ids, int32 (H, W)."""
+def rgb_to_id(rgb: Rgb, memory: IdMap | None = None) -> IdMap:
+    """Colours, uint8 (H, W, 3), to ids, int32 (H, W).
+
+    Args:
+        rgb: the colours.
+        memory: (N,) to hold the ids, where it is large enough: it is faster to use one's own again than to get new.
+    """
     height, width, channels = rgb.shape
     flat = np.ascontiguousarray(rgb).reshape(-1)
-    id_map = np.empty(height * width, np.int32)
-    if len(id_map):
-        # Four bytes from every third one on are an id and one byte too many: three times faster than by channel.
-        np.bitwise_and(np.ndarray(len(id_map) - 1, "<i4", flat, strides=(channels,)), LARGEST_ID, out=id_map[:-1])
-        id_map[-1] = int.from_bytes(flat[-3:].tobytes(), "little")
-    return id_map.reshape(height, width)
+    pixels = height * width
+    ids = np.empty(pixels, np.int32) if memory is None or memory.size < pixels else memory[:pixels]
+    if pixels:
+        # Four bytes from every third one on are an id and one byte too many: three times faster than by channel, and
+        # again faster with the mask apart, because numpy copies what is not aligned piece by piece.
+        ids[:-1] = np.ndarray(pixels - 1, "<i4", flat, strides=(channels,))
+        ids &= LARGEST_ID
+        ids[-1] = int.from_bytes(flat[-3:].tobytes(), "little")
+    return ids.reshape(height, width)
 
 
 def id_to_rgb(id_map: IdMap) -> Rgb:
@@ -48,13 +56,13 @@ def id_to_rgb(id_map: IdMap) -> Rgb:
     return rgb
 
 
-def read_id_map(path: Path) -> IdMap:
-    """The ids in a panoptic PNG, int32 (H, W).
+def read_id_map(path: Path, memory: IdMap | None = None) -> IdMap:
+    """The ids in a panoptic PNG, int32 (H, W), in `memory` as `rgb_to_id` takes it.
 
     Raises:
         DataError: missing, cut short, no PNG, or not 8-bit RGB.
     """
-    return rgb_to_id(png.read(path, png.Kind.RGB))
+    return rgb_to_id(png.read(path, png.Kind.RGB), memory)
 
 
 def check_id_map(path: Path, height: int, width: int) -> None:
@@ -250,7 +258,7 @@ class SetWriter:
         records = tuple(self._records)
         write_json(self.folder / LISTING, annotations.to_json(self._set.categories, records))
         write_json(self.folder / MANIFEST, {**self._manifest, "images": len(records)}, indent=2)
-        return read_set(self.folder)
+        return replace(self._set, records=records)
 
 
 @contextmanager

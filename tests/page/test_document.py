@@ -1,0 +1,90 @@
+"""The file: whole in itself, small, legible in light and dark, and safe whatever the names."""
+
+import re
+from dataclasses import replace
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from evaluation.found import CATEGORIES, found
+from hypothesis import given
+from hypothesis import strategies as st
+from page.pages import HOSTILE, SECOND
+
+from yoso_cli.evaluation.quality import Tally
+from yoso_cli.evaluation.report import Report
+from yoso_cli.page.document import page
+from yoso_cli.page.markup import Markup, joined, tag
+
+STYLE = (resources.files("yoso_cli.page") / "page.css").read_text()
+
+
+def test_the_file_names_nothing_outside_itself(page_and_report: tuple[Path, Report]) -> None:
+    text = page_and_report[0].read_text()
+    markup = re.sub(r"<(script|style)>.*?</\1>", "", text, flags=re.DOTALL)
+    addresses = re.findall(r' (?:src|href|srcset|action|data)="([^"]*)"', markup)
+    assert len(addresses) > 20
+    assert all(one.startswith(("data:image/webp;base64,", "#")) for one in addresses)
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE
+    assert "http:" not in text
+    assert "https:" not in text
+    assert "default-src 'none'" in text.replace("&#x27;", "'")
+
+
+def test_no_name_is_markup(page_and_report: tuple[Path, Report]) -> None:
+    text = page_and_report[0].read_text()
+    assert HOSTILE not in text
+    assert SECOND not in text
+    assert "&lt;script&gt;window.harmed = 1&lt;/script&gt;" in text
+
+
+def test_every_link_of_the_contents_leads_to_a_part(page_and_report: tuple[Path, Report]) -> None:
+    text = page_and_report[0].read_text()
+    links = re.findall(r'href="#([\w-]+)"', text)
+    assert len(links) == 8
+    assert set(links) <= set(re.findall(r' id="([\w-]+)"', text))
+
+
+def test_a_page_without_pictures_scores_or_paper_is_whole() -> None:
+    findings = replace(found(), calibration=None)
+    text = page(Report(findings, "set", "", 2), ())
+    assert 'id="gallery"' not in text
+    assert 'id="calibration"' not in text
+    assert 'id="classes"' in text
+    assert "paper" not in text.split("<main>")[1].split("<script>")[0]
+
+
+def test_a_page_of_nothing_seen_is_whole() -> None:
+    text = page(Report(found([Tally.empty(4)], CATEGORIES), "set", "", 1), ())
+    assert "0 of 0 classes" in text
+    assert 'id="causes"' not in text
+
+
+@given(st.text())
+def test_text_never_becomes_markup(text: str) -> None:
+    made = tag("p", text, title=text)
+    assert re.sub(r"^<p title=\"[^\"<>]*\">[^<>]*</p>$", "", made, flags=re.DOTALL) == ""
+    assert joined(made) == made
+    assert isinstance(joined(text), Markup)
+
+
+def luminance(color: str) -> float:
+    parts = [int(color[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("theme", [0, 1])
+@pytest.mark.parametrize(
+    ("ink", "ground"),
+    [("ink", "paper"), ("ink", "card"), ("soft", "paper"), ("soft", "card"), ("warm", "card"), ("on-accent", "accent")],
+)
+def test_text_stands_out_from_its_ground(theme: int, ink: str, ground: str) -> None:
+    """At least 4.5 to 1, as WCAG 2.2 asks for (https://www.w3.org/TR/WCAG22/#contrast-minimum), light and dark."""
+    plain, dark = (
+        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", part)) for part in STYLE.split("@media (prefers")[:2]
+    )
+    colors = {**plain, **dark} if theme else plain
+    first, second = sorted((luminance(colors[ink]), luminance(colors[ground])))
+    assert (second + 0.05) / (first + 0.05) >= 4.5

@@ -1,0 +1,66 @@
+"""The gallery holds the pictures on which most is lost, and its error map says what is wrong with each pixel."""
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from page import pages
+from PIL import Image
+
+from yoso_cli.evaluation.matching import match, pair
+from yoso_cli.page import exhibits as room
+from yoso_cli.page.exhibits import NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, exhibits
+from yoso_cli.panoptic.types import Panoptic, Segment
+
+
+def opened(address: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(address.partition(",")[2])))
+
+
+def test_the_worst_come_first_with_all_views_of_one_shape(tmp_path: Path) -> None:
+    truth = pages.truth_in(tmp_path)
+    predictions = pages.predictions_of(truth)
+    tallies = pages.report_of(truth, predictions).findings.tallies
+    shown = list(exhibits(truth, tallies, lambda record: predictions[record.image_id]))
+    lost = [one.lost for one in shown]
+    assert lost == sorted(lost, reverse=True)
+    assert sum(lost) <= tallies.lost().sum() + 1e-9
+    for one in shown:
+        names = [view.name for view in one.views]
+        photo = ["photo"] if one.file != truth.records[0].image_file else []
+        assert names == [*photo, "truth", "prediction", "errors"]
+        shapes = {opened(view.address).width / opened(view.address).height for view in one.views}
+        assert shapes == {64 / 48}
+        assert sum(one.causes.values()) > 0
+        assert one.categories
+
+
+def test_a_perfect_prediction_has_no_worst_picture(tmp_path: Path) -> None:
+    truth = pages.truth_in(tmp_path)
+    perfect = {record.image_id: pages.read_panoptic(truth, record) for record in truth.records}
+    tallies = pages.report_of(truth, perfect).findings.tallies
+    assert list(exhibits(truth, tallies, lambda record: perfect[record.image_id])) == []
+
+
+def test_each_pixel_is_told_what_is_wrong_with_it() -> None:
+    rows = np.array([[0, 1, 1, 1, 1, 2, 2, 2, 3, 3], [4, 4, 4, 4, 4, 4, 4, 4, 4, 4]], np.int32)
+    seen = np.array([[7, 7, 7, 7, 0, 5, 5, 6, 6, 6], [8, 8, 8, 8, 8, 8, 8, 8, 8, 8]], np.int32)
+    kinds = {1: 1, 2: 1, 3: 3, 4: 1}
+    true = tuple(Segment(one, kinds[one], int((rows == one).sum()), iscrowd=one == 4) for one in kinds)
+    predicted = tuple(Segment(one, category, 1) for one, category in {5: 1, 6: 1, 7: 1, 8: 1}.items())
+    found = pair(Panoptic(rows, true), Panoptic(seen, predicted), pages.CATEGORIES)
+    told = room._kinds(rows, seen, found, match(found, len(pages.CATEGORIES)))
+    wrong = [UNLABELLED, 0, 0, 0, NOTHING, 0, 0, OTHER_SEGMENT, OTHER_CLASS, OTHER_CLASS]
+    assert told.tolist() == [wrong, [UNLABELLED] * 10]
+
+
+def test_large_pictures_are_made_small(tmp_path: Path) -> None:
+    id_map = np.ones((1500, 2600), np.int32)
+    id_map[:, :5] = 2
+    panoptic = Panoptic(id_map, (Segment(1, 1, 1), Segment(2, 3, 1)))
+    small = room._shrunk(panoptic, 5)
+    assert small.id_map.shape == (300, 520)
+    assert [one.id for one in small.segments] == [1, 2]
+    assert [one.id for one in room._shrunk(panoptic, 26).segments] == [2, 1][::-1]
+    assert len(room.address(np.zeros((300, 520, 3), np.uint8))) < 2000

@@ -1,0 +1,149 @@
+"""Pairs of PNGs become counts, in one process or several; the truth's may come from a cache of its runs.
+
+Decoding is what takes time. So each process decodes, matches and counts a picture of its own, and only the counts
+travel; they are added up in the order of the pictures, whoever counted them.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from yoso_cli import workers as processes
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation.measures import Counts, count
+from yoso_cli.evaluation.overlap import PanopticRuns, Workspace, runs_of
+from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
+from yoso_cli.panoptic.files import read_id_map
+from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet
+
+RecordPair = tuple[ImageRecord, ImageRecord]
+
+
+def counts_from_files(
+    truth: PanopticSet,
+    predictions: PanopticSet,
+    metrics: Sequence[str] = ("pq",),
+    *,
+    workers: int = 1,
+    cache: Path | None = None,
+) -> Iterator[Counts]:
+    """What each picture of `truth`, in its order, adds to the score; predictions of other pictures are ignored.
+
+    As in panopticapi, the two maps must be of one size, whatever the JSON says of it; a true map may hold ids that the
+    JSON does not list (these pixels count against a prediction), and the JSON may list true segments without a pixel
+    (they are missed).
+
+    Args:
+        truth: what is compared with.
+        predictions: matched with the truth's pictures by image id.
+        metrics: some of `measures.METRICS`.
+        workers: how many processes count. The figures are the same for any number.
+        cache: the file that keeps the truth's runs. It is read where it knows a picture and written anew where not.
+
+    Raises:
+        DataError: at once when a picture has no prediction or `cache` is no cache; on the way when a PNG is unreadable
+            or a pair contradicts itself.
+        RunError: the cache cannot be written.
+    """
+    pairs = record_pairs(truth, predictions)
+    known = RunCache(cache) if cache is not None else None
+    counter = _Counter(truth.panoptic_dir, predictions.panoptic_dir, truth.categories, tuple(metrics), known)
+    return _kept(processes.mapped(counter, pairs, workers=workers), pairs, truth.panoptic_dir, known)
+
+
+def record_pairs(truth: PanopticSet, predictions: PanopticSet) -> list[RecordPair]:
+    """Each picture of `truth` with its prediction, matched by image id.
+
+    Raises:
+        DataError: pictures have no prediction; names the first.
+    """
+    predicted = {record.image_id: record for record in predictions.records}
+    missing = [repr(record.image_id) for record in truth.records if record.image_id not in predicted]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise DataError(
+            f"{predictions.panoptic_dir}: {len(missing)} of {len(truth.records)} images have no prediction: "
+            f"{', '.join(missing[:5])}{more}.",
+            hint=_why_missing(truth, predictions),
+        )
+    return [(record, predicted[record.image_id]) for record in truth.records]
+
+
+def _why_missing(truth: PanopticSet, predictions: PanopticSet) -> str:
+    """The number 7 and the name "7" are two ids to JSON, and to panopticapi."""
+    mine, theirs = ({type(record.image_id) for record in one.records} for one in (truth, predictions))
+    if mine and theirs and not mine & theirs:
+        named = {int: "numbers", str: "names in quotes"}
+        return f"Image ids are {named[mine.pop()]} in the truth and {named[theirs.pop()]} in the predictions."
+    return "Each image of the truth needs one, if only with an empty segments_info."
+
+
+@dataclass(frozen=True)
+class _Counted:
+    """A picture's counts, and its truth's runs where they are to be kept."""
+
+    counts: Counts
+    block: Block | None
+
+
+class _Counter:
+    """Reads and counts one pair of PNGs at a time; can be sent to another process before its first picture."""
+
+    def __init__(
+        self,
+        truth: Path,
+        predictions: Path,
+        categories: Sequence[Category],
+        metrics: Sequence[str],
+        cache: RunCache | None,
+    ) -> None:
+        self._folders = truth, predictions
+        self._categories, self._metrics, self._cache = categories, metrics, cache
+        self._space = Workspace()
+        self._memories: list[IdMap | None] = [None, None]
+
+    def __call__(self, pair: RecordPair) -> _Counted:
+        true, predicted = pair
+        path, predicted_path = self._folders[0] / true.panoptic_file, self._folders[1] / predicted.panoptic_file
+        truth, block = self._truth(true, path)
+        prediction = Panoptic(self._read(predicted_path, 1), predicted.segments)
+        try:
+            counted = count(truth, prediction, self._categories, self._metrics, self._space)
+        except DataError as error:
+            raise DataError(f"{predicted_path} against {path}: {error.message}", hint=error.hint) from None
+        return _Counted(counted, block)
+
+    def _truth(self, record: ImageRecord, path: Path) -> tuple[Panoptic | PanopticRuns, Block | None]:
+        """The true picture, and its block where a cache is kept."""
+        if self._cache is None:
+            return Panoptic(self._read(path, 0), record.segments), None
+        stamp = Stamp.of(path)
+        runs = self._cache.runs(record.panoptic_file, stamp)
+        if runs is not None:
+            return PanopticRuns(runs, record.segments), None
+        runs = runs_of(self._read(path, 0), self._space)
+        return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
+
+    def _read(self, path: Path, side: int) -> IdMap:
+        """The map in memory that the next one of this side is read into."""
+        id_map = read_id_map(path, self._memories[side])
+        memory = self._memories[side]
+        if memory is None or id_map.size > memory.size:
+            self._memories[side] = id_map.reshape(-1)
+        return id_map
+
+
+def _kept(
+    counted: Iterable[_Counted], pairs: Sequence[RecordPair], truth: Path, known: RunCache | None
+) -> Iterator[Counts]:
+    """Passes the counts on; a cache that does not know all pictures is written anew meanwhile."""
+    names = [record.panoptic_file for record, _ in pairs]
+    if known is None or all(known.knows(name, Stamp.of(truth / name)) for name in names):
+        yield from (one.counts for one in counted)
+        return
+    with writing(known.path) as writer:
+        for name, one in zip(names, counted, strict=True):
+            block = one.block or known.block(name, Stamp.of(truth / name))
+            if block is not None:
+                writer.add(name, block)
+            yield one.counts

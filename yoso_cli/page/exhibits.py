@@ -1,0 +1,173 @@
+"""The worst pictures, drawn for the page: photo, truth, prediction and where the two differ."""
+
+# H, W height and width of a picture in pixels
+
+import base64
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation.causes import ERRORS, errors
+from yoso_cli.evaluation.matching import Matching, Pairing, match, pair
+from yoso_cli.evaluation.tallies import ImageTallies
+from yoso_cli.panoptic.draw import enlarged, overlay
+from yoso_cli.panoptic.files import read_image, read_panoptic
+from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb
+
+Predict = Callable[[ImageRecord], Panoptic]
+
+MOST = 12
+"""Pictures on a page: about 250 kB each, so that it can be sent by mail."""
+
+_LONGEST_EDGE = 640
+_QUALITY = 78
+
+NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED = range(1, 5)
+COLORS = {NOTHING: (0, 114, 178), OTHER_CLASS: (213, 94, 0), OTHER_SEGMENT: (204, 121, 167), UNLABELLED: (70, 70, 76)}
+"""What the error map shows, in colours that colour-blind people tell apart (Okabe and Ito, 2008)."""
+
+# A photo that is not there: the segments are drawn on plain grey.
+_PAPER = 200
+
+
+@dataclass(frozen=True)
+class View:
+    """One way to look at a picture: its name and a `data:` address."""
+
+    name: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One picture of the gallery.
+
+    Attributes:
+        file: its name.
+        lost: PQ lost on it, a fraction.
+        causes: how many true and predicted segments went wrong, by cause.
+        categories: the classes of these segments, of truth or prediction.
+        views: photo (if there is one), truth, prediction and errors.
+    """
+
+    file: str
+    lost: float
+    causes: dict[str, int]
+    categories: tuple[Category, ...]
+    views: tuple[View, ...]
+
+
+def exhibits(truth: PanopticSet, tallies: ImageTallies, predict: Predict) -> Iterator[Exhibit]:
+    """The pictures on which most was lost, the worst first.
+
+    Args:
+        truth: the set; where a photo is not there or cannot be read, plain grey stands for it.
+        tallies: of the evaluation of `truth`.
+        predict: the prediction that was evaluated.
+
+    Raises:
+        DataError: a truth or a prediction cannot be read any more.
+    """
+    records = {record.image_id: record for record in truth.records}
+    lost = tallies.lost()
+    for index in tallies.worst(MOST):
+        record = records[tallies.image_ids[index]]
+        true, predicted = read_panoptic(truth, record), predict(record)
+        yield _exhibit(record.image_file, float(lost[index]), _photo(truth, record), true, predicted, truth.categories)
+
+
+def _exhibit(
+    file: str, lost: float, photo: Rgb | None, true: Panoptic, predicted: Panoptic, categories: Sequence[Category]
+) -> Exhibit:
+    found = pair(true, predicted, categories)
+    matching = match(found, len(categories))
+    wrong = errors(found, matching, len(categories))
+    by_cause = (wrong.true + wrong.predicted).sum(0).tolist()
+    by_class = (wrong.true + wrong.predicted).sum(1).tolist()
+    step = max(1, -(-max(true.id_map.shape) // _LONGEST_EDGE))
+    small_true, small_predicted = _shrunk(true, step), _shrunk(predicted, step)
+    ground = _fitted(photo, small_true.id_map.shape)
+    kinds = _kinds(small_true.id_map, small_predicted.id_map, found, matching)
+    scale = max(1, _LONGEST_EDGE // max(kinds.shape))
+    large = enlarged(ground, scale)
+    drawn = {
+        "photo": large if photo is not None else None,
+        "truth": overlay(ground, small_true, categories, alpha=0.55, legend=False),
+        "prediction": overlay(ground, small_predicted, categories, alpha=0.55, legend=False),
+        "errors": error_map(large, kinds.repeat(scale, 0).repeat(scale, 1)),
+    }
+    return Exhibit(
+        file,
+        lost,
+        {cause: count for cause, count in zip(ERRORS, by_cause, strict=True) if count},
+        tuple(category for category, count in zip(categories, by_class, strict=True) if count),
+        tuple(View(name, address(picture)) for name, picture in drawn.items() if picture is not None),
+    )
+
+
+def _photo(truth: PanopticSet, record: ImageRecord) -> Rgb | None:
+    try:
+        photo = read_image(truth.image_path(record))
+    except DataError:
+        return None
+    return photo if photo.shape[:2] == (record.height, record.width) else None
+
+
+def _shrunk(panoptic: Panoptic, step: int) -> Panoptic:
+    """Every `step`-th pixel; a segment that falls between them is not drawn."""
+    id_map = np.ascontiguousarray(panoptic.id_map[::step, ::step])
+    kept = set(np.unique(id_map).tolist())
+    return Panoptic(id_map, tuple(segment for segment in panoptic.segments if segment.id in kept))
+
+
+def _fitted(photo: Rgb | None, shape: tuple[int, ...]) -> Rgb:
+    height, width = shape
+    if photo is None:
+        return np.full((height, width, 3), _PAPER, np.uint8)
+    if photo.shape[:2] == shape:
+        return photo
+    return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.LANCZOS))
+
+
+def _kinds(true_map: IdMap, predicted_map: IdMap, found: Pairing, matching: Matching) -> IdMap:
+    """(H, W) what is wrong with each pixel; 0 is nothing."""
+    true, predicted = matching.true, matching.predicted
+    partner = np.full(len(true.id), -1)
+    partner[matching.t] = matching.p
+    kinds = np.empty(len(found.t), np.int32)
+    for place, (t, p) in enumerate(zip(found.t.tolist(), found.p.tolist(), strict=True)):
+        if t < 0 or true.iscrowd[t]:
+            kinds[place] = UNLABELLED
+        elif p < 0:
+            kinds[place] = NOTHING
+        elif true.category[t] != predicted.category[p]:
+            kinds[place] = OTHER_CLASS
+        else:
+            kinds[place] = 0 if partner[t] == p else OTHER_SEGMENT
+    keys = (found.pairs.true_id.astype(np.int64) << 24) | found.pairs.predicted_id
+    order = np.argsort(keys)
+    places = np.searchsorted(keys, (true_map.astype(np.int64) << 24) | predicted_map, sorter=order)
+    return kinds[order][places]
+
+
+def error_map(photo: Rgb, kinds: IdMap) -> Rgb:
+    """A pale photo (H, W, 3) with each wrong pixel in the colour of its kind; whatever is right stays pale."""
+    grey = photo.mean(axis=2, keepdims=True)
+    pale = 150 + 0.4 * grey + np.zeros(3)
+    shade = 0.75 + 0.25 * (grey / 255)
+    for kind, color in COLORS.items():
+        at = kinds == kind
+        pale[at] = (np.array(color) * shade)[at]
+    painted: Rgb = pale.clip(0, 255).astype(np.uint8)
+    return painted
+
+
+def address(picture: Rgb) -> str:
+    """A picture (H, W, 3) as a `data:` address that a page can hold."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "WEBP", quality=_QUALITY, method=4)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
