@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from evaluation.test_score import write_coco
 
+from yoso_cli import recipe_file
 from yoso_cli.cli import run
 from yoso_cli.panoptic.files import SetWriter
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
@@ -104,6 +105,7 @@ def test_the_newest_run_is_evaluated_and_keeps_its_report(here: Path, capsys: py
         "score_threshold": 0.0,
         "overlap_threshold": 0.0,
         "device": "cpu",
+        "views": ["plain"],
     }
     assert report["recipe"] == "tiny"
     assert "torch" in report["versions"]
@@ -159,6 +161,49 @@ def test_several_processes_give_the_figures_and_files_of_one(here: Path, capsys:
     assert files == {name.partition("/")[2]: digest for name, digest in build.listing(Path("alone")).items()}
 
 
+def test_augmentation_is_named_wherever_its_figures_stand(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    out, err = printed(capsys, "--tta", "flip,1.5")
+    assert "\nTest-time augmentation: plain, 1.5x, mirrored, 1.5x mirrored\n" in out
+    assert "each image is seen 4 times" in err
+    assert "paper PQ" not in out, "the published figures are for one look"
+    assert json.loads(made.report_path.read_text())["settings"]["views"] == [
+        "plain",
+        "1.5x",
+        "mirrored",
+        "1.5x mirrored",
+    ]
+    views = printed_json(capsys, "--tta", "scales")["settings"]["views"]
+    assert views == ["plain", "0.75x", "1.25x"]
+
+
+def test_a_recipe_says_how_weights_are_evaluated_and_what_it_overrides(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    recipe = made.recipe().to_dict()
+    Path("same.yaml").write_text(recipe_file.to_yaml(recipe_file.from_dict(recipe)))
+    recipe["inference"]["short_edge"] = 32
+    recipe["name"] = "small"
+    Path("small.yaml").write_text(recipe_file.to_yaml(recipe_file.from_dict(recipe)))
+    weights = ["--weights", str(made.weights())]
+    _, err = printed(capsys, "same.yaml", *weights)
+    assert "Not as these weights" not in err
+    out, err = printed(capsys, "small.yaml", *weights, "--set", "inference.overlap_threshold=0.5")
+    words = (
+        "Not as these weights are meant to be used: short_edge 32 instead of 64, overlap_threshold 0.5 instead of 0."
+    )
+    assert words in err
+    assert "paper PQ" in out
+    report = json.loads(made.report_path.read_text())
+    assert (report["recipe"], report["settings"]["short_edge"]) == ("small", 32)
+    _, err = printed(capsys, "small.yaml", *weights, "--set", "model.num_stages=1", code=2)
+    assert "small.yaml: describes another network" in err
+    assert "num_stages 1 where the weights have 2" in err
+
+
 def test_each_kind_of_weights_keeps_its_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_set(here / "datasets" / "tiny" / "val")
     made = write_run()
@@ -175,6 +220,18 @@ def test_a_missing_split_names_those_that_are_there(here: Path, capsys: pytest.C
     for split in ("minival", "test"):
         write_set(here / "datasets" / "tiny" / split)
     assert "These splits of tiny are there: minival, test." in printed(capsys, code=1)[1]
+
+
+def test_a_run_without_a_checkpoint_is_passed_over_and_that_is_said(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made, begun = write_run(), RunFolder(Path("runs/tiny-002"))
+    begun.path.mkdir()
+    begun.write_recipe(made.recipe())
+    _, err = printed(capsys)
+    assert "Taking runs/tiny-001: no checkpoint yet in runs/tiny-002." in err
+    assert f"Evaluating {made.weights()}" in err
 
 
 def test_weights_outside_a_run_leave_no_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -233,7 +290,11 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
         (["--split", "s", "--truth", "a", "--predictions", "b"], "--split has no meaning"),
         (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set has no meaning"),
         (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions has no meaning"),
-        (["run", "--weights", "w"], "SOURCE and --weights both name weights"),
+        (["run.safetensors", "--weights", "w"], "SOURCE and --weights both name weights"),
+        (["--tta", "flop"], "--tta flop: is neither flip, nor scales, nor a scale from 0.1 to 4."),
+        (["--tta", "flip,9"], "--tta 9: is neither"),
+        (["--tta", ""], "--tta : is neither"),
+        (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta has no meaning"),
         (["--metric", "fps"], "--metric fps: there is no such metric. There are pq, miou, ap, boundary and all."),
         (["--metric", "pq,"], "--metric : there is no such metric"),
     ],

@@ -50,7 +50,7 @@ def test_photos_that_lie_elsewhere_are_named_or_left_out(line: Path, printed: An
 
 
 def test_photos_are_named_for_predictions_only(line: Path, refused: Any) -> None:
-    assert "--images belongs to --predictions" in refused("eval", "--images", "photos", code=2)
+    assert "--images is for scoring --predictions" in refused("eval", "--images", "photos", code=2)
 
 
 def test_a_page_that_cannot_be_written_is_told(line: Path, refused: Any) -> None:

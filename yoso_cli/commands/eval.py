@@ -4,19 +4,16 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from yoso_cli.commands import console, options, pages, wiring
+from yoso_cli.commands import console, evaluation, options, pages, wiring
+from yoso_cli.commands.evaluation import Asked
 from yoso_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    from yoso_cli.commands.source import Source
-    from yoso_cli.evaluation.report import Report
-    from yoso_cli.inference.predict import Predictor
-    from yoso_cli.inference.shards import Shard
-    from yoso_cli.panoptic.types import PanopticSet
+# What `--tta scales` adds to the plain picture, and what it may be asked for.
+SCALES = (0.75, 1.25)
+SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
 
 
 @click.command(name="eval")
@@ -82,6 +79,12 @@ if TYPE_CHECKING:
     metavar="DIR",
     help="The photos that --html shows, where they do not lie in images/ beside the truth.",
 )
+@click.option(
+    "--tta",
+    metavar="HOW",
+    help="Test-time augmentation, off unless asked for: flip, scales (0.75,1.25), scales of your own, or several of "
+    "these with commas.",
+)
 @options.runs_option
 @options.device_option
 @options.set_option
@@ -99,6 +102,7 @@ def command(
     save_predictions: Path | None,
     html: Path | None,
     images: Path | None,
+    tta: str | None,
     runs: Path,
     device: str,
     overrides: tuple[str, ...],
@@ -107,36 +111,36 @@ def command(
     """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. The result is also kept in the run folder, as report.json and, to look at, report.html.
+    newest run is taken. Beside --weights it is a recipe, whose sizes, thresholds and data then count. The result is
+    also kept in the run folder, as report.json and, to look at, report.html.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
     in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.
+
+    Processes that torchrun starts, a GPU each, share the pictures and give the figures of one.
 
     \b
     Example:
       yoso eval
       yoso eval runs/shapes-001 --split val --json
+      yoso eval coco --weights runs/coco-001 --metric all --tta flip
       yoso eval --predictions results.json --truth annotations/panoptic_val2017.json --html report.html
+      torchrun --nproc-per-node 8 --no-python yoso eval runs/coco-001
     """
     if predictions is None and truth is None:
-        _refuse_without_predictions("--workers", workers)
-        _refuse_without_predictions("--truth-cache", truth_cache)
-        _refuse_without_predictions("--engine", engine != "yoso")
-        if images is not None:
-            raise UsageError("--images belongs to --predictions: a dataset knows its photos.", hint="Leave it out.")
-        path = _chosen_weights(source, weights, runs)
-        _eval_model(path, metrics, split, save_predictions, html, device, overrides, as_json)
+        _refuse_without_predictions({"--workers": workers, "--truth-cache": truth_cache, "--images": images})
+        _refuse_without_predictions({"--engine": engine != "yoso"})
+        how = (metrics, split, save_predictions, html, device, overrides, *_augmentation(tta))
+        named, recipe = _source_and_recipe(source, weights)
+        evaluation.evaluate(Asked(runs, named, recipe, *how), as_json)
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
-    for name, value in {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}.items():
-        _refuse_beside_predictions(name, value)
-    _refuse_beside_predictions("--save-predictions", save_predictions)
+    _refuse_beside_predictions({"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides})
+    _refuse_beside_predictions({"--save-predictions": save_predictions, "--tta": tta})
     if engine == "panopticapi":
-        _refuse_beside_reference("--metric", metrics)
-        _refuse_beside_reference("--workers", workers)
-        _refuse_beside_reference("--truth-cache", truth_cache)
-        _refuse_beside_reference("--html", html)
+        _refuse_beside_reference({"--metric": metrics, "--workers": workers})
+        _refuse_beside_reference({"--truth-cache": truth_cache, "--html": html})
         _eval_with_reference(predictions, truth, as_json)
         return
     _eval_files(
@@ -144,21 +148,32 @@ def command(
     )
 
 
-def _refuse_without_predictions(name: str, value: object) -> None:
-    if value:
+def _refuse_without_predictions(given: dict[str, object]) -> None:
+    for name in (name for name, value in given.items() if value):
         raise UsageError(
             f"{name} is for scoring --predictions.", hint="Give --predictions and --truth, or leave it out."
         )
 
 
-def _refuse_beside_reference(name: str, value: object) -> None:
-    if value:
+def _refuse_beside_reference(given: dict[str, object]) -> None:
+    for name in (name for name, value in given.items() if value):
         raise UsageError(f"{name} has no meaning for panopticapi, which computes PQ on one core.", hint="Leave it out.")
 
 
-def _refuse_beside_predictions(name: str, value: object) -> None:
-    if value:
+def _refuse_beside_predictions(given: dict[str, object]) -> None:
+    for name in (name for name, value in given.items() if value):
         raise UsageError(f"{name} has no meaning beside --predictions: no model runs.", hint="Leave one of them out.")
+
+
+def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | None, str | None]:
+    """Which weights, and by which recipe if not their own: beside --weights the argument is a recipe."""
+    from yoso_cli.commands.source import SUFFIXES
+
+    if not weights or source is None:
+        return weights or source, None
+    if Path(source).suffix in SUFFIXES or (Path(source) / "recipe.yaml").is_file():
+        raise UsageError("SOURCE and --weights both name weights.", hint="Give one of them, or a recipe and --weights.")
+    return weights, source
 
 
 def _metrics(given: Sequence[str]) -> tuple[str, ...]:
@@ -194,6 +209,29 @@ def _paths(predictions: Path, truth: Path) -> str:
     return f"--predictions {shlex.quote(str(predictions))} --truth {shlex.quote(str(truth))}"
 
 
+def _augmentation(asked: str | None) -> tuple[bool, tuple[float, ...]]:
+    """Whether --tta asks for mirrored views, and for which scales beside 1."""
+    words = [word.strip() for word in asked.split(",")] if asked is not None else []
+    scales: list[float] = []
+    for word in words:
+        if word != "flip":
+            scales += SCALES if word == "scales" else [_scale(word)]
+    return "flip" in words, tuple(dict.fromkeys(scales))
+
+
+def _scale(word: str) -> float:
+    try:
+        scale = float(word)
+    except ValueError:
+        scale = 0.0
+    if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
+        raise UsageError(
+            f"--tta {word}: is neither flip, nor scales, nor a scale from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}.",
+            hint="For example --tta flip,scales or --tta flip,0.5,1.5.",
+        )
+    return scale
+
+
 def _eval_files(
     predictions: Path,
     truth: Path,
@@ -217,79 +255,3 @@ def _eval_files(
     if not as_json:
         again = "--json > report.json" if html else "--html report.html"
         console.next_step(f"yoso eval {_paths(predictions, truth)} {again}")
-
-
-def _eval_model(
-    path: Path,
-    metrics: Sequence[str],
-    split: str | None,
-    save_to: Path | None,
-    html: Path | None,
-    device: str,
-    overrides: Sequence[str],
-    as_json: bool,
-) -> None:
-    from yoso_cli.commands.source import read_source
-    from yoso_cli.inference.shards import joined
-
-    with joined() as shard, console.heard(shard.rank == 0):
-        if save_to is not None:
-            _require_free(save_to)
-        # Nobody goes on, and writes there, before the folder was looked at by all.
-        shard.gathered(None)
-        found = read_source(path, overrides)
-        truth = wiring.prepared_set(found.recipe, split or found.recipe.data.val_split)
-        found.require_classes_of(truth)
-        predictor = found.predictor(device)
-        images = f"{len(truth.records)} images"
-        console.say(f"Evaluating {path} on {truth.name} {truth.split} ({images}, {_where(predictor, shard)}).")
-        if found.overridden:
-            console.say(f"Not as these weights are meant to be used: {found.overridden}.")
-        report = wiring.evaluate(predictor, truth, found.recipe, path, metrics=metrics, save_to=save_to, shard=shard)
-        aimed_at = found.trained.data
-        if (truth.name, truth.split) != (aimed_at.name, aimed_at.val_split):
-            report = replace(report, paper=None)  # the published figures are for another set
-        if shard.rank == 0:
-            _keep(report, found, html, truth, predictor)
-            _tell(report, found, as_json)
-
-
-def _keep(report: "Report", found: "Source", html: Path | None, truth: "PanopticSet", predictor: "Predictor") -> None:
-    """Writes the files of the run folder, and the page where it is wanted."""
-    from yoso_cli.evaluation.report import write_report
-
-    if found.run:
-        kept = found.run.report_of(found.path)
-        write_report(kept, report)
-        console.say(f"Kept in {kept}.")
-        html = html or kept.with_suffix(".html")
-    if html:
-        pages.write(html, report, truth, pages.predicted_by(predictor, truth))
-
-
-def _tell(report: "Report", found: "Source", as_json: bool) -> None:
-    """Prints what came out, and what to type next."""
-    from yoso_cli.evaluation.summary import table
-
-    console.result(report.to_dict(), table(report), as_json)
-    source = shlex.quote(str(found.run.path if found.run else found.path))
-    faster = bool(found.weights.steps) or (found.run is not None and found.run.reparameterised.exists())
-    console.next_step(f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}")
-
-
-def _where(predictor: "Predictor", shard: "Shard") -> str:
-    return f"{predictor.device}, {shard.count} processes" if shard.count > 1 else str(predictor.device)
-
-
-def _require_free(folder: Path) -> None:
-    """Raises UsageError when something lies in `folder`: an hour of work would end there."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
-
-
-def _chosen_weights(source: str | None, weights: str | None, runs: Path) -> Path:
-    from yoso_cli.commands.source import trained_weights
-
-    if source is not None and weights is not None:
-        raise UsageError("SOURCE and --weights both name weights.", hint="Give one of them.")
-    return trained_weights(source or weights, runs)

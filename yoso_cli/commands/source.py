@@ -140,7 +140,10 @@ def _newest(runs: Path) -> Path:
     from yoso_cli.run_folder import RunFolder
 
     try:
-        return RunFolder.newest(runs).path
+        run = RunFolder.newest(runs)
+        if passed_over := ", ".join(str(newer.path) for newer in run.newer()):
+            console.say(f"Taking {run.path}: no checkpoint yet in {passed_over}.")
+        return run.path
     except DataError as error:
         names = released.here()
         if names:

@@ -89,10 +89,20 @@ def _other_splits(folder: Path) -> str:
 
 
 def make_predictor(
-    model: "YOSO", categories: "tuple[Category, ...]", recipe: "Recipe", device: "torch.device"
+    model: "YOSO",
+    categories: "tuple[Category, ...]",
+    recipe: "Recipe",
+    device: "torch.device",
+    *,
+    flip: bool = False,
+    scales: "Sequence[float]" = (),
 ) -> "Predictor":
-    """The model with the recipe's sizes and thresholds, in evaluation mode on `device`."""
+    """The model with the recipe's sizes and thresholds, in evaluation mode on `device`.
+
+    `flip` and `scales` are test-time augmentation, see `inference.views.views`.
+    """
     from yoso_cli.inference.predict import Predictor
+    from yoso_cli.inference.views import views
 
     chosen = recipe.inference
     return Predictor(
@@ -103,6 +113,7 @@ def make_predictor(
         score_threshold=chosen.score_threshold,
         overlap_threshold=chosen.overlap_threshold,
         device=device,
+        looks=views(flip, scales),
     )
 
 
@@ -151,6 +162,7 @@ def evaluate(
             predictor.score_threshold,
             predictor.overlap_threshold,
             str(predictor.device),
+            tuple(map(str, predictor.looks)),
         ),
         paper=_paper_row(recipe),
         versions=machine.versions(PACKAGES),

@@ -55,13 +55,17 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How pictures became segments: sizes in pixels, thresholds 0..1, and the device."""
+    """How pictures became segments: sizes in pixels, thresholds 0..1, the device, and the views of each picture.
+
+    More views than the plain one are test-time augmentation.
+    """
 
     short_edge: int
     long_edge: int
     score_threshold: float
     overlap_threshold: float
     device: str
+    views: tuple[str, ...] = ("plain",)
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,8 @@ def _headline(report: Report) -> Iterator[str]:
         yield row + (_beside(group.pq, theirs) if paper else "")
     if paper and paper.table:
         yield f"Paper: {paper.table}"
+    if report.settings and len(report.settings.views) > 1:
+        yield f"Test-time augmentation: {', '.join(report.settings.views)}"
 
 
 def _further(report: Report) -> Iterator[str]:

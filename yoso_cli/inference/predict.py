@@ -2,13 +2,15 @@
 
 # H W picture size
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
+from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.loading.transforms import fitted, padded, resize_image
 from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
 from yoso_cli.panoptic.files import read_image
@@ -17,6 +19,13 @@ from yoso_cli.stages import stage
 
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""
+
+
+class Input(NamedTuple):
+    """A picture as the network sees it: (1, 3, H', W'), RGB 0..255, on the device; and its sizes."""
+
+    images: Tensor
+    sizes: Sizes
 
 
 class Predictor:
@@ -31,6 +40,7 @@ class Predictor:
         overlap_threshold: the share of its mask a query must keep; 0..1.
         device: where the network runs.
         merge: how masks become segments, one of `postprocess.MERGES`.
+        looks: the views of each picture, the plain one first; more than that is test-time augmentation.
     """
 
     def __init__(
@@ -44,6 +54,7 @@ class Predictor:
         overlap_threshold: float,
         device: torch.device,
         merge: str = "exact",
+        looks: tuple[View, ...] = (PLAIN,),
     ) -> None:
         self.model = model.to(device).eval()
         self.categories = categories
@@ -53,6 +64,7 @@ class Predictor:
         self.overlap_threshold = overlap_threshold
         self.device = device
         self.merge_rule = merge
+        self.looks = looks
 
     def __call__(self, image: Rgb) -> Panoptic:
         """(H, W, 3) uint8 to segments at the same size.
@@ -60,21 +72,32 @@ class Predictor:
         One picture at a time: padded together, pictures would see each other's padding in their coordinates.
         """
         with torch.inference_mode():
-            images, sizes = self.prepare(image)
-            return self.merge(self.model(images)[-1], sizes)
+            seen = self.inputs(image)
+            return self.merge(self.answer(seen), seen[0].sizes)
 
-    def prepare(self, image: Rgb) -> tuple[Tensor, Sizes]:
-        """(H, W, 3) uint8 to the network's input (1, 3, H', W'), RGB 0..255, and its sizes.
+    def inputs(self, image: Rgb) -> list[Input]:
+        """(H, W, 3) uint8 to the network's input for each view, the plain one first."""
+        return [self.prepare(image, look) for look in self.looks]
+
+    def answer(self, inputs: Sequence[Input]) -> Output:
+        """What the network, shown each view of one picture, says of the plain one."""
+        outputs = [self.model(one.images)[-1] for one in inputs]
+        return combined(outputs, [one.sizes for one in inputs], self.looks)
+
+    def prepare(self, image: Rgb, look: View = PLAIN) -> Input:
+        """(H, W, 3) uint8 to the network's input for one view.
 
         The padding is the pixel mean, which normalisation turns into zeros.
         """
+        image = image[:, ::-1] if look.flip else image
         original = (image.shape[0], image.shape[1])
-        resized = fitted(original, short_edge=self.short_edge, long_edge=self.long_edge)
+        short, long = round(self.short_edge * look.scale), round(self.long_edge * look.scale)
+        resized = fitted(original, short_edge=short, long_edge=long)
         sizes = Sizes(padded(resized, STRIDE), resized, original)
         pixels = torch.from_numpy(np.array(resize_image(image, resized))).to(self.device)
         images = torch.tensor(PIXEL_MEAN, device=self.device).view(1, 3, 1, 1).repeat(1, 1, *sizes.padded)
         images[0, :, : resized[0], : resized[1]] = pixels.permute(2, 0, 1)
-        return images, sizes
+        return Input(images, sizes)
 
     def merge(self, output: Output, sizes: Sizes) -> Panoptic:
         """The last stage's output for one picture to its segments."""
@@ -108,8 +131,8 @@ def predict_set(
         DataError: a picture is unreadable.
     """
 
-    def read(record: ImageRecord) -> tuple[ImageRecord, Tensor, Sizes]:
-        return record, *predictor.prepare(read_image(panoptic_set.image_path(record)))
+    def read(record: ImageRecord) -> tuple[ImageRecord, list[Input]]:
+        return record, predictor.inputs(read_image(panoptic_set.image_path(record)))
 
     def merge(one: tuple[ImageRecord, Output, Sizes]) -> tuple[ImageRecord, Panoptic]:
         record, output, sizes = one
@@ -123,10 +146,10 @@ def predict_set(
 
 
 def _seen(
-    predictor: Predictor, inputs: Iterable[tuple[ImageRecord, Tensor, Sizes]]
+    predictor: Predictor, inputs: Iterable[tuple[ImageRecord, list[Input]]]
 ) -> Iterator[tuple[ImageRecord, Output, Sizes]]:
-    """The network's last output for each picture."""
-    for record, images, sizes in inputs:
+    """The network's answer to each picture."""
+    for record, views in inputs:
         with torch.inference_mode():
-            output = predictor.model(images)[-1]
-        yield record, output, sizes
+            output = predictor.answer(views)
+        yield record, output, views[0].sizes

@@ -1,0 +1,156 @@
+"""One evaluation of a model with all its parts joined: weights, recipe, data, processes and report."""
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.commands import console, pages, wiring
+from yoso_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from yoso_cli.commands.source import Source
+    from yoso_cli.evaluation.report import Report
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.inference.shards import Shard
+    from yoso_cli.panoptic.types import PanopticSet
+    from yoso_cli.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for.
+
+    Attributes:
+        runs: the folder of run folders.
+        source: which weights, as SOURCE names them; None for the newest run's.
+        recipe: the name or file of a recipe that says how to evaluate; None for the one that the weights carry.
+        metrics: what to measure beside PQ.
+        split: of the dataset; None for the recipe's.
+        save_to: the folder for the predictions, if any.
+        html: the page to look at; None for the one in the run folder.
+        device: as --device names it.
+        overrides: of --set.
+        flip: whether each picture is seen mirrored as well.
+        scales: at which scales each picture is seen beside the recipe's.
+    """
+
+    runs: Path
+    source: str | None
+    recipe: str | None
+    metrics: tuple[str, ...]
+    split: str | None
+    save_to: Path | None
+    html: Path | None
+    device: str
+    overrides: tuple[str, ...]
+    flip: bool
+    scales: tuple[float, ...]
+
+
+def evaluate(asked: Asked, as_json: bool) -> None:
+    """Evaluates, keeps the report and prints it; with several processes, the first one does."""
+    from yoso_cli.inference.shards import joined
+
+    with joined() as shard, console.heard(shard.rank == 0):
+        if asked.save_to is not None:
+            _require_free(asked.save_to)
+        # Nobody goes on, and writes there, before all have looked at the folder.
+        shard.gathered(None)
+        found = _source(asked)
+        truth = wiring.prepared_set(found.recipe, asked.split or found.recipe.data.val_split)
+        found.require_classes_of(truth)
+        predictor = _predictor(asked, found)
+        report = _report(asked, found, truth, predictor, shard)
+        if shard.rank == 0:
+            _keep(report, found, asked.html, truth, predictor)
+            _tell(report, found, as_json)
+
+
+def _require_free(folder: Path) -> None:
+    """Raises UsageError when something lies in `folder`: hours of work would end there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
+
+
+def _source(asked: Asked) -> "Source":
+    """The weights with the recipe that they carry, or that was named instead."""
+    from yoso_cli import recipe_file
+    from yoso_cli.commands.source import read_source, trained_weights
+
+    if asked.recipe is None:
+        return read_source(trained_weights(asked.source, asked.runs), asked.overrides)
+    # Mistakes in a recipe are told before hundreds of megabytes are read.
+    recipe = recipe_file.load(asked.recipe, asked.overrides)
+    found = read_source(trained_weights(asked.source, asked.runs))
+    _require_network(asked.recipe, recipe, found)
+    return replace(found, recipe=recipe)
+
+
+def _require_network(name: str, recipe: "Recipe", found: "Source") -> None:
+    """Raises UsageError when the recipe's network is not that of the weights; how it starts is no matter here."""
+    free = ("backbone_weights", "backbone_norm", "aggregator")
+    ours, theirs = (
+        {key: value for key, value in one.to_dict()["model"].items() if key not in free}
+        for one in (recipe, found.trained)
+    )
+    differing = [f"{key} {ours[key]} where the weights have {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    if differing:
+        raise UsageError(
+            f"{name}: describes another network than {found.path}: {', '.join(differing)}.",
+            hint="Leave the recipe out: the weights carry their own.",
+        )
+
+
+def _predictor(asked: Asked, found: "Source") -> "Predictor":
+    return wiring.make_predictor(
+        found.model(),
+        found.weights.categories,
+        found.recipe,
+        wiring.choose_device(asked.device),
+        flip=asked.flip,
+        scales=asked.scales,
+    )
+
+
+def _report(asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Predictor", shard: "Shard") -> "Report":
+    from yoso_cli import recipe_file
+
+    looks = len(predictor.looks)
+    where = f"{predictor.device}, {shard.count} processes" if shard.count > 1 else str(predictor.device)
+    images = f"{len(truth.records)} images"
+    console.say(f"Evaluating {found.path} on {truth.name} {truth.split} ({images}, {where}).")
+    if found.overridden:
+        console.say(f"Not as these weights are meant to be used: {found.overridden}.")
+    if looks > 1:
+        console.say(f"Test-time augmentation: each image is seen {looks} times.")
+    report = wiring.evaluate(
+        predictor, truth, found.recipe, found.path, metrics=asked.metrics, save_to=asked.save_to, shard=shard
+    )
+    aimed_at = (found.trained if asked.recipe is None else recipe_file.load(asked.recipe)).data
+    published = (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and looks == 1
+    # The published figures are for one set, and for one look at each picture.
+    return report if published else replace(report, paper=None)
+
+
+def _keep(report: "Report", found: "Source", html: Path | None, truth: "PanopticSet", predictor: "Predictor") -> None:
+    """Writes the files of the run folder, and the page where it is wanted."""
+    from yoso_cli.evaluation.report import write_report
+
+    if found.run:
+        kept = found.run.report_of(found.path)
+        write_report(kept, report)
+        console.say(f"Kept in {kept}.")
+        html = html or kept.with_suffix(".html")
+    if html:
+        pages.write(html, report, truth, pages.predicted_by(predictor, truth))
+
+
+def _tell(report: "Report", found: "Source", as_json: bool) -> None:
+    """Prints what came out, and what to type next."""
+    from yoso_cli.evaluation.summary import table
+
+    console.result(report.to_dict(), table(report), as_json)
+    source = shlex.quote(str(found.run.path if found.run else found.path))
+    faster = bool(found.weights.steps) or (found.run is not None and found.run.reparameterised.exists())
+    console.next_step(f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}")
