@@ -99,6 +99,8 @@ def bar(total: int | None, label: str, initial: int = 0, unit: str = "it") -> It
         return
     from tqdm import tqdm
 
+    # Its thread would only redraw a bar that stands still, and keep other work from forking.
+    tqdm.monitor_interval = 0
     with tqdm(
         total=total, desc=label, initial=initial, unit=unit, unit_scale=unit == "B", file=sys.stderr, dynamic_ncols=True
     ) as drawn:

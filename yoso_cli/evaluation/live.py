@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.measures import Counts, count
+from yoso_cli.evaluation.overlap import Workspace
 from yoso_cli.panoptic.files import SetWriter, read_panoptic
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
 from yoso_cli.stages import stage
@@ -46,11 +47,12 @@ def counted(predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequenc
     Raises:
         DataError: a true PNG is unreadable or contradicts itself; says which.
     """
+    space = Workspace()  # there is one thread that compares
 
     def compare(one: Predicted) -> Counts:
         record, prediction = one
         try:
-            return count(read_panoptic(truth, record), prediction, truth.categories, metrics)
+            return count(read_panoptic(truth, record), prediction, truth.categories, metrics, space)
         except DataError as error:
             path = str(truth.panoptic_path(record))
             told = error.message if path in error.message else f"{path}: {error.message}"
