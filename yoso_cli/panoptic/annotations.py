@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -232,7 +233,25 @@ def _segments(
     return tuple(found.values())
 
 
+_USUAL = itemgetter("id", "category_id", "area", "iscrowd", "bbox")
+
+
+def _usual_segment(info: Any) -> Segment | None:
+    """A segment as nearly all are written, at a third of the cost of asking for each value; None for any other."""
+    try:
+        segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
+    except (KeyError, TypeError, ValueError):
+        return None
+    kinds = {type(value) for value in (segment_id, category_id, area, crowd, x, y, width, height)}
+    if kinds != {int} or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
+        return None
+    return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
+
+
 def _segment(info: Any, *, strict: bool) -> Segment:
+    usual = _usual_segment(info)
+    if usual is not None:
+        return usual
     segment_id, category_id = entries.whole(info, "id", 1, LARGEST_ID), entries.whole(info, "category_id", 0)
     area = entries.whole(info, "area", 0) if strict or "area" in info else 0
     crowd = entries.whole(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0

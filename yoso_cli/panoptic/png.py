@@ -200,17 +200,17 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 def _decode_kornia(content: bytes, found: Header) -> Pixels | None:
     """None when kornia-rs is not installed or does not read this PNG: Pillow has the last word."""
-    io = _kornia_io()
-    if io is None or (found.kind is Kind.PALETTE and found.depth != 8):
+    io, kind = _kornia_io(), found.kind
+    if io is None or (kind is Kind.PALETTE and found.depth != 8):
         return None
     size = (found.height, found.width)
     try:
-        if found.kind is Kind.GREY16:
+        if kind is Kind.GREY16:
             return np.asarray(io.decode_image_png_u16(content, size, "mono"))[..., 0]
-        pixels = np.asarray(io.decode_image_png_u8(content, size, "rgb" if found.kind is Kind.RGB else "mono"))
+        pixels = np.asarray(io.decode_image_png_u8(content, size, "rgb" if kind is Kind.RGB else "mono"))
     except Exception:  # kornia-rs raises plain Exceptions
         return None
-    return pixels if found.kind is Kind.RGB else pixels[..., 0]
+    return pixels if kind is Kind.RGB else pixels[..., 0]
 
 
 def _decode_pillow(content: bytes, found: Header, where: str) -> Pixels:
