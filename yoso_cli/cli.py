@@ -23,6 +23,7 @@ COMMANDS = {
     "prepare": "Bring a dataset into the form that all other commands read.",
     "convert": "Turn labels of your own into a dataset, and back.",
     "check": "Look for everything that is wrong with a dataset.",
+    "stats": "Tell what is in a dataset, as a table and a picture.",
     "train": "Train a recipe into a numbered run folder.",
     "eval": "Measure the panoptic quality (PQ, SQ, RQ) of a run.",
     "compare": "Tell whether one result is better than another.",

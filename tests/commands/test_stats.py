@@ -1,0 +1,47 @@
+"""`yoso stats` from the outside."""
+
+from pathlib import Path
+
+import pytest
+from commands.conftest import Printed, Refused
+from PIL import Image
+
+from yoso_cli.cli import run
+
+
+@pytest.fixture
+def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    assert run(["prepare", "shapes", "--train", "6", "--val", "3", "--size", "64"]) == 0
+    return tmp_path
+
+
+def test_a_table_and_a_picture_for_each_split(shapes: Path, printed: Printed) -> None:
+    out, err = printed("stats", "shapes")
+    assert "shapes train\nclass     kind   segments  crowds  images  % of pixels  median px\nball      thing" in out
+    assert "shapes val" in out
+    assert "picture: shapes-val-stats.png" in out
+    for name in ("train", "val"):
+        with Image.open(f"shapes-{name}-stats.png") as picture:
+            assert picture.width > 800
+    assert err.endswith(
+        "Next: yoso train coco --set data.name=shapes --set data.train_split=train --set data.val_split=val"
+    )
+
+
+def test_json_has_the_same_figures(shapes: Path, printed: Printed) -> None:
+    value, _ = printed("stats", "shapes", "--split", "val", "--json", "--output", "pictures")
+    (split,) = value["splits"]
+    assert (split["split"], split["images"], split["picture"]) == ("val", 3, "pictures/shapes-val-stats.png")
+    assert sum(one["segments"] for one in split["classes"]) == split["segments"]
+    assert sum(split["pixel_shares"].values()) == pytest.approx(1)
+
+
+@pytest.mark.usefixtures("shapes")
+def test_what_cannot_be_is_refused(refused: Refused, printed: Printed) -> None:
+    assert "shapes: has no split test." in refused("stats", "shapes", "--split", "test", code=2)
+    printed("stats", "shapes")
+    assert "shapes-train-stats.png: exists already. Add --force" in refused("stats", "shapes", code=2)
+    Path("datasets/shapes/val/panoptic.json").write_text("{")
+    words = refused("stats", "shapes", "--split", "val", "--output", "other", code=1)
+    assert "datasets/shapes/val/panoptic.json: is not valid JSON" in words

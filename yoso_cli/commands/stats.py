@@ -1,0 +1,137 @@
+"""`yoso stats`: what is in a dataset, as a table and as a picture."""
+
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from yoso_cli.commands import console, options
+from yoso_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from yoso_cli.inspection.census import Census
+    from yoso_cli.inspection.split import Split
+
+
+@click.command(name="stats")
+@click.argument("dataset", metavar="DATASET|DIR")
+@options.datasets_option
+@click.option("--split", "names", multiple=True, metavar="NAME", show_default="all", help="A split. Repeatable.")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="the current folder",
+    metavar="DIR",
+    help="Where the pictures go.",
+)
+@options.force_option
+@options.json_option
+def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, force: bool, as_json: bool) -> None:
+    """Tell what is in a dataset: classes, segment sizes, segments per image, void and crowds.
+
+    For each split a table, and a picture NAME-SPLIT-stats.png. DATASET and DIR are as for `yoso check`. All figures
+    come from the JSON; `yoso check` says whether that agrees with the PNGs.
+
+    \b
+    Example:
+      yoso stats mine
+      yoso stats coco --split val2017 --json
+    """
+    from yoso_cli.inspection.split import find_splits
+
+    splits = [split for split in find_splits(dataset, root) if not names or split.name in names]
+    if not splits:
+        raise UsageError(f"{dataset}: has no split {' or '.join(names)}.", hint="Leave --split out for all of them.")
+    targets = [output / f"{split.dataset}-{split.name}-stats.png" for split in splits]
+    standing = [str(target) for target in targets if target.exists()]
+    if standing and not force:
+        raise UsageError(f"{standing[0]}: exists already.", hint="Add --force to overwrite it, or use --output.")
+    pairs = [(_taken(split), target) for split, target in zip(splits, targets, strict=True)]
+    for census, target in pairs:
+        _draw(census, target)
+    value = {
+        "dataset": dataset,
+        "splits": [{**census.to_dict(), "picture": str(target)} for census, target in pairs],
+    }
+    console.result(value, "\n\n".join(_text(census, target) for census, target in pairs), as_json)
+    if not as_json:
+        console.next_step(_training(splits))
+
+
+def _taken(split: "Split") -> "Census":
+    from yoso_cli.inspection.census import take_census
+    from yoso_cli.inspection.rules import Finding
+    from yoso_cli.inspection.split import read_split
+
+    listed = read_split(split)
+    if isinstance(listed, Finding):
+        raise DataError(listed.detail)
+    mistakes = [finding for finding in listed.findings if finding.code == "unknown-category"]
+    if mistakes:
+        raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` tells all that is wrong with it.")
+    return take_census(listed.panoptic_set)
+
+
+def _draw(census: "Census", target: Path) -> None:
+    from yoso_cli.inspection.chart import chart
+    from yoso_cli.panoptic.draw import write_picture
+
+    write_picture(target, chart(census))
+
+
+def _text(census: "Census", target: Path) -> str:
+    figures: dict[str, Any] = census.to_dict()
+    per_image, sizes, shares = figures["segments_per_image"], figures["instances_by_size"], figures["pixel_shares"]
+    table = console.table(
+        ["class", "kind", "segments", "crowds", "images", "% of pixels", "median px"],
+        [
+            (
+                one["name"],
+                "thing" if one["isthing"] else "stuff",
+                one["segments"],
+                one["crowds"],
+                one["images"],
+                100 * one["pixel_share"],
+                None if one["median_area"] is None else round(one["median_area"]),
+            )
+            for one in figures["classes"]
+        ],
+        title=f"{census.name} {census.split}",
+    )
+    lines = [
+        table,
+        f"{figures['images']} images of {_size(census.smallest)} to {_size(census.largest)} pixels, "
+        f"{figures['segments']} segments",
+        f"segments per image: {per_image['min']} to {per_image['max']}, median {per_image['median']:g}, "
+        f"mean {per_image['mean']:.1f}",
+        f"instances: {sizes['small']} small (below 32x32 pixels), {sizes['medium']} medium, {sizes['large']} large "
+        "(96x96 and more)",
+        "of all pixels: " + ", ".join(f"{share:.1%} {name}" for name, share in shares.items()),
+        f"picture: {target}",
+    ]
+    return "\n".join(lines)
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[1]}x{size[0]}"
+
+
+def _training(splits: "list[Split]") -> str:
+    """The line that trains on these splits."""
+    folders = [split.folder for split in splits if split.folder]
+    if not folders:
+        return "yoso prepare coco --help"
+    names = [split.name for split in splits]
+    train = next((name for name in names if name.startswith("train")), names[0])
+    val = next((name for name in names if name != train), train)
+    words = ["yoso", "train", "coco"]
+    settings = {"data.name": splits[0].dataset, "data.train_split": train, "data.val_split": val}
+    root = folders[0].parent.parent
+    if root != Path("datasets"):
+        settings["data.root"] = str(root)
+    for key, value in settings.items():
+        words += ["--set", f"{key}={value}"]
+    return shlex.join(words)
