@@ -111,20 +111,15 @@ def test_a_damaged_set_is_refused_with_the_file(
     assert words in refused(*CONVERT, code=1)
 
 
-def test_keep_going_tells_every_problem_and_writes_nothing(here: Path, refused: Refused) -> None:
+def test_keep_going_tells_every_problem_at_once(here: Path, refused: Refused) -> None:
     cut("raw/semantic/a.png")()
     rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8))()
     Path("raw/instances/c.png").unlink()
-    assert refused(*CONVERT, "--keep-going", code=1).startswith("3 problems, named above; nothing was written.")
-
-
-def test_keep_going_names_each(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cut("raw/semantic/a.png")()
-    Path("raw/instances/c.png").unlink()
-    assert run([*CONVERT, "--keep-going"]) == 1
-    err = capsys.readouterr().err
-    assert "raw/semantic/a.png: is cut short" in err
-    assert "raw/instances: has no instance map for pictures: 1 (c)." in err
+    words = refused(*CONVERT, "--keep-going", code=1)
+    assert words.startswith("raw/images: 3 problems: raw/instances: has no instance map for pictures: 1 (c). ")
+    assert "raw/semantic/a.png: is cut short" in words
+    assert "raw/images/b.jpg: is 4x6 where its labels are 6x4." in words
+    assert words.endswith("Mend them and convert again; nothing was written.")
 
 
 def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: Printed) -> None:

@@ -40,7 +40,7 @@ def test_shares_are_of_all_pixels_and_make_up_the_whole(mine: Census) -> None:
 
 
 def test_instances_are_sized_by_cocos_bounds(mine: Census) -> None:
-    assert mine.thing_sizes() == {"small": 1, "medium": 1, "large": 1}
+    assert mine.to_dict()["instances_by_size"] == {"small": 1, "medium": 1, "large": 1}
 
 
 def test_a_class_is_counted_with_its_crowds_apart(mine: Census) -> None:
@@ -52,6 +52,7 @@ def test_a_class_is_counted_with_its_crowds_apart(mine: Census) -> None:
         "segments": 3,
         "crowds": 0,
         "images": 2,
+        "pixels": 11263,
         "pixel_share": pytest.approx(11263 / 40000),
         "median_area": 1024,
     }

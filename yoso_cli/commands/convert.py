@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.errors import UsageError, YosoError
+from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from yoso_cli.conversion.convert import Converted
     from yoso_cli.conversion.form import Source
-    from yoso_cli.conversion.forms import Opening
 
 # The names of forms.SOURCES and forms.TARGETS, which a test compares: help comes without numpy.
 SOURCES = ("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission")
@@ -20,6 +19,34 @@ TARGETS = (
     *("prepared", "maps", "coco-instances", "coco-panoptic", "cityscapes"),
     *("coco-submission", "cityscapes-submission", "ade20k-submission", "mapillary-submission"),
 )
+
+_HELP = """Convert labels SRC of your own, or predictions, to DST.
+
+\b
+--from
+  maps            SRC/images/NAME.jpg, SRC/semantic/NAME.png (a pixel is its category id) and
+                  SRC/instances/NAME.png (a pixel is its instance number; 0 is none)
+  coco-instances  a JSON with polygons or RLE, and semantic/ beside it if there is stuff
+  coco-panoptic   a JSON with its PNGs in a folder of the same name
+  cityscapes      a folder of *_gtFine_instanceIds.png
+  prepared        what this or `yoso prepare` wrote, or `yoso eval --save-predictions`
+  submission      a zip of predictions in COCO's panoptic result format; needs --truth
+--to
+  prepared        what all commands read: DST is datasets/NAME/SPLIT
+  coco-submission, cityscapes-submission, ade20k-submission, mapillary-submission
+                  a zip for the server (ADE20K's takes semantic maps only)
+  maps, coco-instances, coco-panoptic, cityscapes
+                  a folder as above, without the pictures
+
+Pictures stay where they are, and each is held against its labels. Panoptic PNGs are read again and compared. DST
+is there when all of it is right, or not at all. What a form cannot say is counted and told.
+
+\b
+Example:
+  yoso convert raw/train datasets/mine/train --from maps --categories classes.yaml
+  yoso convert instances.json datasets/mine/train --from coco-instances --images photos
+  yoso convert predictions panoptic_test-dev2017_yoso_results.zip --from prepared --to coco-submission
+"""
 
 _RULES = """\b
 Rules:
@@ -29,7 +56,7 @@ Rules:
 """
 
 
-@click.command(name="convert", epilog=_RULES)
+@click.command(name="convert", help=_HELP, epilog=_RULES)
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DST")
 @click.option("--from", "source_form", type=click.Choice(SOURCES), required=True, metavar="FORM", help="Of SRC.")
@@ -66,35 +93,10 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Convert labels SRC of your own, or predictions, to DST.
-
-    \b
-    --from
-      maps            SRC/images/NAME.jpg, SRC/semantic/NAME.png (a pixel is its category id) and
-                      SRC/instances/NAME.png (a pixel is its instance number; 0 is none)
-      coco-instances  a JSON with polygons or RLE, and semantic/ beside it if there is stuff
-      coco-panoptic   a JSON with its PNGs in a folder of the same name
-      cityscapes      a folder of *_gtFine_instanceIds.png
-      prepared        what this or `yoso prepare` wrote, or `yoso eval --save-predictions`
-      submission      a zip of predictions in COCO's panoptic result format; needs --truth
-    --to
-      prepared        what all commands read: DST is datasets/NAME/SPLIT
-      coco-submission, cityscapes-submission, ade20k-submission, mapillary-submission
-                      a zip for the server (ADE20K's takes semantic maps only)
-      maps, coco-instances, coco-panoptic, cityscapes
-                      a folder as above, without the pictures
-
-    Pictures stay where they are, and each is held against its labels. Panoptic PNGs are read again and compared. DST
-    is there when all of it is right, or not at all. What a form cannot say is counted and told.
-
-    \b
-    Example:
-      yoso convert raw/train datasets/mine/train --from maps --categories mine.yaml
-      yoso convert instances.json datasets/mine/train --from coco-instances --images photos
-      yoso convert predictions panoptic_test-dev2017_yoso_results.zip --from prepared --to coco-submission
-    """
+    """Reads SRC in one form and writes DST in another."""
     from yoso_cli.conversion import forms
     from yoso_cli.conversion.category_file import read_table
+    from yoso_cli.conversion.convert import convert
 
     _require_free(destination, target_form, force)
     table = read_table(categories) if categories else None
@@ -103,24 +105,15 @@ def command(
         for remark in opened.remarks:
             console.say(f"{remark}.")
         opening = forms.TARGETS[target_form](opened, destination)
-        converted = _convert(opened, opening, options.processes(workers), keep_going)
+        converted = convert(
+            opened,
+            opening.target,
+            opening.placing,
+            processes=options.processes(workers),
+            keep_going=keep_going,
+            progress=console.progress,
+        )
         _tell(opened, converted, destination, target_form, as_json)
-
-
-def _convert(source: "Source", opening: "Opening", processes: int, keep_going: bool) -> "Converted":
-    from yoso_cli.conversion.convert import convert, stop
-
-    def tell(problem: YosoError) -> None:
-        console.say(str(problem))
-
-    return convert(
-        source,
-        opening.target,
-        opening.placing,
-        processes=processes,
-        tell=tell if keep_going else stop,
-        progress=console.progress,
-    )
 
 
 def _truth(path: Path | None) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from yoso_cli.commands import console
-from yoso_cli.commands.options import force_option, json_option
+from yoso_cli.commands.options import force_option, json_option, keep_going_option, processes, workers_option
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +45,8 @@ _PUBLISHED = (
         help="A split to prepare. Repeatable.",
     ),
     click.option("--semantic", is_flag=True, help="Also write semantic maps: 8-bit PNGs of train ids, 255 for void."),
-    click.option("--workers", type=click.IntRange(1), show_default="all cores", help="How many processes."),
-    click.option("--keep-going", is_flag=True, help="Look at all of it before telling what is wrong with some."),
+    workers_option,
+    keep_going_option,
     _output_option,
     force_option,
     json_option,
@@ -186,7 +186,6 @@ def mapillary(root: Path, splits: tuple[str, ...], semantic: bool, version: str 
 def _make(spec: "DatasetSpec", found: "tuple[Sequence[Plan], Sequence[Skipped]]", how: _Making) -> None:
     """Makes all that was found, and tells what was left out."""
     from yoso_cli.datasets.split import make
-    from yoso_cli.workers import available
 
     plans, skipped = found
     for one in skipped:
@@ -199,7 +198,7 @@ def _make(spec: "DatasetSpec", found: "tuple[Sequence[Plan], Sequence[Skipped]]"
         make(
             plan,
             how.output,
-            workers=how.workers or available(),
+            workers=processes(how.workers),
             force=how.force,
             keep_going=how.keep_going,
             progress=console.progress,

@@ -1,7 +1,6 @@
 """From a source to a target: every picture read, held against its labels and written, or nothing written at all."""
 
 from collections import Counter
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +10,10 @@ from yoso_cli import workers
 from yoso_cli.conversion.form import Loss, Picture, Source, Target
 from yoso_cli.conversion.picture_files import require_size
 from yoso_cli.datasets.spec import Progress, silent
-from yoso_cli.errors import DataError, YosoError
+from yoso_cli.errors import DataError, ProblemsError, YosoError
 
 _NAMED = 5
-
-Tell = Callable[[YosoError], None]
-
-
-def stop(problem: YosoError) -> None:
-    """Takes the first problem for the end: raises it."""
-    raise problem
+_HINT = "Mend them and convert again; nothing was written."
 
 
 @dataclass(frozen=True)
@@ -76,7 +69,7 @@ def convert(
     placing: AbstractContextManager[Path],
     *,
     processes: int = 1,
-    tell: Tell = stop,
+    keep_going: bool = False,
     progress: Progress = silent,
 ) -> Converted:
     """Writes every picture of `source` by `target`.
@@ -86,23 +79,22 @@ def convert(
         target: into what.
         placing: gives the folder to write into, and puts it in its place if all went well.
         processes: that work at a time.
-        tell: takes each problem, after which the rest is looked at; by default the first problem is the end.
+        keep_going: look at every picture before telling what is wrong with some; else the first problem ends it.
         progress: shows how far it is.
 
     Raises:
-        DataError: a problem of the source, or how many there were; nothing is in place then.
+        ProblemsError: files are missing or damaged; nothing is in place then.
         RunError: the disk is full or the place cannot be written.
     """
     _require_distinct(source)
-    for problem in source.problems:
-        tell(DataError(f"{problem}."))
+    title = str(source.image_dir)
+    if source.problems and not keep_going:
+        raise ProblemsError(title, _sentences(source), hint=_HINT)
     with placing as folder:
-        done, damaged = _write(_Job(source, target, folder), processes, tell, progress)
-        if source.problems or damaged:
-            raise DataError(
-                f"{len(source.problems) + damaged} problems, named above; nothing was written.",
-                hint="Mend them and convert again.",
-            )
+        done, damaged = _write(_Job(source, target, folder), processes, keep_going, progress)
+        problems = [*_sentences(source), *damaged]
+        if problems:
+            raise ProblemsError(title, problems, hint=_HINT)
         if not done:
             raise DataError(f"{source.image_dir}: there is no picture with labels to convert.")
         target.finish(folder, [one.piece for one in done])
@@ -114,20 +106,25 @@ def convert(
     return Converted(len(done), sum(one.segments for one in done), sum(one.crowds for one in done), losses, lossy)
 
 
-def _write(job: _Job, processes: int, tell: Tell, progress: Progress) -> tuple[list[_Done], int]:
-    """What was written, and how many pictures were not because something is wrong with them."""
+def _write(job: _Job, processes: int, keep_going: bool, progress: Progress) -> tuple[list[_Done], list[str]]:
+    """What was written, and what is wrong with the rest: only the first of it unless `keep_going`."""
     done: list[_Done] = []
-    damaged = 0
+    problems: list[str] = []
     results = workers.mapped(job, job.source.pictures, workers=processes)
     for result in progress(results, len(job.source.pictures), "converting"):
         if isinstance(result, _Done):
             done.append(result)
         elif isinstance(result, DataError):
-            tell(result)
-            damaged += 1
+            if not keep_going:
+                raise result
+            problems.append(result.message)
         else:  # a full disk is no problem of one picture
             raise result
-    return done, damaged
+    return done, problems
+
+
+def _sentences(source: Source) -> list[str]:
+    return [f"{problem}." for problem in source.problems]
 
 
 def _require_distinct(source: Source) -> None:

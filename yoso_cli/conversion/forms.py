@@ -43,7 +43,7 @@ class Places:
         if self.table is None:
             raise UsageError(
                 f"--from {form}: maps do not say what their numbers mean.",
-                hint="Name the classes with --categories mine.yaml.",
+                hint="Name the classes with --categories classes.yaml.",
             )
         return self.table
 

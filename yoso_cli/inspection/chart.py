@@ -7,10 +7,10 @@ from math import ceil, log2, log10
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from yoso_cli.inspection.census import Census, ClassCensus
+from yoso_cli.inspection.census import Census
 from yoso_cli.panoptic.draw import Color, colors
 from yoso_cli.panoptic.labels import font_of, shown_name
-from yoso_cli.panoptic.types import Rgb
+from yoso_cli.panoptic.types import Category, Rgb
 
 _PAPER: Color = (250, 250, 248)
 _INK: Color = (34, 34, 38)
@@ -76,19 +76,21 @@ class _Page:
 
 def chart(census: Census) -> Rgb:
     """The picture of a split, uint8 (H, W, 3); wider for more classes."""
-    things = [one for one in census.classes if one.category.isthing]
-    stuff = [one for one in census.classes if not one.category.isthing]
-    lines: list[ClassCensus | str] = []
-    for title, classes in (("things", things), ("stuff", stuff)):
+    lines: list[Category | str] = []
+    for title, isthing in (("things", True), ("stuff", False)):
+        classes = [category for category in census.categories if category.isthing is isthing]
         if classes:
             gap = [""] if lines else []
-            lines += [*gap, f"{title} ({len(classes)})", *sorted(classes, key=lambda one: -one.segments)]
+            classes.sort(key=lambda category: -len(census.areas[category.id]))
+            lines += [*gap, f"{title} ({len(classes)})", *classes]
     columns = max(1, ceil(len(lines) / _ROWS))
     rows = ceil(len(lines) / columns)
     panels = _HEAD + 150 + 2 * (_PLOT_HEIGHT + 60) + 110
     page = _Page(2 * _MARGIN + columns * (_COLUMN + _GAP) + _PANEL, max(_HEAD + 48 + rows * _ROW + _MARGIN, panels))
     page.text(_MARGIN, 42, f"{census.name} {census.split}", 24)
-    counted = f"{census.images:,} images · {sum(census.per_image):,} segments · {len(census.classes)} classes"
+    counted = (
+        f"{census.statistics.images:,} images · {sum(census.per_image):,} segments · {len(census.categories)} classes"
+    )
     page.text(_MARGIN + page.width_of(f"{census.name} {census.split}", 24) + 20, 45, counted, 14, _FAINT)
     _draw_classes(page, census, lines, rows)
     left = _MARGIN + columns * (_COLUMN + _GAP)
@@ -101,16 +103,11 @@ def chart(census: Census) -> Rgb:
     return page.pixels()
 
 
-def _draw_classes(page: _Page, census: Census, lines: Sequence[ClassCensus | str], rows: int) -> None:
+def _draw_classes(page: _Page, census: Census, lines: Sequence[Category | str], rows: int) -> None:
     """Columns of classes with a bar each, as long as the logarithm of its segments."""
-    tint = dict(
-        zip(
-            (one.category.id for one in census.classes),
-            colors([one.category for one in census.classes]),
-            strict=True,
-        )
-    )
-    most = max((one.segments for one in census.classes), default=0)
+    ids = [category.id for category in census.categories]
+    tint = dict(zip(ids, colors(census.categories), strict=True))
+    most = max((len(areas) for areas in census.areas.values()), default=0)
     page.text(_MARGIN, _HEAD + 8, "segments of each class (bars are logarithmic)", 14)
     name_width, bar_width = 130, _COLUMN - 130 - 64
     for index, line in enumerate(lines):
@@ -119,12 +116,12 @@ def _draw_classes(page: _Page, census: Census, lines: Sequence[ClassCensus | str
         if isinstance(line, str):
             page.text(left, y, line, 13, _FAINT)
             continue
-        page.text(left + name_width, y, page.fitted(shown_name(line.category), name_width), anchor="rm")
+        page.text(left + name_width, y, page.fitted(shown_name(line), name_width), anchor="rm")
         start = left + name_width + 10
         page.box(start, y - 7, start + bar_width, y + 7, (240, 240, 238))
-        length = bar_width * log10(1 + line.segments) / log10(1 + max(most, 1))
-        page.box(start, y - 7, start + length, y + 7, tint[line.category.id])
-        page.text(start + bar_width + 8, y, f"{line.segments:,}", 12, _INK if line.segments else _FAINT)
+        count = len(census.areas[line.id])
+        page.box(start, y - 7, start + bar_width * log10(1 + count) / log10(1 + max(most, 1)), y + 7, tint[line.id])
+        page.text(start + bar_width + 8, y, f"{count:,}", 12, _INK if count else _FAINT)
 
 
 def _draw_shares(page: _Page, census: Census, left: float, top: float) -> None:
@@ -186,7 +183,7 @@ def _marks(most: int) -> list[int]:
 def _by_size(census: Census) -> list[_Bar]:
     """Segments by powers of two of the edge of a square of their area."""
     counts = [[0] * 14, [0] * 14]
-    for kind, areas in enumerate((census.thing_areas, census.stuff_areas)):
+    for kind, areas in enumerate((census.areas_of(things=True), census.areas_of(things=False))):
         for area in areas:
             counts[kind][min(13, max(0, int(log2(max(area, 1)) / 2)))] += 1
     used = [place for place in range(14) if counts[0][place] or counts[1][place]]

@@ -72,6 +72,7 @@ RULES = {
     ),
     "no-segments": Rule(_QUALITY, _WARNING, "Pictures have no segment: all of them is void."),
     "mostly-void": Rule(_QUALITY, _WARNING, "Pictures are void for more than nine tenths."),
+    "image-count": Rule(_DISTRIBUTION, _WARNING, "The split has not as many pictures as the published one."),
     "thing-without-instances": Rule(_DISTRIBUTION, _WARNING, "Thing classes have no instance."),
     "stuff-without-segments": Rule(_DISTRIBUTION, _WARNING, "Stuff classes have no segment."),
     "class-not-in-train": Rule(_DISTRIBUTION, _WARNING, "Classes are evaluated and never trained."),

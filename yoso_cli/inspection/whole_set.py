@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
+from yoso_cli.datasets.catalog import DATASETS
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.inspection.picture import Examined
 from yoso_cli.inspection.rules import Finding
@@ -39,12 +40,16 @@ _VARIANTS = {
 
 
 def class_findings(found: PanopticSet) -> Iterator[Finding]:
-    """Classes without a segment, and those of another version of a published dataset."""
+    """Classes without a segment, and what is not as it was published under that name."""
     whole = {segment.category_id for record in found.records for segment in record.segments if not segment.iscrowd}
     for category in found.categories:
         if category.id not in whole:
             code = "thing-without-instances" if category.isthing else "stuff-without-segments"
             yield Finding(code, found.split, category.name)
+    spec = DATASETS.get(found.name)
+    published = spec.images.get(found.split) if spec else None
+    if published is not None and published != len(found.records):
+        yield Finding("image-count", found.split, detail=f"{len(found.records)} of {published}")
     doubt = _version_doubt(found.name, found.categories)
     if doubt:
         yield Finding("other-version", found.split, detail=doubt)
