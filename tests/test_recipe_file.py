@@ -186,6 +186,14 @@ def test_a_mistake_after_set_is_told_as_such(override: str, expected: str) -> No
     assert problems_of("coco", override) == [expected]
 
 
+def test_the_papers_figures_stay_with_their_dataset(write: Write) -> None:
+    assert recipe_file.load(str(write("extends: coco\ndata: {name: coco}"))).paper.pq == 48.4
+    assert recipe_file.load(str(write("extends: coco\ndata: {name: mine}"))).paper.pq is None
+    assert recipe_file.load("coco", ["data.name=mine"]).paper.pq is None
+    own = "extends: coco\ndata: {name: mine}\npaper: {pq: 50}"
+    assert recipe_file.load(str(write(own))).paper.pq == 50
+
+
 def test_extends_takes_a_file_beside_or_a_packaged_name(write: Write) -> None:
     write("name: base\ntrain: {lr: 1, batch: 2}", "sub/base.yaml")
     for name in ("base", "base.yaml", "../sub/base"):

@@ -182,9 +182,11 @@ def _override_layer(overrides: Sequence[str], problems: list[Problem]) -> dict[s
 
 
 def _resolved(layers: Sequence[Mapping[str, Checked]], problems: list[Problem]) -> Recipe:
-    """One recipe of layers, of which later ones win."""
+    """One recipe of layers, of which later ones win; the paper's figures stay with the dataset they were found on."""
     values: dict[str, Checked] = {}
     for layer in layers:
+        if "data.name" in layer and "data.name" in values and layer["data.name"].value != values["data.name"].value:
+            values = {key: value for key, value in values.items() if not key.startswith("paper.")}
         for key, value in layer.items():
             values.pop(key, None)  # so that the order is the order of settling, which places conflicts
             values[key] = value
