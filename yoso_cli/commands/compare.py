@@ -1,5 +1,6 @@
 """`yoso compare`: whether B is really better than A."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,9 @@ def command(a: Path, b: Path, truth: Path | None, as_json: bool) -> None:
     sides = [_measured(path, truth, true_set) for path in (a, b)]
     found = compared(*sides)
     console.result(found.to_dict(), table(found), as_json)
-    console.next_step("yoso compare --help" if as_json else "yoso eval RUN --json")
+    if not as_json:
+        words = [str(a), str(b), *(("--truth", str(truth)) if truth else ())]
+        console.next_step(f"yoso compare {shlex.join(words)} --json > comparison.json")
 
 
 def _read_truth(truth: Path) -> "PanopticSet":

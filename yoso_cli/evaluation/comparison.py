@@ -2,6 +2,7 @@
 
 # N pictures, K categories, R resamples
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -174,7 +175,8 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
-_MOST_CLASSES = 10
+# More would push the headline off the screen.
+_MOST_CLASSES = 12
 
 
 def table(found: Comparison) -> str:
@@ -196,8 +198,8 @@ def table(found: Comparison) -> str:
 
 def _row(name: str, one: Difference, *, width: int) -> str:
     value, interval = one.value, one.interval
-    moved = "-" if value is None else f"{100 * value:+.1f}"
-    span = "-" if interval is None else f"{100 * interval.low:+.1f} .. {100 * interval.high:+.1f}"
+    moved = "-" if value is None else f"{100 * value:+.2f}"
+    span = "-" if interval is None else f"{100 * interval.low:+.2f} .. {100 * interval.high:+.2f}"
     return f"{name:<{width}}{_figure(one.a):>7}{_figure(one.b):>7}{moved:>8}{span:>18}  {_words(one)}"
 
 
@@ -210,16 +212,17 @@ def _words(one: Difference) -> str:
 
 
 def _class_lines(classes: Sequence[ClassDifference]) -> list[str]:
+    """What is certain comes first, then what moved most."""
     both = [one for one in classes if one.pq.value is not None]
-    clear = sorted((one for one in both if not one.pq.could_be_noise), key=lambda one: -abs(one.pq.value or 0.0))
-    lines = [f"PQ of {len(clear)} of {len(both)} classes moved by more than the choice of images explains"]
+    both.sort(key=lambda one: (one.pq.could_be_noise, -abs(one.pq.value or 0.0)))
+    clear = sum(not one.pq.could_be_noise for one in both)
     by_chance = round((1 - LEVEL) * len(both))
-    lines[0] += f" (about {by_chance} by chance):" if clear and by_chance else ":" if clear else "."
-    if clear:
-        lines += [_row(_shortened(one.category.name), one.pq, width=24) for one in clear[:_MOST_CLASSES]]
-    if len(clear) > _MOST_CLASSES:
-        lines.append(f"  ... {len(clear) - _MOST_CLASSES} more; --json tells all ...")
-    return lines
+    expected = f" (about {by_chance} by chance)" if clear and by_chance else ""
+    lines = [f"PQ of {clear} of {len(both)} classes moved by more than the choice of images explains{expected}:"]
+    lines += [_row(_shortened(one.category.name), one.pq, width=24) for one in both[:_MOST_CLASSES]]
+    if len(both) > _MOST_CLASSES:
+        lines.append(f"  ... {len(both) - _MOST_CLASSES} more; --json tells all ...")
+    return [line for long in lines[:1] for line in textwrap.wrap(long, 79)] + lines[1:]
 
 
 def _verdict(found: Comparison) -> list[str]:
