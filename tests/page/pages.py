@@ -7,7 +7,9 @@ import numpy as np
 from evaluation.test_score import disturbed
 
 from yoso_cli.evaluation.findings import find
+from yoso_cli.evaluation.measures import FAILURES
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
+from yoso_cli.evaluation.score import counts
 from yoso_cli.page.document import write_page
 from yoso_cli.page.exhibits import exhibits
 from yoso_cli.panoptic.files import read_panoptic
@@ -22,6 +24,7 @@ CATEGORIES = (
     Category(4, SECOND, False),
     Category(9, "never seen", False),
 )
+WANTED = ("pq", FAILURES)
 
 
 def truth_in(folder: Path, images: int = 5) -> PanopticSet:
@@ -55,7 +58,7 @@ def _scored(truth: PanopticSet, record: ImageRecord, random: np.random.Generator
 def report_of(truth: PanopticSet, predictions: dict[int | str, Panoptic]) -> Report:
     pairs = ((read_panoptic(truth, record), predictions[record.image_id]) for record in truth.records)
     return Report(
-        find(pairs, truth),
+        find(counts(pairs, CATEGORIES, WANTED, ()), truth, WANTED),
         dataset=HOSTILE,
         split="val",
         images=len(truth.records),

@@ -131,7 +131,8 @@ class Report:
         }
         for name in ("weights", "settings", "paper"):
             value = getattr(self, name)
-            told[name] = None if value is None else asdict(value)
+            # JSON knows no tuple: what is told and what is read back are the same.
+            told[name] = None if value is None else json.loads(json.dumps(asdict(value)))
         told |= {"versions": dict(self.versions), "machine": dict(self.machine), "command": self.command or None}
         categories = tuple(one.category for one in self.quality.classes)
         return {**told, "per_image": self.findings.tallies.to_list(categories)}
