@@ -1,5 +1,6 @@
 """`yoso weights`: from the authors' file to a picture and back, by name, by file and by address."""
 
+import errno
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -164,6 +165,26 @@ def test_a_wrong_file_from_a_mirror_is_refused_and_not_kept(
     assert list((home / "weights").iterdir()) == []
 
 
+def test_what_came_is_not_asked_for_again_when_only_the_disk_was_full(
+    home: Path, mirror: tuple[Behaviour, str], printed: Printed, refused: Refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, address = mirror
+    with monkeypatch.context() as patch:
+        patch.setattr("yoso_cli.model.weights.save_file", _full_disk)
+        assert "No space left" in refused("weights", "get", "cityscapes", "--from", address, code=1)
+    printed("weights", "get", "cityscapes", "--from", address)
+    assert len(server.asked) == 1
+    assert sorted(path.name for path in (home / "weights").iterdir()) == ["cityscapes.safetensors", "known.json"]
+
+
+def _full_disk(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_file_that_is_not_there_is_told(home: Path, refused: Refused) -> None:
+    assert "none.pth: there is no such file" in refused("weights", "get", "cityscapes", "--from", "none.pth", code=1)
+
+
 def test_a_file_of_the_wrong_size_is_told(home: Path, mirror: tuple[Behaviour, str], refused: Refused) -> None:
     server, address = mirror
     server.content = server.content[: len(server.content) // 3]
@@ -264,26 +285,25 @@ def test_a_run_of_ours_is_exported_also_when_it_interpolates_first(line: Path, p
     assert load_weights(build.newest_weights()).recipe["model"]["aggregator"] == "ifa"
     state = torch.load("ours.pth", weights_only=True)["model"]
     assert "yoso_neck.deconv.conv_a5.weight" in state
-    classes = [{"id": n, "name": f"class {n}", "isthing": n % 2, "color": [n, n, n]} for n in range(9)]
-    Path("classes.json").write_text(json.dumps(classes))
+    lines = [f"- {{id: {n}, name: class {n}, isthing: {str(n % 2 == 0).lower()}}}" for n in range(1, 10)]
+    Path("classes.yaml").write_text("\n".join(["categories:", *lines]))
     found, told = printed(
-        "weights", "import", "ours.pth", "--classes", "classes.json", "--recipe", "tiny.yaml", "--json"
+        "weights", "import", "ours.pth", "--categories", "classes.yaml", "--recipe", "tiny.yaml", "--json"
     )
     assert "model.aggregator is cfa by the shapes, not ifa as in tiny.yaml" in told
-    assert [one["name"] for one in found["categories"]][:2] == ["class 0", "class 1"]
+    assert [one["name"] for one in found["categories"]][:2] == ["class 1", "class 2"]
 
 
 def test_classes_that_no_release_has_must_be_named(line: Path, printed: Printed, refused: Refused) -> None:
     printed("weights", "export", "--output", "ours.pth")
     answer = refused("weights", "import", "ours.pth", code=1)
     assert "tells 9 classes apart, and the released weights 133 (coco), 19 (cityscapes)" in answer
-    assert "--classes FILE" in answer
-    Path("few.json").write_text('[{"id": 1, "name": "one", "isthing": 1, "color": [1, 2, 3]}]')
-    answer = refused("weights", "import", "ours.pth", "--classes", "few.json", code=1)
-    assert "few.json lists 1" in answer
-    for text in ("{", "3", '[{"id": 1}]'):
-        Path("bad.json").write_text(text)
-        refused("weights", "import", "ours.pth", "--classes", "bad.json", code=1)
+    assert "--categories FILE" in answer
+    Path("few.yaml").write_text("categories: [{id: 1, name: one, isthing: true}]")
+    answer = refused("weights", "import", "ours.pth", "--categories", "few.yaml", code=1)
+    assert "few.yaml lists 1" in answer
+    Path("bad.yaml").write_text("categories: [{id: 1}]")
+    assert "bad.yaml" in refused("weights", "import", "ours.pth", "--categories", "bad.yaml", code=2)
 
 
 def test_an_older_format_of_ours_is_brought_up_to_date(line: Path, printed: Printed) -> None:

@@ -3,7 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -49,11 +49,10 @@ class Handler(BaseHTTPRequestHandler):
             return
         self._send_head(start)
         rest = told.content[start:]
-        if told.cuts:
-            self.wfile.write(rest[: told.cuts.pop(0)])
-            self.close_connection = True
-        else:
-            self.wfile.write(rest)
+        self.close_connection = bool(told.cuts)
+        # Who hangs up has seen enough.
+        with suppress(ConnectionError):
+            self.wfile.write(rest[: told.cuts.pop(0)] if told.cuts else rest)
 
     def _start(self, asked: str) -> int:
         told = self.behaviour

@@ -26,6 +26,7 @@ class Counted:
     def __init__(self) -> None:
         self.opened: list[tuple[int | None, int]] = []
         self.counted = 0
+        self.told: list[str] = []
 
     @contextlib.contextmanager
     def __call__(self, total: int | None, initial: int) -> Iterator[Progress]:
@@ -38,7 +39,7 @@ class Counted:
 
 def brought(address: str, target: Path, **options: Any) -> tuple[Counted, list[float]]:
     bar, pauses = Counted(), []
-    download(address, target, bar=bar, pause=pauses.append, **options)
+    download(address, target, bar=bar, say=bar.told.append, pause=pauses.append, **options)
     return bar, pauses
 
 
@@ -163,9 +164,11 @@ def test_nobody_at_home_is_told_after_some_tries(target: Path) -> None:
     with serving(Behaviour()) as address:
         pass
     pauses: list[float] = []
-    with pytest.raises(RunError, match=r"no connection \(.*refused.*\), after 5 tries"):
-        download(f"{address}weights.pth", target, bar=Counted(), pause=pauses.append)
+    bar = Counted()
+    with pytest.raises(RunError, match=r"no connection \(.*refused.*\), after 5 tries\. Look at the network, or name"):
+        download(f"{address}weights.pth", target, bar=bar, say=bar.told.append, pause=pauses.append)
     assert pauses == [1, 2, 4, 8]
+    assert [line[-19:] for line in bar.told] == [f"trying again in {wait} s" for wait in (1, 2, 4, 8)]
 
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/x", "https://", "weights.pth"])
@@ -245,7 +248,9 @@ class Bar:
         self.count += n
         if self.count > 200_000:
             os.kill(os.getpid(), 9)
-download.download(sys.argv[1], Path({str(target)!r}), bar=lambda total, initial: contextlib.nullcontext(Bar()))
+def bar(total, initial):
+    return contextlib.nullcontext(Bar())
+download.download(sys.argv[1], Path({str(target)!r}), bar=bar, say=print)
 """
     server = Behaviour(CONTENT)
     with serving(server) as address:

@@ -31,7 +31,7 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def read(path: Path, *, recipe: str | None = None, classes: Path | None = None) -> Imported:
+def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> Imported:
     """Reads a weights file of ours (of any version), of YOSO's authors, or of a torchvision ResNet.
 
     The shapes decide on the network and the recipe on the rest: temperature, thresholds, sizes, dataset.
@@ -40,7 +40,7 @@ def read(path: Path, *, recipe: str | None = None, classes: Path | None = None) 
         path: the file.
         recipe: name or file of the recipe that a released layout was trained with; by default the released recipe with
             as many classes.
-        classes: a list of categories, as YAML or JSON; by default those of the released dataset.
+        table: a YAML of categories or the name of a published dataset; by default that of the released weights.
 
     Raises:
         DataError: the file is missing, unsafe or of another kind, or does not fit; every key that does not is named.
@@ -54,7 +54,7 @@ def read(path: Path, *, recipe: str | None = None, classes: Path | None = None) 
         return Imported(load_weights(path), "yoso", ())
     state = read_state(path)
     if is_released_layout(state):
-        return _released(path, state, recipe, classes)
+        return _released(path, state, recipe, table)
     if published := published_name(state):
         return _backbone(path, state, published)
     raise DataError(
@@ -74,7 +74,11 @@ def released(path: Path, name: str) -> Imported:
     from yoso_cli.releases import catalog
 
     release = catalog.find(name)
-    size = path.stat().st_size if path.is_file() else 0
+    if not path.is_file():
+        raise DataError(
+            f"{path}: there is no such file.", hint="--from names a file, or an address with http or https."
+        )
+    size = path.stat().st_size
     if size < release.tensor_bytes:
         raise DataError(
             f"{path}: has {size / 1e6:.1f} MB, and the tensors of {release.file} alone have "
@@ -91,7 +95,7 @@ def released(path: Path, name: str) -> Imported:
     return found
 
 
-def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None, classes: Path | None) -> Imported:
+def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None, table: str | None) -> Imported:
     from yoso_cli import recipe_file
     from yoso_cli.model.authors import class_count, load_authors_state, network
     from yoso_cli.model.weights import WHOLE, Weights
@@ -99,9 +103,9 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
 
     try:
         count, told = class_count(state), network(state)
-        recipe_name = recipe_name or _recipe_for(count, classes)
+        recipe_name = recipe_name or _recipe_for(count, table)
         base = recipe_file.load(recipe_name)
-        categories = _categories(base, count, classes)
+        categories = _categories(base, count, table)
         whole = _with_network(base, told)
         model = YOSO.from_recipe(whole.model, count).eval()
         notes = load_authors_state(model, state)
@@ -143,49 +147,36 @@ def _backbone(path: Path, state: "dict[str, Tensor]", name: str) -> Imported:
     )
 
 
-def _recipe_for(count: int, classes: Path | None) -> str:
+def _recipe_for(count: int, table: str | None) -> str:
     from yoso_cli.releases.catalog import RELEASES, with_classes
 
     release = with_classes(count)
     if release is not None:
         return release.recipe
-    if classes is not None:
+    if table is not None:
         return "coco"
     known = ", ".join(f"{one.classes} ({one.name})" for one in RELEASES.values())
     raise DataError(
         f"tells {count} classes apart, and the released weights {known}.",
-        hint="Name what it was trained for: `yoso weights import FILE --classes FILE --recipe RECIPE`.",
+        hint="Name what it was trained for: `yoso weights import FILE --categories FILE --recipe RECIPE`.",
     )
 
 
-def _categories(recipe: "Recipe", count: int, classes: Path | None) -> "tuple[Category, ...]":
+def _categories(recipe: "Recipe", count: int, table: str | None) -> "tuple[Category, ...]":
+    from yoso_cli.conversion.category_file import read_table
     from yoso_cli.datasets.spec import read_categories
     from yoso_cli.releases.catalog import with_classes
 
     release = with_classes(count)
-    if classes is not None:
-        categories = _read_classes(classes)
+    if table is not None:
+        categories = read_table(table).categories
     elif release is not None:
         categories = read_categories(release.categories)
     else:
-        raise DataError(f"tells {count} classes apart; {recipe.name} does not say which.", hint="Add --classes FILE.")
+        raise DataError(f"tells {count} classes apart; {recipe.name} does not say which.", hint="Add --categories.")
     if len(categories) != count:
-        raise DataError(f"tells {count} classes apart, and {classes} lists {len(categories)}.")
+        raise DataError(f"tells {count} classes apart, and {table} lists {len(categories)}.")
     return categories
-
-
-def _read_classes(path: Path) -> "tuple[Category, ...]":
-    import yaml
-
-    from yoso_cli.panoptic.annotations import categories_from_json
-
-    try:
-        listed = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read as a list of classes ({error}).") from error
-    if not isinstance(listed, list):
-        raise DataError(f"{path}: is no list of classes.", hint="Each entry has id, name, isthing and color.")
-    return categories_from_json(listed)
 
 
 def _provenance(path: Path, layout: str) -> dict[str, Any]:

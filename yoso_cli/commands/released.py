@@ -8,7 +8,6 @@ from yoso_cli.commands import console
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.importing import Imported
     from yoso_cli.releases.download import Progress
 
 
@@ -64,19 +63,24 @@ def bring(name: str, source: str | None) -> Path:
 
     release, cache = catalog.find(name), Cache.open()
     origin = source or release.address
-    file = _downloaded(origin, cache.path / release.file) if "://" in origin else Path(origin)
+    # Left there by a disk that was too full for both, the file need not come again.
+    arrived = cache.path / release.file
+    file = Path(origin) if "://" not in origin else arrived if arrived.is_file() else _downloaded(origin, arrived)
     try:
         found = importing.released(file, name)
         known = replace(Known.of(file, origin), tensors=digest(found.weights.state))
         cache.check(name, known)
-        provenance = {**found.weights.provenance, "released": {"name": name, "from": origin, "sha256": known.sha256}}
-        target = cache.released(name)
-        write_weights(target, replace(found.weights, provenance=provenance))
-    finally:
-        if file.parent == cache.path:
-            # Kept in our format; and a wrong file must not stand in the way of the right one.
-            file.unlink(missing_ok=True)
-    _tell(found)
+    except DataError:
+        # A wrong file must not stand in the way of the right one; but a person's own is left alone.
+        arrived.unlink(missing_ok=True)
+        raise
+    versions = found.weights.provenance["versions"]
+    provenance = {"released": {"name": name, "from": origin, "sha256": known.sha256}, "versions": versions}
+    target = cache.released(name)
+    write_weights(target, replace(found.weights, provenance=provenance))
+    arrived.unlink(missing_ok=True)
+    for note in found.notes:
+        console.say(f"  {note}")
     return target
 
 
@@ -110,10 +114,5 @@ def _downloaded(address: str, target: Path) -> Path:
     def bar(total: int | None, initial: int) -> "AbstractContextManager[Progress]":
         return console.bar(total, target.name, initial, unit="B")
 
-    download(address, target, bar=bar)
+    download(address, target, bar=bar, say=console.say)
     return target
-
-
-def _tell(found: "Imported") -> None:
-    for note in found.notes:
-        console.say(f"  {note}")

@@ -132,16 +132,15 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     help="What the authors' layout was trained with: temperature, thresholds, sizes, dataset.",
 )
 @click.option(
-    "--classes",
-    type=click.Path(path_type=Path),
+    "--categories",
     metavar="FILE",
     show_default="those of the released dataset",
-    help="A list of classes (id, name, isthing, color), YAML or JSON.",
+    help="A YAML of categories (as for `yoso convert`), or the name of a published dataset.",
 )
 @options.force_option
 @options.json_option
 def import_(
-    file: Path, output: Path | None, recipe: str | None, classes: Path | None, force: bool, as_json: bool
+    file: Path, output: Path | None, recipe: str | None, categories: str | None, force: bool, as_json: bool
 ) -> None:
     """Make a weights file of ours from FILE.
 
@@ -152,7 +151,7 @@ def import_(
     \b
     Example:
       yoso weights import yoso_res50_coco.pth
-      yoso weights import model_final.pth --recipe mine.yaml --classes classes.yaml
+      yoso weights import model_final.pth --recipe mine.yaml --categories mine.yaml
     """
     from yoso_cli.commands import importing
     from yoso_cli.model.weights import BACKBONE, write_weights
@@ -161,7 +160,7 @@ def import_(
     if target.exists() and file.exists() and target.samefile(file):
         raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
     _refuse_standing(target, force)
-    found = importing.read(file, recipe=recipe, classes=classes)
+    found = importing.read(file, recipe=recipe, table=categories)
     write_weights(target, found.weights)
     for note in found.notes:
         console.say(f"  {note}")

@@ -67,6 +67,7 @@ def download(
     target: Path,
     *,
     bar: Bar,
+    say: Callable[[str], object],
     attempts: int = ATTEMPTS,
     pause: Callable[[float], object] = time.sleep,
 ) -> None:
@@ -76,6 +77,7 @@ def download(
         address: the file.
         target: replaced when it is there.
         bar: shows the bytes.
+        say: hears why it waits.
         attempts: failures in a row, without a byte between, after which it gives up.
         pause: waits for so many seconds before another try: 1, 2, 4, ...
 
@@ -90,14 +92,21 @@ def download(
     with atomic.reporting(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(part):
-        _bring(address, part, bar, attempts, pause)
+        _bring(address, part, bar, say, attempts, pause)
         with atomic.reporting(target), part.open("rb") as whole:
             os.fsync(whole.fileno())
             part.replace(target)
             _origin_path(part).unlink(missing_ok=True)
 
 
-def _bring(address: str, part: Path, bar: Bar, attempts: int, pause: Callable[[float], object]) -> None:
+def _bring(
+    address: str,
+    part: Path,
+    bar: Bar,
+    say: Callable[[str], object],
+    attempts: int,
+    pause: Callable[[float], object],
+) -> None:
     failures = 0
     while True:
         before = _size(part)
@@ -106,13 +115,18 @@ def _bring(address: str, part: Path, bar: Bar, attempts: int, pause: Callable[[f
         except _BrokenError as broken:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= attempts:
-                raise RunError(
-                    f"{address}: {broken}, after {attempts} tries.",
-                    hint=f"{_size(part) / 1e6:.1f} MB of it are kept; the same command goes on from there.",
-                ) from broken
-            pause(2.0 ** (failures - 1))
+                raise RunError(f"{address}: {broken}, after {attempts} tries.", hint=_way_on(part)) from broken
+            wait = 2.0 ** (failures - 1)
+            say(f"{broken}; trying again in {wait:g} s".capitalize())
+            pause(wait)
         else:
             return
+
+
+def _way_on(part: Path) -> str:
+    if _size(part):
+        return f"{_size(part) / 1e6:.1f} MB of it are kept; the same command goes on from there."
+    return "Look at the network, or name a mirror or a copy of the file that you have."
 
 
 def _go_on(address: str, part: Path, bar: Bar) -> None:
