@@ -49,7 +49,6 @@ class Handler(BaseHTTPRequestHandler):
             return
         self._send_head(start)
         rest = told.content[start:]
-        self.close_connection = bool(told.cuts)
         # Who hangs up has seen enough.
         with suppress(ConnectionError):
             self.wfile.write(rest[: told.cuts.pop(0)] if told.cuts else rest)
