@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from yoso_cli import recipe_file
 from yoso_cli.cli import run
+from yoso_cli.datasets.spec import read_categories
 from yoso_cli.model.authors import authors_state
 from yoso_cli.model.weights import load_weights
 from yoso_cli.model.yoso import YOSO
@@ -377,6 +378,8 @@ def test_each_name_carries_the_released_configuration(config: str) -> None:
     found = (model.num_proposals, model.num_class_layers, model.num_mask_layers, model.temperature)
     assert (*found, used.score_threshold, used.short_edge, used.long_edge, model.backbone_norm) == expected[config]
     assert used.overlap_threshold == 0.8
+    assert recipe.data.name == catalog.find(config).categories, "the classes are those of the dataset as prepared"
+    assert len(read_categories(recipe.data.name)) == catalog.find(config).classes
 
 
 def test_the_full_coco_file_comes_by_http_and_sees_what_the_authors_saw(
