@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.model.authors import load_authors_state
+from yoso_cli.model.reparam import widened
 from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
 from yoso_cli.panoptic.types import Category
 
@@ -109,6 +110,9 @@ def recorded(model: YOSO, images: Tensor) -> dict[str, Tensor]:
         outputs = model(images)
     for hook in hooks:
         hook.remove()
+    # A folded model never makes the features; what it has instead becomes them by the same linear map.
+    with torch.inference_mode():
+        seen["neck_out"] = widened(model, seen["neck_out"])
     for stage, output in enumerate(outputs):
         seen[f"mask_logits_s{stage}"] = output.mask_logits
     assert outputs[-1].class_logits is not None

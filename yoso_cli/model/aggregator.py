@@ -81,10 +81,12 @@ class ConvolutionFirst(nn.Module):
 
     def forward(self, pyramid: Sequence[Tensor]) -> Tensor:
         """P2..P5 to (B, A, h, w)."""
-        total = self.convs[0](pyramid[0]) + self.bias
+        total = self.convs[0](pyramid[0])
         size = total.shape[-2:]
+        # In place: at 800x1333 each sum made anew would move 100 MB more.
+        total += self.bias
         for conv, x in zip(self.convs[1:], pyramid[1:], strict=True):
-            total = total + _upsampled(conv(x), size)
+            total += _upsampled(conv(x), size)
         return total
 
 
@@ -106,14 +108,44 @@ class FeaturePyramidAggregator(nn.Module):
         self.pyramid = DeformablePyramid(channels)
         self.aggregate = AGGREGATORS[aggregator](self.pyramid.channels, aggregation_dim)
         self.output = nn.Conv2d(aggregation_dim, aggregation_dim, 3, padding=1)
-        self.location = nn.Conv2d(aggregation_dim + 2, hidden_dim, 1)
+        self.location: nn.Module = LocationConvolution(aggregation_dim, hidden_dim)
         _initialise(self)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """C2..C5 to (B, D, h, w)."""
-        x = self.output(self.aggregate(self.pyramid(maps)))
-        place = coordinates(x).expand(x.shape[0], -1, -1, -1)
-        return self.location(torch.cat([x, place], dim=1))  # (B, D, h, w)
+        return self.location(self.output(self.aggregate(self.pyramid(maps))))  # (B, D, h, w)
+
+
+class LocationConvolution(nn.Conv2d):
+    """The 1x1 convolution of a map and the place of its pixels."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__(channels + 2, out_channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, A, h, w) to (B, D, h, w)."""
+        return super().forward(_joined(x, coordinates(x)))
+
+
+class LocationChannels(nn.Module):
+    """What is left of the location convolution when the decoder has taken it over: place and ones as channels.
+
+    Through the ones a mask's bias is one more number of its kernel, and pooling counts the mask's area.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, A, h, w) to (B, A + 3, h, w)."""
+        place = coordinates(x)
+        return _joined(x, torch.cat([place, torch.ones_like(place[:, :1])], dim=1))
+
+
+def _joined(x: Tensor, more: Tensor) -> Tensor:
+    """(B, A, h, w) and (1, C, h, w) to (B, A + C, h, w). In one memory format: mixed, it takes five times as long."""
+    last = x.is_contiguous(memory_format=torch.channels_last)
+    more = more.expand(x.shape[0], -1, -1, -1)
+    return torch.cat(
+        [x, more.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)], dim=1
+    )
 
 
 def coordinates(x: Tensor) -> Tensor:

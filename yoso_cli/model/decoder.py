@@ -86,19 +86,21 @@ class DecoderStage(nn.Module):
         self.class_logits = nn.Linear(hidden_dim, num_classes + 1)
         self.mask_layers = PredictionLayers(hidden_dim, num_mask_layers)
         self.mask_kernels = nn.Linear(hidden_dim, hidden_dim)
+        # Makes hidden dimensions of what was pooled; re-parameterisation puts the location convolution here.
+        self.pooled: nn.Module = nn.Identity()
 
     def forward(self, features: Tensor, kernels: Tensor, mask_logits: Tensor) -> tuple[Tensor, Tensor]:
         """Refines the kernels.
 
         Args:
-            features: (B, D, h, w).
+            features: (B, D, h, w), or (B, C, h, w) where re-parameterisation left fewer channels.
             kernels: (B, N, D), of the stage before.
             mask_logits: (B, N, h, w), of the stage before.
 
         Returns:
             The next kernels (B, N, D) and their mask logits (B, N, h, w).
         """
-        pooled = pool(features, mask_logits)
+        pooled = self.pooled(pool(features, mask_logits))  # (B, N, D)
         for block in self.blocks:
             pooled = block(kernels, pooled)
         kernels = self.post(pooled)
@@ -108,6 +110,24 @@ class DecoderStage(nn.Module):
         """(B, N, D) to class logits (B, N, K + 1); the last class is no object."""
         logits: Tensor = self.class_logits(self.class_layers(kernels))
         return logits
+
+
+class NarrowProposals(nn.Module):
+    """Proposal kernels over the features that the location convolution would have widened.
+
+    Args:
+        queries: (N, D, 1, 1), the first stage's queries.
+        kernels: (N, C), the stage-0 masks' kernels, bias and widening within.
+    """
+
+    def __init__(self, queries: Tensor, kernels: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(queries)
+        self.kernels = nn.Parameter(kernels)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, C, h, w) to the stage-0 mask logits (B, N, h, w)."""
+        return masks(self.kernels.expand(features.shape[0], -1, -1), features)
 
 
 class SeparableDynamicDecoder(nn.Module):
@@ -126,7 +146,7 @@ class SeparableDynamicDecoder(nn.Module):
         super().__init__()
         self.temperature = temperature
         # Its weight is both the stage-0 convolution and the first query; its bias serves the stage-0 masks only.
-        self.proposals = nn.Conv2d(hidden_dim, num_proposals, 1)
+        self.proposals: nn.Conv2d | NarrowProposals = nn.Conv2d(hidden_dim, num_proposals, 1)
         self.stages = nn.ModuleList(
             DecoderStage(num_classes, hidden_dim=hidden_dim, num_proposals=num_proposals, **stage)  # type: ignore[arg-type]
             for _ in range(num_stages)
@@ -144,8 +164,12 @@ class SeparableDynamicDecoder(nn.Module):
         for index, stage in enumerate(cast("Iterable[DecoderStage]", self.stages), start=1):
             kernels, mask_logits = stage(features, kernels, mask_logits)
             classified = self.training or index == len(self.stages)
-            outputs.append((mask_logits, stage.classify(kernels) / self.temperature if classified else None))
+            outputs.append((mask_logits, self._classified(stage, kernels) if classified else None))
         return outputs
+
+    def _classified(self, stage: DecoderStage, kernels: Tensor) -> Tensor:
+        logits = stage.classify(kernels)
+        return logits if self.temperature == 1 else logits / self.temperature
 
 
 def pool(features: Tensor, mask_logits: Tensor) -> Tensor:

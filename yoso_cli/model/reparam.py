@@ -1,10 +1,20 @@
 """Re-parameterisation: the same answers from fewer operations (paper Sec. 3.2, Observations I and II).
 
-Each step returns a changed copy's part in place and is exact up to rounding: `verify` says by how much.
+Each step changes a copy's part in place and is exact up to rounding: `verify` says by how much.
+
+No step can be undone from its result alone: a folded batch norm is one number where there were five. What is kept is
+the way back: a re-parameterised file names the file it was made from and the hash of that file's content, so the
+original is known when seen, and whatever needs the trained layout (the authors' names, further training) takes that.
+
+Considered and left out, as they cost more than they save: the 3x3 output convolution in the kernels (every mask would
+be a 3x3 convolution: 100 x 9 products a channel in each stage for 128 x 9 once); laterals in the convolutions behind
+them (as many products, wider maps).
 """
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +22,8 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from yoso_cli.errors import RunError
-from yoso_cli.model.aggregator import ConvolutionFirst, DeformableUpsample, InterpolationFirst
+from yoso_cli.model.aggregator import ConvolutionFirst, DeformableUpsample, InterpolationFirst, LocationChannels
+from yoso_cli.model.decoder import DecoderStage, NarrowProposals
 from yoso_cli.model.yoso import YOSO
 
 
@@ -45,8 +56,59 @@ def fold_batch_norms(model: YOSO) -> None:
             _fold(module, "upsample", "upsample_norm")
 
 
-# In the order in which they are applied.
-STEPS = {"ifa_to_cfa": ifa_to_cfa, "fold_batch_norms": fold_batch_norms}
+def fold_pixel_std(model: YOSO) -> None:
+    """Divides the stem's weights by the pixels' standard deviation instead of the picture.
+
+    The mean stays outside: the stem pads with zeros, which are the mean colour only after it is taken away.
+    """
+    with torch.no_grad():
+        model.backbone.conv1.weight.div_(model.pixel_std)
+        model.pixel_std.fill_(1)
+
+
+def fold_temperature(model: YOSO) -> None:
+    """Divides the class layers' last weights by the temperature instead of the logits."""
+    with torch.no_grad():
+        for stage in _stages(model):
+            stage.class_logits.weight.div_(model.decoder.temperature)
+            stage.class_logits.bias.div_(model.decoder.temperature)
+    model.decoder.temperature = 1.0
+
+
+def fold_location(model: YOSO) -> None:
+    """Moves the location convolution into the decoder: the map of D channels at stride 4 is never made.
+
+    With S = L [x, y, place] + b, a mask is k S = (k L) [x, place] + k b, and pooling under a mask gives
+    L (sum of [x, place]) + b (area): kernels take L in, pooled features go through it, N vectors instead of h w.
+    """
+    location = model.aggregator.location
+    if not isinstance(location, nn.Conv2d):
+        return
+    assert location.bias is not None
+    decoder = model.decoder
+    proposals = decoder.proposals
+    assert isinstance(proposals, nn.Conv2d)
+    assert proposals.bias is not None
+    # The bias is the column that meets the channel of ones.
+    widen = torch.cat([location.weight.flatten(1), location.bias[:, None]], dim=1).detach()  # (D, A + 3)
+    kernels = proposals.weight.detach().flatten(1) @ widen  # (N, A + 3)
+    kernels[:, -1] += proposals.bias.detach()
+    decoder.proposals = NarrowProposals(proposals.weight.detach().clone(), kernels)
+    for stage in _stages(model):
+        stage.pooled = _linear(widen, None)
+        mask = stage.mask_kernels
+        stage.mask_kernels = _linear(widen.T @ mask.weight.detach(), mask.bias.detach() @ widen)
+    model.aggregator.location = LocationChannels()
+
+
+# In the order in which they are applied. Weights files name the steps they have been through: names stay.
+STEPS = {
+    "ifa_to_cfa": ifa_to_cfa,
+    "fold_batch_norms": fold_batch_norms,
+    "fold_pixel_std": fold_pixel_std,
+    "fold_temperature": fold_temperature,
+    "fold_location": fold_location,
+}
 
 
 def reparameterise(model: YOSO, steps: tuple[str, ...] = tuple(STEPS)) -> YOSO:
@@ -101,10 +163,29 @@ def verify(original: YOSO, changed: YOSO, batches: list[Tensor], *, tolerance: f
     return difference
 
 
+def widened(model: YOSO, features: Tensor) -> Tensor:
+    """The features S (B, D, h, w) from what `model` makes instead, (B, C, h, w), where `fold_location` was applied."""
+    pooled = _stages(model)[0].pooled
+    return pooled(features.movedim(1, -1)).movedim(-1, 1)
+
+
 def _answers(model: YOSO, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     features = model.features(images)
     mask_logits, class_logits = model.decoder(features)[-1]
-    return features, mask_logits, class_logits
+    return widened(model, features), mask_logits, class_logits
+
+
+def _stages(model: YOSO) -> list[DecoderStage]:
+    return list(cast("Iterable[DecoderStage]", model.decoder.stages))
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None).to(weight)
+    with torch.no_grad():
+        layer.weight.copy_(weight)
+        if bias is not None:
+            layer.bias.copy_(bias)
+    return layer
 
 
 def _relative(a: Tensor, b: Tensor) -> float:
