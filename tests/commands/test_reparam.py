@@ -9,8 +9,9 @@ import build
 import pytest
 import torch
 
-from yoso_cli.model.weights import load_weights
+from yoso_cli.model.weights import load_weights, stated_hash
 
+STEPS = ["ifa_to_cfa", "fold_batch_norms", "fold_pixel_std", "fold_temperature", "fold_location"]
 WRITTEN = "runs/tiny-001/reparam.safetensors"
 
 
@@ -18,17 +19,20 @@ def test_the_result_lies_in_the_run_and_knows_where_it_comes_from(line: Path, pr
     value, told = printed("reparam", "--json")
     assert set(value) == {"schema", "weights", "steps", "pictures", "difference"}
     assert value["weights"] == WRITTEN
-    assert value["steps"] == ["ifa_to_cfa", "fold_batch_norms"]
+    assert [step["name"] for step in value["steps"]] == STEPS
+    assert all(step["before_ms"] > 0 and step["after_ms"] > 0 for step in value["steps"])
+    assert all(0 <= step["difference"] <= 1e-3 for step in value["steps"])
     assert value["pictures"] == 3, "the split has no fourth picture"
     assert set(value["difference"]) == {"features", "mask_logits", "class_logits", "largest"}
     assert 0 <= value["difference"]["largest"] <= 1e-3
     assert told.endswith(f"Next: yoso eval {WRITTEN}")
 
     before, after = load_weights(build.newest_weights()), load_weights(Path(WRITTEN))
-    assert after.steps == ("ifa_to_cfa", "fold_batch_norms")
+    assert list(after.steps) == STEPS
     assert after.categories == before.categories
     assert after.recipe == before.recipe
     assert after.provenance["reparameterised"]["from"] == str(build.newest_weights())
+    assert after.provenance["reparameterised"]["sha256"] == stated_hash(build.newest_weights())
     assert after.provenance["iteration"] == build.STEPS
     assert not any("running_var" in key for key in after.state)
     assert sum(tensor.numel() for tensor in after.state.values()) < sum(t.numel() for t in before.state.values())
@@ -36,7 +40,8 @@ def test_the_result_lies_in_the_run_and_knows_where_it_comes_from(line: Path, pr
 
 def test_the_text_names_steps_difference_and_file(line: Path, printed: Any) -> None:
     text, _ = printed("reparam", "runs/tiny-001", "--images", "1")
-    assert "Applied ifa_to_cfa, fold_batch_norms." in text
+    assert "step              ms before  ms after  difference" in text
+    assert [line.split()[0] for line in text.splitlines()[1:6]] == STEPS
     assert "Largest difference on 1 pictures" in text
     assert text.endswith(f"Weights: {WRITTEN}\n")
 
@@ -49,6 +54,26 @@ def test_a_file_outside_a_run_is_written_beside_itself(line: Path, printed: Any)
     assert value["weights"] == "new/fast.safetensors"
     assert Path("new/fast.safetensors").read_bytes() != b""
     assert not Path(WRITTEN).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        (["--steps", "fold_batch_norms, ifa_to_cfa"], ["ifa_to_cfa", "fold_batch_norms"]),
+        (["--without", "fold_location", "--without", "ifa_to_cfa"], STEPS[1:4]),
+    ],
+)
+def test_steps_are_chosen_by_name(line: Path, printed: Any, options: list[str], left: list[str]) -> None:
+    """Written, applied in their order, and read again as a network."""
+    value, _ = printed("reparam", "--json", "--images", "1", *options)
+    assert [step["name"] for step in value["steps"]] == left
+    value, _ = printed("bench", "--json", "--repeats", "1", "--warmup", "0")
+    assert value["steps"] == left
+
+
+@pytest.mark.parametrize("options", [["--steps", "fold"], ["--without", "fold"], ["--steps", ""]])
+def test_a_step_that_is_not_there_is_answered_with_those_that_are(line: Path, refused: Any, options: list[str]) -> None:
+    assert "fold_batch_norms" in refused("reparam", *options, code=2)
 
 
 def test_what_stands_there_is_kept_unless_forced(line: Path, printed: Any, refused: Any) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from yoso_cli.errors import DataError
 from yoso_cli.inference import latency
-from yoso_cli.inference.latency import Latency, measure_end_to_end, measure_forward
+from yoso_cli.inference.latency import Latency, compare, measure_end_to_end, measure_forward, measure_parts
 
 BOTH = pytest.mark.parametrize("measure", [measure_forward, measure_end_to_end])
 
@@ -81,4 +81,40 @@ def test_an_unreadable_picture_is_named(measure, tmp_path: Path) -> None:
 
 
 def test_frames_per_second_are_those_of_the_median() -> None:
-    assert Latency(median=20.0, p90=50.0, count=3).fps == 50
+    assert Latency(median=20.0, p90=50.0, p99=50.0, count=3).fps == 50
+    assert Latency(median=20.0, p90=50.0, p99=50.0, count=3, batch=4).fps == 200
+
+
+def test_two_variants_take_turns_and_their_ratio_has_a_spread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which A always takes three times as long as B."""
+    calls: list[str] = []
+    now = 0.0
+
+    def taking(name: str, seconds: float):
+        def call(index: int) -> None:
+            nonlocal now
+            now += seconds * (1 + index)
+            calls.append(name)
+
+        return call
+
+    monkeypatch.setattr(latency, "perf_counter", lambda: now)
+    found = compare(taking("A", 3.0), taking("B", 1.0), torch.device("cpu"), repeats=4, warmup=1)
+    assert "".join(calls) == "ABBAABBAAB"
+    assert (found.low, found.median, found.high) == pytest.approx((3.0, 3.0, 3.0))
+    assert found.first.count == found.second.count == 4
+
+
+def test_the_parts_are_the_whole_way(paths: list[Path]) -> None:
+    found = measure_parts(predictor(), paths, repeats=2, warmup=1)
+    assert list(found) == ["decode", "resize", "backbone", "pyramid", "aggregation", "decoder", "merge"]
+    assert all(milliseconds > 0 for milliseconds in found.values())
+    assert not predictor().model.backbone._forward_hooks
+
+
+def test_a_batch_is_one_call(paths: list[Path]) -> None:
+    ours = predictor()
+    shapes = []
+    ours.model.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[0]))
+    assert measure_forward(ours, paths, repeats=1, warmup=0, batch=3).batch == 3
+    assert shapes == [3]

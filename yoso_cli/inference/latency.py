@@ -1,5 +1,7 @@
-"""How long a picture takes: the network alone, and from file to panoptic map. The two are never mixed."""
+"""How long a picture takes: the network alone, from file to panoptic map, and in its parts. The first two never mix."""
 
+import resource
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,54 +16,182 @@ from yoso_cli.panoptic.files import read_image
 
 @dataclass(frozen=True)
 class Latency:
-    """Times of single pictures at batch 1, in milliseconds.
+    """Times of single calls, in milliseconds.
 
     Attributes:
-        median: half of the pictures took no longer.
+        median: half of the calls took no longer.
         p90: nine in ten took no longer.
-        count: pictures timed, after the warm-up.
+        p99: ninety-nine in a hundred took no longer.
+        count: calls timed, after the warm-up.
+        batch: pictures in a call.
     """
 
     median: float
     p90: float
+    p99: float
     count: int
+    batch: int = 1
 
     @property
     def fps(self) -> float:
         """Pictures per second at the median."""
-        return 1000 / self.median
+        return 1000 * self.batch / self.median
 
 
-def measure_forward(predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int) -> Latency:
-    """The network alone, on pictures already resized and in the device's memory."""
-    inputs = [predictor.prepare(read_image(path))[0] for path in paths]
+@dataclass(frozen=True)
+class Ratio:
+    """How many times longer A took than B, from calls in turn; above 1, B is faster.
 
-    def forward(index: int) -> None:
-        predictor.model(inputs[index % len(inputs)])
+    Attributes:
+        median: of the ratios of neighbouring calls.
+        low: one in ten is smaller.
+        high: one in ten is larger.
+        first: A's times.
+        second: B's times.
+    """
 
-    return _timed(forward, predictor.device, repeats=repeats, warmup=warmup)
+    median: float
+    low: float
+    high: float
+    first: Latency
+    second: Latency
+
+
+def measure_forward(
+    predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int, batch: int = 1
+) -> Latency:
+    """The network alone, on pictures already resized and in the device's memory; `batch` times the same picture."""
+    return _latency(_timed(forward_of(predictor, paths, batch), predictor.device, repeats, warmup), batch)
 
 
 def measure_end_to_end(predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int) -> Latency:
     """From a file on disk to segments at its size: decode, resize, network, postprocessing."""
+    return _latency(_timed(end_to_end_of(predictor, paths), predictor.device, repeats, warmup))
+
+
+def compare(
+    first: Callable[[int], None], second: Callable[[int], None], device: torch.device, *, repeats: int, warmup: int
+) -> Ratio:
+    """Times two calls in turn in this process, so that a slow minute of the machine meets both."""
+    times = []
+    with torch.inference_mode():
+        for index in range(warmup + repeats):
+            # Each goes first as often as the other.
+            turn = (first, second) if index % 2 == 0 else (second, first)
+            taken = [_once(call, index, device) for call in turn]
+            times.append(taken if index % 2 == 0 else taken[::-1])
+    kept = np.array(times[warmup:])
+    low, median, high = np.percentile(kept[:, 0] / kept[:, 1], (10, 50, 90)).tolist()
+    return Ratio(median, low, high, _latency(kept[:, 0]), _latency(kept[:, 1]))
+
+
+def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int) -> dict[str, float]:
+    """Mean milliseconds of each part of the way from file to segments; they add up to the whole.
+
+    The clock stops between parts, so on a GPU, where parts overlap, their sum is larger than the end-to-end time.
+    """
+    rows = [_parts(predictor, paths[index % len(paths)]) for index in range(warmup + repeats)][warmup:]
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
+
+
+def milliseconds(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """The median of `repeats` calls after three that do not count."""
+    return _latency(_timed(lambda _: _ignored(call()), device, repeats, 3)).median
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that torch held on a GPU, or that this process ever took of main memory."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    # Linux counts in kilobytes, macOS in bytes.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def forward_of(predictor: Predictor, paths: Sequence[Path], batch: int = 1) -> Callable[[int], None]:
+    """A call that runs the network on picture number `index`, read beforehand."""
+    inputs = [predictor.prepare(read_image(path))[0].repeat(batch, 1, 1, 1) for path in paths]
+
+    def forward(index: int) -> None:
+        predictor.engine(inputs[index % len(inputs)])
+
+    return forward
+
+
+def end_to_end_of(predictor: Predictor, paths: Sequence[Path]) -> Callable[[int], None]:
+    """A call that goes from file number `index` to segments."""
 
     def whole(index: int) -> None:
         predictor(read_image(paths[index % len(paths)]))
 
-    return _timed(whole, predictor.device, repeats=repeats, warmup=warmup)
+    return whole
 
 
-def _timed(call: Callable[[int], None], device: torch.device, *, repeats: int, warmup: int) -> Latency:
-    times = []
+def _parts(predictor: Predictor, path: Path) -> dict[str, float]:
+    model = predictor.model
+    clock = _Clock(predictor.device)
+    parts = {
+        "backbone": model.backbone,
+        "pyramid": model.aggregator.pyramid,
+        "aggregation": model.aggregator,
+        "decoder": model.decoder,
+    }
+    hooks = [part.register_forward_hook(clock.after(name)) for name, part in parts.items()]
+    try:
+        image = read_image(path)
+        clock.lap("decode")
+        images, sizes = predictor.prepare(image)
+        clock.lap("resize")
+        output = predictor.engine(images)
+        clock.lap("decoder")
+        with torch.inference_mode():
+            predictor.merge(output, sizes)
+        clock.lap("merge")
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return clock.laps
+
+
+class _Clock:
+    """Milliseconds between laps, by name; a name that comes again is added to."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.laps: dict[str, float] = {}
+        _wait(device)
+        self._last = perf_counter()
+
+    def after(self, name: str) -> Callable[..., None]:
+        """A hook that ends a lap when a module has run."""
+        return lambda *_: self.lap(name)
+
+    def lap(self, name: str) -> None:
+        _wait(self._device)
+        now = perf_counter()
+        self.laps[name] = self.laps.get(name, 0.0) + 1000 * (now - self._last)
+        self._last = now
+
+
+def _timed(call: Callable[[int], None], device: torch.device, repeats: int, warmup: int) -> "np.ndarray":
     with torch.inference_mode():
-        for index in range(warmup + repeats):
-            _wait(device)
-            start = perf_counter()
-            call(index)
-            _wait(device)
-            times.append(1000 * (perf_counter() - start))
-    kept = np.array(times[warmup:])
-    return Latency(float(np.median(kept)), float(np.percentile(kept, 90)), len(kept))
+        return np.array([_once(call, index, device) for index in range(warmup + repeats)][warmup:])
+
+
+def _ignored(_: object) -> None:
+    """A call is timed for its time alone."""
+
+
+def _once(call: Callable[[int], None], index: int, device: torch.device) -> float:
+    _wait(device)
+    start = perf_counter()
+    call(index)
+    _wait(device)
+    return 1000 * (perf_counter() - start)
+
+
+def _latency(times: "np.ndarray", batch: int = 1) -> Latency:
+    median, p90, p99 = np.percentile(times, (50, 90, 99)).tolist()
+    return Latency(median, p90, p99, len(times), batch)
 
 
 def _wait(device: torch.device) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from yoso_cli.inference.engine import Engine, Switches, default_switches
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.loading.transforms import fitted, padded, resize_image
@@ -41,6 +42,7 @@ class Predictor:
         device: where the network runs.
         merge: how masks become segments, one of `postprocess.MERGES`.
         looks: the views of each picture, the plain one first; more than that is test-time augmentation.
+        switches: how the network runs; left out, what is fastest on the device and leaves the answers.
     """
 
     def __init__(
@@ -55,8 +57,10 @@ class Predictor:
         device: torch.device,
         merge: str = "exact",
         looks: tuple[View, ...] = (PLAIN,),
+        switches: Switches | None = None,
     ) -> None:
         self.model = model.to(device).eval()
+        self.engine = Engine(self.model, device, switches or default_switches(device))
         self.categories = categories
         self.short_edge = short_edge
         self.long_edge = long_edge
@@ -81,7 +85,7 @@ class Predictor:
 
     def answer(self, inputs: Sequence[Input]) -> Output:
         """What the network, shown each view of one picture, says of the plain one."""
-        outputs = [self.model(one.images)[-1] for one in inputs]
+        outputs = [self.engine(one.images) for one in inputs]
         return combined(outputs, [one.sizes for one in inputs], self.looks)
 
     def prepare(self, image: Rgb, look: View = PLAIN) -> Input:

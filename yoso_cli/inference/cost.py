@@ -1,0 +1,63 @@
+"""What a network costs by count, whatever the machine: floating-point operations and parameters."""
+
+# B pictures, C channels in, O channels out, H W size
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from yoso_cli.model.yoso import YOSO
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one forward pass.
+
+    Attributes:
+        flops: per part; a multiply-add counts as two. What is not a product of matrices (norms, activations,
+            interpolation) is left out, as usual.
+        parameters: per part, folded ones as they are.
+    """
+
+    flops: dict[str, int]
+    parameters: dict[str, int]
+
+
+def count(model: YOSO, images: Tensor) -> Cost:
+    """The cost of `model` on (B, 3, H, W) pictures."""
+    parts = {"backbone": model.backbone, "aggregator": model.aggregator, "decoder": model.decoder}
+    counter = FlopCounterMode(display=False, custom_mapping=_uncounted_by_torch())
+    fast = torch.backends.mha.get_fastpath_enabled()
+    # The fused kernel of attention is one operator that the counter does not know.
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), counter:
+            # The counter follows modules by gradient hooks, which stumble over a view of a parameter.
+            copy.deepcopy(model).requires_grad_(False)(images)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+    counts = counter.get_flop_counts()
+    name = type(model).__name__
+    return Cost(
+        {part: sum(counts.get(f"{name}.{part}", {}).values()) for part in parts},
+        {part: _parameters(module) for part, module in parts.items()},
+    )
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _uncounted_by_torch() -> dict[Any, Any]:
+    """Torchvision's operator; without it the counter would pass over deformable convolution on a GPU."""
+
+    def deform(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+        # A product for each output pixel, as a plain convolution of that kernel.
+        batch, out_channels, height, width = out_shape
+        return int(2 * batch * height * width * out_channels * weight[1] * weight[2] * weight[3])
+
+    return {torch.ops.torchvision.deform_conv2d: deform}

@@ -1,0 +1,105 @@
+"""How the network runs on a device: precision, memory format, compilation. None of it is part of the weights."""
+
+# B pictures, H W padded picture size
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from yoso_cli.errors import RunError
+from yoso_cli.model.yoso import YOSO, Output
+
+PRECISIONS = {"single": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16}
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Ways to run the same weights.
+
+    Attributes:
+        precision: one of PRECISIONS; the halves by autocast, which may move a few pixels.
+        channels_last: weights and maps with channels innermost.
+        compiled: through torch.compile; the first picture of each size takes minutes.
+        graphs: a CUDA graph for each input size; GPU only.
+    """
+
+    precision: str = "single"
+    channels_last: bool = False
+    compiled: bool = False
+    graphs: bool = False
+
+    def __str__(self) -> str:
+        """`single, channels_last`."""
+        return ", ".join([self.precision, *(name for name, on in asdict(self).items() if on is True)])
+
+
+def default_switches(device: torch.device) -> Switches:
+    """What was fastest in single precision on such a device, of what leaves every answer (docs/measurements/).
+
+    On a CPU channels last: at 800x1333 the folded network takes 3.7 s of one core's time instead of 4.3 s. On a GPU
+    nothing has been measured yet, so nothing is switched on.
+    """
+    return Switches(channels_last=device.type == "cpu")
+
+
+class Engine:
+    """Runs a model.
+
+    Args:
+        model: on its device, in evaluation mode; its memory format is changed in place.
+        device: where it is.
+        switches: how to run it.
+
+    Raises:
+        RunError: the device cannot do what is switched on.
+    """
+
+    def __init__(self, model: YOSO, device: torch.device, switches: Switches) -> None:
+        if switches.graphs and device.type != "cuda":
+            raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave graphs out.")
+        if switches.channels_last:
+            model.to(memory_format=torch.channels_last)
+        self.device = device
+        self.switches = switches
+        self._model: Callable[[Tensor], list[Output]] = torch.compile(model) if switches.compiled else model
+        self._graphs: dict[torch.Size, _Graph] = {}
+
+    def __call__(self, images: Tensor) -> Output:
+        """(B, 3, H, W) to the last stage's output, without gradients. Under graphs it is valid until the next call."""
+        if not self.switches.graphs:
+            return self._forward(images)
+        if images.shape not in self._graphs:
+            self._graphs[images.shape] = _Graph(self._forward, images)
+        return self._graphs[images.shape].replay(images)
+
+    def _forward(self, images: Tensor) -> Output:
+        precision = PRECISIONS[self.switches.precision]
+        half = precision is not torch.float32
+        autocast = torch.autocast(self.device.type, dtype=precision) if half else contextlib.nullcontext()
+        with torch.inference_mode(), autocast:
+            return self._model(images)[-1]
+
+
+class _Graph:
+    """One input size's kernels, recorded once and replayed without the CPU's part."""
+
+    def __init__(self, forward: Callable[[Tensor], Output], images: Tensor) -> None:
+        self._input = images.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            # Libraries choose their kernels in the first calls, which a graph must not record.
+            for _ in range(3):
+                forward(self._input)
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph):
+            self._output = forward(self._input)
+
+    def replay(self, images: Tensor) -> Output:
+        self._input.copy_(images)
+        self._graph.replay()
+        return self._output
