@@ -68,7 +68,7 @@ class Engine:
         self._graphs: dict[torch.Size, _Graph] = {}
 
     def __call__(self, images: Tensor) -> Output:
-        """(B, 3, H, W) to the last stage's output, without gradients. Under graphs it is valid until the next call."""
+        """(B, 3, H, W) to the last stage's output, without gradients."""
         if not self.switches.graphs:
             return self._forward(images)
         if images.shape not in self._graphs:
@@ -102,4 +102,6 @@ class _Graph:
     def replay(self, images: Tensor) -> Output:
         self._input.copy_(images)
         self._graph.replay()
-        return self._output
+        # Copies: the next picture's replay overwrites what this one's merge may still read.
+        assert self._output.class_logits is not None, "the last stage classifies"
+        return Output(self._output.mask_logits.clone(), self._output.class_logits.clone())
