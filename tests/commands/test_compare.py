@@ -16,12 +16,12 @@ def test_a_run_against_itself_with_other_thresholds(line: Path, printed: Any) ->
     report = Path("runs/tiny-001/report.json")
     report.rename("before.json")
     printed("eval", "--device", "cpu", "--set", "inference.score_threshold=1")
-    value, told = printed("compare", "before.json", "runs/tiny-001", "--json")
+    value, _ = printed("compare", "before.json", "runs/tiny-001", "--json")
     assert (value["a"], value["b"]) == ("before.json", str(report))
     assert value["all"]["pq"]["b"] == 0
-    text, _ = printed("compare", "before.json", "runs/tiny-001")
+    text, told = printed("compare", "before.json", "runs/tiny-001")
     assert text.startswith("Panoptic quality on shapes val, 3 images, in percent")
-    assert "Next: yoso " in told
+    assert told == "Next: yoso compare before.json runs/tiny-001 --json > comparison.json"
 
 
 def test_what_eval_prints_can_be_compared(line: Path, printed: Any) -> None:
