@@ -112,7 +112,7 @@ def test_cityscapes_is_prepared_in_the_folder_it_lies_in_and_the_next_command_ca
     assert "cityscapes/train: 3 of the 2975 published images are there." in printed.err
     assert "converting cityscapes/val: 3/3 (100%)" in printed.err
     assert "img/s" in printed.err
-    assert printed.err.splitlines()[-1].startswith("Next: yoso train ")
+    assert printed.err.splitlines()[-1] == "Next: yoso train cityscapes"
     assert run(["prepare", "cityscapes", "--semantic"]) == 0
     assert "prepared before" in capsys.readouterr().out
 
@@ -128,7 +128,9 @@ def test_ade20k_as_another_converter_makes_it_is_another_set(capsys):
 def test_mapillary_versions_lie_side_by_side(capsys):
     for version in ("v1.2", "v2.0"):
         raw_layouts.mapillary(Path(), version, flat=False)
-    assert run(["prepare", "mapillary"]) == 0
+    for version, options in (("v1.2", ""), ("v2.0", " --set data.name=mapillary-v2.0")):
+        assert run(["prepare", "mapillary", "--version", version]) == 0
+        assert capsys.readouterr().err.splitlines()[-1] == f"Next: yoso train mapillary{options}"
     assert run(["prepare", "mapillary", "--version", "v2.0", "--json"]) == 0
     assert sorted(path.name for path in Path("datasets").iterdir()) == ["mapillary-v1.2", "mapillary-v2.0"]
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["dataset"] == "mapillary-v2.0"

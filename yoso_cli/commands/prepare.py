@@ -234,13 +234,15 @@ def _tell(name: str, prepared: "Sequence[Prepared]", as_json: bool, skipped: "Se
 
 def _training(name: str, prepared: "Sequence[Prepared]") -> str:
     """The line that trains on what was prepared: where it lies, and on its only split if there is one alone."""
-    from yoso_cli.recipe_file import packaged
+    from yoso_cli.recipe_file import load, packaged
 
     root = prepared[0].folder.parent.parent
     splits = [one.panoptic_set.split for one in prepared]
-    own = name in dict(packaged())
-    words = ["yoso", "train", name if own else "coco"]
-    if not own:
+    # Mapillary's two versions are two datasets and share their recipe.
+    recipe = name.partition("-v")[0]
+    own = recipe in dict(packaged())
+    words = ["yoso", "train", recipe if own else "coco"]
+    if load(words[-1]).data.name != name:
         words += ["--set", f"data.name={name}"]
     if root != Path("datasets"):
         words += ["--set", f"data.root={root}"]
