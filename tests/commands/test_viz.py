@@ -33,7 +33,8 @@ def test_an_overlay_is_written_beside_the_person(photo: Path, printed: Any) -> N
     with Image.open("photo-yoso.png") as overlay:
         assert overlay.width >= 80
         assert overlay.height >= 60
-    assert f"Using {build.newest_weights()} (as trained, 9 classes of shapes), score above 0, on cpu." in told
+    assert f"Using {build.newest_weights()} (as trained, 9 classes of shapes), score above 0, " in told
+    assert "on cpu (single, channels_last)." in told
     assert told.endswith("Next: yoso bench runs/tiny-001")
 
 

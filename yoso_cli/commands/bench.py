@@ -69,7 +69,7 @@ class Findings:
     "--warmup", type=click.IntRange(0), default=5, show_default=True, help="Pictures before the clock starts."
 )
 @click.option("--batch", "batches", type=click.IntRange(2), multiple=True, help="Also the network alone at this batch.")
-@click.option("--compare", metavar="SOURCE", help="Time these weights in turn with SOURCE, and give the ratio.")
+@click.option("--compare", metavar="SOURCE", help="Time in turn with SOURCE as trained, give the ratio.")
 @click.option(
     "--precision",
     type=click.Choice(["single", "bfloat16", "half"]),
@@ -114,13 +114,13 @@ def command(source: str | None, runs: Path, device: str, as_json: bool, **chosen
       yoso bench
       yoso bench runs/shapes-001 --device cpu --repeats 200
       yoso bench fast.safetensors --image photo.jpg --json
-      yoso bench runs/shapes-001/reparam.safetensors --compare runs/shapes-001/checkpoints
+      yoso bench runs/shapes-001 --compare runs/shapes-001
       yoso bench --suite paper --output suite
     """
     if chosen["suite"]:
         _run_suite(device, chosen["output"], chosen["repeats"], as_json)
         return
-    from yoso_cli.commands.source import fastest_weights, read_source
+    from yoso_cli.commands.source import fastest_weights, read_source, trained_weights
 
     found = read_source(fastest_weights(source, runs), chosen["overrides"])
     predictor = _switched(found.predictor(device), chosen)
@@ -130,7 +130,7 @@ def command(source: str | None, runs: Path, device: str, as_json: bool, **chosen
         f"Timing {found.path} on {predictor.device} ({predictor.engine.switches}): "
         f"{count['warmup']} pictures to warm up, {count['repeats']} timed."
     )
-    other = read_source(fastest_weights(chosen["compare"], runs)).predictor(device) if chosen["compare"] else None
+    other = read_source(trained_weights(chosen["compare"], runs)).predictor(device) if chosen["compare"] else None
     findings = measure(predictor, paths, batches=chosen["batches"], other=other, **count)
     if chosen["fast_merge"]:
         findings.pq.update(_pq_of_merges(found, predictor, bool(chosen["images"])))

@@ -61,6 +61,7 @@ def evaluate(asked: Asked, as_json: bool) -> None:
         truth = wiring.prepared_set(found.recipe, asked.split or found.recipe.data.val_split)
         found.require_classes_of(truth)
         predictor = _predictor(asked, found)
+        console.say(f"The network runs on {predictor.device} ({predictor.engine.switches}).")
         report = _report(asked, found, truth, predictor, shard)
         if shard.rank == 0:
             _keep(report, found, asked.html, truth, predictor)

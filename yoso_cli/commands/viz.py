@@ -162,7 +162,7 @@ def _used(source: "Source", predictor: "Predictor") -> str:
     kind = "re-parameterised" if source.weights.steps else "as trained"
     return (
         f"Using {source.path} ({kind}, {len(predictor.categories)} classes of {source.recipe.data.name}), "
-        f"score above {predictor.score_threshold:g}, on {predictor.device}."
+        f"score above {predictor.score_threshold:g}, on {predictor.device} ({predictor.engine.switches})."
     )
 
 
