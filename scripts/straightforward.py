@@ -49,8 +49,15 @@ def random_network(kept: int, size: tuple[int, int] = (480, 640)) -> tuple[YOSO,
         model(images)
         for hook in hooks:
             hook.remove()
-        scores = model(images)[-1].class_logits[0].softmax(-1)[:, :-1].max(-1).values.sort(descending=True).values
-    return model, float(scores[min(kept, len(scores) - 1)])
+        last = model(images)[-1]
+    return model, keeping(kept, last.class_logits[0])
+
+
+def keeping(kept: int, class_logits: Tensor) -> float:
+    """The score threshold at which `kept` queries of one picture's (N, K + 1) pass, where as many name a class."""
+    scores, labels = class_logits.softmax(-1).max(-1)
+    found = scores[labels != class_logits.shape[-1] - 1].sort(descending=True).values
+    return float(found[kept]) if kept < len(found) else 0.0
 
 
 def _fit(norm: nn.Module, inputs: tuple[Tensor]) -> None:
