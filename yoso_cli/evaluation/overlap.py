@@ -4,7 +4,7 @@ Counting goes by runs: stretches of pixels, in reading order, of one id. A pictu
 than pixels, so finding where they begin is all that is done for each pixel.
 """
 
-# H W picture size, R runs, U V different ids of the two maps, P pairs of ids that share pixels
+# H W picture size, R runs, U different ids of a map, P pairs of ids that share pixels
 
 from dataclasses import dataclass
 
@@ -21,6 +21,10 @@ LARGEST_ID = (1 << _ID_BITS) - 1
 
 # A table of all pairs of ids is fastest; where a map holds noise instead of segments, it would not fit into memory.
 _LARGEST_TABLE = 1 << 20
+# Up to here a table of all ids is faster than sorting those that there are; most tools number segments from 1.
+_LARGEST_SMALL_ID = 1 << 18
+
+Codes = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,17 +42,20 @@ class Runs:
 
     Attributes:
         starts: (R,) the first pixel of each run, rising, the first one 0; a run may go on in the next row.
-        ids: (R,) the id of each run.
+        codes: (R,) the place of each run's id in `ids`.
+        ids: (U,) the ids of the map, rising.
         shape: height and width of the map.
     """
 
     starts: npt.NDArray[np.int32]
+    codes: Codes
     ids: npt.NDArray[np.int32]
     shape: tuple[int, int]
 
     def to_id_map(self) -> IdMap:
         """The map (H, W)."""
-        return np.repeat(self.ids, np.diff(self.starts, append=self.shape[0] * self.shape[1])).reshape(self.shape)
+        lengths = np.diff(self.starts, append=self.shape[0] * self.shape[1])
+        return np.repeat(self.ids[self.codes], lengths).reshape(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,19 +79,12 @@ class Workspace:
 
     def __init__(self) -> None:
         self._flags = np.empty((2, 0), np.bool_)
-        self._ranks = np.empty(0, np.int32)
 
     def flags(self, size: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
         """Two arrays (size,) of anything."""
         if self._flags.shape[1] < size:
             self._flags = np.empty((2, size), np.bool_)
         return self._flags[0, :size], self._flags[1, :size]
-
-    def ranks(self, size: int) -> npt.NDArray[np.int32]:
-        """(size,) of anything."""
-        if self._ranks.size < size:
-            self._ranks = np.empty(size, np.int32)
-        return self._ranks[:size]
 
 
 def runs_of(id_map: IdMap, space: Workspace | None = None) -> Runs:
@@ -97,9 +97,8 @@ def runs_of(id_map: IdMap, space: Workspace | None = None) -> Runs:
     begins, _ = (space or Workspace()).flags(pixels.size)
     _mark_changes(pixels, begins)
     starts = np.flatnonzero(begins)
-    ids = pixels[starts]
-    _require_ids(ids, "true")
-    return Runs(starts.astype(np.int32), ids, (id_map.shape[0], id_map.shape[1]))
+    ids, codes = _coded(pixels[starts], "true")
+    return Runs(starts.astype(np.int32), codes, ids, (id_map.shape[0], id_map.shape[1]))
 
 
 def overlap(truth: IdMap | Runs, predicted_map: IdMap, space: Workspace | None = None) -> Overlap:
@@ -120,11 +119,20 @@ def overlap(truth: IdMap | Runs, predicted_map: IdMap, space: Workspace | None =
         )
     space = space or Workspace()
     predicted = predicted_map.ravel()
-    starts, true_ids = _joined(truth, predicted, space) if isinstance(truth, Runs) else _both(truth, predicted, space)
-    predicted_ids = predicted[starts]
-    _require_ids(true_ids, "true")
-    _require_ids(predicted_ids, "predicted")
-    return _summed(true_ids, predicted_ids, np.diff(starts, append=predicted.size))
+    if isinstance(truth, Runs):
+        starts, true_codes = _cut(truth, predicted, space)
+        true_ids = truth.ids
+    else:
+        starts = _joint_starts(truth.ravel(), predicted, space)
+        true_ids, true_codes = _coded(truth.ravel()[starts], "true")
+    predicted_ids, predicted_codes = _coded(predicted[starts], "predicted")
+    pairs, pixels = _summed(
+        true_codes * len(predicted_ids) + predicted_codes,
+        np.diff(starts, append=predicted.size),
+        len(true_ids) * len(predicted_ids),
+    )
+    row, column = np.divmod(pairs, max(len(predicted_ids), 1))
+    return Overlap(true_ids[row].astype(np.int64), predicted_ids[column].astype(np.int64), pixels)
 
 
 def _mark_changes(pixels: IdMap, begins: npt.NDArray[np.bool_]) -> None:
@@ -132,50 +140,56 @@ def _mark_changes(pixels: IdMap, begins: npt.NDArray[np.bool_]) -> None:
     np.not_equal(pixels[1:], pixels[:-1], out=begins[1:])
 
 
-def _both(true_map: IdMap, predicted: IdMap, space: Workspace) -> tuple[Ints, IdMap]:
-    """Where the joint runs of two maps start, and their true ids, (R,) each."""
-    true = true_map.ravel()
+def _joint_starts(true: IdMap, predicted: IdMap, space: Workspace) -> Ints:
+    """(R,) where the joint runs of two maps start."""
     begins, others = space.flags(true.size)
     _mark_changes(true, begins)
     _mark_changes(predicted, others)
     begins |= others
-    starts = np.flatnonzero(begins)
-    return starts, true[starts]
+    return np.flatnonzero(begins)
 
 
-def _joined(truth: Runs, predicted: IdMap, space: Workspace) -> tuple[Ints, IdMap]:
-    """The same when one map's runs are known: each is cut into as many as there are joint runs up to the next one."""
-    begins, _ = space.flags(predicted.size)
+def _cut(truth: Runs, predicted: IdMap, space: Workspace) -> tuple[Ints, Codes]:
+    """The same when one map's runs are known, and the code of the true run that each joint run is cut from."""
+    begins, true_begins = space.flags(predicted.size)
     _mark_changes(predicted, begins)
-    begins[truth.starts] = True
+    true_begins[:] = False
+    true_begins[truth.starts] = True
+    begins |= true_begins
     starts = np.flatnonzero(begins)
-    ranks = space.ranks(predicted.size)
-    ranks[starts] = np.arange(len(starts), dtype=np.int32)
-    return starts, np.repeat(truth.ids, np.diff(ranks[truth.starts], append=len(starts)))
+    return starts, truth.codes[np.cumsum(true_begins[starts]) - 1]
 
 
-def _summed(true_ids: IdMap, predicted_ids: IdMap, lengths: Ints) -> Overlap:
-    """Adds the (R,) lengths of the runs of each pair of ids."""
-    # Sorting a copy and searching it is four times faster than np.unique's own inverse.
-    true, predicted = np.unique(true_ids), np.unique(predicted_ids)
-    run_pair = np.searchsorted(true, true_ids) * len(predicted) + np.searchsorted(predicted, predicted_ids)
-    cells = len(true) * len(predicted)
-    if cells > _LARGEST_TABLE:
-        keys, run_pair = np.unique(run_pair, return_inverse=True)
-        pixels = np.bincount(run_pair, lengths)
-    else:
-        table = np.bincount(run_pair, lengths, minlength=cells)
-        keys = np.flatnonzero(table)
-        pixels = table[keys]
-    row, column = np.divmod(keys, max(len(predicted), 1))
-    return Overlap(true[row].astype(np.int64), predicted[column].astype(np.int64), pixels.astype(np.int64))
+def _coded(ids: IdMap, side: str) -> tuple[IdMap, Codes]:
+    """The different values (U,) among (R,) `ids`, rising, and the place of each of `ids` among them.
 
-
-def _require_ids(ids: IdMap, side: str) -> None:
-    """Raises DataError where one of the runs' (R,) ids is none."""
-    if ids.size and (ids.min() < 0 or ids.max() > LARGEST_ID):
+    Raises:
+        DataError: one of them cannot be an id.
+    """
+    largest = ids.max(initial=0)
+    if ids.min(initial=0) < 0 or largest > LARGEST_ID:
         stray = ids[(ids < 0) | (ids > LARGEST_ID)]
         raise DataError(f"The {side} map holds {stray[0]}, which is outside 0..{LARGEST_ID}.")
+    if largest > _LARGEST_SMALL_ID:
+        # Sorting a copy and searching it is four times faster than np.unique's own inverse.
+        different = np.unique(ids)
+        return different, np.searchsorted(different, ids)
+    seen = np.zeros(largest + 1, np.bool_)
+    seen[ids] = True
+    places = np.flatnonzero(seen)
+    table = np.empty(largest + 1, np.int64)
+    table[places] = np.arange(len(places))
+    return places.astype(np.int32), table[ids]
+
+
+def _summed(run_pair: Codes, lengths: Ints, pairs: int) -> tuple[Ints, Ints]:
+    """Which of so many pairs occur among the (R,) runs, rising, and the sum of their lengths, (P,) each."""
+    if pairs > _LARGEST_TABLE:
+        present, run_pair = np.unique(run_pair, return_inverse=True)
+        return present, np.bincount(run_pair, lengths).astype(np.int64)
+    table = np.bincount(run_pair, lengths, minlength=pairs)
+    present = np.flatnonzero(table)
+    return present, table[present].astype(np.int64)
 
 
 def pixel_sums(rows: Ints, pixels: Ints, length: int) -> Ints:

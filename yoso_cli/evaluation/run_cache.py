@@ -70,15 +70,13 @@ class Block:
     def of(cls, runs: Runs, stamp: Stamp) -> "Block":
         """The block of `runs`."""
         height, width = runs.shape
-        ids = np.unique(runs.ids)
         lengths = np.diff(runs.starts, append=height * width)
-        codes = np.searchsorted(ids, runs.ids).astype(_code_type(len(ids)))
         pieces = -(-lengths // _LONGEST_RUN)
-        codes, ends = np.repeat(codes, pieces), np.cumsum(pieces)
+        codes, ends = np.repeat(runs.codes.astype(_code_type(len(runs.ids))), pieces), np.cumsum(pieces)
         stored = np.full(len(codes), _LONGEST_RUN, np.uint16)
         stored[ends - 1] = lengths - (pieces - 1) * _LONGEST_RUN
-        content = ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
-        return cls(stamp, height, width, len(codes), len(ids), content)
+        content = runs.ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
+        return cls(stamp, height, width, len(codes), len(runs.ids), content)
 
     def to_runs(self) -> Runs | None:
         """The runs, or None where the bytes cannot be those of a map of this size."""
@@ -92,7 +90,8 @@ class Block:
         whole = self.runs and stops[-1] == self.height * self.width and lengths.all() and codes.max() < self.ids
         if not whole:
             return None
-        return Runs((stops - lengths).astype(np.int32), ids[codes].astype(np.int32), (self.height, self.width))
+        starts = (stops - lengths).astype(np.int32)
+        return Runs(starts, codes.astype(np.int64), ids.astype(np.int32), (self.height, self.width))
 
 
 @dataclass(frozen=True)
