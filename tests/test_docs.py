@@ -205,7 +205,7 @@ def test_the_readme_shows_a_picture() -> None:
 def test_the_exit_codes_are_documented() -> None:
     codes = set(map(int, re.findall(r"^\| (\d+) \|", section("Exit codes"), re.MULTILINE)))
     errors = {one.exit_code for one in (DataError, RunError, UsageError, RecipeError)}
-    assert codes == errors | {0, 130, 143}
+    assert codes == errors | {0, 130}
 
 
 def test_the_map_names_every_file_of_the_package() -> None:

@@ -113,7 +113,8 @@ class TrainRecipe:
     """Optimisation and schedule (paper Sec. 4.2)."""
 
     iterations: int = value(368750, "optimizer steps", at_least=1)
-    batch: int = value(16, "pictures per optimizer step", at_least=1)
+    batch: int = value(16, "pictures per optimizer step, of all GPUs together", at_least=1)
+    micro_batch: int = value(0, "pictures per pass of one GPU; 0 is what its memory holds", at_least=0)
     lr: float = value(1e-4, "peak learning rate of AdamW", above=0)
     weight_decay: float = value(0.05, "decay of all but norms", at_least=0)
     backbone_lr: float = value(0.1, "factor on the learning rate for the backbone", at_least=0)
@@ -123,10 +124,22 @@ class TrainRecipe:
     power: float = value(0.9, "exponent of a poly schedule", above=0)
     warmup: int = value(0, "iterations over which the rate rises linearly", at_least=0)
     clip: float = value(0.01, "largest gradient norm over the whole model", above=0)
+    precision: str = value(
+        "float32", "of backbone and neck; the rest is float32", choices=("float32", "bfloat16", "float16")
+    )
+    channels_last: bool = value(False, "memory layout that GPUs with tensor cores like")
+    compile: bool = value(False, "torch.compile; the first step takes minutes, later ones less")
+    ema: float = value(
+        0.0, "decay of a moving average of the weights, such as 0.9998; 0 is none", at_least=0, at_most=1
+    )
+    freeze: tuple[str, ...] = value((), "parts that do not learn", choices=("backbone", "aggregator", "decoder"))
     seed: int = value(0, "of the initial weights, the data order and the sampled points", at_least=0)
     workers: int = value(4, "processes that load pictures; 0 loads in the training process", at_least=0)
     log_every: int = value(20, "iterations between lines of metrics.jsonl", at_least=1)
     checkpoint_every: int = value(5000, "iterations between checkpoints", at_least=1)
+    keep: int = value(2, "newest checkpoints that stay; the best one stays as well", at_least=1)
+    bad_steps: int = value(3, "steps in a row without a finite loss after which the run stops", at_least=1)
+    unreadable: float = value(0.01, "share of unreadable pictures at which the run stops", at_least=0, at_most=1)
     evaluate_every: int = value(0, "iterations between evaluations; 0 evaluates at the end only", at_least=0)
 
 

@@ -3,10 +3,11 @@
 runs/<name>-NNN/
   recipe.yaml            the resolved recipe; a folder without it is no run
   metrics.jsonl          one JSON object per logged iteration
-  checkpoints/iteration-0000500/{weights.safetensors, training.pt}     complete once it has its name
+  checkpoints/iteration-0000500/{weights.safetensors, training.pt, checkpoint.json}     complete once it has its name
   reparam.safetensors    what `yoso reparam` made of it
   report.json            the last evaluation of what was trained, and the same to look at: report.html
   report-reparam.json    the last evaluation of reparam.safetensors, and report-reparam.html
+  results.csv            one row per evaluation; curves.png and samples/ are the same for the eye
 """
 
 import json
@@ -23,6 +24,7 @@ from yoso_cli.recipe import Recipe
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.pt"
+MANIFEST_FILE = "checkpoint.json"
 
 _CHECKPOINT = re.compile(r"iteration-(\d{7,})")
 _RUN = re.compile(r"(.+)-(\d{3,})")
@@ -56,6 +58,20 @@ class RunFolder:
                     number += 1
                 else:
                     return cls(path)
+
+    @classmethod
+    def at(cls, path: Path) -> "RunFolder":
+        """Makes exactly this folder, which may stand already if it is empty.
+
+        Raises:
+            UsageError: something lies in it.
+            RunError: the folder cannot be made.
+        """
+        if path.is_dir() and any(path.iterdir()):
+            raise UsageError(f"{path}: something lies there that is no run.", hint="Name another folder.")
+        with reporting(path):
+            path.mkdir(parents=True, exist_ok=True)
+        return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
@@ -97,6 +113,20 @@ class RunFolder:
     def metrics_path(self) -> Path:
         """One JSON object per line."""
         return self.path / "metrics.jsonl"
+
+    @property
+    def results_path(self) -> Path:
+        """One row for each evaluation."""
+        return self.path / "results.csv"
+
+    @property
+    def curves_path(self) -> Path:
+        """Losses, learning rate and PQ as a picture."""
+        return self.path / "curves.png"
+
+    def samples_path(self, iteration: int) -> Path:
+        """What the network saw in some pictures after `iteration` steps."""
+        return self.path / "samples" / f"iteration-{iteration:07d}.jpg"
 
     @property
     def report_path(self) -> Path:
@@ -157,6 +187,13 @@ class RunFolder:
             return []
         found = [path for path in folder.iterdir() if _CHECKPOINT.fullmatch(path.name)]
         return sorted((path for path in found if (path / WEIGHTS_FILE).is_file()), key=checkpoint_iteration)
+
+    def best(self) -> Path | None:
+        """The checkpoint of the highest PQ on the validation split; None where none that was measured is there."""
+        at = {checkpoint_iteration(path): path for path in self.checkpoints()}
+        measured = [line for line in self.metrics() if line.get("pq") is not None and line.get("iteration") in at]
+        # Of equals the newer.
+        return at[max(measured, key=lambda line: (line["pq"], line["iteration"]))["iteration"]] if measured else None
 
     def weights(self) -> Path:
         """The weights of the newest checkpoint. Raises DataError when the run has not saved one yet."""

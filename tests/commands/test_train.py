@@ -1,25 +1,32 @@
 """`yoso train` from recipe to run folder: the whole line, cut and resumed, and what it refuses."""
 
+import csv
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from training import tiny
+from PIL import Image
+from training import processes, tiny
 
 from yoso_cli import recipe_file
 from yoso_cli.cli import run
+from yoso_cli.commands import assembly
+from yoso_cli.errors import UsageError
+from yoso_cli.inference.shards import Shard
 from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.files import SetWriter
-from yoso_cli.panoptic.types import ImageRecord, Panoptic, Segment, measured
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
 from yoso_cli.recipe import Recipe
 from yoso_cli.run_folder import RunFolder
 
@@ -171,11 +178,68 @@ def test_a_gpu_that_is_not_there_is_refused(recipe: Path, capsys: pytest.Capture
     assert "auto, cpu, cuda" in refused(capsys, [str(recipe), "--device", "gpu"], 2)
 
 
-def test_weights_of_other_classes_are_refused(recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_of_other_classes_start_all_but_the_class_layers(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A class of the same name keeps its row; the others' rows are new. It is said in words."""
     start = tmp_path / "start.safetensors"
     model = YOSO.from_recipe(tiny.MODEL, 2)
-    save_weights(start, model, recipe=tiny.RECIPE, categories=tiny.CATEGORIES[:2], provenance={})
-    assert "2 classes" in refused(capsys, [str(recipe), "--weights", str(start)], 1)
+    other = (tiny.CATEGORIES[2], Category(5, "cloud", False))
+    save_weights(start, model, recipe=tiny.RECIPE, categories=other, provenance={})
+    still = ["--set", "train.lr=1e-30", "--set", "train.iterations=1"]
+    assert run(["train", str(recipe), "--weights", str(start), *still, "--device", "cpu"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has 2 classes where this dataset has 3; 1 are known to it by name, 2 start anew (disc, square)" in said
+    state = load_weights(RunFolder.newest(tmp_path / "runs").weights()).state
+    for name, parameter in model.named_parameters():
+        if name.endswith("class_logits.weight"):
+            torch.testing.assert_close(state[name][2:], parameter.detach()[[0, 2]], rtol=0, atol=1e-20)
+            assert len(state[name]) == 4
+        elif "class_logits" not in name:
+            torch.testing.assert_close(state[name], parameter.detach(), rtol=0, atol=1e-20)
+
+
+def test_weights_of_another_network_are_refused(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = tmp_path / "start.safetensors"
+    smaller = replace(tiny.MODEL, num_proposals=5)
+    save_weights(start, YOSO.from_recipe(smaller, 3), recipe=tiny.RECIPE, categories=tiny.CATEGORIES, provenance={})
+    assert "do not fit" in refused(capsys, [str(recipe), "--weights", str(start)], 1)
+
+
+def test_frozen_parts_stay_as_they_are_with_the_statistics_of_their_norms(recipe: Path, tmp_path: Path) -> None:
+    start = tmp_path / "start.safetensors"
+    model = tiny.model(seed=5)
+    save_weights(start, model, recipe=tiny.RECIPE, categories=tiny.CATEGORIES, provenance={})
+    words = ["--weights", str(start), "--set", "train.freeze=[backbone,aggregator]", "--device", "cpu"]
+    assert run(["train", str(recipe), *words]) == 0
+    state = load_weights(RunFolder.newest(tmp_path / "runs").weights()).state
+    same = {name.split(".")[0]: torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items()}
+    moved = {name.split(".")[0] for name, tensor in model.state_dict().items() if not torch.equal(tensor, state[name])}
+    assert set(same) == {"backbone", "aggregator", "decoder"}
+    assert moved == {"decoder"}
+
+
+def spoil(root: Path, number: int) -> None:
+    (root / "tiny" / "train" / "images" / f"{number}.png").write_bytes(b"no picture")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_picture_is_told_replaced_and_counted(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], workers: int
+) -> None:
+    write_set(tmp_path / "own", "train", 5)
+    write_set(tmp_path / "own", "val", 1)
+    spoil(tmp_path / "own", 1)
+    words = [str(recipe), "--set", f"data.root={tmp_path / 'own'}", "--set", f"train.workers={workers}"]
+    assert run(["train", *words, "--set", "train.unreadable=0.2", "--device", "cpu", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["unreadable"] == 1
+    assert "".join(err.split()).count("images/1.png") == 1
+    spoil(tmp_path / "own", 2)
+    assert run(["train", *words, "--set", "train.unreadable=0.2", "--device", "cpu"]) == 1
+    assert "2 of 5 pictures are unreadable, more than the 20.00%" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_unreadable_picture_stops_with_its_name(
@@ -192,16 +256,167 @@ def test_an_unreadable_picture_stops_with_its_name(
         assert "Traceback" not in said
 
 
-def wait_for(condition: Any, process: "subprocess.Popen[str]") -> None:
-    for _ in range(600):
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["train", str(recipe), "--device", "cpu"]) == 0
+    folder = tmp_path / "runs" / "tiny-001"
+    curve, newest = losses(folder), RunFolder.open(folder).weights()
+    whole = newest.read_bytes()
+    content = bytearray((newest.parent / "training.pt").read_bytes())
+    content[len(content) // 2] ^= 4
+    (newest.parent / "training.pt").write_bytes(content)
+    capsys.readouterr()
+    assert run(["train", "--resume", str(folder), "--device", "cpu"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "Warning" in said
+    assert "Going on from the checkpoint before it" in said
+    assert "after step 2" in said
+    assert losses(folder) == curve
+    assert newest.read_bytes() == whole
+
+
+def test_the_best_checkpoint_stays_beside_the_newest(recipe: Path, tmp_path: Path) -> None:
+    """It is the one of the highest PQ that metrics.jsonl tells of."""
+    words = ["--set", "train.keep=1", "--set", "train.checkpoint_every=1", "--device", "cpu"]
+    assert run(["train", str(recipe), *words, "--set", "train.evaluate_every=1"]) == 0
+    opened = RunFolder.open(tmp_path / "runs" / "tiny-001")
+    measured = {line["iteration"]: line["pq"] for line in opened.metrics() if "pq" in line}
+    assert sorted(measured) == [1, 2, 3, 4]
+    best = max(measured, key=lambda iteration: (measured[iteration], iteration))
+    assert opened.best() == opened.checkpoint_path(best)
+    kept = {max(list(measured)[:-1], key=lambda iteration: (measured[iteration], iteration)), 4}
+    assert {int(path.name[-7:]) for path in opened.checkpoints()} == kept
+
+
+def test_figures_are_kept_for_programs_and_for_the_eye(recipe: Path, tmp_path: Path) -> None:
+    assert run(["train", str(recipe), "--set", "train.evaluate_every=2", "--device", "cpu"]) == 0
+    folder = tmp_path / "runs" / "tiny-001"
+    rows = list(csv.DictReader((folder / "results.csv").read_text().splitlines()))
+    assert [row["iteration"] for row in rows] == ["2", "4"]
+    assert all(float(row["loss"]) > 0 and 0 <= float(row["pq"]) <= 1 for row in rows)
+    with Image.open(folder / "curves.png") as curves:
+        assert curves.size == (1280, 720)
+    assert sorted(path.name for path in (folder / "samples").iterdir()) == [
+        "iteration-0000002.jpg",
+        "iteration-0000004.jpg",
+    ]
+
+
+@pytest.mark.parametrize("name", ["coco", "cityscapes", "ade20k", "mapillary"])
+def test_a_dry_run_tells_what_would_be_without_the_dataset(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", name, "--dry-run", "--json"]) == 0
+    out, err = capsys.readouterr()
+    facts = json.loads(out)
+    assert facts["model"]["classes"] == {"coco": 133, "cityscapes": 19, "ade20k": 150, "mapillary": 65}[name]
+    assert facts["paper"]["pq"] == {"coco": 48.4, "cityscapes": 59.7, "ade20k": 38.0, "mapillary": 34.1}[name]
+    assert not any(split["prepared"] for split in facts["data"]["splits"].values())
+    assert all(f"yoso prepare {name}" in split["problem"] for split in facts["data"]["splits"].values())
+    assert f"yoso prepare {name}" in err
+    assert 10 < facts["memory"]["batch_gib"] < 400
+    assert facts["memory"]["micro_batch"]["8"] <= facts["memory"]["micro_batch"]["80"] <= 16
+    assert not Path("runs").exists()
+
+
+def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(recipe), "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "tiny train: 5 images" in out
+    assert "4 steps of 2 pictures of 64x64, 1.6 epochs" in out
+    assert "pictures at a time that fit a GPU of 8 GiB: 2" in out
+
+
+def test_the_same_line_goes_on_with_a_run_that_is_there(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["train", str(recipe), "--into", "here/run", "--device", "cpu"]
+    assert run(words) == 0
+    curve = losses(tmp_path / "here" / "run")
+    for path in RunFolder.open(Path("here/run")).weights().parent.iterdir():
+        path.unlink()
+    assert run(words) == 0
+    assert losses(tmp_path / "here" / "run") == curve
+    capsys.readouterr()
+    assert run([*words, "--set", "train.lr=1"]) == 2
+    assert "another recipe" in capsys.readouterr().err
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "letter.txt").write_text("dear")
+    assert run(["train", str(recipe), "--into", "own", "--device", "cpu"]) == 2
+
+
+def wait_for(condition: Callable[[], bool], process: Any) -> None:
+    for _ in range(1200):
         if condition():
             return
-        assert process.poll() is None, "it ended by itself"
-        time.sleep(0.05)
+        alive = process.is_alive() if hasattr(process, "is_alive") else process.poll() is None
+        assert alive, "it ended by itself"
+        time.sleep(0.025)
     pytest.fail("waited half a minute in vain")
 
 
-@pytest.mark.parametrize(("name", "code", "workers"), [("SIGINT", 130, 1), ("SIGTERM", 143, 0)])
+def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
+    """Kill -9 at ten random moments, amid starting, saving and evaluating, and the same line again each time."""
+    changes = ["train.iterations=24", "train.checkpoint_every=1", "train.evaluate_every=6", "train.ema=0.5"]
+    words = ["train", str(recipe), *(f"--set={change}" for change in changes), "--device", "cpu", "--into"]
+    assert run([*words, "whole/run"]) == 0
+    context, random = processes.context(), np.random.default_rng()
+    cut = RunFolder(tmp_path / "cut" / "run")
+
+    def started() -> Any:
+        process = context.Process(target=processes.command, args=([*words, str(cut.path)], str(tmp_path)))
+        process.start()
+        return process
+
+    for _ in range(10):
+        before = last_step(cut)
+        process = started()
+        if random.random() < 0.7:
+            # Most lives are let live long enough to make a step; some end before.
+            wait_for(lambda: last_step(cut) > before, process)  # noqa: B023
+        process.join(random.uniform(0, 0.2))
+        process.kill()
+        process.join()
+    process = started()
+    process.join(60)
+    assert process.exitcode == 0, (tmp_path / "said.txt").read_text()
+    whole = RunFolder(tmp_path / "whole" / "run")
+    assert losses(cut.path) == losses(whole.path)
+    assert cut.weights().read_bytes() == whole.weights().read_bytes()
+    assert [line for line in cut.metrics() if "pq" in line] == [line for line in whole.metrics() if "pq" in line]
+
+
+def last_step(folder: RunFolder) -> int:
+    return max((line["iteration"] for line in folder.metrics()), default=0)
+
+
+def test_two_processes_train_one_run(recipe: Path, tmp_path: Path) -> None:
+    """Started by --gpus as torchrun does it: one run folder, one who speaks, and the same losses."""
+    words = ["train", str(recipe), "--set", "train.iterations=2", "--device", "cpu"]
+    assert run([*words, "--into", "one"]) == 0
+    done = subprocess.run(
+        [sys.executable, "-m", "yoso_cli", *words, "--gpus", "2", "--into", "two", "--json"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["report"]["images"] == 2
+    ours, theirs = losses(tmp_path / "two"), losses(tmp_path / "one")
+    assert [line["iteration"] for line in ours] == [1, 2]
+    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=1e-4)
+    assert len(RunFolder(tmp_path / "two").checkpoints()) == 1
+
+
+def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
+    with pytest.raises(UsageError, match="batch of 2 cannot be shared by 3"):
+        assembly.learning_step(tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), Shard(0, 3))
+
+
+@pytest.mark.parametrize(("name", "code", "workers"), [("SIGINT", 130, 1), ("SIGTERM", 0, 0)])
 def test_a_stopped_run_is_saved_and_says_how_to_go_on(
     recipe: Path, tmp_path: Path, name: str, code: int, workers: int
 ) -> None:

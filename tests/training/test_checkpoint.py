@@ -1,78 +1,107 @@
 """Checkpoints: whole, newest two, and refused in one sentence when they are not what they should be."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 from training import tiny
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.model.yoso import YOSO
+from yoso_cli.model.weights import load_weights
 from yoso_cli.training import checkpoint
-from yoso_cli.training.optim import adamw
+from yoso_cli.training.ema import MovingAverage
+from yoso_cli.training.step import Step
+
+PARTS = {"recipe": tiny.RECIPE, "categories": tiny.CATEGORIES, "provenance": {"run": "tiny-001"}}
+LOOP = checkpoint.Loop(iteration=5, skipped=2, unreadable=1)
 
 
-def optimizer_of(model: YOSO) -> torch.optim.AdamW:
-    return adamw(model, lr=1e-3, weight_decay=0.05, backbone_lr=0.1)
-
-
-def stepped(seed: int = 0) -> tuple[YOSO, torch.optim.AdamW]:
-    """A model and optimizer with something to remember."""
-    model = tiny.model(seed)
-    optimizer = optimizer_of(model)
-    for parameter in model.parameters():
+def stepped(step: Step) -> Step:
+    """With something to remember."""
+    for parameter in step.model.parameters():
         parameter.grad = torch.full_like(parameter, 0.1)
-    optimizer.step()
-    return model, optimizer
+    step.optimizer.step()
+    if step.average:
+        step.average.update(step.model)
+    return step
 
 
-def save(folder: Path, iteration: int = 5, seed: int = 0) -> tuple[YOSO, torch.optim.AdamW]:
-    model, optimizer = stepped(seed)
-    checkpoint.save(
-        folder,
-        model=model,
-        optimizer=optimizer,
-        iteration=iteration,
-        recipe=tiny.RECIPE,
-        categories=tiny.CATEGORIES,
-        provenance={"run": "tiny-001"},
-    )
-    return model, optimizer
+def fresh(seed: int = 0, decay: float = 0.0) -> Step:
+    model = tiny.model(seed)
+    return tiny.step(model, average=MovingAverage(model, decay) if decay else None)
 
 
-def test_model_optimizer_and_iteration_come_back(tmp_path: Path) -> None:
-    model, optimizer = save(tmp_path / "iteration-0000005")
-    again = tiny.model(seed=1)
-    optimizer_again = optimizer_of(again)
-    assert checkpoint.load(tmp_path / "iteration-0000005", model=again, optimizer=optimizer_again) == 5
-    assert all(torch.equal(tensor, again.state_dict()[key]) for key, tensor in model.state_dict().items())
-    for one, other in zip(model.parameters(), again.parameters(), strict=True):
-        for name, moment in optimizer.state[one].items():
-            assert torch.equal(moment, optimizer_again.state[other][name]), name
+def save(folder: Path, decay: float = 0.0) -> Step:
+    step = stepped(fresh(decay=decay))
+    checkpoint.save(folder, checkpoint.snapshot(step, LOOP), **PARTS)
+    return step
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    return all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in one.state_dict().items())
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.75])
+def test_all_of_it_comes_back(tmp_path: Path, decay: float) -> None:
+    step = save(tmp_path / "iteration-0000005", decay)
+    again = fresh(seed=1, decay=decay)
+    assert checkpoint.load(tmp_path / "iteration-0000005", again) == LOOP
+    assert same(step.model, again.model)
+    for one, other in zip(step.model.parameters(), again.model.parameters(), strict=True):
+        for name, moment in step.optimizer.state[one].items():
+            assert torch.equal(moment, again.optimizer.state[other][name]), name
+    if step.average:
+        assert again.average
+        assert same(step.average.model, again.average.model)
+        assert not same(step.average.model, step.model)
+        # What others take from the folder is the average.
+        taken = load_weights(tmp_path / "iteration-0000005" / "weights.safetensors").state
+        assert all(torch.equal(tensor, taken[key]) for key, tensor in step.average.model.state_dict().items())
+
+
+def test_a_snapshot_is_not_touched_by_what_training_does_next(tmp_path: Path) -> None:
+    step = stepped(fresh())
+    moment = checkpoint.snapshot(step, LOOP)
+    before = {key: tensor.clone() for key, tensor in step.model.state_dict().items()}
+    stepped(step)
+    checkpoint.save(tmp_path / "c", moment, **PARTS)
+    state = load_weights(tmp_path / "c" / "weights.safetensors").state
+    assert all(torch.equal(tensor, state[key]) for key, tensor in before.items())
 
 
 def test_a_fresh_optimizer_can_be_saved_too(tmp_path: Path) -> None:
-    model = tiny.model()
-    parts = {"recipe": tiny.RECIPE, "categories": tiny.CATEGORIES, "provenance": {}}
-    checkpoint.save(tmp_path / "c", model=model, optimizer=optimizer_of(model), iteration=0, **parts)
-    assert checkpoint.load(tmp_path / "c", model=model, optimizer=optimizer_of(model)) == 0
+    checkpoint.save(tmp_path / "c", checkpoint.snapshot(fresh(), checkpoint.Loop()), **PARTS)
+    assert checkpoint.load(tmp_path / "c", fresh()) == checkpoint.Loop()
 
 
-def test_the_newest_two_stay_and_leftovers_go(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["training.pt", "weights.safetensors"])
+def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "iteration-0000005"
+    save(folder)
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) * 3 // 4] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(DataError, match=r"not what was written|torn"):
+        checkpoint.load(folder, fresh())
+
+
+def test_the_newest_and_the_best_stay_and_leftovers_go(tmp_path: Path) -> None:
     folders = [tmp_path / f"iteration-{number:07d}" for number in (1, 2, 3, 10)]
     for folder in folders:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(b"")
     (tmp_path / ".iteration-0000009.abc.partial").mkdir()
-    checkpoint.prune(folders)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["iteration-0000003", "iteration-0000010"]
+    checkpoint.prune(folders, keep=2, best=folders[0])
+    assert sorted(path.name for path in tmp_path.iterdir()) == [folders[place].name for place in (0, 2, 3)]
 
 
 def test_a_single_checkpoint_is_never_pruned(tmp_path: Path) -> None:
     (tmp_path / "iteration-0000001").mkdir()
-    checkpoint.prune([tmp_path / "iteration-0000001"])
+    checkpoint.prune([tmp_path / "iteration-0000001"], keep=1)
     assert (tmp_path / "iteration-0000001").is_dir()
 
 
@@ -86,11 +115,7 @@ def test_a_single_checkpoint_is_never_pruned(tmp_path: Path) -> None:
         ({"model": {}}, "not written by"),
         ([1, 2], "not written by"),
         ({"format": "yoso-training", "version": 99}, "version 99"),
-        ({"format": "yoso-training", "version": 1, "iteration": 3}, "optimizer"),
-        (
-            {"format": "yoso-training", "version": 1, "iteration": 3, "optimizer": {"state": {}, "param_groups": []}},
-            "group",
-        ),
+        ({"format": "yoso-training", "version": 2}, "not what was written"),
         (Path, "torn"),
     ],
 )
@@ -104,34 +129,29 @@ def test_a_damaged_or_foreign_file_is_named_in_a_sentence(tmp_path: Path, conten
         file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     else:
         torch.save(content, file)
-    model = tiny.model()
     with pytest.raises(DataError, match=said) as caught:
-        checkpoint.load(folder, model=model, optimizer=optimizer_of(model))
+        checkpoint.load(folder, fresh())
     assert str(file) in caught.value.message
     assert caught.value.hint
 
 
 def test_moments_of_another_model_are_refused(tmp_path: Path) -> None:
     folder = tmp_path / "iteration-0000005"
-    _, optimizer = save(folder)
-    state = optimizer.state_dict()
-    state["state"][0]["exp_avg"] = torch.zeros(3)
-    torch.save({"format": "yoso-training", "version": 1, "iteration": 5, "optimizer": state}, folder / "training.pt")
-    model = tiny.model()
+    moment = checkpoint.snapshot(stepped(fresh()), LOOP)
+    moment.training["optimizer"]["state"][0]["exp_avg"] = torch.zeros(3)
+    checkpoint.save(folder, moment, **PARTS)
     with pytest.raises(DataError, match="another model"):
-        checkpoint.load(folder, model=model, optimizer=optimizer_of(model))
+        checkpoint.load(folder, fresh())
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     folder = tmp_path / "iteration-0000005"
     save(folder)
-    model = tiny.model()
-    (folder / "weights.safetensors").unlink()
-    with pytest.raises(DataError, match=r"weights\.safetensors"):
-        checkpoint.load(folder, model=model, optimizer=optimizer_of(model))
-    (folder / "training.pt").unlink()
-    with pytest.raises(DataError, match=r"training\.pt"):
-        checkpoint.load(folder, model=model, optimizer=optimizer_of(model))
+    for name in ("weights.safetensors", "checkpoint.json", "training.pt"):
+        (folder / name).unlink()
+        with pytest.raises(DataError, match=re.escape(name)):
+            checkpoint.load(folder, fresh())
+        save(folder)
 
 
 @pytest.fixture

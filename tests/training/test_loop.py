@@ -16,9 +16,10 @@ from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.training import checkpoint
-from yoso_cli.training.loop import Hooks, Metrics, Outcome, Plan, train
+from yoso_cli.training.clock import Metrics
+from yoso_cli.training.loop import Hooks, Plan, train
 from yoso_cli.training.losses import SetLoss
-from yoso_cli.training.optim import adamw
+from yoso_cli.training.stopping import Outcome
 
 GOLDEN = Path(__file__).with_name("golden_curve.json")
 MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}
@@ -29,10 +30,11 @@ class Run:
 
     def __init__(self, seed: int = 0) -> None:
         self.model = tiny.model(seed)
-        self.optimizer = adamw(self.model, lr=1e-3, weight_decay=0.05, backbone_lr=0.1)
+        self.step = tiny.step(self.model)
         self.steps: list[Metrics] = []
         self.logged: list[Metrics] = []
         self.calls: list[tuple[str, int]] = []
+        self.warned: list[str] = []
         self.on_step: Callable[[Metrics], None] = lambda metrics: None
 
     def go(self, stop: int, *, start: int = 0, batches: Iterator[Batch] | None = None, **changes: Any) -> Outcome:
@@ -41,20 +43,22 @@ class Run:
             self.on_step(metrics)
 
         hooks = Hooks(
+            begin=self.model.train,
+            warn=self.warned.append,
             step=step,
             log=self.logged.append,
             save=lambda iteration: self.calls.append(("save", iteration)),
             evaluate=lambda iteration: (self.model.eval(), self.calls.append(("evaluate", iteration)))[1],
         )
         every: dict[str, Any] = {"log_every": 1, "checkpoint_every": 100, "evaluate_every": 0}
+        if "criterion" in changes:
+            self.step = tiny.step(self.model, changes.pop("criterion"))
         return train(
-            self.model,
-            self.optimizer,
+            self.step,
             batches or tiny.batches(start=start, stop=stop),
-            changes.pop("criterion", SetLoss(num_points=128)),
-            lambda iteration: 1e-3 * 0.9**iteration,
+            tiny.rate,
             hooks,
-            Plan(start=start, stop=stop, clip=1.0, seed=0, **{**every, **changes}),
+            Plan(start=start, stop=stop, **{**every, **changes}),
             torch.device("cpu"),
         )
 
@@ -74,10 +78,9 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> N
     first = Run()
     first.go(3)
     parts = {"recipe": tiny.RECIPE, "categories": tiny.CATEGORIES, "provenance": {}}
-    checkpoint.save(tmp_path / "c", model=first.model, optimizer=first.optimizer, iteration=3, **parts)
+    checkpoint.save(tmp_path / "c", checkpoint.snapshot(first.step, checkpoint.Loop(3)), **parts)
     second = Run(seed=7)
-    start = checkpoint.load(tmp_path / "c", model=second.model, optimizer=second.optimizer)
-    second.go(6, start=start)
+    second.go(6, start=checkpoint.load(tmp_path / "c", second.step).iteration)
 
     assert curve(first) + curve(second) == curve(whole)
     assert [line["iteration"] for line in whole.logged] == [1, 2, 3, 4, 5, 6]
@@ -167,34 +170,62 @@ def test_a_run_that_is_done_takes_no_step() -> None:
     assert run.steps == run.calls == []
 
 
-def spoiled(name: str) -> Callable[..., dict[str, Tensor]]:
-    """The loss, with a NaN in one term from the third call on."""
-    criterion, calls = SetLoss(num_points=128), iter(range(100))
+def spoiled(name: str, calls: range) -> Callable[..., dict[str, Tensor]]:
+    """The loss, with a NaN in one term of those calls."""
+    criterion, count = SetLoss(num_points=128), iter(range(1000))
 
     def broken(*arguments: Any) -> dict[str, Tensor]:
         terms = criterion(*arguments)
-        if next(calls) >= 2:
+        if next(count) in calls:
             terms[name] = terms[name] * torch.nan
         return terms
 
     return broken
 
 
-def test_a_loss_that_is_no_number_stops_before_the_step_and_saves_nothing() -> None:
+def test_a_step_whose_loss_is_no_number_is_left_out_and_counted() -> None:
+    """Weights, moments and the statistics of norms are as if it had not been."""
+    run = Run()
+    kept: list[dict[str, Tensor]] = []
+    run.on_step = lambda metrics: kept.append(weights(run.model))
+    # The third call; the call after it asks both pictures alone, of which none stands out.
+    assert run.go(5, criterion=spoiled("s1.dice", range(2, 3))) is Outcome.FINISHED
+    assert run.warned == ["Step 3, pictures 2a, 2b: loss is nan. The step is left out."]
+    assert ["loss" in line for line in run.logged] == [True, True, False, True, True]
+    assert all(torch.equal(tensor, kept[1][key]) for key, tensor in kept[2].items())
+    assert not all(torch.equal(tensor, kept[2][key]) for key, tensor in kept[3].items())
+    assert run.model.training
+
+
+def test_several_such_steps_in_a_row_stop_the_run_with_all_their_pictures() -> None:
     run = Run()
     kept: dict[str, Tensor] = {}
-    run.on_step = lambda metrics: kept.update({name: p.detach().clone() for name, p in run.model.named_parameters()})
-    with pytest.raises(RunError, match=r"Step 3, pictures 2a, 2b: loss is nan") as caught:
-        run.go(6, criterion=spoiled("s1.dice"))
+    run.on_step = lambda metrics: kept.update(weights(run.model)) if "loss" in metrics else None
+    with pytest.raises(RunError, match=r"Step 4 and 1 before it, pictures 2a, 2b, 3a, 3b: loss is nan") as caught:
+        run.go(6, criterion=spoiled("s1.dice", range(2, 1000)), bad_steps=2)
     assert caught.value.hint
     assert run.calls == []
     assert all(torch.equal(parameter, kept[name]) for name, parameter in run.model.named_parameters())
+
+
+def test_the_picture_that_gave_rise_to_it_is_named_alone() -> None:
+    run = Run()
+
+    def batches() -> Iterator[Batch]:
+        for batch in tiny.batches(stop=3):
+            images = batch.images.float()
+            if batch.image_ids[0] == "1a":
+                images[1, :, 10, 10] = torch.inf
+            yield Batch(images, batch.targets, batch.image_ids)
+
+    run.go(3, batches=batches())
+    assert run.warned == ["Step 2, pictures 1b: loss is nan. The step is left out."]
 
 
 def test_weights_that_are_no_numbers_are_blamed_on_the_step() -> None:
     run = Run()
     with torch.no_grad():
         next(run.model.decoder.parameters()).fill_(torch.nan)
-    with pytest.raises(RunError, match=r"Step 1, pictures 0a, 0b: the matching costs"):
-        run.go(2)
+    with pytest.raises(RunError, match=r"Step 3 and 2 before it, pictures 0a, 0b, 1a"):
+        run.go(5)
     assert run.calls == []

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,10 @@ from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import ModelRecipe, Recipe, TrainRecipe
+from yoso_cli.training.losses import SetLoss
+from yoso_cli.training.optim import adamw, parameter_groups
 from yoso_cli.training.points import Rand
+from yoso_cli.training.step import Arithmetic, Criterion, Step
 
 CATEGORIES = (Category(1, "disc", True), Category(2, "square", True), Category(9, "ground", False))
 MODEL = ModelRecipe(
@@ -38,12 +42,40 @@ def model(seed: int = 0) -> YOSO:
     return YOSO.from_recipe(MODEL, len(CATEGORIES))
 
 
-def batches(*, start: int = 0, stop: int = 6, size: int = 64) -> Iterator[Batch]:
-    """A picture is noise with a bright square and a dark one; iteration i is a function of i."""
+def rate(iteration: int) -> float:
+    return 1e-3 * 0.9**iteration
+
+
+def step(model: YOSO, criterion: Criterion | None = None, **changes: Any) -> Step:
+    """One optimizer step of `model`; `changes` go to `Arithmetic` where it knows them, else to `Step`."""
+    known = {field.name for field in fields(Arithmetic)}
+    arithmetic = {key: changes.pop(key) for key in known & set(changes)}
+    return Step(
+        model,
+        changes.pop("optimizer", None) or adamw(model, lr=1e-3, weight_decay=0.05, backbone_lr=0.1),
+        criterion or SetLoss(num_points=128),
+        Arithmetic(**{"clip": 1.0, "seed": 0, **arithmetic}),
+        torch.device("cpu"),
+        **changes,
+    )
+
+
+def sgd(model: YOSO) -> torch.optim.Optimizer:
+    """Follows the gradient as it is: AdamW makes whole steps of gradients that are all rounding."""
+    return torch.optim.SGD(parameter_groups(model, lr=1e-3, weight_decay=0.0, backbone_lr=0.1), lr=1e-3)
+
+
+def batches(
+    *, start: int = 0, stop: int = 6, size: int = 64, pictures: int = 2, uneven: bool = False
+) -> Iterator[Batch]:
+    """A picture is noise with a bright square and a dark one; iteration i is a function of i.
+
+    In an `uneven` batch the first picture lacks its ground.
+    """
     for iteration in range(start, stop):
         random = np.random.default_rng(iteration)
-        pictures, targets = [], []
-        for _ in range(2):
+        images, targets = [], []
+        for _ in range(pictures):
             image = random.integers(90, 160, (3, size, size))
             masks = np.zeros((3, size, size), bool)
             for place in (0, 1):
@@ -53,9 +85,11 @@ def batches(*, start: int = 0, stop: int = 6, size: int = 64) -> Iterator[Batch]
             masks[2] = ~masks[0] & ~masks[1]
             image[:, masks[0]] += 80
             image[:, masks[1]] -= 80
-            pictures.append(torch.from_numpy(image.astype(np.uint8)))
+            images.append(torch.from_numpy(image.astype(np.uint8)))
             targets.append(Target(torch.arange(3), torch.from_numpy(masks)))
-        yield Batch(torch.stack(pictures), targets, [f"{iteration}a", f"{iteration}b"])
+        if uneven:
+            targets[0] = Target(targets[0].labels[:2], targets[0].masks[:2])
+        yield Batch(torch.stack(images), targets, [f"{iteration}{letter}" for letter in "abc"[:pictures]])
 
 
 class Reference:

@@ -2,7 +2,7 @@
 
 import shlex
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
     from yoso_cli.commands.training import Training
     from yoso_cli.evaluation.report import Report
-    from yoso_cli.inference.predict import Predictor
-    from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
+    from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe import Recipe
 
 RECIPE = "shapes"
@@ -152,13 +151,13 @@ def _prepare(demo: Demo) -> None:
 
 def _train(demo: Demo) -> "Training":
     from yoso_cli.commands.training import Training
-    from yoso_cli.training.loop import Outcome
+    from yoso_cli.training.stopping import Outcome
 
     training = Training.started(demo.recipe, None, demo.root / "runs", demo.device)
     outcome = training.train()
     if outcome is not Outcome.FINISHED:
         training.say_how_to_go_on()
-        raise click.exceptions.Exit(outcome.value)
+        raise click.exceptions.Exit(outcome.exit_code)
     return training
 
 
@@ -191,26 +190,12 @@ def _time(demo: Demo, source: "Source") -> "Speed":
 
 
 def _draw(demo: Demo, source: "Source", truth: "PanopticSet") -> Path:
-    from yoso_cli.panoptic.draw import sheet, write_picture
+    from yoso_cli.panoptic.draw import write_picture
 
     assert source.run is not None, "the demo's weights lie in its run"
     target = source.run.path / "demo.png"
-    predictor = source.predictor(demo.device)
-    rows = [_row(predictor, truth, record) for record in truth.records[:SHOWN]]
-    write_picture(target, sheet(rows, ("photo", "truth", "prediction")))
+    write_picture(target, pages.side_by_side(source.predictor(demo.device), truth, count=SHOWN))
     return target
-
-
-def _row(predictor: "Predictor", truth: "PanopticSet", record: "ImageRecord") -> "Sequence[Rgb]":
-    from yoso_cli.panoptic.draw import overlay
-    from yoso_cli.panoptic.files import read_image, read_panoptic
-
-    image = read_image(truth.image_path(record))
-    return [
-        image,
-        overlay(image, read_panoptic(truth, record), truth.categories, legend=False),
-        overlay(image, predictor(image), truth.categories, legend=False),
-    ]
 
 
 def _value(findings: Findings) -> dict[str, Any]:

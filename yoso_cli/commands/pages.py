@@ -9,7 +9,7 @@ from yoso_cli.commands import console
 if TYPE_CHECKING:
     from yoso_cli.evaluation.report import Report
     from yoso_cli.inference.predict import Predictor
-    from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
+    from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Rgb
 
     Predict = Callable[[ImageRecord], Panoptic]
 
@@ -43,3 +43,16 @@ def predicted_in(predictions: Path, truth: "PanopticSet") -> "Predict":
     found = read_any(predictions, like=truth)
     by_id = {record.image_id: record for record in found.records}
     return lambda record: read_panoptic(found, by_id[record.image_id])
+
+
+def side_by_side(predictor: "Predictor", truth: "PanopticSet", *, count: int = 4) -> "Rgb":
+    """Photo, truth and prediction of the first `count` pictures of `truth`, in rows."""
+    from yoso_cli.panoptic.draw import overlay, sheet
+    from yoso_cli.panoptic.files import read_image, read_panoptic
+
+    def row(record: "ImageRecord") -> "list[Rgb]":
+        image = read_image(truth.image_path(record))
+        segments = read_panoptic(truth, record), predictor(image)
+        return [image, *(overlay(image, one, truth.categories, legend=False) for one in segments)]
+
+    return sheet([row(record) for record in truth.records[:count]], ("photo", "truth", "prediction"))

@@ -1,11 +1,20 @@
 """`yoso train`: a recipe to a run folder."""
 
+import os
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from yoso_cli.commands import options
+from yoso_cli.commands import console, options
 from yoso_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from yoso_cli.commands.training import Training
+    from yoso_cli.inference.shards import Shard
+    from yoso_cli.recipe import Recipe
 
 
 @click.command(name="train")
@@ -23,6 +32,17 @@ from yoso_cli.errors import UsageError
     help="Start from these weights instead of random or ImageNet ones: a run folder, a weights file, the name of "
     "released weights, or a URL.",
 )
+@click.option(
+    "--into",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="RUN",
+    help="Train into exactly this folder, going on if the run is there already: the same line may be repeated, as a "
+    "scheduler does with a job that it has cut off.",
+)
+@click.option(
+    "--gpus", type=click.IntRange(1), metavar="N", help="Train with N processes, one for each GPU (torchrun)."
+)
+@click.option("--dry-run", is_flag=True, help="Tell network, data, schedule, memory and aim, and train nothing.")
 @options.runs_option
 @options.device_option
 @options.json_option
@@ -33,6 +53,9 @@ def command(
     overrides: tuple[str, ...],
     resume: Path | None,
     weights: str | None,
+    into: Path | None,
+    gpus: int | None,
+    dry_run: bool,
     runs: Path,
     device: str,
     as_json: bool,
@@ -40,40 +63,113 @@ def command(
     """Train RECIPE into a new run folder, then evaluate it.
 
     RECIPE is the name of a packaged recipe (see `yoso recipe list`) or a YAML file. The run folder keeps the resolved
-    recipe, metrics.jsonl, the newest two checkpoints, report.json and report.html.
+    recipe, metrics.jsonl, results.csv, curves.png, samples/, the newest checkpoints and the best, report.json and
+    report.html.
 
-    Ctrl-C finishes the step, saves and says how to go on. A resumed run continues the very same curve.
+    Ctrl-C finishes the step, saves and says how to go on; so does SIGTERM. A resumed run continues the very same curve.
 
     \b
     Example:
       yoso train shapes
-      yoso train coco --set train.batch=8 --set train.lr=5e-5
+      yoso train coco --dry-run
+      yoso train coco --gpus 8 --set train.precision=bfloat16
+      yoso train mine.yaml --weights coco --set train.freeze=[backbone]
       yoso train --resume runs/shapes-001
     """
     from yoso_cli import recipe_file
+
+    asked = Asked(recipe, overrides, resume, weights, into, runs, device)
+    _refuse_what_does_not_go_together(asked)
+    if dry_run:
+        if recipe is None:
+            raise UsageError("--dry-run tells about a RECIPE.", hint="Name one: yoso train coco --dry-run.")
+        _tell_outlook(recipe_file.load(recipe, overrides), recipe, as_json)
+        return
+    if gpus is not None and gpus > 1:
+        from yoso_cli.commands.launch import on_several, without_option
+
+        words = without_option(ctx.find_root().obj, "--gpus")
+        on_several(gpus, words, goes_on=resume is not None or into is not None)
+    ctx.exit(_train(asked, as_json))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for, of the options with the same names."""
+
+    recipe: str | None
+    overrides: tuple[str, ...]
+    resume: Path | None
+    weights: str | None
+    into: Path | None
+    runs: Path
+    device: str
+
+
+def _train(asked: Asked, as_json: bool) -> int:
+    """Trains, evaluates and tells; of several processes the first one does the telling. Gives the exit code."""
+    import torch
+
+    from yoso_cli.inference.shards import joined
+    from yoso_cli.training.stopping import Outcome
+
+    on_gpu = asked.device != "cpu" and torch.cuda.is_available()
+    if on_gpu and "LOCAL_RANK" in os.environ:
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    with joined("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as shard, console.heard(shard.rank == 0):
+        training = _prepared(asked, shard)
+        try:
+            outcome = training.train()
+            report = training.finish() if outcome is Outcome.FINISHED else None
+        except KeyboardInterrupt:
+            training.say_how_to_go_on()
+            raise
+        if shard.rank == 0:
+            training.tell(report, as_json)
+    return outcome.exit_code
+
+
+def _prepared(asked: Asked, shard: "Shard") -> "Training":
+    from yoso_cli import recipe_file
     from yoso_cli.commands.training import Training
-    from yoso_cli.training.loop import Outcome
 
-    if resume is not None:
-        _refuse_beside_resume({"RECIPE": recipe, "--set": overrides, "--weights": weights})
-        training = Training.resumed(resume, device)
-    elif recipe is not None:
-        training = Training.started(recipe_file.load(recipe, overrides), weights, runs, device)
-    else:
-        raise UsageError("there is no RECIPE to train.", hint="Try `yoso train shapes`, or see `yoso recipe list`.")
-
-    try:
-        outcome = training.train()
-        report = training.finish() if outcome is Outcome.FINISHED else None
-    except KeyboardInterrupt:
-        training.say_how_to_go_on()
-        raise
-    training.tell(report, as_json)
-    ctx.exit(outcome.value)
+    if asked.resume is not None:
+        return Training.resumed(asked.resume, asked.device, shard)
+    assert asked.recipe is not None, "one of the two is given"
+    recipe = recipe_file.load(asked.recipe, asked.overrides)
+    # All look before the first one makes the folder.
+    if asked.into is not None and any(shard.gathered((asked.into / "recipe.yaml").is_file())):
+        _require_same_recipe(recipe, asked.into)
+        return Training.resumed(asked.into, asked.device, shard)
+    return Training.started(recipe, asked.weights, asked.runs, asked.device, into=asked.into, shard=shard)
 
 
-def _refuse_beside_resume(given: dict[str, object]) -> None:
-    for name, value in given.items():
+def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
+    from yoso_cli.run_folder import RunFolder
+
+    if RunFolder.open(into).recipe() != recipe:
+        raise UsageError(
+            f"{into}: holds a run of another recipe, or of other --set values.",
+            hint=f"Name another folder, or go on with that run: `yoso train --resume {shlex.quote(str(into))}`.",
+        )
+
+
+def _tell_outlook(recipe: "Recipe", name: str, as_json: bool) -> None:
+    from yoso_cli.commands.outlook import outlook, preparing, text
+
+    facts = outlook(recipe)
+    console.result(facts, text(facts), as_json)
+    missing = [split for split in facts["data"]["splits"].values() if not split["prepared"]]
+    console.next_step(preparing(recipe) if missing else f"yoso train {shlex.quote(name)}")
+
+
+def _refuse_what_does_not_go_together(asked: Asked) -> None:
+    if asked.resume is None:
+        if asked.recipe is None:
+            raise UsageError("there is no RECIPE to train.", hint="Try `yoso train shapes`, or see `yoso recipe list`.")
+        return
+    beside = {"RECIPE": asked.recipe, "--set": asked.overrides, "--weights": asked.weights, "--into": asked.into}
+    for name, value in beside.items():
         if value:
             raise UsageError(
                 f"{name} has no meaning beside --resume: a run goes on with its own recipe and weights.",

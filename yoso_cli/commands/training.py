@@ -1,142 +1,164 @@
-"""One training run with all its parts joined: recipe, data, model, optimizer, loop, evaluation and run folder."""
+"""One training run with all its parts joined: recipe, data, step, loop, evaluation and run folder."""
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yoso_cli.commands import console, feeding, pages, wiring
+from yoso_cli.commands import assembly, console, feeding, pages, wiring
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
+    from yoso_cli.commands.following import Following
+    from yoso_cli.commands.keeping import Keeping
     from yoso_cli.evaluation.report import Report
     from yoso_cli.inference.predict import Predictor
+    from yoso_cli.inference.shards import Shard
     from yoso_cli.loading.batch import Batch
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe import Recipe
     from yoso_cli.run_folder import RunFolder
-    from yoso_cli.training.loop import Hooks, Outcome
+    from yoso_cli.training.loop import Hooks
+    from yoso_cli.training.step import Step
+    from yoso_cli.training.stopping import Outcome
 
 
 class Training:
     """One run with all its parts, ready to go."""
 
-    def __init__(self, recipe: "Recipe", device: str) -> None:
-        import torch
-
-        from yoso_cli.model.yoso import YOSO
-        from yoso_cli.training.optim import adamw
+    def __init__(self, recipe: "Recipe", device: str, shard: "Shard | None" = None) -> None:
+        from yoso_cli.inference.shards import Shard
+        from yoso_cli.training.checkpoint import Loop
 
         self.recipe = recipe
+        self.shard = shard or Shard()
         self.device = wiring.choose_device(device)
         self.train_set = wiring.prepared_set(recipe, recipe.data.train_split)
         self.val_set = wiring.prepared_set(recipe, recipe.data.val_split)
         _require_same_classes(self.train_set, self.val_set)
-        torch.manual_seed(recipe.train.seed)
-        # Weights are drawn on the CPU, so that a seed means the same on every device.
-        self.model = YOSO.from_recipe(recipe.model, len(self.train_set.categories))
-        self.model.to(self.device)
-        plan = recipe.train
-        self.optimizer = adamw(self.model, lr=plan.lr, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr)
+        self.model = assembly.network(recipe, len(self.train_set.categories))
+        self.loop = Loop()
         self.start = 0
-        self.done = 0
+        self.step: Step
         self.run: RunFolder
+        self.keeping: Keeping
+        self.following: Following
 
     @classmethod
-    def started(cls, recipe: "Recipe", weights: str | None, runs: Path, device: str) -> "Training":
-        """A new run. Its folder is made when everything else is known to be in order."""
+    def started(
+        cls,
+        recipe: "Recipe",
+        weights: str | None,
+        runs: Path,
+        device: str,
+        *,
+        into: Path | None = None,
+        shard: "Shard | None" = None,
+    ) -> "Training":
+        """A new run, under `runs` or exactly in `into`. Its folder is made when all else is known to be in order."""
         from yoso_cli.commands.source import trained_weights
         from yoso_cli.run_folder import RunFolder
 
-        training = cls(recipe, device)
+        training = cls(recipe, device, shard)
         if weights is not None:
-            training._fill(trained_weights(weights, runs))
+            assembly.fill(training.model, trained_weights(weights, runs), training.train_set.categories)
         else:
-            training._fill_backbone()
-        training.run = RunFolder.create(runs, training.recipe.name)
-        training.run.write_recipe(training.recipe)
+            assembly.fill_backbone(training.model, recipe)
+        training.step = assembly.learning_step(training.model, recipe, training.device, training.shard)
+        run = None
+        if training.shard.rank == 0:
+            run = RunFolder.at(into) if into else RunFolder.create(runs, recipe.name)
+            run.write_recipe(recipe)
+        (found,) = (one for one in training.shard.gathered(run) if one)
+        training._enter(found)
         if weights is not None:
             # The recipe does not know these weights; with them on disk a run can go on from its very start.
             training._save(0)
+            training.keeping.finish()
         return training
 
     @classmethod
-    def resumed(cls, path: Path, device: str) -> "Training":
-        """A run that goes on from its newest checkpoint, or from its start if it has none."""
+    def resumed(cls, path: Path, device: str, shard: "Shard | None" = None) -> "Training":
+        """A run that goes on from its newest checkpoint that is whole, or from its start if it has none."""
         from yoso_cli.run_folder import RunFolder
-        from yoso_cli.training import checkpoint
 
         run = RunFolder.open(path)
-        training = cls(run.recipe(), device)
-        training.run = run
-        checkpoints = run.checkpoints()
-        if checkpoints:
-            training.start = checkpoint.load(checkpoints[-1], model=training.model, optimizer=training.optimizer)
-        else:
-            training._fill_backbone()
-        training.done = training.start
-        run.truncate_metrics(training.start)
+        training = cls(run.recipe(), device, shard)
+        if not run.checkpoints():
+            assembly.fill_backbone(training.model, training.recipe)
+        training.step = assembly.learning_step(training.model, training.recipe, training.device, training.shard)
+        training._enter(run)
+        training.loop = training.keeping.newest()
+        training.start = training.loop.iteration
+        if training.shard.rank == 0:
+            run.truncate_metrics(training.start)
         return training
+
+    @property
+    def done(self) -> int:
+        """Steps made."""
+        return self.loop.iteration
 
     def train(self) -> "Outcome":
         """Runs the loop to its end or to an interrupt."""
         from yoso_cli.training.loop import Plan, train
-        from yoso_cli.training.losses import SetLoss
 
         plan = self.recipe.train
         self._announce()
-        with console.bar(plan.iterations, "train", initial=self.start) as bar:
-            return train(
-                self.model,
-                self.optimizer,
-                self._batches(),
-                SetLoss(**asdict(self.recipe.loss)),
-                self._learning_rate,
-                self._hooks(bar),
-                Plan(
-                    start=self.start,
-                    stop=plan.iterations,
-                    clip=plan.clip,
-                    seed=plan.seed,
-                    log_every=plan.log_every,
-                    checkpoint_every=plan.checkpoint_every,
-                    evaluate_every=plan.evaluate_every,
-                ),
-                self.device,
-            )
+        self._evaluate_what_was_cut_off()
+        try:
+            with console.bar(plan.iterations, "train", initial=self.start) as bar:
+                return train(
+                    self.step,
+                    self._batches(),
+                    self._learning_rate,
+                    self._hooks(bar),
+                    Plan(
+                        start=self.start,
+                        stop=plan.iterations,
+                        log_every=plan.log_every,
+                        checkpoint_every=plan.checkpoint_every,
+                        evaluate_every=plan.evaluate_every,
+                        bad_steps=plan.bad_steps,
+                    ),
+                    self.device,
+                    self.shard,
+                )
+        finally:
+            self.keeping.finish()
 
     def finish(self) -> "Report":
         """Evaluates what was trained and draws the worst pictures into report.html."""
         report = self.evaluate()
-        predict = pages.predicted_by(self._predictor(), self.val_set)
-        pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
+        if self.shard.rank == 0:
+            predict = pages.predicted_by(self._predictor(), self.val_set)
+            pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
         return report
 
     def evaluate(self) -> "Report":
-        """Measures PQ on the validation split, into report.json and metrics.jsonl."""
-        from yoso_cli.evaluation.report import write_report
-
+        """Measures PQ on the validation split, each process its part, into report.json and metrics.jsonl."""
+        self.keeping.finish()
+        self.shard.gathered(None)  # nobody reads the checkpoint before it is there
         predictor = self._predictor()
-        report = wiring.evaluate(predictor, self.val_set, self.recipe, self.run.weights())
-        write_report(self.run.report_path, report)
-        quality = report.quality
-        groups = {"pq": quality.all, "pq_things": quality.things, "pq_stuff": quality.stuff}
-        self.run.append_metrics({"iteration": self.done, **{name: group.pq for name, group in groups.items()}})
+        report = wiring.evaluate(predictor, self.val_set, self.recipe, self.run.weights(), shard=self.shard)
+        self.following.evaluated(self.done, report, predictor, self.val_set)
         return report
-
-    def _predictor(self) -> "Predictor":
-        return wiring.make_predictor(self.model, self.val_set.categories, self.recipe, self.device)
 
     def tell(self, report: "Report | None", as_json: bool) -> None:
         """Prints what came out and what to type next."""
         from yoso_cli.evaluation.summary import table
 
+        self.following.close()
+        best = self.run.best()
         value = {
             "run": str(self.run.path),
             "iteration": self.done,
             "iterations": self.recipe.train.iterations,
+            "skipped": self.loop.skipped,
+            "unreadable": self.loop.unreadable,
             "weights": str(self.run.weights()),
+            "best": str(best / self.run.weights().name) if best else None,
             "report": report.to_dict() if report else None,
         }
         if report is None:
@@ -144,18 +166,35 @@ class Training:
             console.result(value, text, as_json)
             self.say_how_to_go_on()
             return
-        console.result(value, f"{table(report)}\n\nWeights: {self.run.weights()}", as_json)
+        console.result(value, "\n".join([table(report), "", *self._summary(value)]), as_json)
         console.next_step(f"yoso reparam {self._quoted()}")
 
     def say_how_to_go_on(self) -> None:
         """The line that resumes this run."""
         console.next_step(f"yoso train --resume {self._quoted()}")
 
+    def _summary(self, value: dict[str, Any]) -> list[str]:
+        lines = [f"Weights: {value['weights']}"]
+        if value["best"] not in (None, value["weights"]):
+            lines.append(f"Best:    {value['best']}")
+        lines.append(f"Curves:  {self.run.curves_path}")
+        counts = {"steps left out": self.loop.skipped, "unreadable pictures replaced": self.loop.unreadable}
+        return lines + [f"{count} {what}." for what, count in counts.items() if count]
+
+    def _enter(self, run: "RunFolder") -> None:
+        from yoso_cli.commands.following import Following
+        from yoso_cli.commands.keeping import Keeping
+
+        self.run = run
+        self.keeping = Keeping(run, self.recipe, self.train_set, self.step)
+        self.following = Following(run, self.recipe, keeps=self.shard.rank == 0)
+
     def _announce(self) -> None:
         plan = self.recipe.train
         pictures = f"{len(self.train_set.records)} images of {self.train_set.name} {self.train_set.split}"
         begun = f"Going on with {self.run.path} after step {self.start}" if self.start else f"Training {self.run.path}"
-        console.say(f"{begun}: {pictures}, {plan.iterations} steps with {plan.batch} each, on {self.device}.")
+        where = f"{self.device}" if self.shard.count == 1 else f"{self.shard.count} processes"
+        console.say(f"{begun}: {pictures}, {plan.iterations} steps with {plan.batch} each, on {where}.")
         console.say("Ctrl-C saves and stops; training can go on from there.")
 
     def _batches(self) -> "Iterator[Batch]":
@@ -171,6 +210,9 @@ class Training:
             stop=plan.iterations,
             # More loaders than cores only get in each other's way, and torch warns; the batches are the same.
             workers=min(plan.workers, int(machine.describe()["cores"])),
+            part=(self.shard.rank, self.shard.count),
+            tolerated=plan.unreadable,
+            report=self._replaced,
         )
 
     def _learning_rate(self, iteration: int) -> float:
@@ -189,59 +231,46 @@ class Training:
         )
 
     def _hooks(self, bar: console.Progress) -> "Hooks":
+        from yoso_cli.training.freezing import set_training
         from yoso_cli.training.loop import Hooks
 
         def step(metrics: dict[str, float]) -> None:
-            self.done = int(metrics["iteration"])
-            bar.update(1, **_shown(metrics))
+            skipped = self.loop.skipped + ("loss" not in metrics)
+            self.loop = replace(self.loop, iteration=int(metrics["iteration"]), skipped=skipped)
+            bar.update(1, **self.following.shown(metrics))
 
-        return Hooks(step=step, log=self.run.append_metrics, save=self._save, evaluate=self._evaluate_between)
+        return Hooks(
+            begin=lambda: set_training(self.model),
+            step=step,
+            log=self.following.log,
+            save=self._save,
+            evaluate=self._evaluate_between,
+            warn=console.say,
+        )
+
+    def _replaced(self, problem: str) -> None:
+        self.loop = replace(self.loop, unreadable=self.loop.unreadable + 1)
+        console.say(f"Another picture stands in for one that cannot be read. {problem}")
 
     def _evaluate_between(self, _: int) -> None:
         quality = self.evaluate().quality
         console.say(f"Step {self.done}: PQ {_percent(quality.all.pq)} on {self.val_set.split}.")
 
-    def _save(self, iteration: int) -> None:
-        from yoso_cli import machine
-        from yoso_cli.training import checkpoint
+    def _evaluate_what_was_cut_off(self) -> None:
+        """A kill amid an evaluation leaves the checkpoint before it, and no PQ."""
+        every = self.recipe.train.evaluate_every
+        if not every or not self.start or self.start % every or self.start >= self.recipe.train.iterations:
+            return
+        if not any("pq" in line for line in self.run.metrics() if line.get("iteration") == self.start):
+            self._evaluate_between(self.start)
 
-        provenance: dict[str, Any] = {
-            "run": self.run.path.name,
-            "iteration": iteration,
-            "dataset": self.train_set.name,
-            "split": self.train_set.split,
-            "images": len(self.train_set.records),
-            "versions": machine.versions(wiring.PACKAGES),
-        }
-        checkpoint.save(
-            self.run.checkpoint_path(iteration),
-            model=self.model,
-            optimizer=self.optimizer,
-            iteration=iteration,
-            recipe=self.recipe,
-            categories=self.train_set.categories,
-            provenance=provenance,
-        )
-        checkpoint.prune(self.run.checkpoints())
+    def _predictor(self) -> "Predictor":
+        model = self.step.average.model if self.step.average else self.model
+        return wiring.make_predictor(model, self.val_set.categories, self.recipe, self.device)
 
-    def _fill(self, path: Path) -> None:
-        """Starts from a weights file. Raises DataError when it does not fit."""
-        from yoso_cli.commands.source import read_weights
-        from yoso_cli.model.weights import load_state
-
-        weights = read_weights(path)
-        if weights.steps:
-            raise DataError(
-                f"{path}: re-parameterised weights cannot be trained further.",
-                hint="Name the weights.safetensors of the checkpoint they were made from.",
-            )
-        load_state(self.model, weights)
-
-    def _fill_backbone(self) -> None:
-        from yoso_cli.model.backbone import load_imagenet
-
-        if self.recipe.model.backbone_weights == "imagenet":
-            load_imagenet(self.model.backbone)
+    def _save(self, _: int) -> None:
+        if self.shard.rank == 0:
+            self.keeping.save(self.loop)
 
     def _quoted(self) -> str:
         return shlex.quote(str(self.run.path))
@@ -253,15 +282,6 @@ def _require_same_classes(train_set: "PanopticSet", val_set: "PanopticSet") -> N
             f"{train_set.name}: the splits {train_set.split} and {val_set.split} do not have the same classes.",
             hint="Prepare both from the same dataset.",
         )
-
-
-def _shown(metrics: dict[str, float]) -> dict[str, float | str]:
-    """What stands beside the bar: the loss, its kinds summed over the stages, the rate, memory."""
-    kinds = {
-        kind: sum(value for name, value in metrics.items() if name.endswith(f".{kind}"))
-        for kind in ("class", "mask", "dice")
-    }
-    return {"loss": metrics["loss"], **kinds, "lr": metrics["lr"], "mem": f"{metrics['memory_mib']:.0f} MiB"}
 
 
 def _percent(fraction: float | None) -> str:

@@ -38,14 +38,17 @@ class Shard:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[Shard]:
-    """This process' shard, connected with the others while the block runs; alone unless torchrun says otherwise."""
+def joined(backend: str = "gloo") -> Iterator[Shard]:
+    """This process' shard, connected with the others while the block runs; alone unless torchrun says otherwise.
+
+    Args:
+        backend: what carries the values. Counts go by gloo, of a GPU's process as well; gradients want more.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         yield Shard()
         return
-    # Gloo on a GPU as well: what is exchanged are counts, once.
-    dist.init_process_group("gloo", timeout=_PATIENCE)
+    dist.init_process_group(backend, timeout=_PATIENCE)
     try:
         yield Shard(dist.get_rank(), count)
     finally:

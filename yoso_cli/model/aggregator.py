@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yoso_cli.model.deform import TAPS, ModulatedDeformConv
+from yoso_cli.model.precision import full_precision
 
 
 class DeformableUpsample(nn.Module):
@@ -27,8 +28,11 @@ class DeformableUpsample(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) to (B, out_channels, 2H, 2W)."""
-        shifts, weights = self.offset(x).split((2 * TAPS, TAPS), dim=1)
-        x = F.relu(self.deform_norm(self.deform(x, shifts, weights.sigmoid())))
+        # Shifts are places: in half precision they would be off by hundredths of a pixel.
+        with full_precision(x) as exact:
+            shifts, weights = self.offset(exact).split((2 * TAPS, TAPS), dim=1)
+            x = self.deform(exact, shifts, weights.sigmoid())
+        x = F.relu(self.deform_norm(x))
         return F.relu(self.upsample_norm(self.upsample(x)))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yoso_cli.model.aggregator import FeaturePyramidAggregator
 from yoso_cli.model.backbone import ResNet
 from yoso_cli.model.decoder import SeparableDynamicDecoder
+from yoso_cli.model.precision import full_precision
 from yoso_cli.recipe import ModelRecipe
 
 # RGB, 0..255: ImageNet's statistics, as the released models use them.
@@ -107,4 +108,6 @@ class YOSO(nn.Module):
         Args:
             images: (B, 3, H, W) float, RGB, 0..255; H and W are multiples of 32. Padding counts: coordinates span it.
         """
-        return [Output(mask_logits, class_logits) for mask_logits, class_logits in self.decoder(self.features(images))]
+        # The decoder sums features over whole masks, which half precision cannot hold; it is 6 % of the network's work.
+        with full_precision(self.features(images)) as features:
+            return [Output(mask_logits, class_logits) for mask_logits, class_logits in self.decoder(features)]

@@ -1,15 +1,24 @@
-"""What a run needs to go on: weights, optimizer state and the iteration reached. Written whole or not at all.
+"""What a run needs to go on: weights, optimizer, loss scale, moving average and how far the loop is.
+
+    iteration-0000500/weights.safetensors   what commands use; the moving average where there is one
+    iteration-0000500/training.pt           the rest, tensors and plain values only
+    iteration-0000500/checkpoint.json       the hash of both, so that a flipped bit is noticed
 
 Random numbers are no part of it: data order, augmentation and sampled points are functions of (seed, iteration).
 """
 
+import copy
+import hashlib
+import json
 import pickle
 import shutil
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError, RunError
@@ -17,17 +26,56 @@ from yoso_cli.model.weights import load_state, load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import Recipe
-from yoso_cli.run_folder import TRAINING_FILE, WEIGHTS_FILE
+from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE
+from yoso_cli.training.step import Step
 
-VERSION = 1
+VERSION = 2
+
+
+@dataclass(frozen=True)
+class Loop:
+    """How far the loop is.
+
+    Attributes:
+        iteration: steps done, those left out too.
+        skipped: steps left out because they were not finite.
+        unreadable: pictures that others stood in for.
+    """
+
+    iteration: int = 0
+    skipped: int = 0
+    unreadable: int = 0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A moment of training on the host, which training does not touch any more."""
+
+    weights: YOSO
+    training: dict[str, Any]
+
+
+def snapshot(step: Step, loop: Loop) -> Snapshot:
+    """Copies all that a checkpoint holds: the only part of saving that training waits for."""
+    average = step.average
+    training = {
+        "format": "yoso-training",
+        "version": VERSION,
+        "loop": asdict(loop),
+        "optimizer": step.optimizer.state_dict(),
+        "scaler": step.scaler.state_dict(),
+        # Where the average is the weights file, the weights that learn are here.
+        "model": step.model.state_dict() if average else None,
+    }
+    weights = copy.deepcopy(average.model if average else step.model)
+    weights.zero_grad()  # gradients are copied along, and are half of it
+    return Snapshot(weights.cpu().to(memory_format=torch.contiguous_format), _on_host(training))
 
 
 def save(
     folder: Path,
+    moment: Snapshot,
     *,
-    model: YOSO,
-    optimizer: torch.optim.Optimizer,
-    iteration: int,
     recipe: Recipe,
     categories: tuple[Category, ...],
     provenance: dict[str, Any],
@@ -36,9 +84,7 @@ def save(
 
     Args:
         folder: as `RunFolder.checkpoint_path` names it.
-        model: its weights are usable alone, by every command that takes weights.
-        optimizer: its moments.
-        iteration: steps done.
+        moment: what to write; its weights are usable alone, by every command that takes weights.
         recipe: travels in the weights file.
         categories: the same.
         provenance: where the weights come from, the same.
@@ -48,43 +94,65 @@ def save(
     """
     with atomic.replacing_folder(folder) as temporary:
         weights = temporary / WEIGHTS_FILE
-        save_weights(weights, model, recipe=recipe, categories=categories, provenance=provenance)
-        state = {"format": "yoso-training", "version": VERSION, "iteration": iteration}
-        _write(temporary / TRAINING_FILE, {**state, "optimizer": optimizer.state_dict()}, folder)
+        save_weights(weights, moment.weights, recipe=recipe, categories=categories, provenance=provenance)
+        _write(temporary / TRAINING_FILE, moment.training, folder)
+        hashes = {name: _digest(temporary / name) for name in (WEIGHTS_FILE, TRAINING_FILE)}
+        atomic.write_json(temporary / MANIFEST_FILE, {"version": VERSION, "sha256": hashes}, indent=2)
 
 
-def load(folder: Path, *, model: YOSO, optimizer: torch.optim.Optimizer) -> int:
-    """Fills model and optimizer from a checkpoint and gives the steps done.
+def load(folder: Path, step: Step) -> Loop:
+    """Fills the parts of `step` from a checkpoint and gives how far the loop was.
 
     Raises:
-        DataError: a file is missing, damaged, of another tool or version, or does not fit the model.
+        DataError: a file is missing, damaged, of another tool or version, or does not fit the model. The parts may
+            then be filled in part.
     """
     path = folder / TRAINING_FILE
     state = _read(path)
-    load_state(model, load_weights(folder / WEIGHTS_FILE))
+    _check_hashes(folder)
+    weights = load_weights(folder / WEIGHTS_FILE)
+    load_state(step.average.model if step.average else step.model, weights)
     try:
-        optimizer.load_state_dict(state["optimizer"])
-        fits = all(moments["exp_avg"].shape == parameter.shape for parameter, moments in optimizer.state.items())
-        iteration = int(state["iteration"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        if step.average:
+            step.model.load_state_dict(state["model"])
+        step.optimizer.load_state_dict(state["optimizer"])
+        if step.scaler.is_enabled():
+            step.scaler.load_state_dict(state["scaler"])
+        moments = step.optimizer.state.items()
+        fits = all(moment["exp_avg"].shape == parameter.shape for parameter, moment in moments)
+        loop = Loop(**state["loop"])
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _damaged(path, str(error)) from error
     if not fits:
         raise _damaged(path, "its optimizer state belongs to another model")
-    return iteration
+    return loop
 
 
-def prune(checkpoints: Sequence[Path], *, keep: int = 2) -> None:
-    """Removes all but the newest `keep` of `checkpoints` (oldest first), and what a kill left half-written.
+def prune(checkpoints: Sequence[Path], *, keep: int, best: Path | None = None) -> None:
+    """Removes all of `checkpoints` (oldest first) but the newest `keep` and `best`, and what a kill left half-written.
 
     The one before the newest stays for the day when the newest turns out to be the one that went wrong.
     """
-    for folder in checkpoints[:-keep]:
+    for folder in checkpoints[: -max(keep, 1)]:
+        if folder == best:
+            continue
         # A kill amid the removal must not leave something that looks like a checkpoint.
         aside = folder.with_name(f".{folder.name}.removed")
         folder.rename(aside)
     for parent in {folder.parent for folder in checkpoints}:
         for leftover in parent.glob(".iteration-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _on_host(value: Any) -> Any:
+    """A copy of nested containers with every tensor on the host."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        return {key: _on_host(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_on_host(item) for item in value]
+    return value
 
 
 def _write(path: Path, state: dict[str, Any], folder: Path) -> None:
@@ -113,8 +181,30 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict) or state.get("format") != "yoso-training":
         raise _damaged(path, "it was not written by `yoso train`")
     if state.get("version") != VERSION:
-        raise DataError(f"{path}: checkpoint version {state.get('version')} is not known here.", hint="Update yoso.")
+        raise DataError(
+            f"{path}: checkpoint version {state.get('version')} is not known here.",
+            hint="Start a new run from its weights: `yoso train RECIPE --weights FILE`.",
+        )
     return state
+
+
+def _check_hashes(folder: Path) -> None:
+    path = folder / MANIFEST_FILE
+    try:
+        hashes = dict(json.loads(path.read_text(encoding="utf-8"))["sha256"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, "it is missing or torn") from error
+    for name in (WEIGHTS_FILE, TRAINING_FILE):
+        if not (folder / name).is_file() or hashes.get(name) != _digest(folder / name):
+            raise _damaged(folder / name, "it is not what was written")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        found = hashlib.sha256()
+        while chunk := file.read(2**20):
+            found.update(chunk)
+    return found.hexdigest()
 
 
 def _damaged(path: Path, why: str) -> DataError:

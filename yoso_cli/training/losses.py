@@ -13,6 +13,7 @@ from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import Output
 from yoso_cli.training.matcher import Match, match
 from yoso_cli.training.points import Rand, sample_logits, sample_masks, uncertain_points
+from yoso_cli.training.share import Share
 
 
 @dataclass(frozen=True)
@@ -37,28 +38,29 @@ class SetLoss:
     oversample_ratio: float = 3.0
     importance_ratio: float = 0.75
 
-    def __call__(self, outputs: Sequence[Output], targets: Sequence[Target], rand: Rand) -> dict[str, Tensor]:
-        """The weighted terms; their sum is the loss.
+    def __call__(
+        self, outputs: Sequence[Output], targets: Sequence[Target], rand: Rand, share: Share | None = None
+    ) -> dict[str, Tensor]:
+        """The weighted terms; their sum is the loss. Outputs that are not finite make a loss that is not.
 
         Args:
             outputs: one per stage; a stage without class logits has no class term.
             targets: one per image, masks of the padded picture's size. No targets, empty masks and more targets than
                 proposals are all fine.
             rand: per stage called for each image's matching, then for the candidates, then for the rest of the points.
+            share: which part of a divided batch these images are; all of it if None.
 
         Returns:
             scalars named "s0.mask", "s0.dice", "s1.class", "s1.mask", ...
-
-        Raises:
-            RunError: the network's outputs are not finite.
         """
+        share = share or Share.whole(targets)
         terms = {}
         for stage, output in enumerate(outputs):
-            for name, term in self._stage(output, targets, rand).items():
+            for name, term in self._stage(output, targets, rand, share).items():
                 terms[f"s{stage}.{name}"] = term
         return terms
 
-    def _stage(self, output: Output, targets: Sequence[Target], rand: Rand) -> dict[str, Tensor]:
+    def _stage(self, output: Output, targets: Sequence[Target], rand: Rand, share: Share) -> dict[str, Tensor]:
         matches = match(
             output,
             targets,
@@ -66,17 +68,19 @@ class SetLoss:
             mask_weight=self.mask_weight,
             dice_weight=self.dice_weight,
             num_points=self.num_points,
-            rand=rand,
+            rand=share.for_images(rand, 1, self.num_points, 2),
         )
         terms = {}
         if output.class_logits is not None:
-            terms["class"] = self.class_weight * self._class_loss(output.class_logits, targets, matches)
-        mask, dice = self._mask_losses(output.mask_logits, targets, matches, rand)
+            terms["class"] = self.class_weight * self._class_loss(output.class_logits, targets, matches, share)
+        mask, dice = self._mask_losses(output.mask_logits, targets, matches, rand, share)
+        if not all(pairs.sound for pairs in matches):
+            mask = mask * torch.nan
         terms["mask"] = self.mask_weight * mask
         terms["dice"] = self.dice_weight * dice
         return terms
 
-    def _class_loss(self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match]) -> Tensor:
+    def _class_loss(self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], share: Share) -> Tensor:
         """Cross-entropy of all proposals (B, N, K+1); those without a partner should say "no object"."""
         no_object = logits.shape[-1] - 1
         wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)  # (B, N)
@@ -84,27 +88,26 @@ class SetLoss:
             row[pairs.queries] = target.labels[pairs.targets]
         weight = torch.ones(no_object + 1, device=logits.device)
         weight[no_object] = self.no_object_weight
-        return F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), weight)
+        total = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), weight, reduction="sum")
+        return total / (share.class_weight(logits.shape[1], self.no_object_weight) or 1.0)
 
     def _mask_losses(
-        self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], rand: Rand
+        self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], rand: Rand, share: Share
     ) -> tuple[Tensor, Tensor]:
-        """Binary cross-entropy and dice of the matched pairs, per target of the batch."""
+        """Binary cross-entropy and dice of the matched pairs, per target of the whole batch."""
         predicted = torch.cat([row[pairs.queries] for row, pairs in zip(logits, matches, strict=True)]).float()
         points = uncertain_points(
             predicted,
             num_points=self.num_points,
             oversample_ratio=self.oversample_ratio,
             importance_ratio=self.importance_ratio,
-            rand=rand,
+            rand=share.for_pairs(rand, logits.shape[1]),
             extent=_extents(targets, matches, predicted),
         )
         at_points = sample_logits(predicted, points)
         wanted = _sample_targets(targets, matches, points)
-        # All targets count, those beyond the number of proposals too; none at all must not divide by zero.
-        num_masks = max(sum(len(target.labels) for target in targets), 1)
-        bce = F.binary_cross_entropy_with_logits(at_points, wanted, reduction="none").mean(1).sum() / num_masks
-        return bce, _dice(at_points.sigmoid(), wanted).sum() / num_masks
+        bce = F.binary_cross_entropy_with_logits(at_points, wanted, reduction="none").mean(1).sum()
+        return bce / share.num_masks, _dice(at_points.sigmoid(), wanted).sum() / share.num_masks
 
 
 def _extents(targets: Sequence[Target], matches: Sequence[Match], like: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from yoso_cli.errors import RunError
 from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import Output
 from yoso_cli.training.points import Rand, sample_logits, sample_masks
@@ -24,10 +23,11 @@ Costs = npt.NDArray[np.float32]
 
 
 class Match(NamedTuple):
-    """Pairs of one image: int64 (pairs,) each; `queries` rises."""
+    """Pairs of one image: int64 (pairs,) each; `queries` rises. Not `sound`: the costs were not finite."""
 
     queries: Tensor
     targets: Tensor
+    sound: bool = True
 
 
 @torch.no_grad()
@@ -55,8 +55,7 @@ def match(
         num_points: points per image, shared by all its proposals and targets; none lies in padding.
         rand: called once per image, empty ones too.
 
-    Raises:
-        RunError: a cost is not finite, so the network's outputs are not.
+    Where a cost is not finite, because the network's outputs are not, any pairs stand for that image.
     """
     costs = []
     for image, target in enumerate(targets):
@@ -67,7 +66,7 @@ def match(
             cost = cost - class_weight * probability[:, target.labels]
         costs.append(cost)
     device = output.mask_logits.device
-    return [_assign(cost, image, device) for image, cost in enumerate(_on_host(costs))]
+    return [_assign(cost, device) for cost in _on_host(costs)]
 
 
 def _mask_cost(logits: Tensor, masks: Tensor, points: Tensor, mask_weight: float, dice_weight: float) -> Tensor:
@@ -89,12 +88,7 @@ def _on_host(costs: Sequence[Tensor]) -> list[Costs]:
     return [piece.view(cost.shape).numpy() for piece, cost in zip(pieces, costs, strict=True)]
 
 
-def _assign(cost: Costs, image: int, device: torch.device) -> Match:
-    if not np.isfinite(cost).all():
-        value = cost[~np.isfinite(cost)][0]
-        raise RunError(
-            f"the matching costs of picture {image + 1} of the batch contain {value}: "
-            "the network's outputs are not finite."
-        )
-    queries, targets = linear_sum_assignment(cost)
-    return Match(torch.as_tensor(queries, device=device), torch.as_tensor(targets, device=device))
+def _assign(cost: Costs, device: torch.device) -> Match:
+    sound = bool(np.isfinite(cost).all())
+    queries, targets = linear_sum_assignment(cost if sound else np.zeros_like(cost))
+    return Match(torch.as_tensor(queries, device=device), torch.as_tensor(targets, device=device), sound)

@@ -1,0 +1,65 @@
+"""What test processes run: importable, so that they can be started anew instead of forked with torch's threads."""
+
+import json
+import multiprocessing
+import os
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from training import tiny
+
+from yoso_cli.cli import run
+from yoso_cli.inference.shards import Shard
+from yoso_cli.loading.batch import Batch
+from yoso_cli.training import distributed
+
+
+def context() -> ForkServerContext:
+    """Processes that have torch imported already, without having used it."""
+    found = multiprocessing.get_context("forkserver")
+    found.set_forkserver_preload(["training.processes", "torchvision", "scipy.optimize", "yoso_cli.commands.training"])
+    return found
+
+
+def command(words: list[str], folder: str) -> None:
+    """`yoso` with these words in that folder."""
+    os.chdir(folder)
+    torch.set_num_threads(1)
+    with Path("said.txt").open("a") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+        raise SystemExit(run(words))
+
+
+def curve(rank: int, count: int, folder: str, steps: int) -> None:
+    """Losses and last weights of `steps` steps on batches of two pictures, shared by `count` processes."""
+    torch.set_num_threads(1)
+    if count > 1:
+        dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
+    model = tiny.model()
+    if count > 1:
+        distributed.synchronised(model)
+    forward = distributed.shared(model, torch.device("cpu")) if count > 1 else model
+    step = tiny.step(model, optimizer=tiny.sgd(model), forward=forward, peers=Shard(rank, count))
+    model.train()
+    losses = []
+    for iteration, batch in enumerate(tiny.batches(stop=steps, uneven=True)):
+        own = slice(rank * 2 // count, (rank + 1) * 2 // count)
+        part = Batch(batch.images[own], batch.targets[own], batch.image_ids[own])
+        losses.append(step(part, iteration, 1e-3))
+    state = {key: tensor.tolist() for key, tensor in model.state_dict().items()}
+    Path(folder, f"{count}-{rank}.json").write_text(json.dumps({"losses": losses, "state": state}))
+    if count > 1:
+        dist.destroy_process_group()
+
+
+def frozen_norms(model: nn.Module) -> nn.Module:
+    """`model` in training, but for batch norms, which would see whether a batch comes at once."""
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+    return model

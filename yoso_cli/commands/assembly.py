@@ -1,0 +1,138 @@
+"""The parts that learn, as a recipe describes them: network, starting weights, optimizer and step."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.commands import console
+from yoso_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    import torch
+
+    from yoso_cli.model.yoso import YOSO
+    from yoso_cli.panoptic.types import Category
+    from yoso_cli.recipe import Recipe
+    from yoso_cli.training.memory import Footprint
+    from yoso_cli.training.share import Peers
+    from yoso_cli.training.step import Step
+
+
+def network(recipe: "Recipe", num_classes: int) -> "YOSO":
+    """The recipe's network on the CPU, where a seed means the same weights on every machine."""
+    import torch
+
+    from yoso_cli.model.yoso import YOSO
+
+    torch.manual_seed(recipe.train.seed)
+    return YOSO.from_recipe(recipe.model, num_classes)
+
+
+def fill_backbone(model: "YOSO", recipe: "Recipe") -> None:
+    """Starts from ImageNet, where the recipe says so."""
+    from yoso_cli.model.backbone import load_imagenet
+
+    if recipe.model.backbone_weights == "imagenet":
+        load_imagenet(model.backbone)
+
+
+def fill(model: "YOSO", path: Path, categories: "tuple[Category, ...]") -> None:
+    """Starts from a weights file, of other classes too; says which classes it knows.
+
+    Raises:
+        DataError: it does not fit the recipe's network, or is re-parameterised.
+    """
+    from yoso_cli.commands.source import read_weights
+    from yoso_cli.model.weights import load_state
+    from yoso_cli.training.transfer import carried_over
+
+    weights = read_weights(path)
+    if weights.steps:
+        raise DataError(
+            f"{path}: re-parameterised weights cannot be trained further.",
+            hint="Name the weights.safetensors of the checkpoint they were made from.",
+        )
+    carried = carried_over(weights, model, categories)
+    load_state(model, carried.weights)
+    if carried.new:
+        known = f"{len(carried.known)} are known to it by name" if carried.known else "none is known to it"
+        console.say(
+            f"{path}: has {len(weights.categories)} classes where this dataset has {len(categories)}; {known}, "
+            f"{len(carried.new)} start anew ({_some(carried.new)}). All but the class layers is taken over."
+        )
+
+
+def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", peers: "Peers") -> "Step":
+    """All that learns, ready for the first batch; `model` moves to `device`.
+
+    Raises:
+        UsageError: the batch cannot be shared equally, or nothing is left to learn.
+    """
+    import torch
+
+    from yoso_cli.training import distributed
+    from yoso_cli.training.ema import MovingAverage
+    from yoso_cli.training.freezing import freeze
+    from yoso_cli.training.losses import SetLoss
+    from yoso_cli.training.optim import adamw
+    from yoso_cli.training.step import Arithmetic, Step
+
+    plan = recipe.train
+    if plan.batch % peers.count:
+        raise UsageError(
+            f"train.batch of {plan.batch} cannot be shared by {peers.count} processes.",
+            hint="Choose a multiple, or another number of GPUs.",
+        )
+    freeze(model, plan.freeze)
+    model.to(device)
+    if peers.count > 1:
+        distributed.synchronised(model)
+    forward = distributed.shared(model, device) if peers.count > 1 else model
+    return Step(
+        model,
+        adamw(model, lr=plan.lr, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
+        SetLoss(**asdict(recipe.loss)),
+        Arithmetic(
+            clip=plan.clip,
+            seed=plan.seed,
+            precision=plan.precision,
+            micro_batch=_micro_batch(model, recipe, device, peers),
+            channels_last=plan.channels_last,
+        ),
+        device,
+        forward=torch.compile(forward) if plan.compile else forward,
+        average=MovingAverage(model, plan.ema) if plan.ema else None,
+        peers=peers,
+    )
+
+
+def footprint(model: "YOSO", recipe: "Recipe") -> "Footprint":
+    """What training takes of a GPU's memory."""
+    from yoso_cli.training.memory import footprint as counted
+
+    augment, plan = recipe.augment, recipe.train
+    return counted(
+        model,
+        height=augment.crop_height,
+        width=augment.crop_width,
+        precision=plan.precision,
+        average=bool(plan.ema),
+    )
+
+
+def _micro_batch(model: "YOSO", recipe: "Recipe", device: "torch.device", peers: "Peers") -> int:
+    """Pictures per pass: as the recipe says, or as many as fit into the smallest of the GPUs."""
+    import torch
+
+    share = recipe.train.batch // peers.count
+    if recipe.train.micro_batch or device.type != "cuda":
+        return recipe.train.micro_batch or share
+    capacity = torch.cuda.get_device_properties(device).total_memory
+    fitting: int = min(peers.gathered(footprint(model, recipe).fitting(capacity, share)))
+    if fitting < share:
+        console.say(f"{fitting} of {share} pictures fit into the GPU's memory at a time (train.micro_batch=0).")
+    return fitting
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

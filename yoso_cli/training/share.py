@@ -1,0 +1,99 @@
+"""Which part of the whole batch one pass holds, so that it does not matter how the batch is divided.
+
+A batch may be divided twice: among processes, and into passes that fit into memory. Each part divides its losses by the
+targets of the whole batch, and takes its own of the random numbers drawn for the whole batch: what the parts give then
+adds up to what one pass over all of it would give.
+"""
+
+# N proposals, M targets of an image
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from yoso_cli.loading.dataset import Target
+from yoso_cli.training.points import Rand
+
+
+class Peers(Protocol):
+    """The processes that train together; this one is number `rank` of `count`."""
+
+    @property
+    def rank(self) -> int:
+        """From 0."""
+
+    @property
+    def count(self) -> int:
+        """At least 1."""
+
+    def gathered(self, value: Any) -> list[Any]:
+        """The values of all processes by rank."""
+
+
+@dataclass(frozen=True)
+class Alone:
+    """A process that trains by itself."""
+
+    rank: int = 0
+    count: int = 1
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Its own value."""
+        return [value]
+
+
+@dataclass(frozen=True)
+class Share:
+    """Some neighbouring images of the whole batch.
+
+    Attributes:
+        masks: targets of each image of the whole batch.
+        first: place of the part's first image.
+        images: images of the part.
+    """
+
+    masks: tuple[int, ...]
+    first: int
+    images: int
+
+    @classmethod
+    def whole(cls, targets: Sequence[Target]) -> "Share":
+        """All of a batch that is not divided."""
+        return cls(tuple(len(target.labels) for target in targets), 0, len(targets))
+
+    @property
+    def num_masks(self) -> int:
+        """Targets of the whole batch, what mask losses are divided by; none at all must not divide by zero.
+
+        All targets count, those beyond the number of proposals too.
+        """
+        return max(sum(self.masks), 1)
+
+    def class_weight(self, proposals: int, no_object: float) -> float:
+        """What class losses are divided by: 1 for each proposal of the whole batch with a partner, less for others."""
+        matched = sum(self._pairs(proposals))
+        return matched + no_object * (proposals * len(self.masks) - matched)
+
+    def for_images(self, rand: Rand, *shape: int) -> Rand:
+        """Numbers of `shape` for each image of the whole batch; gives those of the part's images, one after another."""
+        drawn = [rand(*shape) for _ in self.masks]
+        own = iter(drawn[self.first : self.first + self.images])
+        return lambda *_: next(own)
+
+    def for_pairs(self, rand: Rand, proposals: int) -> Rand:
+        """Numbers for each matched pair of the whole batch, of which the part's are given.
+
+        Drawing them all costs under a millisecond on a GPU, and 100 MB for a moment with 16 images of 20 targets.
+        """
+        pairs = self._pairs(proposals)
+        before, own = sum(pairs[: self.first]), sum(pairs[self.first : self.first + self.images])
+
+        def draw(_: int, *shape: int) -> Tensor:
+            return rand(sum(pairs), *shape)[before : before + own]
+
+        return draw
+
+    def _pairs(self, proposals: int) -> list[int]:
+        return [min(proposals, count) for count in self.masks]

@@ -1,0 +1,206 @@
+"""One optimizer step over a batch, in as many passes as memory asks for."""
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from yoso_cli.errors import RunError
+from yoso_cli.loading.batch import Batch
+from yoso_cli.loading.dataset import Target
+from yoso_cli.model.yoso import YOSO, Output
+from yoso_cli.training.clock import Metrics
+from yoso_cli.training.ema import MovingAverage
+from yoso_cli.training.optim import set_rate
+from yoso_cli.training.points import Rand, seeded_rand
+from yoso_cli.training.share import Alone, Peers, Share
+
+Criterion = Callable[[Sequence[Output], Sequence[Target], Rand, Share], dict[str, Tensor]]
+Forward = Callable[[Tensor], list[Output]]
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class NotFiniteError(Exception):
+    """A step was left out: its loss or gradients are not finite. The weights are as before, the model evaluates.
+
+    Args:
+        what: the figure that is not finite, as `loss is nan`.
+        image_ids: the pictures that gave rise to it, as far as can be told.
+    """
+
+    def __init__(self, what: str, image_ids: Sequence[int | str]) -> None:
+        super().__init__(what)
+        self.what = what
+        self.image_ids = list(image_ids)
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """How a step is reckoned; none of it changes what is learnt, rounding aside.
+
+    Attributes:
+        clip: largest gradient norm over the whole model.
+        seed: with the iteration, decides the sampled points.
+        precision: one of PRECISIONS: of the backbone and the neck; decoder, matching and losses are always float32.
+        micro_batch: pictures per pass.
+        channels_last: memory layout of pictures and features.
+    """
+
+    clip: float
+    seed: int
+    precision: str = "float32"
+    micro_batch: int = 2**31
+    channels_last: bool = False
+
+
+class Step:
+    """What happens between two batches.
+
+    Args:
+        model: on `device`.
+        optimizer: made by `optim.adamw`.
+        criterion: the terms of the loss.
+        arithmetic: how it is reckoned.
+        device: where.
+        forward: the model, wrapped for several processes or compiled; the model itself if None.
+        average: follows the weights, if given.
+        peers: the processes that share the batch; each calls at the same time.
+    """
+
+    def __init__(
+        self,
+        model: YOSO,
+        optimizer: torch.optim.Optimizer,
+        criterion: Criterion,
+        arithmetic: Arithmetic,
+        device: torch.device,
+        *,
+        forward: Forward | None = None,
+        average: MovingAverage | None = None,
+        peers: Peers | None = None,
+    ) -> None:
+        self.model = model
+        self.optimizer = optimizer
+        self.device = device
+        self.average = average
+        # Gradients of half precision would vanish below 6e-8: the loss is scaled up for them, and they down again.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=arithmetic.precision == "float16")
+        self._criterion = criterion
+        self._arithmetic = arithmetic
+        self._forward = forward or model
+        self._peers = peers or Alone()
+        self._kept = [buffer.clone() for buffer in model.buffers()]
+        if arithmetic.channels_last:
+            model.to(memory_format=torch.channels_last)
+
+    def __call__(self, batch: Batch, iteration: int, rate: float) -> Metrics:
+        """Learns from a batch.
+
+        Args:
+            batch: this process' pictures.
+            iteration: counted from 0.
+            rate: learning rate.
+
+        Returns:
+            `loss`, its terms, and `grad_norm` before clipping, of all processes together.
+
+        Raises:
+            NotFiniteError: the loss or the gradients are not finite; the step was left out, in all processes.
+            RunError: memory ran out.
+        """
+        set_rate(self.optimizer, rate)
+        self._keep_buffers()
+        try:
+            figures = self._reckoned(batch, iteration)
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(iteration, batch) from error
+        bad = [name for name, figure in figures.items() if not _finite(figure)]
+        overflowed = bad == ["grad_norm"] and self.scaler.is_enabled() and self.scaler.get_scale() > 1
+        if bad and not overflowed:
+            self._restore_buffers()
+            self.optimizer.zero_grad()
+            ids = self._peers.gathered(self._blamed(batch, iteration))
+            raise NotFiniteError(f"{bad[0]} is {figures[bad[0]]}", [one for own in ids for one in own])
+        # Where half precision overflowed, the scaler leaves this step out by itself and scales less from now on.
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        if self.average:
+            self.average.update(self.model)
+        return figures
+
+    def _reckoned(self, batch: Batch, iteration: int) -> Metrics:
+        """Forward and backward of all passes; gradients are unscaled and clipped."""
+        masks = tuple(n for own in self._peers.gathered([len(t.labels) for t in batch.targets]) for n in own)
+        self.optimizer.zero_grad()
+        totals: dict[str, Tensor] = {}
+        for part, start, last in batch.parts(self._arithmetic.micro_batch):
+            share = Share(masks, self._peers.rank * len(batch.image_ids) + start, len(part.image_ids))
+            with self._synchronised(last):
+                terms = self._terms(part.to(self.device), iteration, share)
+                loss = torch.stack(list(terms.values())).sum()
+                # Wrapped for several processes, gradients are averaged; their sum is wanted.
+                self.scaler.scale(loss * self._peers.count).backward()
+            for name, term in {"loss": loss, **terms}.items():
+                totals[name] = totals[name] + term.detach() if name in totals else term.detach()
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._arithmetic.clip)
+        return self._on_host(totals, norm)
+
+    def _terms(self, part: Batch, iteration: int, share: Share) -> dict[str, Tensor]:
+        images = part.images.float()
+        if self._arithmetic.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        precision = PRECISIONS[self._arithmetic.precision]
+        with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
+            outputs = self._forward(images)
+        rand = seeded_rand(self._arithmetic.seed, iteration, self.device)
+        return self._criterion(outputs, part.targets, rand, share)
+
+    def _synchronised(self, last: bool) -> Any:
+        """Between processes gradients travel once, with the last pass."""
+        waiting = None if last else getattr(self._forward, "no_sync", None)
+        return waiting() if waiting else contextlib.nullcontext()
+
+    def _on_host(self, totals: dict[str, Tensor], norm: Tensor) -> Metrics:
+        """The figures in one transfer (each would be a wait for the GPU of its own), summed over the processes."""
+        rows = self._peers.gathered(torch.stack([*totals.values(), norm]).tolist())
+        sums = [sum(column) for column in zip(*rows, strict=True)]
+        # The gradients are the same everywhere, and so is their norm.
+        return {**dict(zip(totals, sums[:-1], strict=True)), "grad_norm": sums[-1] / len(rows)}
+
+    def _keep_buffers(self) -> None:
+        torch._foreach_copy_(self._kept, list(self.model.buffers()))
+
+    def _restore_buffers(self) -> None:
+        """The statistics of norms have seen what was not finite, and would never forget it."""
+        torch._foreach_copy_(list(self.model.buffers()), self._kept)
+
+    @torch.no_grad()
+    def _blamed(self, batch: Batch, iteration: int) -> list[int | str]:
+        """The pictures whose loss alone is not finite; all of them where none stands out."""
+        self.model.eval()
+        found = [part.image_ids[0] for part, _, _ in batch.parts(1) if not self._is_finite_alone(part, iteration)]
+        return found or batch.image_ids
+
+    def _is_finite_alone(self, part: Batch, iteration: int) -> bool:
+        part = part.to(self.device)
+        outputs = self.model(part.images.float())
+        rand = seeded_rand(self._arithmetic.seed, iteration, self.device)
+        terms = self._criterion(outputs, part.targets, rand, Share.whole(part.targets))
+        return all(_finite(float(term)) for term in terms.values())
+
+
+def _finite(figure: float) -> bool:
+    return abs(figure) < float("inf")
+
+
+def _out_of_memory(iteration: int, batch: Batch) -> RunError:
+    pictures = ", ".join(str(image_id) for image_id in batch.image_ids)
+    return RunError(
+        f"Step {iteration + 1}, pictures {pictures}: the GPU's memory is not enough.",
+        hint="Lower train.micro_batch (the result stays the same), or the crop, or loss.num_points.",
+    )
