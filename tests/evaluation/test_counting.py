@@ -18,9 +18,9 @@ from yoso_cli.evaluation.counting import counts_from_files
 from yoso_cli.evaluation.measures import ALL, FAILURES, Measures, chosen
 from yoso_cli.evaluation.reference import reference_quality
 from yoso_cli.evaluation.run_cache import RunCache
-from yoso_cli.evaluation.score import read_any, score_files
+from yoso_cli.evaluation.score import read_any, score_files, score_predicted
 from yoso_cli.panoptic import annotations
-from yoso_cli.panoptic.files import write_id_map
+from yoso_cli.panoptic.files import read_id_map, write_id_map
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
 
 CATEGORIES = (Category(7, "cat", True), Category(2, "dog", True), Category(90, "sky", False), Category(4, "sea", False))
@@ -79,9 +79,15 @@ def test_a_filled_cache_gives_the_same_figures_and_reads_no_true_png(tmp_path: P
     metrics = (*chosen([ALL], scored=False), FAILURES)
     fresh = score_files(truth, prediction, metrics)
     assert score_files(truth, prediction, metrics, cache=cache) == fresh
+    predicted = [
+        (true, Panoptic(read_id_map(prediction.panoptic_path(one)), one.segments))
+        for true, one in zip(truth.records, prediction.records, strict=True)
+    ]
+    assert score_predicted(truth, predicted, metrics) == fresh
     for record in truth.records:
         spoil(truth.panoptic_path(record))
     assert score_files(truth, prediction, metrics, cache=cache) == fresh
+    assert score_predicted(truth, predicted, metrics, cache=cache) == fresh
 
 
 def spoil(path: Path) -> None:

@@ -46,7 +46,7 @@ def test_real_coco_pictures_score_what_the_reference_says(coco_sample: Path, tmp
     for record, prediction in predicted:
         writer.add(record, prediction)
     writer.finish()
-    from_memory = score.score(score.pairs_with_truth(truth, predicted), truth.categories)
+    from_memory = score.score_predicted(truth, predicted)
     from_files = score.score_files(truth, score.read_any(tmp_path / "made"))
     assert from_memory == from_files
     assert 0 < (from_files.quality.all.pq or 0) < 1

@@ -51,6 +51,29 @@ def counts_from_files(
     return _kept(processes.mapped(counter, pairs, workers=workers), pairs, truth.panoptic_dir, known)
 
 
+def counts_from_memory(
+    truth: PanopticSet,
+    predicted: Iterable[tuple[ImageRecord, Panoptic]],
+    metrics: Sequence[str] = ("pq",),
+    *,
+    cache: Path | None = None,
+) -> Iterator[Counts]:
+    """What each prediction for a record of `truth` adds to the score: the maps as they are, without a PNG of theirs.
+
+    Args:
+        truth: what is compared with, on disk.
+        predicted: any pictures of it, of which one at a time is held in memory.
+        metrics: some of `measures.METRICS`.
+        cache: a file that `counts_from_files` made for this truth; it is only read.
+
+    Raises:
+        DataError: a true PNG is unreadable, a pair contradicts itself, or `cache` is no cache.
+    """
+    known = RunCache(cache) if cache is not None else None
+    counter = _Counter(truth.panoptic_dir, truth.panoptic_dir, truth.categories, metrics, known)
+    return (counter.counted(record, prediction, "The prediction").counts for record, prediction in predicted)
+
+
 def record_pairs(truth: PanopticSet, predictions: PanopticSet) -> list[RecordPair]:
     """Each picture of `truth` with its prediction, matched by image id.
 
@@ -104,13 +127,17 @@ class _Counter:
 
     def __call__(self, pair: RecordPair) -> _Counted:
         true, predicted = pair
-        path, predicted_path = self._folders[0] / true.panoptic_file, self._folders[1] / predicted.panoptic_file
+        path = self._folders[1] / predicted.panoptic_file
+        return self.counted(true, Panoptic(self._read(path, 1), predicted.segments), str(path))
+
+    def counted(self, true: ImageRecord, prediction: Panoptic, named: str) -> _Counted:
+        """Compares one picture of the truth with its prediction, which errors call `named`."""
+        path = self._folders[0] / true.panoptic_file
         truth, block = self._truth(true, path)
-        prediction = Panoptic(self._read(predicted_path, 1), predicted.segments)
         try:
             counted = count(truth, prediction, self._categories, self._metrics, self._space)
         except DataError as error:
-            raise DataError(f"{predicted_path} against {path}: {error.message}", hint=error.hint) from None
+            raise DataError(f"{named} against {path}: {error.message}", hint=error.hint) from None
         return _Counted(counted, block)
 
     def _truth(self, record: ImageRecord, path: Path) -> tuple[Panoptic | PanopticRuns, Block | None]:

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.counting import counts_from_files
+from yoso_cli.evaluation.counting import counts_from_files, counts_from_memory
 from yoso_cli.evaluation.measures import Counts, Measures, count, measures, total
 from yoso_cli.evaluation.overlap import Workspace
-from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_id_map, read_set
+from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
 
 Pair = tuple[Panoptic, Panoptic]
@@ -48,6 +48,18 @@ def score_files(
     return measures(total(counted, len(truth.categories), metrics), truth.categories)
 
 
+def score_predicted(
+    truth: PanopticSet,
+    predicted: Iterable[tuple[ImageRecord, Panoptic]],
+    metrics: Sequence[str] = ("pq",),
+    *,
+    cache: Path | None = None,
+) -> Measures:
+    """The measures of predictions in memory. Arguments and errors are those of `counting.counts_from_memory`."""
+    counted = counts_from_memory(truth, predicted, metrics, cache=cache)
+    return measures(total(counted, len(truth.categories), metrics), truth.categories)
+
+
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     """A panoptic set, whichever way it lies on disk; its pictures need not be there.
 
@@ -73,12 +85,6 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
 def listing_of(path: Path) -> Path:
     """The JSON of the set that `read_any` takes as `path`."""
     return path / LISTING if path.is_dir() else path
-
-
-def pairs_with_truth(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> Iterator[Pair]:
-    """Puts the truth before each prediction for a record of `truth`. Raises DataError for an unreadable PNG."""
-    for record, prediction in predicted:
-        yield Panoptic(read_id_map(truth.panoptic_path(record)), record.segments), prediction
 
 
 def counts(
