@@ -6,6 +6,7 @@ travel; they are added up in the order of the pictures, whoever counted them.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from yoso_cli import workers as processes
@@ -47,8 +48,11 @@ def counts_from_files(
     """
     pairs = record_pairs(truth, predictions)
     known = RunCache(cache) if cache is not None else None
-    counter = _Counter(truth.panoptic_dir, predictions.panoptic_dir, truth.categories, tuple(metrics), known)
-    return _kept(processes.mapped(counter, pairs, workers=workers), pairs, truth.panoptic_dir, known)
+    counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
+    count_one = partial(_count_files, counter, predictions.panoptic_dir, pairs)
+    # Numbers travel instead of records: a forked process has these already, and pickling them costs like matching.
+    counted = processes.mapped(count_one, range(len(pairs)), workers=workers)
+    return _kept(counted, pairs, truth.panoptic_dir, known)
 
 
 def counts_from_memory(
@@ -70,7 +74,7 @@ def counts_from_memory(
         DataError: a true PNG is unreadable, a pair contradicts itself, or `cache` is no cache.
     """
     known = RunCache(cache) if cache is not None else None
-    counter = _Counter(truth.panoptic_dir, truth.panoptic_dir, truth.categories, metrics, known)
+    counter = _Counter(truth.panoptic_dir, truth.categories, metrics, known)
     return (counter.counted(record, prediction, "The prediction").counts for record, prediction in predicted)
 
 
@@ -110,29 +114,19 @@ class _Counted:
 
 
 class _Counter:
-    """Reads and counts one pair of PNGs at a time; can be sent to another process before its first picture."""
+    """Reads and counts one pair at a time; can be sent to another process before its first picture."""
 
     def __init__(
-        self,
-        truth: Path,
-        predictions: Path,
-        categories: Sequence[Category],
-        metrics: Sequence[str],
-        cache: RunCache | None,
+        self, truth: Path, categories: Sequence[Category], metrics: Sequence[str], cache: RunCache | None
     ) -> None:
-        self._folders = truth, predictions
+        self._folder = truth
         self._categories, self._metrics, self._cache = categories, metrics, cache
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
 
-    def __call__(self, pair: RecordPair) -> _Counted:
-        true, predicted = pair
-        path = self._folders[1] / predicted.panoptic_file
-        return self.counted(true, Panoptic(self._read(path, 1), predicted.segments), str(path))
-
     def counted(self, true: ImageRecord, prediction: Panoptic, named: str) -> _Counted:
         """Compares one picture of the truth with its prediction, which errors call `named`."""
-        path = self._folders[0] / true.panoptic_file
+        path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
         try:
             counted = count(truth, prediction, self._categories, self._metrics, self._space)
@@ -143,21 +137,28 @@ class _Counter:
     def _truth(self, record: ImageRecord, path: Path) -> tuple[Panoptic | PanopticRuns, Block | None]:
         """The true picture, and its block where a cache is kept."""
         if self._cache is None:
-            return Panoptic(self._read(path, 0), record.segments), None
+            return Panoptic(self.read(path, 0), record.segments), None
         stamp = Stamp.of(path)
         runs = self._cache.runs(record.panoptic_file, stamp)
         if runs is not None:
             return PanopticRuns(runs, record.segments), None
-        runs = runs_of(self._read(path, 0), self._space)
+        runs = runs_of(self.read(path, 0), self._space)
         return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
 
-    def _read(self, path: Path, side: int) -> IdMap:
-        """The map in memory that the next one of this side is read into."""
+    def read(self, path: Path, side: int) -> IdMap:
+        """A map in memory that the next one of the same side, truth (0) or prediction (1), is read into."""
         id_map = read_id_map(path, self._memories[side])
         memory = self._memories[side]
         if memory is None or id_map.size > memory.size:
             self._memories[side] = id_map.reshape(-1)
         return id_map
+
+
+def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], number: int) -> _Counted:
+    """Counts one of `pairs`, whose prediction's PNG lies in `folder`."""
+    true, predicted = pairs[number]
+    path = folder / predicted.panoptic_file
+    return counter.counted(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
 
 
 def _kept(
