@@ -361,28 +361,30 @@ def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(reci
     """Kill -9 at ten random moments, amid starting, saving and evaluating, and the same line again each time."""
     changes = ["train.iterations=24", "train.checkpoint_every=1", "train.evaluate_every=6", "train.ema=0.5"]
     words = ["train", str(recipe), *(f"--set={change}" for change in changes), "--device", "cpu", "--into"]
-    assert run([*words, "whole/run"]) == 0
     context, random = processes.context(), np.random.default_rng()
-    cut = RunFolder(tmp_path / "cut" / "run")
+    whole, cut = RunFolder(tmp_path / "whole" / "run"), RunFolder(tmp_path / "cut" / "run")
 
-    def started() -> Any:
-        process = context.Process(target=processes.command, args=([*words, str(cut.path)], str(tmp_path)))
+    def started(one: RunFolder) -> Any:
+        process = context.Process(target=processes.command, args=([*words, str(one.path)], str(tmp_path)))
         process.start()
         return process
 
+    def finished(process: Any) -> None:
+        process.join(120)
+        assert process.exitcode == 0, (tmp_path / "said.txt").read_text()
+
+    # In a process as well: another number of threads adds in another order.
+    finished(started(whole))
     for _ in range(10):
         before = last_step(cut)
-        process = started()
+        process = started(cut)
         if random.random() < 0.7:
             # Most lives are let live long enough to make a step; some end before.
             wait_for(lambda: last_step(cut) > before, process)  # noqa: B023
         process.join(random.uniform(0, 0.2))
         process.kill()
         process.join()
-    process = started()
-    process.join(60)
-    assert process.exitcode == 0, (tmp_path / "said.txt").read_text()
-    whole = RunFolder(tmp_path / "whole" / "run")
+    finished(started(cut))
     assert losses(cut.path) == losses(whole.path)
     assert cut.weights().read_bytes() == whole.weights().read_bytes()
     assert [line for line in cut.metrics() if "pq" in line] == [line for line in whole.metrics() if "pq" in line]

@@ -27,7 +27,9 @@ def test_channels_last_says_the_same(images: torch.Tensor) -> None:
 def test_bfloat16_says_nearly_the_same_classes(images: torch.Tensor) -> None:
     wanted = Engine(tiny.model().eval(), CPU, Switches())(images)
     found = Engine(tiny.model().eval(), CPU, Switches(precision="bfloat16"))(images)
-    assert found.mask_logits.dtype is torch.bfloat16
+    # The decoder stays in single precision; what it looks at was rounded.
+    assert found.mask_logits.dtype is torch.float32
+    assert not torch.equal(found.class_logits, wanted.class_logits)
     assert (found.class_logits - wanted.class_logits).abs().max() < 0.1 * wanted.class_logits.abs().max()
 
 

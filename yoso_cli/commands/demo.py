@@ -89,7 +89,7 @@ class Findings:
 @options.device_option
 @options.json_option
 def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
-    """Watch a real YOSO being made: about four minutes on two CPU cores.
+    """Watch a real YOSO being made: about five minutes on two CPU cores.
 
     Draws panoptic scenes, trains a small YOSO on them from random weights, measures PQ on scenes it never saw,
     re-parameterises it, measures PQ and speed again, and draws a picture sheet: photo, truth, prediction.

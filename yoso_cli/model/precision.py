@@ -11,7 +11,8 @@ from torch import Tensor
 def full_precision(x: Tensor) -> Iterator[Tensor]:
     """Gives `x` in float32 while autocast is off; without autocast nothing changes, whatever the type of `x`."""
     kind = x.device.type
-    if not torch.is_autocast_enabled(kind):
+    # Tensors that are shapes alone (device meta) know no autocast.
+    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
         yield x
         return
     with torch.autocast(kind, enabled=False):
