@@ -1,9 +1,11 @@
 """The training loop: the same curve whenever it is cut, and nothing saved that has gone wrong."""
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from yoso_cli.loading.batch import Batch
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.training import checkpoint
 from yoso_cli.training.clock import Metrics
+from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.loop import Hooks, Plan, train
 from yoso_cli.training.losses import SetLoss
 from yoso_cli.training.stopping import Outcome
@@ -28,9 +31,11 @@ MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}
 class Run:
     """A model in training, and all that the loop told its hooks."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, **changes: Any) -> None:
         self.model = tiny.model(seed)
-        self.step = tiny.step(self.model)
+        decay = changes.pop("ema", 0.0)
+        average = MovingAverage(self.model, decay) if decay else None
+        self.step = tiny.step(self.model, average=average, **changes)
         self.steps: list[Metrics] = []
         self.logged: list[Metrics] = []
         self.calls: list[tuple[str, int]] = []
@@ -68,24 +73,38 @@ def weights(model: YOSO) -> dict[str, Tensor]:
 
 
 def curve(run: Run) -> list[Metrics]:
-    return [{name: value for name, value in line.items() if name not in MACHINE} for line in run.logged]
+    """The figures that a run keeps: an overflow of half precision has no norm of gradients."""
+    return [{k: v for k, v in line.items() if k not in MACHINE and math.isfinite(v)} for line in run.logged]
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path) -> None:
-    whole = Run()
-    whole.go(6)
+@pytest.mark.parametrize(
+    "changes", [{}, {"micro_batch": 1, "ema": 0.5}, {"precision": "bfloat16"}, {"precision": "float16", "ema": 0.5}]
+)
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """In every precision, with the average and the loss scale, and with steps left out before and after the cut."""
 
-    first = Run()
-    first.go(3)
+    def begun(seed: int) -> Run:
+        run = Run(seed, **changes)
+        run.step.scaler.set_growth_interval(2)  # so that the scale moves within these few steps
+        return run
+
+    whole, first, second = (begun(seed) for seed in (0, 0, 7))
+    whole.go(8, batches=with_infinite(tiny.batches(stop=8), ["1b", "6a"]))
+    first.go(4, batches=with_infinite(tiny.batches(stop=4), ["1b"]))
     parts = {"recipe": tiny.RECIPE, "categories": tiny.CATEGORIES, "provenance": {}}
-    checkpoint.save(tmp_path / "c", checkpoint.snapshot(first.step, checkpoint.Loop(3)), **parts)
-    second = Run(seed=7)
-    second.go(6, start=checkpoint.load(tmp_path / "c", second.step).iteration)
+    checkpoint.save(tmp_path / "c", checkpoint.snapshot(first.step, checkpoint.Loop(4)), **parts)
+    start = checkpoint.load(tmp_path / "c", second.step).iteration
+    second.go(8, start=start, batches=with_infinite(tiny.batches(start=4, stop=8), ["6a"]))
 
     assert curve(first) + curve(second) == curve(whole)
-    assert [line["iteration"] for line in whole.logged] == [1, 2, 3, 4, 5, 6]
-    for key, tensor in weights(whole.model).items():
-        assert torch.equal(tensor, second.model.state_dict()[key]), key
+    assert [line["iteration"] for line in whole.logged if "loss" not in line] == [2, 7]
+    assert first.warned + second.warned == whole.warned
+    assert second.step.scaler.state_dict() == whole.step.scaler.state_dict()
+    pairs = [(whole.model, second.model)]
+    if whole.step.average and second.step.average:
+        pairs.append((whole.step.average.model, second.step.average.model))
+    for one, other in pairs:
+        assert all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in one.state_dict().items())
 
 
 def test_every_trainable_part_of_the_network_learns() -> None:
@@ -170,6 +189,16 @@ def test_a_run_that_is_done_takes_no_step() -> None:
     assert run.steps == run.calls == []
 
 
+def with_infinite(batches: Iterator[Batch], image_ids: list[str]) -> Iterator[Batch]:
+    """The same, with one value of these pictures that is infinite."""
+    for batch in batches:
+        images = batch.images.float()
+        for place, image_id in enumerate(batch.image_ids):
+            if image_id in image_ids:
+                images[place, :, 10, 10] = torch.inf
+        yield replace(batch, images=images)
+
+
 def spoiled(name: str, calls: range) -> Callable[..., dict[str, Tensor]]:
     """The loss, with a NaN in one term of those calls."""
     criterion, count = SetLoss(num_points=128), iter(range(1000))
@@ -210,15 +239,7 @@ def test_several_such_steps_in_a_row_stop_the_run_with_all_their_pictures() -> N
 
 def test_the_picture_that_gave_rise_to_it_is_named_alone() -> None:
     run = Run()
-
-    def batches() -> Iterator[Batch]:
-        for batch in tiny.batches(stop=3):
-            images = batch.images.float()
-            if batch.image_ids[0] == "1a":
-                images[1, :, 10, 10] = torch.inf
-            yield Batch(images, batch.targets, batch.image_ids)
-
-    run.go(3, batches=batches())
+    run.go(3, batches=with_infinite(tiny.batches(stop=3), ["1b"]))
     assert run.warned == ["Step 2, pictures 1b: loss is nan. The step is left out."]
 
 

@@ -68,9 +68,8 @@ def test_losses_and_gradients_are_the_references(reference: Reference, case: str
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("stage", STAGES)
 def test_matches_are_the_references(reference: Reference, case: str, stage: int) -> None:
-    rand = replay([reference[f"{case}.s{stage}.match_points{image}"] for image in range(2)])
-    targets = case_targets(reference, case)
-    matches = match(stage_outputs(reference)[stage], targets, **WEIGHTS, num_points=256, rand=rand)
+    points = torch.cat([reference[f"{case}.s{stage}.match_points{image}"] for image in range(2)])
+    (matches,) = match([stage_outputs(reference)[stage]], case_targets(reference, case), [points], **WEIGHTS)
     for image, pairs in enumerate(matches):
         assert torch.equal(torch.stack([pairs.queries, pairs.targets]), reference[f"{case}.s{stage}.match{image}"])
 
@@ -90,17 +89,15 @@ def outputs_of(queries: int, classes: int, seed: int = 0, images: int = 1) -> Ou
 @pytest.mark.parametrize(("queries", "count"), [(4, 3), (3, 4), (4, 0), (1, 5)])
 def test_a_match_pairs_each_once_and_no_other_costs_less(queries: int, count: int) -> None:
     output, labels = outputs_of(queries, 5), torch.arange(count) % 5
-    found = match(
-        output, [Target(labels, masks_of(count))], **WEIGHTS, num_points=64, rand=seeded_rand(0, 0, torch.device("cpu"))
-    )[0]
+    points = seeded_rand(0, 0, torch.device("cpu"))(1, 64, 2)
+    ((found,),) = match([output], [Target(labels, masks_of(count))], [points], **WEIGHTS)
     pairs = min(queries, count)
     assert len(found.queries) == len(found.targets) == pairs
     assert len(set(found.queries.tolist())) == len(set(found.targets.tolist())) == pairs
 
     # With masks out of the cost, what the best set of pairs costs can be told by trying them all.
     weights = {"class_weight": 1.0, "mask_weight": 0.0, "dice_weight": 0.0}
-    rand = seeded_rand(0, 0, torch.device("cpu"))
-    found = match(output, [Target(labels, masks_of(count))], **weights, num_points=64, rand=rand)[0]
+    ((found,),) = match([output], [Target(labels, masks_of(count))], [points], **weights)
     assert output.class_logits is not None
     gain = output.class_logits[0].softmax(-1)[:, labels].detach()
     best = max(

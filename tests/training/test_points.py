@@ -38,9 +38,8 @@ def test_points_of_one_set_serve_all_masks() -> None:
 def test_uncertain_points_lie_at_the_edge_of_the_mask() -> None:
     """Logits rise from left to right through zero in the middle: the chosen three quarters gather there."""
     logits = torch.linspace(-8, 8, 64).expand(2, 64, 64)
-    points = uncertain_points(
-        logits, num_points=400, oversample_ratio=3.0, importance_ratio=0.75, rand=seeded_rand(0, 0, CPU)
-    )
+    rand = seeded_rand(0, 0, CPU)
+    points = uncertain_points(logits, rand(2, 1200, 2), rand(2, 100, 2), num_points=400)
     assert points.shape == (2, 400, 2)
     distance = (points[..., 0] - 0.5).abs()
     assert float(distance[:, :300].max()) < 0.2

@@ -17,6 +17,21 @@ from yoso_cli.training.share import Share
 
 
 @dataclass(frozen=True)
+class _Points:
+    """Where the masks of one stage are compared, in 0..1; none lies in padding.
+
+    Attributes:
+        matching: (B, P, 2), for all proposals and targets of an image.
+        candidates: (M, C, 2), of which a matched pair keeps the uncertain.
+        others: (M, R, 2), which it keeps anyhow.
+    """
+
+    matching: Tensor
+    candidates: Tensor
+    others: Tensor
+
+
+@dataclass(frozen=True)
 class SetLoss:
     """What training makes small. Each stage is matched by itself, on fresh points (deep supervision).
 
@@ -47,33 +62,56 @@ class SetLoss:
             outputs: one per stage; a stage without class logits has no class term.
             targets: one per image, masks of the padded picture's size. No targets, empty masks and more targets than
                 proposals are all fine.
-            rand: per stage called for each image's matching, then for the candidates, then for the rest of the points.
+            rand: called before anything else: per stage for each image's matching, for the candidates, and for the rest
+                of the points.
             share: which part of a divided batch these images are; all of it if None.
 
         Returns:
             scalars named "s0.mask", "s0.dice", "s1.class", "s1.mask", ...
         """
         share = share or Share.whole(targets)
-        terms = {}
-        for stage, output in enumerate(outputs):
-            for name, term in self._stage(output, targets, rand, share).items():
-                terms[f"s{stage}.{name}"] = term
-        return terms
-
-    def _stage(self, output: Output, targets: Sequence[Target], rand: Rand, share: Share) -> dict[str, Tensor]:
+        points = self._points(outputs, targets, rand, share)
         matches = match(
-            output,
+            outputs,
             targets,
+            [one.matching for one in points],
             class_weight=self.class_weight,
             mask_weight=self.mask_weight,
             dice_weight=self.dice_weight,
-            num_points=self.num_points,
-            rand=share.for_images(rand, 1, self.num_points, 2),
         )
+        terms = {}
+        for stage, (output, found, places) in enumerate(zip(outputs, matches, points, strict=True)):
+            for name, term in self._stage(output, targets, found, places, share).items():
+                terms[f"s{stage}.{name}"] = term
+        return terms
+
+    def _points(self, outputs: Sequence[Output], targets: Sequence[Target], rand: Rand, share: Share) -> list[_Points]:
+        """Drawn for all stages at once, as all are matched before any loss: 330 KB for each target and stage."""
+        proposals = outputs[0].mask_logits.shape[1]
+        others = self.num_points - int(self.importance_ratio * self.num_points)
+        candidates = int(self.num_points * self.oversample_ratio)
+        extents = [target.extent for target in targets]
+        repeated = [extent for extent, count in zip(extents, share.pairs(proposals), strict=True) for _ in range(count)]
+        like = outputs[0].mask_logits
+        of_images, of_pairs = (  # (B, 1, 2), (M, 1, 2)
+            like.new_tensor(found, dtype=torch.float32).view(-1, 1, 2) for found in (extents, repeated)
+        )
+        return [
+            _Points(
+                share.for_images(rand, self.num_points, 2) * of_images,
+                share.for_pairs(rand, proposals, candidates, 2) * of_pairs,
+                share.for_pairs(rand, proposals, others, 2) * of_pairs,
+            )
+            for _ in outputs
+        ]
+
+    def _stage(
+        self, output: Output, targets: Sequence[Target], matches: Sequence[Match], points: _Points, share: Share
+    ) -> dict[str, Tensor]:
         terms = {}
         if output.class_logits is not None:
             terms["class"] = self.class_weight * self._class_loss(output.class_logits, targets, matches, share)
-        mask, dice = self._mask_losses(output.mask_logits, targets, matches, rand, share)
+        mask, dice = self._mask_losses(output.mask_logits, targets, matches, points, share)
         if not all(pairs.sound for pairs in matches):
             mask = mask * torch.nan
         terms["mask"] = self.mask_weight * mask
@@ -92,28 +130,15 @@ class SetLoss:
         return total / (share.class_weight(logits.shape[1], self.no_object_weight) or 1.0)
 
     def _mask_losses(
-        self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], rand: Rand, share: Share
+        self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], points: _Points, share: Share
     ) -> tuple[Tensor, Tensor]:
         """Binary cross-entropy and dice of the matched pairs, per target of the whole batch."""
         predicted = torch.cat([row[pairs.queries] for row, pairs in zip(logits, matches, strict=True)]).float()
-        points = uncertain_points(
-            predicted,
-            num_points=self.num_points,
-            oversample_ratio=self.oversample_ratio,
-            importance_ratio=self.importance_ratio,
-            rand=share.for_pairs(rand, logits.shape[1]),
-            extent=_extents(targets, matches, predicted),
-        )
-        at_points = sample_logits(predicted, points)
-        wanted = _sample_targets(targets, matches, points)
+        places = uncertain_points(predicted, points.candidates, points.others, num_points=self.num_points)
+        at_points = sample_logits(predicted, places)
+        wanted = _sample_targets(targets, matches, places)
         bce = F.binary_cross_entropy_with_logits(at_points, wanted, reduction="none").mean(1).sum()
         return bce / share.num_masks, _dice(at_points.sigmoid(), wanted).sum() / share.num_masks
-
-
-def _extents(targets: Sequence[Target], matches: Sequence[Match], like: Tensor) -> Tensor:
-    """(M, 1, 2): where the picture of each matched pair is, and no padding."""
-    pairs = [target.extent for target, match in zip(targets, matches, strict=True) for _ in match.queries]
-    return like.new_tensor(pairs).view(-1, 1, 2)
 
 
 def _sample_targets(targets: Sequence[Target], matches: Sequence[Match], points: Tensor) -> Tensor:

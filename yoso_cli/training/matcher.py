@@ -17,9 +17,10 @@ from torch import Tensor
 
 from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import Output
-from yoso_cli.training.points import Rand, sample_logits, sample_masks
+from yoso_cli.training.points import sample_logits, sample_masks
 
 Costs = npt.NDArray[np.float32]
+Indices = npt.NDArray[np.int64]
 
 
 class Match(NamedTuple):
@@ -32,41 +33,50 @@ class Match(NamedTuple):
 
 @torch.no_grad()
 def match(
-    output: Output,
+    outputs: Sequence[Output],
     targets: Sequence[Target],
+    points: Sequence[Tensor],
     *,
     class_weight: float,
     mask_weight: float,
     dice_weight: float,
-    num_points: int,
-    rand: Rand,
-) -> list[Match]:
-    """Matches each image's targets with its proposals.
+) -> list[list[Match]]:
+    """Matches each image's targets with its proposals, for every stage by itself.
 
     Afterwards min(N, M) pairs stand for each image, no proposal and no target in two of them, and no other such set of
     pairs costs less, where a pair costs -class_weight * probability + mask_weight * BCE + dice_weight * dice.
 
+    The costs of all stages and images reach the host in one transfer, and their pairs come back in one: each transfer
+    is a wait for the GPU, and between them it would stand still.
+
     Args:
-        output: of one stage; without class logits (stage 0) masks alone decide.
+        outputs: one per stage; where there are no class logits (stage 0) masks alone decide.
         targets: one per image.
+        points: of each stage (B, P, 2), in 0..1: shared by all proposals and targets of an image.
         class_weight: of the probability of the target's class.
         mask_weight: of the binary cross-entropy over the points.
         dice_weight: of the dice distance over the points.
-        num_points: points per image, shared by all its proposals and targets; none lies in padding.
-        rand: called once per image, empty ones too.
 
-    Where a cost is not finite, because the network's outputs are not, any pairs stand for that image.
+    Returns:
+        for each stage the pairs of each image. Where a cost is not finite, because the network's outputs are not, any
+        pairs stand for that image.
     """
-    costs = []
-    for image, target in enumerate(targets):
-        points = rand(1, num_points, 2) * output.mask_logits.new_tensor(target.extent, dtype=torch.float32)
-        cost = _mask_cost(output.mask_logits[image], target.masks, points, mask_weight, dice_weight)
-        if output.class_logits is not None:
-            probability = output.class_logits[image].softmax(-1)  # (N, K+1)
-            cost = cost - class_weight * probability[:, target.labels]
-        costs.append(cost)
-    device = output.mask_logits.device
-    return [_assign(cost, device) for cost in _on_host(costs)]
+
+    def cost(output: Output, image: int, places: Tensor) -> Tensor:
+        target = targets[image]
+        masks = _mask_cost(output.mask_logits[image], target.masks, places, mask_weight, dice_weight)
+        if output.class_logits is None:
+            return masks
+        probability = output.class_logits[image].softmax(-1)  # (N, K+1)
+        return masks - class_weight * probability[:, target.labels]
+
+    costs = [
+        cost(output, image, places[image : image + 1])
+        for output, places in zip(outputs, points, strict=True)
+        for image in range(len(targets))
+    ]
+    matches = _on_device([_assigned(one) for one in _on_host(costs)], outputs[0].mask_logits.device)
+    return [matches[first : first + len(targets)] for first in range(0, len(matches), len(targets))]
 
 
 def _mask_cost(logits: Tensor, masks: Tensor, points: Tensor, mask_weight: float, dice_weight: float) -> Tensor:
@@ -82,13 +92,18 @@ def _mask_cost(logits: Tensor, masks: Tensor, points: Tensor, mask_weight: float
 
 
 def _on_host(costs: Sequence[Tensor]) -> list[Costs]:
-    """All images travel in one transfer: each would be a wait for the GPU of its own."""
     flat = torch.cat([cost.flatten() for cost in costs]).cpu()
     pieces = torch.split(flat, [cost.numel() for cost in costs])
     return [piece.view(cost.shape).numpy() for piece, cost in zip(pieces, costs, strict=True)]
 
 
-def _assign(cost: Costs, device: torch.device) -> Match:
+def _assigned(cost: Costs) -> tuple[Indices, bool]:
+    """(2, pairs): queries and their targets; and whether the costs were finite."""
     sound = bool(np.isfinite(cost).all())
-    queries, targets = linear_sum_assignment(cost if sound else np.zeros_like(cost))
-    return Match(torch.as_tensor(queries, device=device), torch.as_tensor(targets, device=device), sound)
+    return np.stack(linear_sum_assignment(cost if sound else np.zeros_like(cost))), sound
+
+
+def _on_device(assigned: Sequence[tuple[Indices, bool]], device: torch.device) -> list[Match]:
+    together = torch.from_numpy(np.concatenate([pairs for pairs, _ in assigned], axis=1)).to(device)
+    pieces = torch.split(together, [pairs.shape[1] for pairs, _ in assigned], dim=1)
+    return [Match(piece[0], piece[1], sound) for piece, (_, sound) in zip(pieces, assigned, strict=True)]

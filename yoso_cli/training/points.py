@@ -81,36 +81,20 @@ def _read(masks: Tensor, x: Tensor, y: Tensor) -> Tensor:
     return masks.flatten(1).gather(1, index.expand(len(masks), -1)) & inside
 
 
-def uncertain_points(
-    logits: Tensor,
-    *,
-    num_points: int,
-    oversample_ratio: float,
-    importance_ratio: float,
-    rand: Rand,
-    extent: Tensor | None = None,
-) -> Tensor:
-    """Points for the mask losses: a share where the logit is nearest to zero, the rest anywhere.
+def uncertain_points(logits: Tensor, candidates: Tensor, others: Tensor, *, num_points: int) -> Tensor:
+    """Points for the mask losses: those of the candidates where the logit is nearest to zero, and all of the others.
 
     Args:
         logits: float (M, H, W).
-        num_points: points per mask, P.
-        oversample_ratio: candidates per point, of which the most uncertain are kept.
-        importance_ratio: share of the points chosen by uncertainty, 0..1.
-        rand: called twice, for the candidates and for the rest.
-        extent: float (M, 1, 2), share of width and of height in which points may lie; all of it if None.
+        candidates: float (M, C, 2), drawn at random.
+        others: float (M, R, 2), drawn at random.
+        num_points: points per mask, P; at least R, at most C + R.
 
     Returns:
         float (M, P, 2), without gradient.
     """
-    masks = len(logits)
-    uncertain = int(importance_ratio * num_points)
-    candidates = rand(masks, int(num_points * oversample_ratio), 2)
-    others = rand(masks, num_points - uncertain, 2)
-    if extent is not None:
-        candidates, others = candidates * extent, others * extent
     with torch.no_grad():
-        distance = sample_logits(logits, candidates).abs()  # (M, candidates)
-    chosen = distance.topk(uncertain, dim=1, largest=False).indices
+        distance = sample_logits(logits, candidates).abs()  # (M, C)
+    chosen = distance.topk(num_points - others.shape[1], dim=1, largest=False).indices
     kept = candidates.gather(1, chosen[:, :, None].expand(-1, -1, 2))
     return torch.cat([kept, others], dim=1)  # (M, P, 2)

@@ -123,6 +123,8 @@ class Step:
         if bad and not overflowed:
             self._restore_buffers()
             self.optimizer.zero_grad()
+            # It waits for an update since it unscaled these gradients. No smaller scale would make them finite.
+            self.scaler.update(self.scaler.get_scale())
             ids = self._peers.gathered(self._blamed(batch, iteration))
             raise NotFiniteError(f"{bad[0]} is {figures[bad[0]]}", [one for own in ids for one in own])
         # Where half precision overflowed, the scaler leaves this step out by itself and scales less from now on.
