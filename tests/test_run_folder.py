@@ -108,10 +108,26 @@ def test_a_run_without_a_checkpoint_is_not_taken_before_one_that_has_weights(tmp
     assert RunFolder.newest(tmp_path) == stopped
 
 
-def test_each_kind_of_weights_has_a_report_of_its_own(tmp_path: Path) -> None:
+def test_each_kind_of_evaluation_has_a_report_of_its_own(tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    assert run.report_of(run.checkpoint_path(10) / "weights.safetensors") == run.report_path
+    a_checkpoint(run, 5)
+    a_checkpoint(run, 10)
+    earlier, newest = (run.checkpoint_path(at) / "weights.safetensors" for at in (5, 10))
+    others = run.path / "evaluations"
+    assert run.report_of(newest) == run.report_path
     assert run.report_of(run.reparameterised) == run.path / "report-reparam.json"
+    assert run.report_of(earlier) == others / "iteration-0000005" / "report.json"
+    assert run.report_of(newest, ["test", "flip"]) == others / "test+flip" / "report.json"
+    assert run.report_of(run.reparameterised, ["1.5x"]) == others / "reparam+1.5x" / "report.json"
+
+
+@pytest.mark.parametrize("split", ["../../gone", "a/b", "..", ".hidden", "/", "two words"])
+def test_an_evaluation_stays_in_its_folder_whatever_its_split_is_called(tmp_path: Path, split: str) -> None:
+    run = a_run(tmp_path)
+    a_checkpoint(run, 10)
+    kept = run.report_of(run.weights(), [split])
+    assert kept.parent.parent == run.path / "evaluations"
+    assert not kept.parent.name.startswith(".")
 
 
 def test_a_folder_without_a_recipe_is_no_run(tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ runs/<name>-NNN/
   metrics.jsonl          one JSON object per logged iteration
   checkpoints/iteration-0000500/{weights.safetensors, training.pt, checkpoint.json}     complete once it has its name
   reparam.safetensors    what `yoso reparam` made of it
-  report.json            the last evaluation of what was trained, and the same to look at: report.html
-  report-reparam.json    the last evaluation of reparam.safetensors, and report-reparam.html
+  report.json            the run's own evaluation, by its recipe; and the same to look at: report.html
+  report-reparam.json    the same of reparam.safetensors, and report-reparam.html
+  evaluations/test+flip/ any other evaluation, named after what is not as in the run's own: report.json, report.html
   results.csv            one row per evaluation; curves.png and samples/ are the same for the eye
 """
 
 import json
 import re
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,7 @@ MANIFEST_FILE = "checkpoint.json"
 
 _CHECKPOINT = re.compile(r"iteration-(\d{7,})")
 _RUN = re.compile(r"(.+)-(\d{3,})")
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._=-]+|^\.+")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -130,12 +133,22 @@ class RunFolder:
 
     @property
     def report_path(self) -> Path:
-        """The last evaluation of what was trained."""
+        """The run's own evaluation: of the newest checkpoint, as its recipe says."""
         return self.path / "report.json"
 
-    def report_of(self, weights: Path) -> Path:
-        """Where the evaluation of `weights`, which are this run's, is kept: one never overwrites the other's."""
-        return self.path / "report-reparam.json" if weights == self.reparameterised else self.report_path
+    def report_of(self, weights: Path, apart: Sequence[str] = ()) -> Path:
+        """Where an evaluation of `weights`, which are this run's, is kept: no other kind of evaluation takes its place.
+
+        Args:
+            weights: of a checkpoint, or the re-parameterised ones.
+            apart: what sets the evaluation apart from the run's own, a word for each: a split, a view, a setting.
+        """
+        folded = weights == self.reparameterised
+        earlier = not folded and weights.parent != self.checkpoints()[-1]
+        if not apart and not earlier:
+            return self.path / "report-reparam.json" if folded else self.report_path
+        words = [*["reparam"] * folded, *[weights.parent.name] * earlier, *apart]
+        return self.path / "evaluations" / "+".join(_NOT_IN_A_NAME.sub("_", word) for word in words) / "report.json"
 
     @property
     def reparameterised(self) -> Path:

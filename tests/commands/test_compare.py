@@ -6,22 +6,20 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import build
-
 from yoso_cli.cli import run
 
 
 def test_a_run_against_itself_with_other_thresholds(line: Path, printed: Any) -> None:
     printed("eval", "--device", "cpu")
-    report = Path("runs/tiny-001/report.json")
-    report.rename("before.json")
-    printed("eval", "--device", "cpu", "--set", "inference.score_threshold=1")
-    value, _ = printed("compare", "before.json", "runs/tiny-001", "--json")
-    assert (value["a"], value["b"]) == ("before.json", str(report))
+    _, told = printed("eval", "--device", "cpu", "--set", "inference.score_threshold=1")
+    sides = ["runs/tiny-001", "runs/tiny-001/evaluations/score_threshold=1.0"]
+    assert told.endswith(f"Next: yoso compare {sides[0]} {sides[1]}")
+    value, _ = printed("compare", *sides, "--json")
+    assert [value["a"], value["b"]] == [f"{side}/report.json" for side in sides]
     assert value["all"]["pq"]["b"] == 0
-    text, told = printed("compare", "before.json", "runs/tiny-001")
+    text, told = printed("compare", *sides)
     assert text.startswith("Panoptic quality on shapes val, 3 images, in percent")
-    assert told == "Next: yoso compare before.json runs/tiny-001 --json > comparison.json"
+    assert told == f"Next: yoso compare {sides[0]} {sides[1]} --json > comparison.json"
 
 
 def test_what_eval_prints_can_be_compared(line: Path, printed: Any) -> None:
@@ -64,9 +62,6 @@ def test_what_is_missing_is_said_with_the_way_out(line: Path, refused: Any) -> N
 def test_other_pictures_are_refused(line: Path, refused: Any, printed: Any) -> None:
     printed("eval", "--device", "cpu")
     printed("eval", "--device", "cpu", "--json")
-    kept = Path("val.json")
-    Path("runs/tiny-001/report.json").rename(kept)
     assert run(["eval", "--device", "cpu", "--split", "train"]) == 0
-    words = refused("compare", "val.json", "runs/tiny-001", code=1)
+    words = refused("compare", "runs/tiny-001", "runs/tiny-001/evaluations/train", code=1)
     assert "cannot be compared" in words
-    assert build.listing()

@@ -12,6 +12,7 @@ import build
 import numpy as np
 import pytest
 from evaluation.test_score import write_coco
+from releases.server import Behaviour, serving
 
 from yoso_cli import recipe_file
 from yoso_cli.cli import run
@@ -143,18 +144,24 @@ def test_a_folder_in_which_something_lies_is_refused_before_any_work(
     assert build.listing(Path("kept")).keys() == {"kept/mine.txt"}
 
 
-def test_several_processes_give_the_figures_and_files_of_one(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two processes, five pictures: each is seen once, and laid end to end they are in order."""
+def test_several_processes_give_the_figures_and_files_of_one(
+    here: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two processes, five pictures: each is seen once, and laid end to end they are in order. Weights come once."""
+    monkeypatch.setenv("YOSO_HOME", str(here / "home"))
     write_set(here / "datasets" / "tiny" / "val", images=5)
-    write_run()
-    alone = printed_json(capsys, "--metric", "all", "--save-predictions", "alone", "--device", "cpu")
+    server = Behaviour(content=write_run().weights().read_bytes())
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    args = ["-m", "yoso_cli", "eval", "--metric", "all", "--save-predictions", "shared", "--device", "cpu", "--json"]
-    done = subprocess.run([*torchrun, *args], capture_output=True, text=True, check=False, timeout=300)
+    with serving(server) as address:
+        words = [f"{address}tiny.safetensors", "--metric", "all", "--device", "cpu"]
+        command = [*torchrun, "-m", "yoso_cli", "eval", *words, "--save-predictions", "shared", "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+        alone = printed_json(capsys, *words, "--save-predictions", "alone")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     assert "(5 images, cpu, 2 processes)" in done.stderr
     assert done.stderr.count("Evaluating") == 1
+    assert server.asked == [""], "one process downloads, the others find what came"
     told = json.loads(line)
     assert {key for key in told if told[key] != alone[key]} <= {"predictions", "command"}
     files = {name.partition("/")[2]: digest for name, digest in build.listing(Path("shared")).items()}
@@ -168,12 +175,8 @@ def test_augmentation_is_named_wherever_its_figures_stand(here: Path, capsys: py
     assert "\nTest-time augmentation: plain, 1.5x, mirrored, 1.5x mirrored\n" in out
     assert "each image is seen 4 times" in err
     assert "paper PQ" not in out, "the published figures are for one look"
-    assert json.loads(made.report_path.read_text())["settings"]["views"] == [
-        "plain",
-        "1.5x",
-        "mirrored",
-        "1.5x mirrored",
-    ]
+    report = json.loads((made.path / "evaluations/flip+1.5x/report.json").read_text())
+    assert report["settings"]["views"] == ["plain", "1.5x", "mirrored", "1.5x mirrored"]
     views = printed_json(capsys, "--tta", "scales")["settings"]["views"]
     assert views == ["plain", "0.75x", "1.25x"]
 
@@ -197,7 +200,7 @@ def test_a_recipe_says_how_weights_are_evaluated_and_what_it_overrides(
     )
     assert words in err
     assert "paper PQ" in out
-    report = json.loads(made.report_path.read_text())
+    report = json.loads((made.path / "evaluations/short_edge=32+overlap_threshold=0.5/report.json").read_text())
     assert (report["recipe"], report["settings"]["short_edge"]) == ("small", 32)
     _, err = printed(capsys, "small.yaml", *weights, "--set", "model.num_stages=1", code=2)
     assert "small.yaml: describes another network" in err
@@ -210,9 +213,53 @@ def test_each_kind_of_weights_keeps_its_report(here: Path, capsys: pytest.Captur
     printed(capsys)
     first = made.report_path.read_text()
     shutil.copy(made.weights(), made.reparameterised)
-    _, err = printed(capsys, str(made.reparameterised), "--set", "inference.score_threshold=0.9")
+    _, err = printed(capsys, str(made.reparameterised))
     assert "Kept in runs/tiny-001/report-reparam.json." in err
     assert made.report_path.read_text() == first
+
+
+def test_another_evaluation_takes_no_place_from_the_runs_own(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another split, other views, other settings, each has a folder of its own, ready to be compared."""
+    for split in ("val", "test"):
+        write_set(here / "datasets" / "tiny" / split)
+    made = write_run()
+    printed(capsys)
+    own = build.listing(made.path)
+    for args, name in {
+        ("--split", "test"): "test",
+        ("--tta", "flip,1.5"): "flip+1.5x",
+        ("--set", "inference.short_edge=32", "--set", "inference.score_threshold=0.5"): (
+            "short_edge=32+score_threshold=0.5"
+        ),
+        ("--set", "data.val_split=test", "--tta", "0.5"): "test+0.5x",
+    }.items():
+        kept = made.path / "evaluations" / name
+        _, err = printed(capsys, *args)
+        assert f"Kept in {kept}/report.json." in err
+        assert (kept / "report.html").is_file()
+        same_images = json.loads((kept / "report.json").read_text())["split"] == "val"
+        assert err.endswith(f"Next: yoso compare {made.path} {kept}" if same_images else f"yoso reparam {made.path}")
+    found = build.listing(made.path)
+    assert {path: found[path] for path in own} == own
+    assert run(["compare", str(made.path), str(made.path / "evaluations" / "flip+1.5x")]) == 0
+
+
+def test_asking_for_less_loses_nothing_of_what_was_measured(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The same evaluation with fewer metrics leaves the fuller report; other figures or more metrics replace it."""
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    printed(capsys, "--metric", "miou,boundary")
+    full = build.listing(made.path)
+    _, err = printed(capsys)
+    assert f"Left as it was: {made.report_path} says the same, and mIoU and boundary PQ besides." in err
+    assert build.listing(made.path) == full
+    printed(capsys, "--metric", "all")
+    assert json.loads(made.report_path.read_text())["instances"] is not None
+    shutil.rmtree(here / "datasets" / "tiny" / "val")
+    write_set(here / "datasets" / "tiny" / "val", images=2)
+    _, err = printed(capsys)
+    assert "Kept in" in err
+    assert json.loads(made.report_path.read_text())["images"] == 2
 
 
 def test_a_missing_split_names_those_that_are_there(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

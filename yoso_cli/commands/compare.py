@@ -27,14 +27,16 @@ if TYPE_CHECKING:
 def command(a: Path, b: Path, truth: Path | None, as_json: bool) -> None:
     """Tell whether B is better than A, or whether the difference could be noise.
 
-    A and B are each a run folder (its last evaluation counts), a report.json, or with --truth predictions of any tool.
-    Both must have been measured on the same images. Nothing is evaluated again where a report is there.
+    A and B are each a run folder (its own evaluation counts), a folder under its evaluations/, a report.json, or with
+    --truth predictions of any tool. Both must have been measured on the same images. Nothing is evaluated again where a
+    report is there.
 
     Differences come with 95 % intervals from drawing the images again, the same ones for both (paired bootstrap).
 
     \b
     Example:
       yoso compare runs/shapes-001 runs/shapes-002
+      yoso compare runs/shapes-001 runs/shapes-001/evaluations/flip
       yoso compare old-report.json runs/coco-001 --json
       yoso compare a.json b.json --truth annotations/panoptic_val2017.json
     """
@@ -66,6 +68,8 @@ def _measured(path: Path, truth: Path | None, true_set: "PanopticSet | None") ->
         if not kept.is_file():
             raise DataError(f"{path}: this run has no report yet.", hint=f"Type `yoso eval {path}` first.")
         return read_measured(kept)
+    if (path / "report.json").is_file():
+        return read_measured(path / "report.json")
     if not path.exists():
         raise DataError(f"{path}: no such run folder, report or predictions.")
     if path.is_file() and read_json(path).get("format") == FORMAT:

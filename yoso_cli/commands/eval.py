@@ -112,7 +112,8 @@ def command(
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
     newest run is taken. Beside --weights it is a recipe, whose sizes, thresholds and data then count. The result is
-    also kept in the run folder, as report.json and, to look at, report.html.
+    also kept in the run folder, as report.json and, to look at, report.html; that of another split, of --tta or of
+    changed settings in a folder of its own under evaluations/.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
     in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.

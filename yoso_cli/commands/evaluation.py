@@ -1,6 +1,7 @@
 """One evaluation of a model with all its parts joined: weights, recipe, data, processes and report."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from yoso_cli.inference.shards import Shard
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe import Recipe
+
+# The measures that --metric asks for, as people call them.
+_MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +61,15 @@ def evaluate(asked: Asked, as_json: bool) -> None:
             _require_free(asked.save_to)
         # Nobody goes on, and writes there, before all have looked at the folder.
         shard.gathered(None)
-        found = _source(asked)
+        found = _source(asked, shard)
         truth = wiring.prepared_set(found.recipe, asked.split or found.recipe.data.val_split)
         found.require_classes_of(truth)
         predictor = _predictor(asked, found)
         console.say(f"The network runs on {predictor.device} ({predictor.engine.switches}).")
         report = _report(asked, found, truth, predictor, shard)
         if shard.rank == 0:
-            _keep(report, found, asked.html, truth, predictor)
-            _tell(report, found, as_json)
+            _keep(asked, report, found, truth, predictor)
+            _tell(asked, report, found, as_json)
 
 
 def _require_free(folder: Path) -> None:
@@ -74,16 +78,19 @@ def _require_free(folder: Path) -> None:
         raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
 
 
-def _source(asked: Asked) -> "Source":
-    """The weights with the recipe that they carry, or that was named instead."""
+def _source(asked: Asked, shard: "Shard") -> "Source":
+    """The weights with the recipe that they carry, or that was named instead; downloaded once for all processes."""
     from yoso_cli import recipe_file
     from yoso_cli.commands.source import read_source, trained_weights
 
+    def located() -> Path:
+        return shard.in_turn(lambda: trained_weights(asked.source, asked.runs))
+
     if asked.recipe is None:
-        return read_source(trained_weights(asked.source, asked.runs), asked.overrides)
+        return read_source(located(), asked.overrides)
     # Mistakes in a recipe are told before hundreds of megabytes are read.
     recipe = recipe_file.load(asked.recipe, asked.overrides)
-    found = read_source(trained_weights(asked.source, asked.runs))
+    found = read_source(located())
     _require_network(asked.recipe, recipe, found)
     return replace(found, recipe=recipe)
 
@@ -134,24 +141,49 @@ def _report(asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Pre
     return report if published else replace(report, paper=None)
 
 
-def _keep(report: "Report", found: "Source", html: Path | None, truth: "PanopticSet", predictor: "Predictor") -> None:
-    """Writes the files of the run folder, and the page where it is wanted."""
-    from yoso_cli.evaluation.report import write_report
+def _apart(asked: Asked, found: "Source") -> tuple[str, ...]:
+    """What sets this evaluation apart from the run's own, a word for each: another set, other views and settings."""
+    own, used = found.trained.data, found.recipe.data
+    split = asked.split or used.val_split
+    dataset = [used.name] * (used.name != own.name)
+    others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
+    views = [*["flip"] * asked.flip, *(f"{scale:g}x" for scale in asked.scales if scale != 1)]
+    return (*others, *views, *(f"{name}={now}" for name, (_, now) in found.overrides.items()))
 
+
+def _keep(asked: Asked, report: "Report", found: "Source", truth: "PanopticSet", predictor: "Predictor") -> None:
+    """Writes the files of the run folder, and the page where it is wanted."""
+    from yoso_cli.evaluation.report import further_measures, write_report
+
+    html = asked.html
     if found.run:
-        kept = found.run.report_of(found.path)
-        write_report(kept, report)
-        console.say(f"Kept in {kept}.")
-        html = html or kept.with_suffix(".html")
+        kept = found.run.report_of(found.path, _apart(asked, found))
+        if more := further_measures(kept, report):
+            named = " and ".join(_MEASURES[one] for one in more)
+            console.say(f"Left as it was: {kept} says the same, and {named} besides.")
+        else:
+            write_report(kept, report)
+            console.say(f"Kept in {kept}.")
+            html = html or kept.with_suffix(".html")
     if html:
         pages.write(html, report, truth, pages.predicted_by(predictor, truth))
 
 
-def _tell(report: "Report", found: "Source", as_json: bool) -> None:
+def _tell(asked: Asked, report: "Report", found: "Source", as_json: bool) -> None:
     """Prints what came out, and what to type next."""
     from yoso_cli.evaluation.summary import table
 
     console.result(report.to_dict(), table(report), as_json)
-    source = shlex.quote(str(found.run.path if found.run else found.path))
-    faster = bool(found.weights.steps) or (found.run is not None and found.run.reparameterised.exists())
-    console.next_step(f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}")
+    console.next_step(_next(found, _apart(asked, found), report))
+
+
+def _next(found: "Source", apart: Sequence[str], report: "Report") -> str:
+    """The command that a person would type after this evaluation."""
+    run, own = found.run, found.trained.data
+    source = shlex.quote(str(run.path if run else found.path))
+    if run and run.report_path.is_file() and (report.dataset, report.split) == (own.name, own.val_split):
+        kept = run.report_of(found.path, apart)
+        if kept.parent != run.path:
+            return f"yoso compare {source} {shlex.quote(str(kept.parent))}"
+    faster = bool(found.weights.steps) or (run is not None and run.reparameterised.exists())
+    return f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}"

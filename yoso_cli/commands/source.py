@@ -43,15 +43,16 @@ class Source:
         return self.weights.path
 
     @property
-    def overridden(self) -> str:
-        """What --set changed of how these weights are meant to be used, in words; empty when nothing."""
+    def overrides(self) -> dict[str, tuple[float, float]]:
+        """What --set or another recipe changes of how these weights are meant to be used, by name: was and is."""
         carried, used = self.trained.inference, self.recipe.inference
-        changes = [
-            f"{one.name} {getattr(used, one.name):g} instead of {getattr(carried, one.name):g}"
-            for one in fields(carried)
-            if getattr(carried, one.name) != getattr(used, one.name)
-        ]
-        return ", ".join(changes)
+        values = {one.name: (getattr(carried, one.name), getattr(used, one.name)) for one in fields(carried)}
+        return {name: (was, now) for name, (was, now) in values.items() if was != now}
+
+    @property
+    def overridden(self) -> str:
+        """The same in words; empty when nothing is changed."""
+        return ", ".join(f"{name} {now:g} instead of {was:g}" for name, (was, now) in self.overrides.items())
 
     def model(self) -> "YOSO":
         """The network with these weights. Raises DataError when they do not fit their own recipe."""

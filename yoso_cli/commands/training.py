@@ -62,9 +62,10 @@ class Training:
 
         training = cls(recipe, device, shard)
         if weights is not None:
-            assembly.fill(training.model, trained_weights(weights, runs), training.train_set.categories)
+            path = training.shard.in_turn(lambda: trained_weights(weights, runs))
+            assembly.fill(training.model, path, training.train_set.categories)
         else:
-            assembly.fill_backbone(training.model, recipe)
+            training.shard.in_turn(lambda: assembly.fill_backbone(training.model, recipe))
         training.step = assembly.learning_step(training.model, recipe, training.device, training.shard)
         run = None
         if training.shard.rank == 0:
@@ -86,7 +87,7 @@ class Training:
         run = RunFolder.open(path)
         training = cls(run.recipe(), device, shard)
         if not run.checkpoints():
-            assembly.fill_backbone(training.model, training.recipe)
+            training.shard.in_turn(lambda: assembly.fill_backbone(training.model, training.recipe))
         training.step = assembly.learning_step(training.model, training.recipe, training.device, training.shard)
         training._enter(run)
         training.loop = training.keeping.newest()

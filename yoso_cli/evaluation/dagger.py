@@ -1,10 +1,15 @@
 """PQ-dagger: stuff is scored by its IoU, without the 0.5 that a match needs.
 
-Porzi et al., "Seamless Scene Segmentation" (https://arxiv.org/abs/1905.01220): for things PQ† is PQ. A class of
-stuff is at most one segment of a picture in truth and in prediction, and its PQ† is the sum of their IoUs, whatever
-their height, over the number of pictures whose truth has the class. So a region of stuff at IoU 0.49 counts 0.49
-instead of two errors, and stuff predicted in a picture without that class costs nothing by itself (it costs the class
-it covers).
+Porzi et al., "Seamless Scene Segmentation" (https://arxiv.org/abs/1905.01220): for things PQ† is PQ. A class c of
+stuff is at most one segment of a picture in truth and in prediction, and PQ†_c = sum of their IoUs / |S_c|, whatever
+their height, where |S_c| is the number of true segments, so of pictures whose truth has the class. A region of stuff at
+IoU 0.49 counts 0.49 instead of two errors, and stuff predicted in a picture without that class costs nothing by itself
+(it costs the class it covers).
+
+That is the formula of torchmetrics as well (`ModifiedPanopticQuality`,
+https://lightning.ai/docs/torchmetrics/stable/detection/modified_panoptic_quality.html); the authors' released code has
+plain PQ only (https://github.com/mapillary/seamseg, `seamseg/utils/panoptic.py`). Evaluators of lidar scans print
+another figure under this name: for stuff the IoU over all scans at once, which is a class' part in mIoU.
 
 Where a map splits one class of stuff into several segments of a picture, they count as one. Crowds are left out of the
 truth, and a prediction's pixels in void out of the union, as in PQ.

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from yoso_cli import atomic
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.comparison import Measured
 from yoso_cli.evaluation.findings import Findings
+from yoso_cli.evaluation.measures import Measures
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.annotations import categories_from_json, read_json
@@ -18,6 +19,9 @@ from yoso_cli.panoptic.annotations import categories_from_json, read_json
 FORMAT = "yoso-report"
 VERSION = 1
 """Rises when a key of the file changes its meaning or goes away."""
+
+# Where these agree, two reports tell of one evaluation.
+_SAID_BY_THE_FIGURES = ("version", "dataset", "split", "weights", "settings", "quality", "per_image")
 
 # A comma may follow.
 _LINE = 119
@@ -141,6 +145,23 @@ class Report:
 def write_report(path: Path, report: Report) -> None:
     """Writes `report` as JSON to `path` in one step. Raises RunError when it cannot be written."""
     atomic.write_text(path, readable_json(report.to_dict()) + "\n")
+
+
+def further_measures(path: Path, report: Report) -> tuple[str, ...]:
+    """What the report file at `path` measures beyond `report`, where it says the same of the same otherwise; by key.
+
+    Such a file need not be written again, and what took long to measure would be lost by it.
+    """
+    try:
+        kept = read_json(path)
+    except DataError:
+        return ()
+    told = json.loads(json.dumps(report.to_dict()))
+    keys = {each.name for each in fields(Measures)}
+    same = all(kept.get(key) == told[key] for key in _SAID_BY_THE_FIGURES)
+    lacking = [key for key in told if key in keys and kept.get(key) is None and told[key] is not None]
+    further = [key for key in told if key in keys and told[key] is None and kept.get(key) is not None]
+    return tuple(further) if same and not lacking else ()
 
 
 def read_measured(path: Path) -> Measured:

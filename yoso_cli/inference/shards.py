@@ -2,12 +2,14 @@
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+
+from yoso_cli.errors import YosoError
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
@@ -18,10 +20,11 @@ _PATIENCE = timedelta(days=2)
 
 @dataclass(frozen=True)
 class Shard:
-    """This process among those that share the work: number `rank` of `count`."""
+    """This process among those that share the work: number `rank` of `count`, and `local_rank` on its machine."""
 
     rank: int = 0
     count: int = 1
+    local_rank: int = 0
 
     def part(self, items: Sequence[_Item]) -> Sequence[_Item]:
         """The items of this process: a stretch, so that the parts laid end to end are in order, each item once."""
@@ -35,6 +38,28 @@ class Shard:
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)
         return values
+
+    def in_turn(self, work: Callable[[], _Value]) -> _Value:
+        """What `work` gives, where one does for all what it does to a disk, such as a download.
+
+        The first process goes alone, then the first of each other machine, which may or may not share its disk, then
+        the rest, who find what those have brought.
+
+        Raises:
+            YosoError: what `work` raised, in this process or in another: nobody waits for one that has failed.
+        """
+        turns = (self.rank == 0, self.rank > 0 and self.local_rank == 0, self.local_rank > 0)
+        for mine in turns:
+            failure = None
+            if mine:
+                try:
+                    value = work()
+                except YosoError as error:
+                    failure = error
+            for one in self.gathered(failure):
+                if one is not None:
+                    raise one
+        return value
 
 
 @contextlib.contextmanager
@@ -50,6 +75,6 @@ def joined(backend: str = "gloo") -> Iterator[Shard]:
         return
     dist.init_process_group(backend, timeout=_PATIENCE)
     try:
-        yield Shard(dist.get_rank(), count)
+        yield Shard(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
     finally:
         dist.destroy_process_group()
