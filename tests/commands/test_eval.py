@@ -107,6 +107,8 @@ def test_the_newest_run_is_evaluated_and_keeps_its_report(here: Path, capsys: py
         "overlap_threshold": 0.0,
         "device": "cpu",
         "views": ["plain"],
+        "merge": "exact",
+        "switches": "single, channels_last",
     }
     assert report["recipe"] == "tiny"
     assert "torch" in report["versions"]
@@ -179,6 +181,41 @@ def test_augmentation_is_named_wherever_its_figures_stand(here: Path, capsys: py
     assert report["settings"]["views"] == ["plain", "1.5x", "mirrored", "1.5x mirrored"]
     views = printed_json(capsys, "--tta", "scales")["settings"]["views"]
     assert views == ["plain", "0.75x", "1.25x"]
+
+
+def test_the_fast_merge_tells_what_it_costs_on_the_same_answers(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    made = write_run()
+    plain = printed_json(capsys)
+    assert (plain["settings"]["merge"], plain["exact_merge"]) == ("exact", None)
+    out, err = printed(capsys, "--fast-merge")
+    assert "(single, channels_last, " in err
+    assert ", fast merge)." in err
+    assert "paper PQ" not in out, "the published figures are for the exact merge"
+    told = json.loads(made.report_path.read_text())
+    assert told["settings"]["merge"] == "fast"
+    assert told["exact_merge"] == {
+        "pq": plain["quality"]["all"]["pq"],
+        "pq_things": plain["quality"]["things"]["pq"],
+        "pq_stuff": plain["quality"]["stuff"]["pq"],
+    }
+    cost = told["quality"]["all"]["pq"] - plain["quality"]["all"]["pq"]
+    assert f"Fast merge: PQ {cost:+.2f}, things " in out
+
+
+def test_figures_do_not_depend_on_the_batch(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val", images=5)
+    write_run()
+    alone, together = (printed_json(capsys, "--metric", "all", "--batch", count) for count in ("1", "3"))
+    assert {key for key in together if together[key] != alone[key]} <= {"command", "calibration", "instances"}
+    assert together["instances"]["ap"] == pytest.approx(alone["instances"]["ap"], nan_ok=True)
+
+
+def test_switches_are_kept_in_the_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_set(here / "datasets" / "tiny" / "val")
+    write_run()
+    told = printed_json(capsys, "--precision", "bfloat16", "--channels-first")
+    assert told["settings"]["switches"] == "bfloat16"
 
 
 def test_a_recipe_says_how_weights_are_evaluated_and_what_it_overrides(
@@ -342,6 +379,8 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
         (["--tta", "flip,9"], "--tta 9: is neither"),
         (["--tta", ""], "--tta : is neither"),
         (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta has no meaning"),
+        (["--batch", "2", "--truth", "a", "--predictions", "b"], "--batch has no meaning"),
+        (["--fast-merge", "--truth", "a", "--predictions", "b"], "--fast-merge has no meaning"),
         (["--metric", "fps"], "--metric fps: there is no such metric. There are pq, miou, ap, boundary and all."),
         (["--metric", "pq,"], "--metric : there is no such metric"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 import build
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 CPU = ["--device", "cpu"]
@@ -34,7 +35,7 @@ def test_an_overlay_is_written_beside_the_person(photo: Path, printed: Any) -> N
         assert overlay.width >= 80
         assert overlay.height >= 60
     assert f"Using {build.newest_weights()} (as trained, 9 classes of shapes), score above 0, " in told
-    assert "on cpu (single, channels_last)." in told
+    assert "on cpu (single, channels_last, " in told
     assert told.endswith("Next: yoso bench runs/tiny-001")
 
 
@@ -50,6 +51,25 @@ def test_re_parameterised_weights_are_used_where_there_are_any(photo: Path, prin
     value, told = printed("viz", "photo.jpg", "--json", *CPU)
     assert value["weights"] == "runs/tiny-001/reparam.safetensors"
     assert "(re-parameterised, 9 classes of shapes)" in told
+
+
+def test_the_fast_merge_draws_nearly_the_same_segments(photo: Path, printed: Any) -> None:
+    exact, _ = printed("viz", "photo.jpg", "--json", *CPU)
+    fast, told = printed("viz", "photo.jpg", "--json", "--force", "--fast-merge", *CPU)
+    assert ", fast merge)" in told
+    areas = [[segment["area"] for segment in value["pictures"][0]["segments"]] for value in (exact, fast)]
+    assert areas[0] != areas[1]
+    assert sum(areas[0]) == pytest.approx(sum(areas[1]), rel=0.1)
+
+
+def test_as_many_threads_are_taken_as_asked_for(photo: Path, printed: Any) -> None:
+    before = torch.get_num_threads()
+    try:
+        _, told = printed("viz", "photo.jpg", "--threads", "3", *CPU)
+        assert "channels_last, 3 threads)" in told
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_weights_without_a_run_or_a_dataset_suffice(photo: Path, printed: Any) -> None:

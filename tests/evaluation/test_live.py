@@ -13,7 +13,7 @@ from evaluation.plain import CATEGORIES
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation import live
-from yoso_cli.evaluation.measures import METRICS, count, measures, total
+from yoso_cli.evaluation.measures import METRICS, Counts, count, measures, total
 from yoso_cli.panoptic.files import SetWriter, read_panoptic, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
 
@@ -38,6 +38,18 @@ def test_it_counts_what_a_plain_loop_counts(tmp_path: Path) -> None:
     plain = total((count(*pair, CATEGORIES, METRICS) for pair in pairs), len(CATEGORIES), METRICS)
     streamed = total(live.counted(predicted(truth), truth, METRICS), len(CATEGORIES), METRICS)
     assert measures(streamed, CATEGORIES) == measures(plain, CATEGORIES)
+
+
+def test_of_two_predictions_the_first_goes_on_and_the_second_is_counted_too(tmp_path: Path) -> None:
+    truth = prepared(tmp_path, 5)
+    whole = ((record, (prediction, read_panoptic(truth, record))) for record, prediction in predicted(truth))
+    second: list[Counts] = []
+    passed = list(live.first_of_two(whole, truth, second))
+    assert [record for record, _ in passed] == list(truth.records)
+    assert all(
+        np.array_equal(one.id_map, other.id_map) for (_, one), (_, other) in zip(passed, predicted(truth), strict=True)
+    )
+    assert measures(total(second, len(CATEGORIES)), CATEGORIES).quality.all.pq == 1
 
 
 def test_the_maps_in_memory_do_not_grow_with_the_set(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From a picture to segments at its own size, as the authors' implementation does it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from training import tiny
 
 from yoso_cli.errors import DataError
 from yoso_cli.inference.postprocess import Sizes
-from yoso_cli.inference.predict import Predictor, predict_set
+from yoso_cli.inference.predict import Predictor, predict_set, predict_two_ways
+from yoso_cli.inference.views import View, views
 from yoso_cli.model.yoso import PIXEL_MEAN
-from yoso_cli.panoptic.types import Rgb
+from yoso_cli.panoptic.types import PanopticSet, Rgb
 
 CPU = torch.device("cpu")
 
@@ -131,3 +133,50 @@ def test_a_set_is_seen_picture_by_picture_in_its_order(tmp_path: Path, seeing: P
     next(seen)
     with pytest.raises(DataError, match=r"1\.png"):
         next(seen)
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> PanopticSet:
+    """Eleven pictures; those of 48x60 and 48x58 are padded to one size."""
+    random = np.random.default_rng(3)
+    wide, narrow, tall, long = (48, 60), (48, 58), (75, 48), (48, 75)
+    sizes = [wide, tall, narrow, wide, long, narrow, wide, tall, long, wide, narrow]
+    pictures = [(noise(*size, place), build.blocks(random, *size, tiny.CATEGORIES)) for place, size in enumerate(sizes)]
+    return build.write_set(tmp_path_factory.mktemp("mixed") / "val", tiny.CATEGORIES, pictures)
+
+
+@pytest.mark.parametrize("looks", [views(False, ()), views(True, (1.5,))], ids=["plain", "augmented"])
+@pytest.mark.parametrize("batch", [2, 3, 16])
+def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
+    mixed: PanopticSet, looks: tuple[View, ...], batch: int
+) -> None:
+    """Only pictures of one padded size come together, so none sees the padding of another; the order stays."""
+    ours = predictor(looks=looks)
+    alone = list(predict_set(ours, mixed))
+    shapes = []
+    ours.model.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    together = list(predict_set(ours, mixed, batch=batch))
+    assert [record for record, _ in together] == list(mixed.records)
+    for (_, one), (_, other) in zip(alone, together, strict=True):
+        assert np.array_equal(one.id_map, other.id_map)
+        # Matrix products of other shapes round otherwise, and the temperature makes twenty times of it.
+        assert [replace(each, score=None) for each in one.segments] == [
+            replace(each, score=None) for each in other.segments
+        ]
+        assert [each.score for each in one.segments] == pytest.approx([each.score for each in other.segments], abs=1e-5)
+    assert max(shape[0] for shape in shapes) == min(batch, 7), "pictures did share a batch"
+    assert sum(shape[0] for shape in shapes) == len(looks) * len(mixed.records)
+
+
+def test_both_merges_see_the_same_answer_of_the_network(mixed: PanopticSet) -> None:
+    ours = predictor()
+    looked = []
+    ours.model.register_forward_pre_hook(lambda *_: looked.append(1))
+    ours.merge_rule = "fast"
+    both = list(predict_two_ways(ours, mixed, "exact"))
+    assert len(looked) == len(mixed.records)
+    for rule, place in (("fast", 0), ("exact", 1)):
+        ours.merge_rule = rule
+        for (record, found), (same, alone) in zip(both, predict_set(ours, mixed), strict=True):
+            assert record == same
+            assert np.array_equal(found[place].id_map, alone.id_map)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yoso_cli.commands import console, options, wiring
+from yoso_cli.commands import console, options, scoring
 from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -79,4 +79,4 @@ def _measured(path: Path, truth: Path | None, true_set: "PanopticSet | None") ->
             f"{path}: is neither a run folder nor a report of `yoso eval`.",
             hint="Predictions are compared with --truth PATH.",
         )
-    return wiring.evaluate_files(path, truth, true_set).measured(str(path))
+    return scoring.evaluate(path, truth, true_set).measured(str(path))

@@ -1,14 +1,15 @@
 """`yoso eval`: how good panoptic predictions are, a model's or those on disk."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import click
 
-from yoso_cli.commands import console, evaluation, options, pages, wiring
+from yoso_cli.commands import console, evaluation, options, pages, running, scoring
 from yoso_cli.commands.evaluation import Asked
+from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
 
 # What `--tta scales` adds to the plain picture, and what it may be asked for.
@@ -85,6 +86,15 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     help="Test-time augmentation, off unless asked for: flip, scales (0.75,1.25), scales of your own, or several of "
     "these with commas.",
 )
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Pictures of one padded size that the network sees at once; none sees another's padding.",
+)
+@running.options
 @options.runs_option
 @options.device_option
 @options.set_option
@@ -103,6 +113,8 @@ def command(
     html: Path | None,
     images: Path | None,
     tta: str | None,
+    batch: int,
+    running: Running,
     runs: Path,
     device: str,
     overrides: tuple[str, ...],
@@ -131,14 +143,15 @@ def command(
     if predictions is None and truth is None:
         _refuse_without_predictions({"--workers": workers, "--truth-cache": truth_cache, "--images": images})
         _refuse_without_predictions({"--engine": engine != "yoso"})
-        how = (metrics, split, save_predictions, html, device, overrides, *_augmentation(tta))
+        how = (metrics, split, save_predictions, html, device, overrides, *_augmentation(tta), running, batch)
         named, recipe = _source_and_recipe(source, weights)
         evaluation.evaluate(Asked(runs, named, recipe, *how), as_json)
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
     _refuse_beside_predictions({"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides})
-    _refuse_beside_predictions({"--save-predictions": save_predictions, "--tta": tta})
+    _refuse_beside_predictions({"--save-predictions": save_predictions, "--tta": tta, "--batch": batch > 1})
+    _refuse_beside_predictions(running.asked())
     if engine == "panopticapi":
         _refuse_beside_reference({"--metric": metrics, "--workers": workers})
         _refuse_beside_reference({"--truth-cache": truth_cache, "--html": html})
@@ -161,7 +174,7 @@ def _refuse_beside_reference(given: dict[str, object]) -> None:
         raise UsageError(f"{name} has no meaning for panopticapi, which computes PQ on one core.", hint="Leave it out.")
 
 
-def _refuse_beside_predictions(given: dict[str, object]) -> None:
+def _refuse_beside_predictions(given: Mapping[str, object]) -> None:
     for name in (name for name, value in given.items() if value):
         raise UsageError(f"{name} has no meaning beside --predictions: no model runs.", hint="Leave one of them out.")
 
@@ -248,7 +261,7 @@ def _eval_files(
     from yoso_cli.evaluation.summary import table
 
     true_set = read_any(truth)
-    report = wiring.evaluate_files(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
+    report = scoring.evaluate(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
     if html is not None:
         shown = replace(true_set, image_dir=images) if images is not None else true_set
         pages.write(html, report, shown, pages.predicted_in(predictions, true_set))

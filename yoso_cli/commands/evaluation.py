@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.commands import console, pages, wiring
+from yoso_cli.commands import console, pages, running, wiring
+from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class Asked:
         overrides: of --set.
         flip: whether each picture is seen mirrored as well.
         scales: at which scales each picture is seen beside the recipe's.
+        running: how the network runs and masks are merged.
+        batch: pictures of one padded size that the network sees at once.
     """
 
     runs: Path
@@ -50,6 +53,8 @@ class Asked:
     overrides: tuple[str, ...]
     flip: bool
     scales: tuple[float, ...]
+    running: Running
+    batch: int
 
 
 def evaluate(asked: Asked, as_json: bool) -> None:
@@ -65,7 +70,7 @@ def evaluate(asked: Asked, as_json: bool) -> None:
         truth = wiring.prepared_set(found.recipe, asked.split or found.recipe.data.val_split)
         found.require_classes_of(truth)
         predictor = _predictor(asked, found)
-        console.say(f"The network runs on {predictor.device} ({predictor.engine.switches}).")
+        console.say(f"The network runs on {running.shown(predictor)}.")
         report = _report(asked, found, truth, predictor, shard)
         if shard.rank == 0:
             _keep(asked, report, found, truth, predictor)
@@ -118,6 +123,7 @@ def _predictor(asked: Asked, found: "Source") -> "Predictor":
         wiring.choose_device(asked.device),
         flip=asked.flip,
         scales=asked.scales,
+        running=asked.running,
     )
 
 
@@ -133,11 +139,19 @@ def _report(asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Pre
     if looks > 1:
         console.say(f"Test-time augmentation: each image is seen {looks} times.")
     report = wiring.evaluate(
-        predictor, truth, found.recipe, found.path, metrics=asked.metrics, save_to=asked.save_to, shard=shard
+        predictor,
+        truth,
+        found.recipe,
+        found.path,
+        metrics=asked.metrics,
+        save_to=asked.save_to,
+        shard=shard,
+        batch=asked.batch,
     )
     aimed_at = (found.trained if asked.recipe is None else recipe_file.load(asked.recipe)).data
-    published = (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and looks == 1
-    # The published figures are for one set, and for one look at each picture.
+    plain = looks == 1 and predictor.merge_rule == "exact"
+    published = (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and plain
+    # The published figures are for one set, one look at each picture and the exact merge.
     return report if published else replace(report, paper=None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.commands import console, wiring
+from yoso_cli.commands.running import AS_MEASURED, Running
 from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -66,9 +67,14 @@ class Source:
 
         return YOSO.from_recipe(replace(self.trained.model, aggregator="cfa"), len(self.weights.categories))
 
-    def predictor(self, device: str) -> "Predictor":
-        """The network with the recipe's sizes and thresholds on the device that --device names."""
-        return wiring.make_predictor(self.model(), self.weights.categories, self.recipe, wiring.choose_device(device))
+    def predictor(self, device: str, running: Running = AS_MEASURED) -> "Predictor":
+        """The network with the recipe's sizes and thresholds on the device that --device names, run as `running` says.
+
+        Raises:
+            RunError: the device is not there, or cannot do it.
+        """
+        where = wiring.choose_device(device)
+        return wiring.make_predictor(self.model(), self.weights.categories, self.recipe, where, running=running)
 
     def require_classes_of(self, truth: "PanopticSet") -> None:
         """Raises DataError when the weights know other classes than `truth`, or know them in another order."""

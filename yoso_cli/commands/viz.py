@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options
+from yoso_cli.commands import console, options, running
+from yoso_cli.commands.running import Running
 from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ SHEET = (4, 4)
 @options.output_option
 @options.runs_option
 @options.device_option
+@running.options
 @options.set_option
 @options.force_option
 @options.json_option
@@ -48,6 +50,7 @@ def command(
     output: Path | None,
     runs: Path,
     device: str,
+    running: Running,
     overrides: tuple[str, ...],
     force: bool,
     as_json: bool,
@@ -77,7 +80,7 @@ def command(
         return
     if not images:
         raise UsageError("there are no IMAGES to draw.", hint="Name a photo, or a recipe after --augmented.")
-    _draw_predictions(images, source, output, runs, device, overrides, force, as_json)
+    _draw_predictions(images, source, output, runs, device, running, overrides, force, as_json)
 
 
 def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], force: bool, as_json: bool) -> None:
@@ -100,6 +103,7 @@ def _draw_predictions(
     output: Path | None,
     runs: Path,
     device: str,
+    run_as: Running,
     overrides: Sequence[str],
     force: bool,
     as_json: bool,
@@ -110,7 +114,7 @@ def _draw_predictions(
     _refuse_existing(targets, force)
     _refuse_missing(images)
     found = read_source(fastest_weights(source, runs), overrides)
-    predictor = found.predictor(device)
+    predictor = found.predictor(device, run_as)
     console.say(_used(found, predictor))
     if found.overridden:
         console.say(f"Not as these weights are meant to be used: {found.overridden}.")
@@ -162,7 +166,7 @@ def _used(source: "Source", predictor: "Predictor") -> str:
     kind = "re-parameterised" if source.weights.steps else "as trained"
     return (
         f"Using {source.path} ({kind}, {len(predictor.categories)} classes of {source.recipe.data.name}), "
-        f"score above {predictor.score_threshold:g}, on {predictor.device} ({predictor.engine.switches})."
+        f"score above {predictor.score_threshold:g}, on {running.shown(predictor)}."
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yoso_cli.commands import console
+from yoso_cli.commands.running import AS_MEASURED, Running
 from yoso_cli.errors import DataError, RunError, UsageError
 
 if TYPE_CHECKING:
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     import torch
 
     from yoso_cli.evaluation.findings import Findings
-    from yoso_cli.evaluation.report import PaperRow, Report
+    from yoso_cli.evaluation.measures import Counts
+    from yoso_cli.evaluation.report import ExactMerge, PaperRow, Report
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.inference.shards import Shard
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.panoptic.types import Category, PanopticSet
     from yoso_cli.recipe import Recipe
 
-# What has a part in a score when no model runs.
-PACKAGES_OF_FILES = ("yoso-cli", "numpy", "pillow")
 # A report and a weights file name the versions of what had a part in them.
 PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
 
@@ -96,14 +96,16 @@ def make_predictor(
     *,
     flip: bool = False,
     scales: "Sequence[float]" = (),
+    running: Running = AS_MEASURED,
 ) -> "Predictor":
-    """The model with the recipe's sizes and thresholds, in evaluation mode on `device`.
+    """The model with the recipe's sizes and thresholds, in evaluation mode on `device`, run as `running` says.
 
     `flip` and `scales` are test-time augmentation, see `inference.views.views`.
     """
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.inference.views import views
 
+    running.begin()
     chosen = recipe.inference
     return Predictor(
         model,
@@ -113,7 +115,9 @@ def make_predictor(
         score_threshold=chosen.score_threshold,
         overlap_threshold=chosen.overlap_threshold,
         device=device,
+        merge=running.merge,
         looks=views(flip, scales),
+        switches=running.switches(device),
     )
 
 
@@ -126,6 +130,7 @@ def evaluate(
     metrics: "Sequence[str]" = (),
     save_to: Path | None = None,
     shard: "Shard | None" = None,
+    batch: int = 1,
 ) -> "Report":
     """Predicts every picture of `truth` and scores it; shows a progress bar.
 
@@ -137,6 +142,7 @@ def evaluate(
         metrics: what to measure beside PQ, as --metric names it.
         save_to: where to keep the predictions, if anywhere.
         shard: this process among those that share the pictures; each of them gets the whole report.
+        batch: pictures of one padded size that the network sees at once.
 
     Raises:
         DataError: a picture or its truth is unreadable.
@@ -147,8 +153,9 @@ def evaluate(
     from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile
     from yoso_cli.inference.shards import Shard
 
+    findings, exact = _find(predictor, truth, chosen(metrics), save_to, shard or Shard(), batch)
     return Report(
-        _find(predictor, truth, chosen(metrics), save_to, shard or Shard()),
+        findings,
         dataset=truth.name,
         split=truth.split,
         images=len(truth.records),
@@ -163,7 +170,10 @@ def evaluate(
             predictor.overlap_threshold,
             str(predictor.device),
             tuple(map(str, predictor.looks)),
+            predictor.merge_rule,
+            str(predictor.engine.switches),
         ),
+        exact_merge=exact,
         paper=_paper_row(recipe),
         versions=machine.versions(PACKAGES),
         machine=machine.describe(),
@@ -172,18 +182,31 @@ def evaluate(
 
 
 def _find(
-    predictor: "Predictor", truth: "PanopticSet", metrics: "Sequence[str]", save_to: Path | None, shard: "Shard"
-) -> "Findings":
-    """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found."""
+    predictor: "Predictor",
+    truth: "PanopticSet",
+    metrics: "Sequence[str]",
+    save_to: Path | None,
+    shard: "Shard",
+    batch: int,
+) -> "tuple[Findings, ExactMerge | None]":
+    """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
+
+    Where the merge is not the exact one, the exact one is scored as well, on the same answers of the network.
+    """
     from yoso_cli.evaluation import live
     from yoso_cli.evaluation.findings import found
-    from yoso_cli.evaluation.measures import FAILURES, total
-    from yoso_cli.inference.predict import predict_set
+    from yoso_cli.evaluation.measures import FAILURES, measures, total
+    from yoso_cli.evaluation.report import ExactMerge
+    from yoso_cli.inference.predict import predict_set, predict_two_ways
     from yoso_cli.panoptic.files import SetWriter
 
     k, wanted = len(truth.categories), (*metrics, FAILURES)
     mine = replace(truth, records=tuple(shard.part(truth.records)))
-    predicted = predict_set(predictor, mine)
+    exact: list[Counts] = []
+    if predictor.merge_rule == "exact":
+        predicted = predict_set(predictor, mine, batch=batch)
+    else:
+        predicted = live.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
     writer = None
     if save_to is not None:
         image_dir = str(truth.image_dir.resolve())
@@ -196,72 +219,11 @@ def _find(
         if shard.rank == 0:
             live.complete(writer, saved[1:])
     images = [(record.image_id, record.image_file) for record in truth.records]
-    return found(total(parts, k, wanted), images, truth.categories)
-
-
-def evaluate_files(
-    predictions: Path,
-    truth: Path,
-    true_set: "PanopticSet",
-    *,
-    metrics: "Sequence[str]" = (),
-    workers: int = 1,
-    cache: Path | None = None,
-) -> "Report":
-    """Scores predictions on disk; shows a progress bar.
-
-    Args:
-        predictions: as `--predictions` names them.
-        truth: as `--truth` names it.
-        true_set: what `truth` holds.
-        metrics: what to measure beside PQ, as --metric names it.
-        workers: how many processes decode and count.
-        cache: the file that keeps the truth's run lengths.
-
-    Raises:
-        DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
-        RunError: the cache cannot be written.
-    """
-    from yoso_cli import machine
-    from yoso_cli.evaluation.counting import counts_from_files
-    from yoso_cli.evaluation.findings import find
-    from yoso_cli.evaluation.measures import FAILURES
-    from yoso_cli.evaluation.report import Report
-    from yoso_cli.evaluation.score import read_any
-
-    predicted_set = read_any(predictions, like=true_set)
-    measured = (*_measurable(metrics, predicted_set), FAILURES)
-    counted = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
-    return Report(
-        find(console.progress(counted, len(true_set.records), "eval"), true_set, measured),
-        dataset=true_set.name,
-        split=true_set.split,
-        images=len(true_set.records),
-        truth=str(truth),
-        predictions=str(predictions),
-        versions=machine.versions(PACKAGES_OF_FILES),
-        machine=machine.describe(),
-        command=typed_command(),
-    )
-
-
-def _measurable(names: "Sequence[str]", predictions: "PanopticSet") -> tuple[str, ...]:
-    """The metrics that --metric names, before any PNG is read: AP needs scores, and `all` does without it then."""
-    from yoso_cli.evaluation.instances import require_scores
-    from yoso_cli.evaluation.measures import ALL, chosen
-
-    metrics = chosen(names)
-    if "ap" not in metrics:
-        return metrics
-    try:
-        for record in predictions.records:
-            require_scores(record, predictions.categories)
-    except DataError as error:
-        if "ap" in names or ALL not in names:
-            raise
-        console.say(f"Mask AP is left out. {error.message}")
-        return chosen(names, scored=False)
-    return metrics
+    findings = found(total(parts, k, wanted), images, truth.categories)
+    if predictor.merge_rule == "exact":
+        return findings, None
+    of_all = total(shard.gathered(total(exact, k)), k)
+    return findings, ExactMerge.of(measures(of_all, truth.categories).quality)
 
 
 def typed_command() -> str:

@@ -1,6 +1,6 @@
 """Predictions straight from a model are kept and counted in threads of their own, while the model goes on."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.measures import Counts, count
@@ -47,7 +47,30 @@ def counted(predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequenc
     Raises:
         DataError: a true PNG is unreadable or contradicts itself; says which.
     """
-    space = Workspace()  # there is one thread that compares
+    return stage(_compared(truth, metrics), predicted, threads=1, ahead=_AHEAD)
+
+
+def first_of_two(
+    predicted: Iterable[tuple[ImageRecord, tuple[Panoptic, Panoptic]]], truth: PanopticSet, second: list[Counts]
+) -> Iterator[Predicted]:
+    """Passes the first prediction for each picture on; what the second adds to PQ is appended to `second`.
+
+    Raises:
+        DataError: as `counted` does.
+    """
+    compare = _compared(truth, ("pq",))
+
+    def pass_first(one: tuple[ImageRecord, tuple[Panoptic, Panoptic]]) -> Predicted:
+        record, (first, other) = one
+        second.append(compare((record, other)))
+        return record, first
+
+    return stage(pass_first, predicted, threads=1, ahead=_AHEAD)
+
+
+def _compared(truth: PanopticSet, metrics: Sequence[str]) -> Callable[[Predicted], Counts]:
+    """Counts one prediction; for one thread, whose memory is used again."""
+    space = Workspace()
 
     def compare(one: Predicted) -> Counts:
         record, prediction = one
@@ -58,4 +81,4 @@ def counted(predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequenc
             told = error.message if path in error.message else f"{path}: {error.message}"
             raise DataError(told, hint=error.hint) from None
 
-    return stage(compare, predicted, threads=1, ahead=_AHEAD)
+    return compare

@@ -59,9 +59,17 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How pictures became segments: sizes in pixels, thresholds 0..1, the device, and the views of each picture.
+    """How pictures became segments.
 
-    More views than the plain one are test-time augmentation.
+    Attributes:
+        short_edge: of the picture as the network saw it, pixels.
+        long_edge: the most it might have, pixels.
+        score_threshold: 0..1.
+        overlap_threshold: 0..1.
+        device: where the network ran.
+        views: of each picture; more than the plain one are test-time augmentation.
+        merge: how masks became segments, `exact` or `fast`.
+        switches: how the network ran, in words; empty where nobody said.
     """
 
     short_edge: int
@@ -70,6 +78,23 @@ class InferenceSettings:
     overlap_threshold: float
     device: str
     views: tuple[str, ...] = ("plain",)
+    merge: str = "exact"
+    switches: str = ""
+
+
+@dataclass(frozen=True)
+class ExactMerge:
+    """PQ of the exact merge of the very same network's answers, in percent, to hold the fast one's against."""
+
+    pq: float | None
+    pq_things: float | None
+    pq_stuff: float | None
+
+    @classmethod
+    def of(cls, quality: PanopticQuality) -> "ExactMerge":
+        """Of what was scored with the exact merge."""
+        groups = (quality.all, quality.things, quality.stuff)
+        return cls(*(None if group.pq is None else 100 * group.pq for group in groups))
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,7 @@ class Report:
         recipe: its name; empty where predictions came from files, and so are the next three.
         weights: the file.
         settings: of inference.
+        exact_merge: what the exact merge would have had, where another was chosen.
         paper: the figures that the recipe aims at.
         versions: of the packages that had a part in it.
         machine: what it ran on.
@@ -101,6 +127,7 @@ class Report:
     recipe: str = ""
     weights: WeightsFile | None = None
     settings: InferenceSettings | None = None
+    exact_merge: ExactMerge | None = None
     paper: PaperRow | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str | int] = field(default_factory=dict)
@@ -133,7 +160,7 @@ class Report:
             "predictions": self.predictions or None,
             "recipe": self.recipe or None,
         }
-        for name in ("weights", "settings", "paper"):
+        for name in ("weights", "settings", "exact_merge", "paper"):
             value = getattr(self, name)
             # JSON knows no tuple: what is told and what is read back are the same.
             told[name] = None if value is None else json.loads(json.dumps(asdict(value)))

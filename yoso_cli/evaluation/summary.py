@@ -52,6 +52,25 @@ def _headline(report: Report) -> Iterator[str]:
         yield f"Paper: {paper.table}"
     if report.settings and len(report.settings.views) > 1:
         yield f"Test-time augmentation: {', '.join(report.settings.views)}"
+    yield from _merge(report)
+
+
+def _merge(report: Report) -> Iterator[str]:
+    """What the fast merge costs."""
+    if not (exact := report.exact_merge):
+        return
+    quality = report.quality
+    pairs = {
+        "PQ": (quality.all.pq, exact.pq),
+        "things": (quality.things.pq, exact.pq_things),
+        "stuff": (quality.stuff.pq, exact.pq_stuff),
+    }
+    costs = [
+        f"{name} {100 * ours - theirs:+.2f}"
+        for name, (ours, theirs) in pairs.items()
+        if ours is not None and theirs is not None
+    ]
+    yield from _wrapped(f"Fast merge: {', '.join(costs) or 'nothing'} against the exact merge of the same answers.")
 
 
 def _further(report: Report) -> Iterator[str]:

@@ -12,6 +12,8 @@ from torch import Tensor
 from yoso_cli.errors import RunError
 from yoso_cli.model.yoso import YOSO, Output
 
+# Each keeps the memory of a whole forward pass: pictures of many sizes would fill a GPU.
+MOST_GRAPHS = 8
 PRECISIONS = {"single": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16}
 
 
@@ -36,13 +38,24 @@ class Switches:
         return ", ".join([self.precision, *(name for name, on in asdict(self).items() if on is True)])
 
 
-def default_switches(device: torch.device) -> Switches:
-    """What was fastest in single precision on such a device, of what leaves every answer (docs/measurements/).
+@dataclass(frozen=True)
+class Default:
+    """The switches that a kind of device gets where none are chosen, and why these."""
 
-    On a CPU channels last: at 800x1333 the folded network takes 3.7 s of one core's time instead of 4.3 s. On a GPU
-    nothing has been measured yet, so nothing is switched on.
-    """
-    return Switches(channels_last=device.type == "cpu")
+    switches: Switches
+    reason: str
+
+
+# The fastest of those that leave every answer. What each switch does alone stands in docs/measurements/.
+DEFAULTS = {
+    "cpu": Default(Switches(channels_last=True), "the fastest that leave every answer, as measured on two cores"),
+    "cuda": Default(Switches(), "nothing has been measured on a GPU yet, so nothing is switched on"),
+}
+
+
+def default_switches(device: torch.device) -> Switches:
+    """What was measured to be fastest on such a device, of what leaves every answer."""
+    return DEFAULTS[device.type].switches
 
 
 class Engine:
@@ -65,15 +78,18 @@ class Engine:
         self.device = device
         self.switches = switches
         self._model: Callable[[Tensor], list[Output]] = torch.compile(model) if switches.compiled else model
+        # The least recently used first.
         self._graphs: dict[torch.Size, _Graph] = {}
 
     def __call__(self, images: Tensor) -> Output:
         """(B, 3, H, W) to the last stage's output, without gradients."""
         if not self.switches.graphs:
             return self._forward(images)
-        if images.shape not in self._graphs:
-            self._graphs[images.shape] = _Graph(self._forward, images)
-        return self._graphs[images.shape].replay(images)
+        graph = self._graphs.pop(images.shape, None) or _Graph(self._forward, images)
+        self._graphs[images.shape] = graph
+        if len(self._graphs) > MOST_GRAPHS:
+            del self._graphs[next(iter(self._graphs))]
+        return graph.replay(images)
 
     def _forward(self, images: Tensor) -> Output:
         precision = PRECISIONS[self.switches.precision]
@@ -96,7 +112,8 @@ class _Graph:
                 forward(self._input)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
+        # Other threads read pictures and merge meanwhile; what they ask of the GPU is no part of the recording.
+        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._output = forward(self._input)
 
     def replay(self, images: Tensor) -> Output:

@@ -144,7 +144,7 @@ def _parts(predictor: Predictor, path: Path) -> dict[str, float]:
         output = predictor.engine(images)
         clock.lap("decoder")
         with torch.inference_mode():
-            predictor.merge(output, sizes)
+            predictor.merge(output, (sizes,))
         clock.lap("merge")
     finally:
         for hook in hooks:

@@ -1,19 +1,20 @@
 """Pictures to panoptic maps: resize, pad, network, postprocessing."""
 
-# H W picture size
+# B pictures, H W picture size
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from yoso_cli.inference.batching import alike, in_order
 from yoso_cli.inference.engine import Engine, Switches, default_switches
+from yoso_cli.inference.input import Carrier, Resized, resized
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
-from yoso_cli.loading.transforms import fitted, padded, resize_image
-from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
+from yoso_cli.model.yoso import YOSO, Output
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
 from yoso_cli.stages import stage
@@ -21,12 +22,25 @@ from yoso_cli.stages import stage
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""
 
+# A picture waits for others of its padded size until this many batches have gone by. COCO's pictures come in dozens of
+# sizes, of which the most frequent three are half of all.
+PATIENCE = 4
+
 
 class Input(NamedTuple):
     """A picture as the network sees it: (1, 3, H', W'), RGB 0..255, on the device; and its sizes."""
 
     images: Tensor
     sizes: Sizes
+
+
+class Answered(NamedTuple):
+    """What the network says of B pictures, which had these places in the stream."""
+
+    places: tuple[int, ...]
+    records: tuple[ImageRecord, ...]
+    output: Output
+    sizes: tuple[Sizes, ...]
 
 
 class Predictor:
@@ -61,6 +75,7 @@ class Predictor:
     ) -> None:
         self.model = model.to(device).eval()
         self.engine = Engine(self.model, device, switches or default_switches(device))
+        self._carrier = Carrier(device)
         self.categories = categories
         self.short_edge = short_edge
         self.long_edge = long_edge
@@ -71,54 +86,60 @@ class Predictor:
         self.looks = looks
 
     def __call__(self, image: Rgb) -> Panoptic:
-        """(H, W, 3) uint8 to segments at the same size.
-
-        One picture at a time: padded together, pictures would see each other's padding in their coordinates.
-        """
+        """(H, W, 3) uint8 to segments at the same size."""
         with torch.inference_mode():
-            seen = self.inputs(image)
-            return self.merge(self.answer(seen), seen[0].sizes)
+            views = self.resized(image)
+            return self.merge(self.answer([views]), (views[0].sizes,))[0]
 
-    def inputs(self, image: Rgb) -> list[Input]:
-        """(H, W, 3) uint8 to the network's input for each view, the plain one first."""
-        return [self.prepare(image, look) for look in self.looks]
+    def resized(self, image: Rgb) -> list[Resized]:
+        """(H, W, 3) uint8 to what each view shows of it, the plain one first; needs no device."""
+        return [self._resized(image, look) for look in self.looks]
 
-    def answer(self, inputs: Sequence[Input]) -> Output:
-        """What the network, shown each view of one picture, says of the plain one."""
-        outputs = [self.engine(one.images) for one in inputs]
-        return combined(outputs, [one.sizes for one in inputs], self.looks)
+    def answer(self, pictures: Sequence[Sequence[Resized]]) -> Output:
+        """What the network says of B pictures, shown each view of them.
+
+        Pictures share a batch only where their padded sizes are equal in every view: padded any further, a picture
+        would see it in its coordinates.
+
+        Args:
+            pictures: the views of each, as `resized` gives them.
+        """
+        outputs = [self.engine(self._carrier.carried(view)) for view in zip(*pictures, strict=True)]
+        if len(outputs) == 1:
+            return outputs[0]
+        # Which segments of two views are one is decided picture by picture.
+        each = [
+            combined([_only(one, place) for one in outputs], [view.sizes for view in views], self.looks)
+            for place, views in enumerate(pictures)
+        ]
+        return Output(*(torch.cat([getattr(one, name) for one in each]) for name in Output._fields))
 
     def prepare(self, image: Rgb, look: View = PLAIN) -> Input:
-        """(H, W, 3) uint8 to the network's input for one view.
+        """(H, W, 3) uint8 to the network's input for one view."""
+        one = self._resized(image, look)
+        return Input(self._carrier.carried([one]), one.sizes)
 
-        The padding is the pixel mean, which normalisation turns into zeros.
-        """
-        image = image[:, ::-1] if look.flip else image
-        original = (image.shape[0], image.shape[1])
-        short, long = round(self.short_edge * look.scale), round(self.long_edge * look.scale)
-        resized = fitted(original, short_edge=short, long_edge=long)
-        sizes = Sizes(padded(resized, STRIDE), resized, original)
-        pixels = torch.from_numpy(np.array(resize_image(image, resized))).to(self.device)
-        images = torch.tensor(PIXEL_MEAN, device=self.device).view(1, 3, 1, 1).repeat(1, 1, *sizes.padded)
-        images[0, :, : resized[0], : resized[1]] = pixels.permute(2, 0, 1)
-        return Input(images, sizes)
-
-    def merge(self, output: Output, sizes: Sizes) -> Panoptic:
-        """The last stage's output for one picture to its segments."""
+    def merge(self, output: Output, sizes: Sequence[Sizes], rule: str | None = None) -> list[Panoptic]:
+        """The last stage's output for B pictures to the segments of each, by the merge that was chosen or by `rule`."""
         assert output.class_logits is not None, "the last stage classifies"
         return to_panoptics(
             output.mask_logits,
             output.class_logits,
-            (sizes,),
+            sizes,
             self.categories,
             score_threshold=self.score_threshold,
             overlap_threshold=self.overlap_threshold,
-            merge=self.merge_rule,
-        )[0]
+            merge=rule or self.merge_rule,
+        )
+
+    def _resized(self, image: Rgb, look: View) -> Resized:
+        short, long = round(self.short_edge * look.scale), round(self.long_edge * look.scale)
+        shown = image[:, ::-1] if look.flip else image
+        return self._carrier.locked(resized(shown, short_edge=short, long_edge=long))
 
 
 def predict_set(
-    predictor: Predictor, panoptic_set: PanopticSet, *, readers: int = READERS
+    predictor: Predictor, panoptic_set: PanopticSet, *, batch: int = 1, readers: int = READERS
 ) -> Iterator[tuple[ImageRecord, Panoptic]]:
     """Each record of the set, in its order, with what the model sees in its picture.
 
@@ -129,31 +150,65 @@ def predict_set(
     Args:
         predictor: the model.
         panoptic_set: the pictures.
+        batch: pictures of one padded size that the network sees at once.
         readers: threads that read them.
 
     Raises:
         DataError: a picture is unreadable.
     """
-
-    def read(record: ImageRecord) -> tuple[ImageRecord, list[Input]]:
-        return record, predictor.inputs(read_image(panoptic_set.image_path(record)))
-
-    def merge(one: tuple[ImageRecord, Output, Sizes]) -> tuple[ImageRecord, Panoptic]:
-        record, output, sizes = one
-        with torch.inference_mode():
-            return record, predictor.merge(output, sizes)
-
-    seen = _seen(predictor, stage(read, panoptic_set.records, threads=readers, ahead=2 * readers))
-    if predictor.device.type == "cpu":
-        return map(merge, seen)
-    return stage(merge, seen, threads=1, ahead=2)
+    merged = _predicted(predictor, panoptic_set, (predictor.merge_rule,), batch, readers)
+    return ((record, only) for record, (only,) in merged)
 
 
-def _seen(
-    predictor: Predictor, inputs: Iterable[tuple[ImageRecord, list[Input]]]
-) -> Iterator[tuple[ImageRecord, Output, Sizes]]:
-    """The network's answer to each picture."""
-    for record, views in inputs:
+def predict_two_ways(
+    predictor: Predictor, panoptic_set: PanopticSet, other: str, *, batch: int = 1, readers: int = READERS
+) -> Iterator[tuple[ImageRecord, tuple[Panoptic, Panoptic]]]:
+    """As `predict_set`, with what the merge `other` makes of the very same answer of the network beside it."""
+    merged = _predicted(predictor, panoptic_set, (predictor.merge_rule, other), batch, readers)
+    return ((record, (chosen, beside)) for record, (chosen, beside) in merged)
+
+
+def _predicted(
+    predictor: Predictor, panoptic_set: PanopticSet, merges: Sequence[str], batch: int, readers: int
+) -> Iterator[tuple[ImageRecord, tuple[Panoptic, ...]]]:
+    """Each record, in its order, with the segments by each of `merges`."""
+
+    def read(record: ImageRecord) -> tuple[ImageRecord, list[Resized]]:
+        return record, predictor.resized(read_image(panoptic_set.image_path(record)))
+
+    pictures = stage(read, panoptic_set.records, threads=readers, ahead=max(2 * readers, batch))
+    answered = _answered(predictor, alike(pictures, _padded_sizes, most=batch, window=PATIENCE * batch))
+    merged = partial(_merged, predictor, merges)
+    on_cpu = predictor.device.type == "cpu"
+    return in_order(map(merged, answered) if on_cpu else stage(merged, answered, threads=1, ahead=2))
+
+
+def _padded_sizes(picture: tuple[ImageRecord, list[Resized]]) -> Hashable:
+    return tuple(view.sizes.padded for view in picture[1])
+
+
+def _answered(
+    predictor: Predictor, groups: Iterable[list[tuple[int, tuple[ImageRecord, list[Resized]]]]]
+) -> Iterator[Answered]:
+    """The network's answer to each group of pictures."""
+    for group in groups:
+        places, pictures = zip(*group, strict=True)
+        records, views = zip(*pictures, strict=True)
         with torch.inference_mode():
             output = predictor.answer(views)
-        yield record, output, views[0].sizes
+        yield Answered(places, records, output, tuple(each[0].sizes for each in views))
+
+
+def _merged(
+    predictor: Predictor, merges: Sequence[str], answered: Answered
+) -> list[tuple[int, tuple[ImageRecord, tuple[Panoptic, ...]]]]:
+    """Places, and for each the record with its segments by each merge."""
+    with torch.inference_mode():
+        found = [predictor.merge(answered.output, answered.sizes, rule) for rule in merges]
+    return list(zip(answered.places, zip(answered.records, zip(*found, strict=True), strict=True), strict=True))
+
+
+def _only(output: Output, place: int) -> Output:
+    """One picture's part of an output for several."""
+    assert output.class_logits is not None, "the last stage classifies"
+    return Output(output.mask_logits[place : place + 1], output.class_logits[place : place + 1])

@@ -87,7 +87,8 @@ def _made(report: Report) -> Markup:
         one = report.settings
         rows += [("Input size", f"short edge {one.short_edge}, long edge at most {one.long_edge} pixels")]
         rows += [("Thresholds", f"score {one.score_threshold:g}, overlap {one.overlap_threshold:g}")]
-        rows += [("Views of each image", ", ".join(one.views)), ("Device", one.device)]
+        rows += [("Views of each image", ", ".join(one.views)), ("Merge", one.merge)]
+        rows += [("Device", one.device), ("Switches", one.switches)]
     rows += [("Truth", report.truth), ("Predictions", report.predictions)]
     rows += [("Versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))]
     rows += [("Machine", ", ".join(f"{key} {value}" for key, value in report.machine.items()))]

@@ -1,0 +1,123 @@
+"""How a network runs: the same switches for every command that runs one, with the device's own where none is given."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+
+    from yoso_cli.inference.engine import Switches
+    from yoso_cli.inference.predict import Predictor
+
+
+@dataclass(frozen=True)
+class Running:
+    """What the command line says; None leaves it to what was measured on such a device.
+
+    Attributes:
+        precision: one of `inference.engine.PRECISIONS`.
+        channels_last: memory format.
+        compiled: through torch.compile.
+        graphs: CUDA graphs.
+        threads: of the CPU; None is one for each core.
+        fast_merge: whether masks are merged at their own size.
+    """
+
+    precision: str | None = None
+    channels_last: bool | None = None
+    compiled: bool | None = None
+    graphs: bool | None = None
+    threads: int | None = None
+    fast_merge: bool = False
+
+    @property
+    def merge(self) -> str:
+        """One of `inference.postprocess.MERGES`."""
+        return "fast" if self.fast_merge else "exact"
+
+    def switches(self, device: "torch.device") -> "Switches":
+        """Those given, and the device's own for the rest."""
+        from yoso_cli.inference.engine import default_switches
+
+        default = default_switches(device)
+        given = {one.name: getattr(self, one.name) for one in fields(default)}
+        return replace(default, **{name: value for name, value in given.items() if value is not None})
+
+    def asked(self) -> dict[str, bool]:
+        """Each option's name, and whether it was given."""
+        return {
+            "--precision": self.precision is not None,
+            "--channels-last": self.channels_last is not None,
+            "--compile": self.compiled is not None,
+            "--graphs": self.graphs is not None,
+            "--threads": self.threads is not None,
+            "--fast-merge": self.fast_merge,
+        }
+
+    def begin(self) -> None:
+        """Takes as many CPU threads as were asked for, from here on in this process."""
+        import torch
+
+        if self.threads is not None:
+            torch.set_num_threads(self.threads)
+
+
+AS_MEASURED = Running()
+"""Nothing said: every switch as it was measured to be best."""
+
+_OPTIONS = (
+    click.option(
+        "--precision",
+        type=click.Choice(["single", "bfloat16", "half"]),
+        show_default="single",
+        help="Of the network, but for its decoder and shifts; halves move a few pixels.",
+    ),
+    click.option(
+        "--channels-last/--channels-first",
+        default=None,
+        show_default="last on a CPU, first on a GPU",
+        help="Memory format of the network.",
+    ),
+    click.option(
+        "--compile/--no-compile",
+        "compiled",
+        default=None,
+        show_default="no",
+        help="Run through torch.compile, which takes minutes at each new size.",
+    ),
+    click.option("--graphs/--no-graphs", default=None, show_default="no", help="Replay CUDA graphs; GPU only."),
+    click.option(
+        "--threads", type=click.IntRange(1), metavar="N", show_default="one for each core", help="Of the CPU."
+    ),
+    click.option(
+        "--fast-merge", is_flag=True, help="Merge masks at their own size: quicker, with coarser borders, other PQ."
+    ),
+)
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command all switches as options, and what they say as its argument `running`."""
+    names = [one.name for one in fields(Running)]
+
+    @functools.wraps(command)
+    def with_running(*args: Any, **values: Any) -> None:
+        command(*args, running=Running(**{name: values.pop(name) for name in names}), **values)
+
+    found: Callable[..., None] = with_running
+    for option in reversed(_OPTIONS):
+        found = option(found)
+    return found
+
+
+def shown(predictor: "Predictor") -> str:
+    """`cpu (single, channels_last, 2 threads)`."""
+    import torch
+
+    threads = torch.get_num_threads()
+    count = f", {threads} thread{'s' if threads > 1 else ''}" if predictor.device.type == "cpu" else ""
+    merge = "" if predictor.merge_rule == "exact" else f", {predictor.merge_rule} merge"
+    return f"{predictor.device} ({predictor.engine.switches}{count}{merge})"
