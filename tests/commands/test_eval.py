@@ -192,7 +192,7 @@ def test_the_fast_merge_tells_what_it_costs_on_the_same_answers(here: Path, caps
     assert "(single, channels_last, " in err
     assert ", fast merge)." in err
     assert "paper PQ" not in out, "the published figures are for the exact merge"
-    told = json.loads(made.report_path.read_text())
+    told = json.loads((made.path / "evaluations/fast-merge/report.json").read_text())
     assert told["settings"]["merge"] == "fast"
     assert told["exact_merge"] == {
         "pq": plain["quality"]["all"]["pq"],

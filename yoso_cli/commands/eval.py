@@ -141,8 +141,8 @@ def command(
       torchrun --nproc-per-node 8 --no-python yoso eval runs/coco-001
     """
     if predictions is None and truth is None:
-        _refuse_without_predictions({"--workers": workers, "--truth-cache": truth_cache, "--images": images})
-        _refuse_without_predictions({"--engine": engine != "yoso"})
+        _refuse_without_predictions({"--workers": workers, "--truth-cache": truth_cache})
+        _refuse_without_predictions({"--images": images, "--engine": engine != "yoso"})
         how = (metrics, split, save_predictions, html, device, overrides, *_augmentation(tta), running, batch)
         named, recipe = _source_and_recipe(source, weights)
         evaluation.evaluate(Asked(runs, named, recipe, *how), as_json)
@@ -150,16 +150,14 @@ def command(
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
     _refuse_beside_predictions({"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides})
-    _refuse_beside_predictions({"--save-predictions": save_predictions, "--tta": tta, "--batch": batch > 1})
-    _refuse_beside_predictions(running.asked())
+    _refuse_beside_predictions({"--save-predictions": save_predictions, "--tta": tta})
+    _refuse_beside_predictions({"--batch": batch > 1, **running.asked()})
     if engine == "panopticapi":
         _refuse_beside_reference({"--metric": metrics, "--workers": workers})
         _refuse_beside_reference({"--truth-cache": truth_cache, "--html": html})
         _eval_with_reference(predictions, truth, as_json)
         return
-    _eval_files(
-        predictions, truth, metrics, workers=workers or 1, cache=truth_cache, html=html, images=images, as_json=as_json
-    )
+    _eval_files(predictions, truth, metrics, workers or 1, truth_cache, html, images, as_json)
 
 
 def _refuse_without_predictions(given: dict[str, object]) -> None:
@@ -250,7 +248,6 @@ def _eval_files(
     predictions: Path,
     truth: Path,
     metrics: Sequence[str],
-    *,
     workers: int,
     cache: Path | None,
     html: Path | None,

@@ -162,7 +162,10 @@ def _apart(asked: Asked, found: "Source") -> tuple[str, ...]:
     dataset = [used.name] * (used.name != own.name)
     others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
     views = [*["flip"] * asked.flip, *(f"{scale:g}x" for scale in asked.scales if scale != 1)]
-    return (*others, *views, *(f"{name}={now}" for name, (_, now) in found.overrides.items()))
+    # The other switches leave the answers.
+    precision = asked.running.precision or "single"
+    switches = [*["fast-merge"] * asked.running.fast_merge, *[precision] * (precision != "single")]
+    return (*others, *views, *switches, *(f"{name}={now}" for name, (_, now) in found.overrides.items()))
 
 
 def _keep(asked: Asked, report: "Report", found: "Source", truth: "PanopticSet", predictor: "Predictor") -> None:
