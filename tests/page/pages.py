@@ -1,5 +1,6 @@
 """A page of a small evaluation, with names that would do harm if they were taken for markup."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import build
@@ -7,7 +8,7 @@ import numpy as np
 from evaluation.test_score import disturbed
 
 from yoso_cli.evaluation.findings import find
-from yoso_cli.evaluation.measures import FAILURES
+from yoso_cli.evaluation.measures import FAILURES, METRICS
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
 from yoso_cli.evaluation.score import counts
 from yoso_cli.page.document import write_page
@@ -24,7 +25,6 @@ CATEGORIES = (
     Category(4, SECOND, False),
     Category(9, "never seen", False),
 )
-WANTED = ("pq", FAILURES)
 
 
 def truth_in(folder: Path, images: int = 5) -> PanopticSet:
@@ -55,10 +55,12 @@ def _scored(truth: PanopticSet, record: ImageRecord, random: np.random.Generator
     return Panoptic(found.id_map, tuple(segments))
 
 
-def report_of(truth: PanopticSet, predictions: dict[int | str, Panoptic]) -> Report:
+def report_of(
+    truth: PanopticSet, predictions: dict[int | str, Panoptic], metrics: Sequence[str] = ("pq", FAILURES)
+) -> Report:
     pairs = ((read_panoptic(truth, record), predictions[record.image_id]) for record in truth.records)
     return Report(
-        find(counts(pairs, CATEGORIES, WANTED, ()), truth, WANTED),
+        find(counts(pairs, CATEGORIES, metrics, ()), truth, metrics),
         dataset=HOSTILE,
         split="val",
         images=len(truth.records),
@@ -77,7 +79,7 @@ def written(folder: Path) -> tuple[Path, Report]:
     """The page's path and what it tells of."""
     truth = truth_in(folder)
     predictions = predictions_of(truth)
-    report = report_of(truth, predictions)
+    report = report_of(truth, predictions, (*METRICS, FAILURES))
     path = folder / "report.html"
     write_page(path, report, exhibits(truth, report.findings.tallies, lambda record: predictions[record.image_id]))
     return path, report

@@ -34,7 +34,7 @@ def shown_views(browser: Any) -> list[str]:
 def test_the_headline_is_what_was_measured(browser: Any, page_and_report: tuple[Path, Report]) -> None:
     quality = page_and_report[1].quality
     expected = [f"{100 * (group.pq or 0):.1f}" for group in (quality.all, quality.things, quality.stuff)]
-    assert texts(browser, ".figure") == expected
+    assert texts(browser, "#headline .figure") == expected
     assert len(texts(browser, ".paper")) == 2
 
 
@@ -92,6 +92,26 @@ def test_classes_are_sorted_by_a_press_on_a_heading(browser: Any) -> None:
     assert heading.text.startswith("missed")
     click(browser, "[data-sort=name]")
     assert texts(browser, "#class-table tbody th")[-1] == "sky"
+
+
+def test_what_was_measured_beside_pq_stands_in_cards_and_in_the_table(
+    browser: Any, page_and_report: tuple[Path, Report]
+) -> None:
+    measures = page_and_report[1].findings.measures
+    assert measures.semantic
+    assert measures.instances
+    assert measures.boundary
+    assert texts(browser, "#measures h3") == ["PQ†", "mIoU", "Mask AP", "Boundary PQ"]
+    expected = [measures.dagger.all, measures.semantic.miou, measures.instances.ap, measures.boundary.all.pq]
+    assert texts(browser, "#measures .figure") == [f"{100 * (one or 0):.1f}" for one in expected]
+    assert all(len(one) > 40 for one in texts(browser, "#measures .note")), "each says what it means"
+    by_name = {one.category.name: one.iou for one in measures.semantic.classes if one.iou is not None}
+    click(browser, "[data-sort=iou]")
+    names, shown = texts(browser, "#class-table tbody th"), texts(browser, "#class-table tbody td:nth-child(11)")
+    assert dict(zip(names, shown, strict=True)) == {name: f"{100 * iou:.1f}" for name, iou in by_name.items()}
+    assert shown == sorted(shown, key=float, reverse=True)
+    click(browser, "[data-sort=ap]")
+    assert texts(browser, "#class-table tbody td:nth-child(12)")[-2:] == ["–", "–"], "stuff has no AP and comes last"
 
 
 def test_causes_are_shown_for_all_things_and_stuff(browser: Any, page_and_report: tuple[Path, Report]) -> None:

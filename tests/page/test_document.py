@@ -6,15 +6,20 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
-from evaluation.found import CATEGORIES, found
+from evaluation.found import CATEGORIES, found, tally
 from hypothesis import given
 from hypothesis import strategies as st
 from page.pages import HOSTILE, SECOND
 
+from yoso_cli.evaluation.causes import ERRORS
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import Report
-from yoso_cli.page.document import page
-from yoso_cli.page.markup import Markup, joined, tag
+from yoso_cli.page import exhibits
+from yoso_cli.page.classes import MOST_CLASSES
+from yoso_cli.page.document import MOST_BYTES, page
+from yoso_cli.page.exhibits import Exhibit, View
+from yoso_cli.page.markup import Markup, cut, joined, tag
+from yoso_cli.panoptic.types import Category
 
 STYLE = (resources.files("yoso_cli.page") / "page.css").read_text()
 
@@ -42,7 +47,7 @@ def test_no_name_is_markup(page_and_report: tuple[Path, Report]) -> None:
 def test_every_link_of_the_contents_leads_to_a_part(page_and_report: tuple[Path, Report]) -> None:
     text = page_and_report[0].read_text()
     links = re.findall(r'href="#([\w-]+)"', text)
-    assert len(links) == 8
+    assert len(links) == 9
     assert set(links) <= set(re.findall(r' id="([\w-]+)"', text))
 
 
@@ -52,6 +57,8 @@ def test_a_page_without_pictures_scores_or_paper_is_whole() -> None:
     assert 'id="gallery"' not in text
     assert 'id="calibration"' not in text
     assert 'id="classes"' in text
+    assert "PQ†" in text
+    assert not [word for word in ("mIoU", "Mask AP", "Boundary PQ", ">IoU<") if word in text], "nobody asked for these"
     assert "paper" not in text.split("<main>")[1].split("<script>")[0]
 
 
@@ -59,6 +66,31 @@ def test_a_page_of_nothing_seen_is_whole() -> None:
     text = page(Report(found([Tally.empty(4)], CATEGORIES), "set", "", 1), ())
     assert "0 of 0 classes" in text
     assert 'id="causes"' not in text
+
+
+def test_many_classes_and_long_names_do_not_make_a_large_page() -> None:
+    """All at once: more classes than are listed, names that grow when escaped, pictures that fill their budget."""
+    name = "'\"&<" * 200
+    categories = [Category(10**9 + place, f"{place} {name}", place % 2 == 0) for place in range(MOST_CLASSES + 200)]
+    ones = [1] * len(categories)
+    tallies = [tally({place: [0.6 + place / 4000] for place in range(len(categories))}, ones, ones)] * 2
+    findings = found(tallies, categories)
+    picture = "data:image/webp;base64," + "A" * (exhibits.MOST_BYTES // 4)
+    views = tuple(View(one, picture) for one in ("photo", "truth", "prediction", "errors"))
+    shown = [Exhibit(name, 0.1, dict.fromkeys(ERRORS, 10**6), tuple(categories), views)] * exhibits.MOST
+    text = page(Report(findings, name, name, 10**9, name * 100, name * 100, name, command=name * 100), shown)
+    assert len(text.encode()) <= MOST_BYTES
+    assert text.count("<tr data-name") == MOST_CLASSES
+    assert f"The {MOST_CLASSES} classes with most segments are listed; report.json has all {len(categories)}." in text
+
+
+@given(st.text(), st.integers(3, 100))
+def test_a_cut_name_keeps_its_ends(text: str, most: int) -> None:
+    kept = cut(text, most)
+    assert len(kept) <= most
+    start, _, end = kept.partition("…") if kept != text else (text, "", "")
+    assert text.startswith(start)
+    assert text.endswith(end)
 
 
 @given(st.text())

@@ -4,14 +4,16 @@ import base64
 import io
 from pathlib import Path
 
+import build
 import numpy as np
+import pytest
 from page import pages
 from PIL import Image
 
 from yoso_cli.evaluation.matching import match, pair
 from yoso_cli.page import exhibits as room
 from yoso_cli.page.exhibits import NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, exhibits
-from yoso_cli.panoptic.types import Panoptic, Segment
+from yoso_cli.panoptic.types import Panoptic, Segment, measured
 
 
 def opened(address: str) -> Image.Image:
@@ -63,4 +65,29 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
     assert small.id_map.shape == (300, 520)
     assert [one.id for one in small.segments] == [1, 2]
     assert [one.id for one in room._shrunk(panoptic, 26).segments] == [2, 1][::-1]
-    assert len(room.address(np.zeros((300, 520, 3), np.uint8))) < 2000
+    assert len(room.address(np.zeros((300, 520, 3), np.uint8), 78)) < 2000
+
+
+@pytest.mark.parametrize("shape", [(640, 640), (640, 1), (12, 640)])
+def test_pictures_of_noise_keep_to_their_budget_and_to_one_shape(shape: tuple[int, int]) -> None:
+    """Nothing is harder to pack than noise; what is easily packed is not made any coarser."""
+    random = np.random.default_rng(0)
+    names = ("photo", "truth", "prediction", "errors")
+    views = room._views({name: random.integers(0, 256, (*shape, 3), dtype=np.uint8) for name in names})
+    assert sum(len(view.address) for view in views) <= room.MOST_BYTES
+    assert len({opened(view.address).size for view in views}) == 1
+    (plain,) = room._views({"truth": np.full((*shape, 3), 90, np.uint8)})
+    assert opened(plain.address).size == shape[::-1]
+
+
+def test_a_huge_picture_becomes_a_small_exhibit(tmp_path: Path) -> None:
+    """A photo of 6 megapixels of noise, with a segment in each square of its map."""
+    random = np.random.default_rng(0)
+    id_map = (np.arange(2000 * 3000, dtype=np.int32).reshape(2000, 3000) // 500) % 8 + 1
+    panoptic = Panoptic(id_map, measured(id_map, [Segment(one, 1 + one % 2, 1) for one in range(1, 9)]))
+    image = random.integers(0, 256, (2000, 3000, 3), dtype=np.uint8)
+    truth = build.write_set(tmp_path / "huge" / "val", pages.CATEGORIES, [(image, panoptic)])
+    nothing = Panoptic(np.zeros_like(id_map), ())
+    (one,) = exhibits(truth, pages.report_of(truth, {0: nothing}).findings.tallies, lambda _: nothing)
+    assert sum(len(view.address) for view in one.views) <= room.MOST_BYTES
+    assert opened(one.views[0].address).width > 100

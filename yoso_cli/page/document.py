@@ -1,7 +1,8 @@
-"""A report as one HTML file that opens offline: no framework, no network, nothing but itself.
+"""A report as one HTML file that opens offline: no framework, no network, nothing but itself, and never large.
 
 Whatever comes from data (names of classes and of files, paths) is escaped where it enters, and a content security
-policy lets nothing run or load but this package's own script and style and the pictures inside the file.
+policy lets nothing run or load but this package's own script and style and the pictures inside the file. Names are cut,
+lists have an end and pictures a budget, so that no dataset makes a page of more than MOST_BYTES.
 """
 
 import base64
@@ -13,16 +14,25 @@ from pathlib import Path
 from yoso_cli import atomic
 from yoso_cli.evaluation.report import Report
 from yoso_cli.page import sections
+from yoso_cli.page.classes import classes
 from yoso_cli.page.confusion import confusion
 from yoso_cli.page.exhibits import Exhibit
 from yoso_cli.page.gallery import gallery
-from yoso_cli.page.markup import Markup, joined, name_of, tag, trusted
+from yoso_cli.page.markup import Markup, cut, joined, name_of, tag, trusted
+from yoso_cli.page.measures import measures
 from yoso_cli.page.parts import section
+
+MOST_BYTES = 8_000_000
+"""No page is larger: it can be sent by mail and opens at once. Pictures take 5 MB of it, the table of classes 2 MB."""
+
+# A command or a path in full, but for one that somebody made to be long.
+_LONGEST_VALUE = 1000
 
 _CONTENTS = {
     "headline": "Quality",
     "causes": "Causes",
     "classes": "Classes",
+    "measures": "Beside PQ",
     "sizes": "Sizes",
     "confusion": "Confusion",
     "calibration": "Calibration",
@@ -44,7 +54,8 @@ def page(report: Report, exhibits: Sequence[Exhibit]) -> str:
     parts = {
         "headline": sections.headline(report),
         "causes": sections.causes(report),
-        "classes": sections.classes(report),
+        "classes": classes(report),
+        "measures": measures(report),
         "sizes": sections.sizes(report),
         "confusion": confusion(report),
         "calibration": sections.calibration(report),
@@ -92,13 +103,13 @@ def _made(report: Report) -> Markup:
     rows += [("Truth", report.truth), ("Predictions", report.predictions)]
     rows += [("Versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))]
     rows += [("Machine", ", ".join(f"{key} {value}" for key, value in report.machine.items()))]
-    told = (joined(tag("dt", name), tag("dd", name_of(value))) for name, value in rows if value)
+    told = (joined(tag("dt", name), tag("dd", name_of(value, _LONGEST_VALUE))) for name, value in rows if value)
     lead = "report.json beside this file, or yoso eval --json, holds all of it for programs."
     return section("made", "How it was made", lead, tag("dl", *told, class_="made"))
 
 
 def _place(report: Report) -> str:
-    return f"{report.dataset} {report.split}".strip()
+    return cut(f"{report.dataset} {report.split}".strip())
 
 
 def _percent(report: Report) -> str:

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 from yoso_cli.evaluation.losses import NAMES
 from yoso_cli.page.exhibits import COLORS, NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, Exhibit
-from yoso_cli.page.markup import Markup, each, joined, name_of, tag
+from yoso_cli.page.markup import Markup, cut, each, joined, name_of, tag
 from yoso_cli.page.parts import section, swatch
 from yoso_cli.panoptic.types import Category
+
+# Of which the gallery can be asked for the errors: more are found by no eye in a list.
+MOST_CLASSES = 300
 
 _FIRST = "errors"
 _LEGEND = {
@@ -28,7 +31,7 @@ def gallery(exhibits: Sequence[Exhibit], images: int) -> Markup | None:
         "below each; press an image to see it large."
     )
     views = tag("div", *_buttons(names), class_="choice", role="group", aria_label="Show for all images", id="view-all")
-    classes = list({one.id: one for exhibit in exhibits for one in exhibit.categories}.values())
+    classes = list({one.id: one for exhibit in exhibits for one in exhibit.categories}.values())[:MOST_CLASSES]
     count = tag("output", f"{len(exhibits)} images", id="gallery-count", for_="gallery-class")
     controls = tag("div", views, _class_choice(classes), count, class_="controls")
     figures = tag(
@@ -39,7 +42,7 @@ def gallery(exhibits: Sequence[Exhibit], images: int) -> Markup | None:
 
 def _class_choice(classes: Sequence[Category]) -> Markup:
     ordered = sorted(classes, key=lambda one: one.name)
-    options = each(tag("option", one.name, value=one.id) for one in ordered)
+    options = each(tag("option", cut(one.name), value=one.id) for one in ordered)
     every = tag("option", "any class", value="")
     return tag("label", "Errors of ", tag("select", every, options, id="gallery-class"))
 
@@ -64,14 +67,14 @@ def _figure(place: int, one: Exhibit) -> Markup:
         tag(
             "img",
             src=view.address,
-            alt=f"{view.name} of {one.file}",
+            alt=f"{view.name} of {cut(one.file)}",
             data_view=view.name,
             hidden=view.name != _FIRST,
             decoding="async",
         )
         for view in one.views
     )
-    opener = tag("button", pictures, type="button", class_="open", aria_label=f"Show {one.file} large")
+    opener = tag("button", pictures, type="button", class_="open", aria_label=f"Show {cut(one.file)} large")
     choice = tag(
         "div", *_buttons([view.name for view in one.views]), class_="choice small", role="group", aria_label="Show"
     )
@@ -81,7 +84,7 @@ def _figure(place: int, one: Exhibit) -> Markup:
     )
     title = tag("p", name_of(one.file), tag("b", f"−{100 * one.lost:.2f} PQ"), class_="title")
     caption = tag("figcaption", title, choice, tag("ul", causes, class_="marks"))
-    ids = " ".join(str(category.id) for category in one.categories)
+    ids = " ".join(str(category.id) for category in one.categories[:MOST_CLASSES])
     return tag("figure", opener, caption, data_place=place, data_classes=ids)
 
 

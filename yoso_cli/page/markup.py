@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from html import escape
 
+# The longest class of the published datasets has 57 letters.
+_LONGEST_NAME = 80
+
 _VOID_TAGS = {"br", "img", "input", "meta"}
 
 
@@ -42,9 +45,15 @@ def trusted(text: str) -> Markup:
     return Markup(text)
 
 
-def name_of(text: str) -> Markup:
-    """A name that somebody else chose: letters that turn the direction of writing do not reach beyond it."""
-    return tag("bdi", text)
+def name_of(text: str, most: int = _LONGEST_NAME) -> Markup:
+    """A name that somebody else chose, cut if it is long; letters that turn the direction of writing stay inside it."""
+    return tag("bdi", cut(text, most))
+
+
+def cut(text: str, most: int = _LONGEST_NAME) -> str:
+    """The same text, or its two ends where it is longer than `most` letters."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"
 
 
 def _escaped(child: str) -> str:

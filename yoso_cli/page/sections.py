@@ -2,31 +2,16 @@
 
 from collections.abc import Sequence
 
-from yoso_cli.evaluation.confidence import GroupIntervals, Interval
+from yoso_cli.evaluation.confidence import GroupIntervals
 from yoso_cli.evaluation.losses import MEANINGS, NAMES, Loss
 from yoso_cli.evaluation.quality import ClassQuality, GroupQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.sizes import LIMITS, SIZES
 from yoso_cli.page.charts import percent, reliability, scale, span, stack
-from yoso_cli.page.markup import Markup, each, name_of, tag
-from yoso_cli.page.parts import column, heading, section, swatch
-from yoso_cli.panoptic.draw import Color, colors
+from yoso_cli.page.markup import Markup, each, tag
+from yoso_cli.page.parts import heading, section, swatch
 
 _KINDS = ("all", "things", "stuff")
-
-# The columns of the table of classes, and what each one sorts by.
-_COLUMNS = {
-    "Class": "name",
-    "Kind": "kind",
-    "PQ and what took the rest": "",
-    "PQ": "pq",
-    "95 % interval": "",
-    "SQ": "sq",
-    "RQ": "rq",
-    "found": "tp",
-    "false": "fp",
-    "missed": "fn",
-}
 
 
 def headline(report: Report) -> Markup:
@@ -93,9 +78,7 @@ def causes(report: Report) -> Markup | None:
 
 def _panel(kind: str, pq: float | None, losses: Sequence[Loss]) -> Markup:
     rows = each(map(_cause_row, sorted(losses, key=lambda one: -one.pq)))
-    head = tag(
-        "tr", *(tag("th", word, scope="col") for word in ("Cause", "PQ lost", "true", "predicted", "what it is"))
-    )
+    head = heading("Cause", "PQ lost", "true", "predicted", "what it is")
     table = tag("table", tag("thead", head), tag("tbody", rows), class_="causes")
     wide = tag("div", stack(pq, losses), class_="wide")
     return tag(
@@ -107,12 +90,6 @@ def _cause_row(one: Loss) -> Markup:
     name = tag("th", swatch(f"c-{one.cause}"), NAMES[one.cause], scope="row")
     figures = (percent(one.pq), str(one.true or "–"), str(one.predicted or "–"))
     return tag("tr", name, *(tag("td", figure, class_="n") for figure in figures), tag("td", MEANINGS[one.cause]))
-
-
-def dot(color: Color) -> Markup:
-    """A small disc in the colour of a class."""
-    red, green, blue = color
-    return tag("span", class_="dot", style=f"background:rgb({red} {green} {blue})", aria_hidden="true")
 
 
 def sizes(report: Report) -> Markup:
@@ -141,47 +118,6 @@ def _size_row(name: str, limit: str, quality: object) -> Markup:
     figures = [*(percent(group.pq) for group in groups), *map(str, counts)]
     bar = tag("td", stack(groups[0].pq, ()), class_="bar")
     return tag("tr", head, bar, *(tag("td", figure, class_="n") for figure in figures))
-
-
-def classes(report: Report) -> Markup:
-    """Each class with its bar, to sort and to filter."""
-    found, sure, losses = report.quality.classes, report.findings.confidence.classes, report.findings.losses.classes
-    tints = colors([one.category for one in found])
-    rows = [row for row in zip(found, sure, losses, tints, strict=True) if row[0].pq is not None]
-    rows.sort(key=lambda row: -(row[0].pq or 0.0))
-    head = tag("tr", *(column(word, key) for word, key in _COLUMNS.items()))
-    body = tag("tbody", *(_class_row(*row) for row in rows))
-    kinds = each(
-        tag("option", word, value=value)
-        for word, value in (("things and stuff", ""), ("things", "thing"), ("stuff", "stuff"))
-    )
-    controls = tag(
-        "div",
-        tag("label", "Class ", tag("input", type="search", id="class-filter", placeholder="part of a name")),
-        tag("label", "Kind ", tag("select", kinds, id="kind-filter")),
-        tag("output", f"{len(rows)} of {len(rows)} classes", id="class-count", for_="class-filter kind-filter"),
-        class_="controls",
-    )
-    unseen = len(found) - len(rows)
-    lead = "Press a heading to sort."
-    lead += f" {unseen} of {len(found)} classes are in neither truth nor prediction and not listed." if unseen else ""
-    table = tag("table", tag("thead", head), body, class_="classes", id="class-table")
-    return section("classes", "Classes", lead, controls, tag("div", table, class_="scroll"))
-
-
-def _class_row(one: ClassQuality, interval: Interval | None, losses: Sequence[Loss], color: Color) -> Markup:
-    kind = "thing" if one.category.isthing else "stuff"
-    keys = {"data_name": one.category.name.lower(), "data_kind": kind, "data_pq": one.pq, "data_sq": one.sq}
-    keys |= {"data_rq": one.rq, "data_tp": one.tp, "data_fp": one.fp, "data_fn": one.fn}
-    figures = (percent(one.pq), span(interval), percent(one.sq), percent(one.rq), str(one.tp), str(one.fp), str(one.fn))
-    return tag(
-        "tr",
-        tag("th", dot(color), name_of(one.category.name), scope="row"),
-        tag("td", kind),
-        tag("td", stack(one.pq, losses, interval), class_="bar"),
-        *(tag("td", figure, class_="n") for figure in figures),
-        **keys,
-    )
 
 
 def calibration(report: Report) -> Markup | None:
