@@ -18,22 +18,25 @@ _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
 
 # Starting a process costs about as much as a hundred small pictures.
-_TOO_FEW = 64
+_TOO_FEW = 8
 
 
-def mapped(function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int) -> Iterator[_Result]:
+def mapped(
+    function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int, at_once: int = 8
+) -> Iterator[_Result]:
     """`function` of each of `items`, in their order; what it raises is raised here.
 
     Args:
         function: can be pickled, with all that it holds; sent to each process once.
         items: can be pickled.
         workers: processes; with one, or with few items, all happens in this one.
+        at_once: items that are sent together; they should take some ten milliseconds.
     """
-    if workers < 2 or len(items) < _TOO_FEW:
+    if workers < 2 or len(items) < _TOO_FEW * at_once:
         yield from map(function, items)
         return
     with _pool(workers, function) as pool:
-        yield from pool.imap(_work, items, chunksize=8)
+        yield from pool.imap(_work, items, chunksize=at_once)
 
 
 def _pool(workers: int, function: Callable[[Any], Any]) -> Pool:

@@ -6,14 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from yoso_cli.evaluation import findings
-from yoso_cli.evaluation.calibration import BINS
+from yoso_cli.evaluation.calibration import BINS, SCORE_UNIT
 from yoso_cli.evaluation.causes import ERRORS, MISSED, SPURIOUS, Errors
 from yoso_cli.evaluation.dagger import StuffOverlap
 from yoso_cli.evaluation.findings import Findings
 from yoso_cli.evaluation.measures import Counts, Failures
 from yoso_cli.evaluation.quality import Tally, total
 from yoso_cli.evaluation.report import PaperRow
-from yoso_cli.evaluation.tallies import part_of
+from yoso_cli.evaluation.tallies import Parts
 from yoso_cli.panoptic.types import Category
 
 CATEGORIES = (
@@ -30,6 +30,13 @@ def tally(matches: dict[int, Sequence[float]], false: Sequence[int], missed: Seq
     category = [place for place, ious in matches.items() for _ in ious]
     iou = [one for ious in matches.values() for one in ious]
     return Tally(np.array(category, np.int64), np.array(iou), np.array(false), np.array(missed))
+
+
+def part(counted: Tally) -> Parts:
+    """One picture's part in the score."""
+    columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
+    counts = np.stack(columns, axis=-1).astype(np.float64)
+    return Parts(1, np.arange(len(counts)), counts)
 
 
 # Two pictures.
@@ -55,10 +62,10 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
     errors[0, :, MISSED], errors[1, :, SPURIOUS] = counted.false_negatives, counted.false_positives
     met = [(k, -1) for k, n in enumerate(counted.false_negatives.tolist()) for _ in range(n)]
     met += [(k, k) for k in counted.match_category.tolist()]
-    reliability = np.zeros((BINS, 3))
-    reliability[7] = (8, 6, 4)
+    reliability = np.zeros((BINS, 3), np.int64)
+    reliability[7] = (8, 6 * SCORE_UNIT, 4)
     whole = Counts(
-        np.stack([part_of(one) for one in tallies]),
+        Parts.total([part(one) for one in tallies], len(categories)),
         by_size,
         StuffOverlap(np.zeros(0, np.int64), np.zeros(0)),
         failures=Failures(Errors(errors[0], errors[1], np.array(met, np.int64).reshape(-1, 2)), reliability),

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from evaluation.test_quality import CATEGORIES, panoptic
 
-from yoso_cli.evaluation.calibration import BINS, Calibration, reliability
+from yoso_cli.evaluation.calibration import BINS, SCORE_UNIT, Calibration, reliability
 from yoso_cli.evaluation.matching import match, pair
+from yoso_cli.evaluation.overlap import shared
 from yoso_cli.panoptic.types import Panoptic, Segment
 
 TRUTH = panoptic([[1, 1, 2, 2, 0, 0]], Segment(1, 7, 2), Segment(2, 2, 2))
@@ -22,7 +23,7 @@ def prediction(*scores: float | None) -> Panoptic:
 
 
 def reliability_of(predicted: Panoptic) -> np.ndarray:
-    found = pair(TRUTH, predicted, CATEGORIES)
+    found = pair([shared(TRUTH, predicted)], CATEGORIES)
     return reliability(match(found, len(CATEGORIES)), predicted.segments)
 
 
@@ -37,9 +38,9 @@ def test_scores_are_held_against_what_is_right_and_excused_segments_say_nothing(
 
 
 def test_the_error_weighs_bins_by_their_segments() -> None:
-    table = np.zeros((BINS, 3))
-    table[2] = [30, 7.5, 6]
-    table[9] = [10, 9.5, 9]
+    table = np.zeros((BINS, 3), np.int64)
+    table[2] = [30, 7.5 * SCORE_UNIT, 6]
+    table[9] = [10, 9.5 * SCORE_UNIT, 9]
     found = Calibration.of(table)
     assert found
     assert found.error == pytest.approx((30 * 0.05 + 10 * 0.05) / 40)

@@ -12,25 +12,25 @@ from hypothesis import strategies as st
 from yoso_cli.evaluation.causes import CAUSES, ERRORS, Errors, errors
 from yoso_cli.evaluation.losses import MEANINGS, Losses, confusion
 from yoso_cli.evaluation.matching import match, pair
-from yoso_cli.evaluation.quality import PanopticQuality, tally_of, total
+from yoso_cli.evaluation.overlap import shared
+from yoso_cli.evaluation.quality import PanopticQuality, tally_of
 from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
 CAT, DOG, SKY = 7, 2, 90
 
 
 def errors_of(truth: Panoptic, prediction: Panoptic, categories: Sequence[Category] = CATEGORIES) -> Errors:
-    found = pair(truth, prediction, categories)
+    found = pair([shared(truth, prediction)], categories)
     return errors(found, match(found, len(categories)), len(categories))
 
 
 def found_in(
     pairs: Sequence[tuple[Panoptic, Panoptic]], categories: Sequence[Category]
 ) -> tuple[PanopticQuality, Errors]:
-    paired = [pair(truth, prediction, categories) for truth, prediction in pairs]
-    matched = [match(one, len(categories)) for one in paired]
-    counted = total((tally_of(one, len(categories)) for one in matched), len(categories))
-    each = (errors(one, matching, len(categories)) for one, matching in zip(paired, matched, strict=True))
-    return PanopticQuality.from_tally(counted, categories), Errors.total(each, len(categories))
+    paired = pair([shared(truth, prediction) for truth, prediction in pairs], categories)
+    matched = match(paired, len(categories))
+    counted = tally_of(matched, len(categories))
+    return PanopticQuality.from_tally(counted, categories), errors(paired, matched, len(categories))
 
 
 def causes(truth: Panoptic, prediction: Panoptic) -> tuple[dict[str, int], dict[str, int]]:

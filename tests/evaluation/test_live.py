@@ -13,7 +13,7 @@ from evaluation.plain import CATEGORIES
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation import live
-from yoso_cli.evaluation.measures import METRICS, Counts, count, measures, total
+from yoso_cli.evaluation.measures import METRICS, Counts, count, look, measures, total
 from yoso_cli.panoptic.files import SetWriter, read_panoptic, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
 
@@ -35,7 +35,7 @@ def predicted(truth: PanopticSet) -> Iterator[tuple[ImageRecord, Panoptic]]:
 def test_it_counts_what_a_plain_loop_counts(tmp_path: Path) -> None:
     truth = prepared(tmp_path, 9)
     pairs = ((read_panoptic(truth, record), prediction) for record, prediction in predicted(truth))
-    plain = total((count(*pair, CATEGORIES, METRICS) for pair in pairs), len(CATEGORIES), METRICS)
+    plain = count([look("", *pair, CATEGORIES, METRICS) for pair in pairs], CATEGORIES, METRICS)
     streamed = total(live.counted(predicted(truth), truth, METRICS), len(CATEGORIES), METRICS)
     assert measures(streamed, CATEGORIES) == measures(plain, CATEGORIES)
 

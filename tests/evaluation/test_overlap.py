@@ -8,8 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import LARGEST_ID, Overlap, Workspace, overlap, runs_of
-from yoso_cli.panoptic.types import IdMap
+from yoso_cli.evaluation.overlap import (
+    LARGEST_ID,
+    LISTED,
+    UNLISTED,
+    VOIDED,
+    PanopticRuns,
+    Shared,
+    Workspace,
+    runs_of,
+    shared,
+)
+from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Segment
 
 
 def maps(seed: int) -> tuple[IdMap, IdMap]:
@@ -25,53 +35,74 @@ def maps(seed: int) -> tuple[IdMap, IdMap]:
     return found[0], found[1]
 
 
-def as_counts(found: Overlap) -> list[tuple[tuple[int, int], int]]:
-    pairs = zip(found.true_id.tolist(), found.predicted_id.tolist(), strict=True)
-    return list(zip(pairs, found.pixels.tolist(), strict=True))
+def panoptic(id_map: IdMap, listed: float = 1.0) -> Panoptic:
+    """With a share of its ids listed, in no order."""
+    ids = [int(one) for one in np.random.default_rng(1).permutation(np.unique(id_map)) if one != VOID]
+    return Panoptic(id_map, tuple(Segment(one, 1, 1) for one in ids[: round(listed * len(ids))]))
+
+
+def by_code(found: Shared) -> dict[tuple[int, int], int]:
+    width = LISTED + len(found.predicted)
+    cells, pixels = found.cells.tolist(), found.pixels.tolist()
+    return {divmod(cell, width): count for cell, count in zip(cells, pixels, strict=True)}
+
+
+def by_pixel(truth: Panoptic, prediction: Panoptic) -> dict[tuple[int, int], int]:
+    """The same by looking at each pixel."""
+    sides = (truth, prediction)
+    codes = [{VOID: VOIDED} | {one.id: LISTED + n for n, one in enumerate(side.segments)} for side in sides]
+    pixels = zip(truth.id_map.ravel().tolist(), prediction.id_map.ravel().tolist(), strict=True)
+    return dict(Counter((codes[0].get(true, UNLISTED), codes[1][predicted]) for true, predicted in pixels))
+
+
+def by_runs(truth: Panoptic, space: Workspace | None = None) -> PanopticRuns:
+    return PanopticRuns(runs_of(truth.id_map, space), truth.segments)
 
 
 @settings(max_examples=150, deadline=None)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_runs_count_what_pixels_count(seed: int) -> None:
-    """In rising order, and the same from the true map as from its runs, in fresh memory and in used one."""
+@given(seed=st.integers(0, 2**32 - 1), listed=st.floats(0, 1))
+def test_runs_count_what_pixels_count(seed: int, listed: float) -> None:
+    """The same from the true map as from its runs, in fresh memory and in used one; true ids may be unlisted."""
     true, predicted = maps(seed)
-    by_pixel = Counter(zip(true.ravel().tolist(), predicted.ravel().tolist(), strict=True))
-    space = Workspace()
-    for truth in (true, runs_of(true), runs_of(true, space)):
-        assert as_counts(overlap(truth, predicted)) == sorted(by_pixel.items())
-        assert as_counts(overlap(truth, predicted, space)) == sorted(by_pixel.items())
+    truth, prediction = panoptic(true, listed), panoptic(predicted)
+    expected, space = by_pixel(truth, prediction), Workspace()
+    for one in (truth, by_runs(truth), by_runs(truth, space)):
+        assert by_code(shared(one, prediction)) == expected
+        found = shared(one, prediction, space)
+        assert by_code(found) == expected
+        assert found.cells.tolist() == sorted(found.cells.tolist())
 
 
 def test_maps_of_noise_fit_into_memory() -> None:
     """A hundred thousand ids on each side would make a table of ten thousand million pairs."""
-    true = np.arange(100_000, dtype=np.int32).reshape(250, 400)
-    predicted = true[::-1].copy()
-    found = overlap(true, predicted)
+    true = np.arange(1, 100_001, dtype=np.int32).reshape(250, 400)
+    found = shared(panoptic(true), panoptic(true[::-1].copy()))
     assert found.pixels.tolist() == [1] * true.size
-    assert np.array_equal(found.predicted_id, predicted.ravel())
 
 
 def test_a_used_workspace_does_not_know_earlier_pictures() -> None:
     space = Workspace()
     rng = np.random.default_rng(5)
     for height in (9, 3, 12):
-        true, predicted = rng.integers(0, 4, (2, height, 7)).astype(np.int32)
-        assert as_counts(overlap(true, predicted, space)) == as_counts(overlap(true, predicted))
-        assert as_counts(overlap(runs_of(true, space), predicted, space)) == as_counts(overlap(true, predicted))
+        truth, prediction = map(panoptic, rng.integers(0, 4, (2, height, 7)).astype(np.int32))
+        assert by_code(shared(truth, prediction, space)) == by_pixel(truth, prediction)
+        assert by_code(shared(by_runs(truth, space), prediction, space)) == by_pixel(truth, prediction)
 
 
 @pytest.mark.parametrize("stray", [-1, LARGEST_ID + 1])
 def test_values_that_are_no_ids_are_refused(stray: int) -> None:
-    good, bad = np.ones((2, 3), np.int32), np.full((2, 3), stray, np.int32)
+    good, bad = panoptic(np.ones((2, 3), np.int32)), Panoptic(np.full((2, 3), stray, np.int32), ())
     with pytest.raises(DataError, match=f"The predicted map holds {stray}, which is outside"):
-        overlap(good, bad)
+        shared(good, bad)
     with pytest.raises(DataError, match=f"The true map holds {stray}, which is outside"):
-        runs_of(bad)
+        shared(bad, good)
+    with pytest.raises(DataError, match=f"The true map holds {stray}, which is outside"):
+        runs_of(bad.id_map)
 
 
 def test_sizes_that_differ_are_refused_even_where_numpy_would_stretch_one() -> None:
-    wide, row = np.ones((2, 3), np.int32), np.ones((1, 3), np.int32)
+    wide, row = panoptic(np.ones((2, 3), np.int32)), panoptic(np.ones((1, 3), np.int32))
     with pytest.raises(DataError, match="The predicted map is 3x1 pixels, the true one 3x2"):
-        overlap(wide, row)
+        shared(wide, row)
     with pytest.raises(DataError, match="The predicted map is 3x2 pixels, the true one 3x1"):
-        overlap(runs_of(row), wide)
+        shared(by_runs(row), wide)

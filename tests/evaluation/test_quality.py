@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally, total
+from yoso_cli.evaluation.matching import match, pair
+from yoso_cli.evaluation.overlap import shared
+from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally_of, total
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
 Pairs = list[tuple[Panoptic, Panoptic]]
@@ -21,8 +23,12 @@ CATEGORIES = (Category(7, "cat", True), Category(2, "dog", True), Category(90, "
 
 
 def quality(pairs: Pairs, categories: Sequence[Category] = CATEGORIES) -> PanopticQuality:
-    counted = total((tally(truth, prediction, categories) for truth, prediction in pairs), len(categories))
-    return PanopticQuality.from_tally(counted, categories)
+    return PanopticQuality.from_tally(tally(pairs, categories), categories)
+
+
+def tally(pairs: Pairs, categories: Sequence[Category]) -> Tally:
+    together = pair([shared(truth, prediction) for truth, prediction in pairs], categories)
+    return tally_of(match(together, len(categories)), len(categories))
 
 
 def panoptic(rows: list[list[int]], *segments: Segment) -> Panoptic:
@@ -88,7 +94,7 @@ def assert_equal_to_reference(pairs: Pairs, categories: Sequence[Category], fold
 
 def test_the_order_of_division_among_processes_changes_no_digit() -> None:
     rng = np.random.default_rng(3)
-    tallies = [tally(*random_pair(rng, CATEGORIES), CATEGORIES) for _ in range(60)]
+    tallies = [tally([random_pair(rng, CATEGORIES)], CATEGORIES) for _ in range(60)]
     whole = total(tallies, len(CATEGORIES))
     halves = total(tallies[:23], len(CATEGORIES)) + (Tally.empty(len(CATEGORIES)) + total(tallies[23:], 4))
     assert PanopticQuality.from_tally(whole, CATEGORIES) == PanopticQuality.from_tally(halves, CATEGORIES)
@@ -168,4 +174,4 @@ GOOD = panoptic([[1, 1]], Segment(1, 7, 2))
 )
 def test_a_map_that_contradicts_its_segments_is_refused(truth: Panoptic, prediction: Panoptic, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        tally(truth, prediction, CATEGORIES)
+        tally([(truth, prediction)], CATEGORIES)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.evaluation.matching import pair
+from yoso_cli.evaluation.overlap import shared
 from yoso_cli.evaluation.semantic import confusion
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
@@ -38,7 +39,7 @@ def bincount_confusion(pairs: Pairs) -> np.ndarray:
 @given(st.integers(0, 2**32 - 1))
 def test_each_cell_is_that_of_a_count_over_pixels(seed: int) -> None:
     pairs = random_pairs(seed)
-    ours = sum(confusion(pair(truth, prediction, CATEGORIES), K) for truth, prediction in pairs)
+    ours = confusion(pair([shared(truth, prediction) for truth, prediction in pairs], CATEGORIES), K)
     assert np.array_equal(ours, bincount_confusion(pairs)[:K])
 
 

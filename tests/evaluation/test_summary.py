@@ -6,7 +6,7 @@ import numpy as np
 from evaluation.found import CATEGORIES, PAPER, found
 
 from yoso_cli.evaluation.findings import Findings, find
-from yoso_cli.evaluation.measures import FAILURES, METRICS, count
+from yoso_cli.evaluation.measures import FAILURES, METRICS, count, look
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import PaperRow, Report
 from yoso_cli.evaluation.summary import table
@@ -59,7 +59,8 @@ def test_each_measure_that_was_asked_for_has_a_line(tmp_path: Path) -> None:
     scored = Panoptic(np.ones((40, 50), np.int32), (Segment(1, 1, 2000, score=0.5),))
     whole = PanopticSet("a", "b", CATEGORIES, (ImageRecord(1, "1", "1", 40, 50, ()),), tmp_path, tmp_path)
     wanted = (*METRICS, FAILURES)
-    text = table(report(find([count(scored, scored, CATEGORIES, wanted)], whole, wanted)))
+    counted = count([look("1", scored, scored, CATEGORIES, wanted)], CATEGORIES, wanted)
+    text = table(report(find([counted], whole, wanted)))
     assert "\nPQ by segment size  small -  medium 100.0  large -\n" in text
     assert "\nPQ† (stuff by IoU)  all 100.0  stuff -\n" in text
     assert "\nBoundary PQ         all 100.0  things 100.0  stuff -\n" in text

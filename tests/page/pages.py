@@ -8,9 +8,8 @@ import numpy as np
 from evaluation.test_score import disturbed
 
 from yoso_cli.evaluation.findings import find
-from yoso_cli.evaluation.measures import FAILURES, METRICS
+from yoso_cli.evaluation.measures import FAILURES, METRICS, counts, look
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
-from yoso_cli.evaluation.score import counts
 from yoso_cli.page.document import write_page
 from yoso_cli.page.exhibits import exhibits
 from yoso_cli.panoptic.files import read_panoptic
@@ -58,9 +57,12 @@ def _scored(truth: PanopticSet, record: ImageRecord, random: np.random.Generator
 def report_of(
     truth: PanopticSet, predictions: dict[int | str, Panoptic], metrics: Sequence[str] = ("pq", FAILURES)
 ) -> Report:
-    pairs = ((read_panoptic(truth, record), predictions[record.image_id]) for record in truth.records)
+    looks = (
+        look(record.image_file, read_panoptic(truth, record), predictions[record.image_id], CATEGORIES, metrics)
+        for record in truth.records
+    )
     return Report(
-        find(counts(pairs, CATEGORIES, metrics, ()), truth, metrics),
+        find(counts(looks, CATEGORIES, metrics), truth, metrics),
         dataset=HOSTILE,
         split="val",
         images=len(truth.records),

@@ -11,6 +11,7 @@ from page import pages
 from PIL import Image
 
 from yoso_cli.evaluation.matching import match, pair
+from yoso_cli.evaluation.overlap import shared
 from yoso_cli.page import exhibits as room
 from yoso_cli.page.exhibits import NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, exhibits
 from yoso_cli.panoptic.types import Panoptic, Segment, measured
@@ -51,8 +52,8 @@ def test_each_pixel_is_told_what_is_wrong_with_it() -> None:
     kinds = {1: 1, 2: 1, 3: 3, 4: 1}
     true = tuple(Segment(one, kinds[one], int((rows == one).sum()), iscrowd=one == 4) for one in kinds)
     predicted = tuple(Segment(one, category, 1) for one, category in {5: 1, 6: 1, 7: 1, 8: 1}.items())
-    found = pair(Panoptic(rows, true), Panoptic(seen, predicted), pages.CATEGORIES)
-    told = room._kinds(rows, seen, found, match(found, len(pages.CATEGORIES)))
+    found = pair([shared(Panoptic(rows, true), Panoptic(seen, predicted))], pages.CATEGORIES)
+    told = room._kinds(rows, seen, match(found, len(pages.CATEGORIES)))
     wrong = [UNLABELLED, 0, 0, 0, NOTHING, 0, 0, OTHER_SEGMENT, OTHER_CLASS, OTHER_CLASS]
     assert told.tolist() == [wrong, [UNLABELLED] * 10]
 

@@ -6,7 +6,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -78,12 +78,18 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def progress(iterable: Iterable[Item], total: int | None, label: str, unit: str = "img") -> Iterator[Item]:
-    """Passes `iterable` on while showing how much of `total` (None: unknown) has gone by."""
+def progress(
+    iterable: Iterable[Item],
+    total: int | None,
+    label: str,
+    unit: str = "img",
+    size: Callable[[Item], int] = lambda _: 1,
+) -> Iterator[Item]:
+    """Passes `iterable` on while showing how much of `total` (None: unknown) has gone by; `size` is of one item."""
     with bar(total, label, unit=unit) as shown:
         for item in iterable:
             yield item
-            shown.update()
+            shown.update(size(item))
 
 
 @contextlib.contextmanager

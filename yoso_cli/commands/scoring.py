@@ -50,7 +50,11 @@ def evaluate(
     measured = (*_measurable(metrics, predicted_set), FAILURES)
     counted = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
     return Report(
-        find(console.progress(counted, len(true_set.records), "eval"), true_set, measured),
+        find(
+            console.progress(counted, len(true_set.records), "eval", size=lambda one: one.parts.images),
+            true_set,
+            measured,
+        ),
         dataset=true_set.name,
         split=true_set.split,
         images=len(true_set.records),

@@ -14,16 +14,17 @@ One thing is not followed: the published evaluator marks the inside of segments 
 category id + 1, and errs where a segment happens to have that id.
 """
 
-# H W picture size, d boundary width
+# H W picture size, d boundary width, M matches, P pairs of segments that share pixels
 
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from yoso_cli.evaluation.matching import Bools, Floats, Matching
-from yoso_cli.evaluation.overlap import LARGEST_ID, Ints, Overlap, overlap, pixel_sums, rows_of
-from yoso_cli.panoptic.types import VOID, IdMap, Panoptic
+from yoso_cli.evaluation.matching import Floats, Matching, rows
+from yoso_cli.evaluation.overlap import Bools, Ints, Workspace, pixel_sums, shared
+from yoso_cli.panoptic.types import IdMap, Panoptic
 
 WIDTH = 0.02
 """Of the picture's diagonal."""
@@ -48,40 +49,47 @@ def boundaries(id_map: IdMap, width: int) -> Bools:
     return outlines
 
 
-def narrowed(matching: Matching, truth: Panoptic, prediction: Panoptic) -> Matching:
+def narrowed(matching: Matching, truth: Panoptic, prediction: Panoptic, space: Workspace) -> Matching:
     """PQ's matches of one picture with the smaller of the two IoUs, and without those that it unmakes."""
-    iou = np.minimum(matching.iou, boundary_iou(matching, truth, prediction))
+    iou = np.minimum(matching.iou, boundary_iou(matching, truth, prediction, space))
     kept = iou > 0.5
     return replace(matching, t=matching.t[kept], p=matching.p[kept], iou=iou[kept])
 
 
-def boundary_iou(matching: Matching, truth: Panoptic, prediction: Panoptic) -> Floats:
-    """(M,) the boundary IoU of each match."""
+def boundary_iou(matching: Matching, truth: Panoptic, prediction: Panoptic, space: Workspace) -> Floats:
+    """(M,) the boundary IoU of each match of one picture."""
     width = boundary_width(*truth.id_map.shape)
     of_true, of_predicted = boundaries(truth.id_map, width), boundaries(prediction.id_map, width)
-    true, predicted, t, p = matching.true.id, matching.predicted.id, matching.t, matching.p
+    t, p = matching.t, matching.p
+    partner = np.full(len(matching.true.id) + 1, -2)  # the last one stands for row -1, which has none
+    partner[t] = p
 
-    pairs = _overlap_where(of_true & of_predicted, truth, prediction)
-    shared = _shared(pairs, true[t], predicted[p])
-    pairs = _overlap_where(of_true, truth, prediction)
-    true_area = pixel_sums(rows_of(true, pairs.true_id), pairs.pixels, len(true))
-    pairs = _overlap_where(of_predicted, truth, prediction)
-    rows = rows_of(predicted, pairs.predicted_id)
-    predicted_area = pixel_sums(rows, pairs.pixels, len(predicted))
-    void = pixel_sums(np.where(pairs.true_id == VOID, rows, -1), pairs.pixels, len(predicted))
+    both = _where(of_true & of_predicted, truth, prediction, space)
+    matched = np.where(partner[both.t] == both.p, both.t, -1)
+    inside = pixel_sums(matched, both.pixels, len(matching.true.id))[t]
+    true = _where(of_true, truth, prediction, space)
+    true_area = pixel_sums(true.t, true.pixels, len(matching.true.id))
+    found = _where(of_predicted, truth, prediction, space)
+    predicted_area = pixel_sums(found.p, found.pixels, len(matching.predicted.id))
+    void = pixel_sums(np.where(found.void, found.p, -1), found.pixels, len(matching.predicted.id))
     # Never zero: a match shares pixels, so the true segment has some, and a segment with pixels has a boundary.
-    return shared / (true_area[t] + predicted_area[p] - shared - void[p])
+    return inside / (true_area[t] + predicted_area[p] - inside - void[p])
 
 
-def _shared(pairs: Overlap, true_id: Ints, predicted_id: Ints) -> Ints:
-    """The pixels of each wanted pair of ids."""
-    ids = LARGEST_ID + 1
-    row = rows_of(pairs.true_id * ids + pairs.predicted_id, true_id * ids + predicted_id)
-    return np.append(pairs.pixels, 0)[row]  # row -1 is the last: none
+class _Pairs(NamedTuple):
+    """Some of a picture's pixels by pair of segments: rows (-1 for none), whether truth is void, pixels; (P,) each."""
+
+    t: Ints
+    p: Ints
+    void: Bools
+    pixels: Ints
 
 
-def _overlap_where(chosen: Bools, truth: Panoptic, prediction: Panoptic) -> Overlap:
-    return overlap(truth.id_map[chosen], prediction.id_map[chosen])
+def _where(chosen: Bools, truth: Panoptic, prediction: Panoptic, space: Workspace) -> _Pairs:
+    """Of the pixels where `chosen` (H, W) holds."""
+    true, predicted = (replace(one, id_map=one.id_map[chosen]) for one in (truth, prediction))
+    found = shared(true, predicted, space)
+    return _Pairs(*rows([found]), found.pixels)
 
 
 def _inside_runs(values: npt.NDArray[np.int32], margin: int) -> Bools:

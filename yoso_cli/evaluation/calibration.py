@@ -13,10 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Floats, Matching
+from yoso_cli.evaluation.matching import Matching
+from yoso_cli.evaluation.overlap import Ints
 from yoso_cli.panoptic.types import Segment
 
 BINS = 10
+
+# Scores are added as integers: the sum is then the same in any order, so with any number of processes.
+SCORE_UNIT = 1 << 32
 
 
 @dataclass(frozen=True)
@@ -48,13 +52,13 @@ class Calibration:
     error: float
 
     @classmethod
-    def of(cls, reliability: Floats) -> "Calibration | None":
+    def of(cls, reliability: Ints) -> "Calibration | None":
         """Of the sum of `reliability` (B, 3) over pictures; None where no segment had a score."""
         total = reliability[:, 0].sum()
         if not total:
             return None
         bins = tuple(
-            Bin(place / BINS, (place + 1) / BINS, int(segments), scores / segments, right / segments)
+            Bin(place / BINS, (place + 1) / BINS, segments, scores / SCORE_UNIT / segments, right / segments)
             for place, (segments, scores, right) in enumerate(reliability.tolist())
             if segments
         )
@@ -66,11 +70,11 @@ class Calibration:
         return {"error": self.error, "bins": [one.to_dict() for one in self.bins]}
 
 
-def reliability(matching: Matching, segments: Sequence[Segment]) -> Floats:
-    """(B, 3) of one picture: segments, the sum of their scores, and how many are right, by score in steps of 0.1.
+def reliability(matching: Matching, segments: Sequence[Segment]) -> Ints:
+    """(B, 3): segments, the sum of their scores in units of 2^-32, and how many are right, by score in steps of 0.1.
 
     Args:
-        matching: of the picture.
+        matching: of the pictures.
         segments: the predicted ones, in the order of the matching; those without a score from 0 to 1 are left out.
     """
     score = np.array([np.nan if one.score is None else one.score for one in segments], np.float64)
@@ -79,5 +83,7 @@ def reliability(matching: Matching, segments: Sequence[Segment]) -> Floats:
     right[matching.p] = True
     counts &= right | ~matching.excused
     place = np.minimum((score[counts] * BINS).astype(np.int64), BINS - 1)
-    columns = (np.ones(len(place)), score[counts], right[counts].astype(np.float64))
-    return np.column_stack([np.bincount(place, column, minlength=BINS) for column in columns])
+    found = np.zeros((BINS, 3), np.int64)
+    units = (score[counts] * SCORE_UNIT).round().astype(np.int64)
+    np.add.at(found, place, np.column_stack([np.ones_like(place), units, right[counts]]))
+    return found

@@ -33,9 +33,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Bools, Floats, Matching, Pairing
-from yoso_cli.evaluation.overlap import Ints, pixel_sums
-from yoso_cli.panoptic.types import VOID
+from yoso_cli.evaluation.matching import Floats, Matching, Pairing
+from yoso_cli.evaluation.overlap import Bools, Ints, pixel_sums
 
 IMPRECISE = "imprecise"
 ERRORS = ("missed", "spurious", "poor_mask", "wrong_class", "merged", "split", "void_crowd")
@@ -73,7 +72,7 @@ class Errors:
 
 
 def errors(found: Pairing, matching: Matching, num_categories: int) -> Errors:
-    """The cause of each error in one picture."""
+    """The cause of each error."""
     met = _meetings(found, matching)
     of_true = _causes(met, absorbed=MERGED, fragmented=SPLIT, alone=MISSED)
     of_predicted = _causes(met.from_the_other_side(), absorbed=SPLIT, fragmented=MERGED, alone=SPURIOUS)
@@ -124,10 +123,10 @@ class _Meetings:
 
 
 def _meetings(found: Pairing, matching: Matching) -> _Meetings:
-    true, predicted, pixels, t, p = found.true, found.predicted, found.pairs.pixels, found.t, found.p
+    true, predicted, pixels, t, p = found.true, found.predicted, found.pixels, found.t, found.p
     claimed = t >= 0
     claimed[claimed] = ~true.iscrowd[t[claimed]]
-    void = pixel_sums(np.where(found.pairs.true_id == VOID, p, -1), pixels, len(predicted.id))
+    void = pixel_sums(np.where(found.void, p, -1), pixels, len(predicted.id))
     inside = pixel_sums(np.where(claimed, p, -1), pixels, len(predicted.id))
     no = np.zeros(len(true.id), np.bool_)
     true_side = _Side(true.category, true.area, _flagged(matching.t, len(true.id)), no, no)

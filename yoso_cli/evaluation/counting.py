@@ -1,7 +1,7 @@
 """Pairs of PNGs become counts, in one process or several; the truth's may come from a cache of its runs.
 
-Decoding is what takes time. So each process decodes, matches and counts a picture of its own, and only the counts
-travel; they are added up in the order of the pictures, whoever counted them.
+Decoding is what takes time. So each process decodes, matches and counts a few dozen pictures of its own, and only the
+counts travel; they are added up in the order of the pictures, whoever counted them.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from yoso_cli import workers as processes
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.measures import Counts, count
+from yoso_cli.evaluation.measures import AT_A_TIME, Counts, Look, count, counts, look
 from yoso_cli.evaluation.overlap import PanopticRuns, Workspace, runs_of
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
 from yoso_cli.panoptic.files import read_id_map
@@ -28,7 +28,7 @@ def counts_from_files(
     workers: int = 1,
     cache: Path | None = None,
 ) -> Iterator[Counts]:
-    """What each picture of `truth`, in its order, adds to the score; predictions of other pictures are ignored.
+    """What the pictures of `truth`, a few dozen at a time and in order, add to the score; others' are ignored.
 
     As in panopticapi, the two maps must be of one size, whatever the JSON says of it; a true map may hold ids that the
     JSON does not list (these pixels count against a prediction), and the JSON may list true segments without a pixel
@@ -49,9 +49,10 @@ def counts_from_files(
     pairs = record_pairs(truth, predictions)
     known = RunCache(cache) if cache is not None else None
     counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
-    count_one = partial(_count_files, counter, predictions.panoptic_dir, pairs)
+    count_some = partial(_count_files, counter, predictions.panoptic_dir, pairs)
     # Numbers travel instead of records: a forked process has these already, and pickling them costs like matching.
-    counted = processes.mapped(count_one, range(len(pairs)), workers=workers)
+    places = [range(first, min(first + AT_A_TIME, len(pairs))) for first in range(0, len(pairs), AT_A_TIME)]
+    counted = processes.mapped(count_some, places, workers=workers, at_once=1)
     return _kept(counted, pairs, truth.panoptic_dir, known)
 
 
@@ -62,7 +63,7 @@ def counts_from_memory(
     *,
     cache: Path | None = None,
 ) -> Iterator[Counts]:
-    """What each prediction for a record of `truth` adds to the score: the maps as they are, without a PNG of theirs.
+    """What predictions for records of `truth`, a few dozen at a time, add to the score: no PNG of theirs is made.
 
     Args:
         truth: what is compared with, on disk.
@@ -75,7 +76,8 @@ def counts_from_memory(
     """
     known = RunCache(cache) if cache is not None else None
     counter = _Counter(truth.panoptic_dir, truth.categories, metrics, known)
-    return (counter.counted(record, prediction, "The prediction").counts for record, prediction in predicted)
+    looks = (counter.looked(record, prediction, "The prediction")[0] for record, prediction in predicted)
+    return counts(looks, truth.categories, metrics)
 
 
 def record_pairs(truth: PanopticSet, predictions: PanopticSet) -> list[RecordPair]:
@@ -107,32 +109,28 @@ def _why_missing(truth: PanopticSet, predictions: PanopticSet) -> str:
 
 @dataclass(frozen=True)
 class _Counted:
-    """A picture's counts, and its truth's runs where they are to be kept."""
+    """What some pictures add, and the runs of each one's truth where they are to be kept."""
 
     counts: Counts
-    block: Block | None
+    blocks: tuple[Block | None, ...]
 
 
 class _Counter:
-    """Reads and counts one pair at a time; can be sent to another process before its first picture."""
+    """Reads and looks at one pair at a time; can be sent to another process before its first picture."""
 
     def __init__(
         self, truth: Path, categories: Sequence[Category], metrics: Sequence[str], cache: RunCache | None
     ) -> None:
-        self._folder = truth
-        self._categories, self._metrics, self._cache = categories, metrics, cache
+        self.categories, self.metrics = categories, metrics
+        self._folder, self._cache = truth, cache
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
 
-    def counted(self, true: ImageRecord, prediction: Panoptic, named: str) -> _Counted:
+    def looked(self, true: ImageRecord, prediction: Panoptic, named: str) -> tuple[Look, Block | None]:
         """Compares one picture of the truth with its prediction, which errors call `named`."""
         path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
-        try:
-            counted = count(truth, prediction, self._categories, self._metrics, self._space)
-        except DataError as error:
-            raise DataError(f"{named} against {path}: {error.message}", hint=error.hint) from None
-        return _Counted(counted, block)
+        return look(f"{named} against {path}", truth, prediction, self.categories, self.metrics, self._space), block
 
     def _truth(self, record: ImageRecord, path: Path) -> tuple[Panoptic | PanopticRuns, Block | None]:
         """The true picture, and its block where a cache is kept."""
@@ -154,11 +152,15 @@ class _Counter:
         return id_map
 
 
-def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], number: int) -> _Counted:
-    """Counts one of `pairs`, whose prediction's PNG lies in `folder`."""
-    true, predicted = pairs[number]
-    path = folder / predicted.panoptic_file
-    return counter.counted(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
+def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], places: range) -> _Counted:
+    """Counts some of `pairs`, whose predictions' PNGs lie in `folder`."""
+    looks, blocks = [], []
+    for true, predicted in pairs[places.start : places.stop]:
+        path = folder / predicted.panoptic_file
+        seen, block = counter.looked(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
+        looks.append(seen)
+        blocks.append(block)
+    return _Counted(count(looks, counter.categories, counter.metrics), tuple(blocks))
 
 
 def _kept(
@@ -169,9 +171,11 @@ def _kept(
     if known is None or all(known.knows(name, Stamp.of(truth / name)) for name in names):
         yield from (one.counts for one in counted)
         return
+    left = iter(names)
     with writing(known.path) as writer:
-        for name, one in zip(names, counted, strict=True):
-            block = one.block or known.block(name, Stamp.of(truth / name))
-            if block is not None:
-                writer.add(name, block)
+        for one in counted:
+            for block, name in zip(one.blocks, left, strict=False):
+                kept = block or known.block(name, Stamp.of(truth / name))
+                if kept is not None:
+                    writer.add(name, kept)
             yield one.counts

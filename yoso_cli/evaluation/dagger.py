@@ -15,7 +15,7 @@ Where a map splits one class of stuff into several segments of a picture, they c
 truth, and a prediction's pixels in void out of the union, as in PQ.
 """
 
-# K categories, N pairs of a picture and a class of stuff in its truth
+# K categories, N pairs of a picture and a class of stuff in its truth, P pairs of segments that share pixels
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Bools, Floats, Pairing
-from yoso_cli.evaluation.overlap import Ints, pixel_sums
+from yoso_cli.evaluation.matching import Floats, Pairing, by_image
+from yoso_cli.evaluation.overlap import Bools, Ints, pixel_sums
 from yoso_cli.evaluation.quality import PanopticQuality, percent
-from yoso_cli.panoptic.types import VOID, Category
+from yoso_cli.panoptic.types import Category
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,18 +74,20 @@ class DaggerQuality:
 
 
 def stuff_overlap(found: Pairing, is_stuff: Bools) -> StuffOverlap:
-    """The IoU of each class of stuff in one picture's truth; `is_stuff` (K,) tells the classes apart."""
-    true, predicted, t, p = found.true, found.predicted, found.t, found.p
-    of_true = np.where(true.iscrowd, -1, true.category)
-    t_class = np.where(t >= 0, of_true[t] if of_true.size else -1, -1)  # (P,)
-    p_class = np.where(p >= 0, predicted.category[p] if predicted.category.size else -1, -1)
-    pixels, k = found.pairs.pixels, len(is_stuff)
-    shared = pixel_sums(np.where(t_class == p_class, t_class, -1), pixels, k)
-    void = pixel_sums(np.where(found.pairs.true_id == VOID, p_class, -1), pixels, k)
-    union = pixel_sums(of_true, true.area, k) + pixel_sums(predicted.category, predicted.area, k) - shared - void
-    present = np.flatnonzero((np.bincount(of_true[of_true >= 0], minlength=k) > 0) & is_stuff)
+    """The IoU of each class of stuff in each picture whose truth has it; `is_stuff` (K,) tells the classes apart."""
+    true, predicted, t, p, pixels, k = found.true, found.predicted, found.t, found.p, found.pixels, len(is_stuff)
+    cells = found.images * k
+    of_true = np.where(true.iscrowd, -1, by_image(true, k))  # each side's segments by picture and class
+    of_predicted = by_image(predicted, k)
+    t_cell = np.where(t >= 0, of_true[t] if of_true.size else -1, -1)  # (P,)
+    p_cell = np.where(p >= 0, of_predicted[p] if of_predicted.size else -1, -1)
+    shared = pixel_sums(np.where(t_cell == p_cell, t_cell, -1), pixels, cells)
+    void = pixel_sums(np.where(found.void, p_cell, -1), pixels, cells)
+    union = pixel_sums(of_true, true.area, cells) + pixel_sums(of_predicted, predicted.area, cells) - shared - void
+    seen = np.bincount(of_true[of_true >= 0], minlength=cells) > 0
+    present = np.flatnonzero(seen & np.tile(is_stuff, found.images))
     # A stated area of 0 can leave no union; nothing is shared then either, or PQ would have refused the picture.
-    return StuffOverlap(present, shared[present] / np.maximum(union[present], 1))
+    return StuffOverlap(present % k, shared[present] / np.maximum(union[present], 1))
 
 
 def total(parts: Iterable[StuffOverlap]) -> StuffOverlap:

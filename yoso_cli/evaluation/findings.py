@@ -52,7 +52,7 @@ def find(counted: Iterable[Counts], truth: PanopticSet, metrics: Sequence[str] =
 
 def found(counted: Counts, images: Sequence[tuple[int | str, str]], categories: Sequence[Category]) -> Findings:
     """What `counted`, with failures, amounts to; `images` has the id and the file of each picture."""
-    by_image = ImageTallies.of(images, counted.parts)
+    by_image = ImageTallies.of(images, counted.parts, len(categories))
     figures, failures = measures(counted, categories), counted.failures
     assert failures is not None, "failures were asked for"
     return Findings(

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import Bools, Columns, Floats, Pairing
-from yoso_cli.evaluation.overlap import Ints, pixel_sums
+from yoso_cli.evaluation.matching import Columns, Floats, Pairing
+from yoso_cli.evaluation.overlap import Bools, Ints, pixel_sums
 from yoso_cli.evaluation.quality import percent
 from yoso_cli.evaluation.sizes import LIMITS
 from yoso_cli.panoptic.types import Category, ImageRecord, Segment
@@ -197,7 +197,7 @@ def _near(found: Pairing, kept: Ints, objects: Ints) -> list[list[tuple[int, flo
 
     The IoU with a crowd is the share of the detection inside it.
     """
-    true, predicted, pixels = found.true, found.predicted, found.pairs.pixels
+    true, predicted, pixels = found.true, found.predicted, found.pixels
     true_area = pixel_sums(found.t, pixels, len(true.id))
     place = np.full(len(predicted.id) + 1, -1)
     place[kept] = np.arange(len(kept))

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from yoso_cli.errors import DataError
-from yoso_cli.evaluation.measures import Counts, count
+from yoso_cli.evaluation.measures import Counts, count, look
 from yoso_cli.evaluation.overlap import Workspace
 from yoso_cli.panoptic.files import SetWriter, read_panoptic
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
@@ -74,11 +73,7 @@ def _compared(truth: PanopticSet, metrics: Sequence[str]) -> Callable[[Predicted
 
     def compare(one: Predicted) -> Counts:
         record, prediction = one
-        try:
-            return count(read_panoptic(truth, record), prediction, truth.categories, metrics, space)
-        except DataError as error:
-            path = str(truth.panoptic_path(record))
-            told = error.message if path in error.message else f"{path}: {error.message}"
-            raise DataError(told, hint=error.hint) from None
+        name, true = str(truth.panoptic_path(record)), read_panoptic(truth, record)
+        return count([look(name, true, prediction, truth.categories, metrics, space)], truth.categories, metrics)
 
     return compare

@@ -1,4 +1,7 @@
-"""Which predicted segments of a picture are which true ones, exactly as panopticapi decides it on one core.
+"""Which predicted segments are which true ones, exactly as panopticapi decides it on one core.
+
+Many pictures are looked at together: what they share is a few hundred numbers for each, and the time of numpy's calls
+would be most of all if each picture had its own.
 
 What that evaluator (`panopticapi.evaluation.pq_compute_single_core`) does and a reader may not expect:
 
@@ -10,39 +13,32 @@ Two maps of different size, an id listed twice or outside 1..2^24-1, a truth seg
 that leaves no union are a DataError; there the reference crashes or goes wrong silently.
 """
 
-# K categories, S segments of one side of a picture, P pairs of ids that share pixels, M matched pairs, H W picture size
+# N pictures, K categories, S segments of one side of all pictures, P pairs that share pixels, M matched pairs
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import (
-    LARGEST_ID,
-    Ints,
-    Overlap,
-    PanopticRuns,
-    Workspace,
-    overlap,
-    pixel_sums,
-    rows_of,
-)
-from yoso_cli.panoptic.types import VOID, Category, Panoptic, Segment
+from yoso_cli.evaluation.overlap import LISTED, VOIDED, Bools, Ints, Shared, pixel_sums, some
+from yoso_cli.panoptic.types import Category, Segment
 
 Floats = npt.NDArray[np.float64]
-Bools = npt.NDArray[np.bool_]
+
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
 class Columns:
-    """Segments of one side of a picture, (S,) each; a category is its place in the list of categories.
+    """Segments of one side, (S,) each, picture after picture; a category is its place in the list of categories.
 
-    `area` is as stated in the truth and measured in the prediction.
+    `image` is the place of the segment's picture, `area` is as stated in the truth and measured in the prediction.
     """
 
+    image: Ints
     id: Ints
     category: Ints
     area: Ints
@@ -51,17 +47,19 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """One picture's matches: the same category and an IoU above 0.5.
+    """The matches of one picture or of many: the same category and an IoU above 0.5.
 
     Attributes:
+        images: N.
         true: the true segments.
         predicted: the predicted segments.
-        t: (M,) the row of each match in `true`.
+        t: (M,) the row of each match in `true`; picture after picture, by rising true id.
         p: (M,) its row in `predicted`.
         iou: (M,) its IoU, above 0.5.
         excused: (S,) predicted segments that lie for more than half in void or in a crowd of their category.
     """
 
+    images: int
     true: Columns
     predicted: Columns
     t: Ints
@@ -86,48 +84,64 @@ class Matching:
 
 @dataclass(frozen=True, eq=False)
 class Pairing:
-    """What two panoptic maps of one picture share; every metric starts from it.
+    """What the two maps of each picture share; every metric starts from it.
 
     Attributes:
+        images: N.
         true: the true segments.
         predicted: the predicted segments.
-        pairs: the pixels shared by each pair of ids.
-        t: (P,) the row of each pair in `true`, -1 where its true id is void or listed by no segment.
+        t: (P,) the row of each pair in `true`, -1 where the true pixels are void or listed by no segment.
         p: (P,) its row in `predicted`, -1 for void.
+        void: (P,) whether the true pixels are void.
+        pixels: (P,) that the two share.
     """
 
+    images: int
     true: Columns
     predicted: Columns
-    pairs: Overlap
     t: Ints
     p: Ints
+    void: Bools
+    pixels: Ints
 
 
-def pair(
-    truth: Panoptic | PanopticRuns,
-    prediction: Panoptic,
-    categories: Sequence[Category],
-    space: Workspace | None = None,
-) -> Pairing:
-    """Lays a prediction over its truth.
+def pair(pictures: Sequence[Shared], categories: Sequence[Category]) -> Pairing:
+    """Lays predictions over their truths.
 
     Args:
-        truth: its segments' areas are used as stated.
-        prediction: each id of its map must be listed and each listed id must be in its map; areas are measured.
+        pictures: what the maps of each of N pictures share; true areas are used as stated, predicted ones are measured.
         categories: the K classes that count, in the order of the result.
-        space: to be given again with the next picture.
 
     Raises:
-        DataError: the two maps differ in size, or one of them does not agree with its segments or the categories.
+        DataError: a segment is of no such category, or a predicted one has no pixel.
     """
     place = {category.id: index for index, category in enumerate(categories)}
-    true, listed = _columns(truth.segments, place, "true"), _columns(prediction.segments, place, "predicted")
-    pairs = overlap(truth.runs if isinstance(truth, PanopticRuns) else truth.id_map, prediction.id_map, space)
-    t, p = rows_of(true.id, pairs.true_id), rows_of(listed.id, pairs.predicted_id)
-    _require_listed(pairs, p)
-    area = pixel_sums(p, pairs.pixels, len(listed.id))
+    true = _columns([one.true for one in pictures], place, "true")
+    listed = _columns([one.predicted for one in pictures], place, "predicted")
+    t, p, void = rows(pictures)
+    pixels = np.concatenate([_NONE, *(one.pixels for one in pictures)])
+    area = pixel_sums(p, pixels, len(listed.id))
     _require_present(listed, area)
-    return Pairing(true, Columns(listed.id, listed.category, area, listed.iscrowd), pairs, t, p)
+    predicted = Columns(listed.image, listed.id, listed.category, area, listed.iscrowd)
+    return Pairing(len(pictures), true, predicted, t, p, void, pixels)
+
+
+def rows(pictures: Sequence[Shared]) -> tuple[Ints, Ints, Bools]:
+    """(P,) each: the row of every pair among all true segments and all predicted ones, and whether it is in void."""
+    true, predicted = _lengths([one.true for one in pictures]), _lengths([one.predicted for one in pictures])
+    image = np.repeat(np.arange(len(pictures)), _lengths([one.cells for one in pictures]))
+    cells = np.concatenate([_NONE, *(one.cells for one in pictures)])
+    true_code, predicted_code = np.divmod(cells, (LISTED + predicted)[image])
+    return _row(true_code, image, true), _row(predicted_code, image, predicted), true_code == VOIDED
+
+
+def _row(code: Ints, image: Ints, segments: Ints) -> Ints:
+    before = np.cumsum(segments) - segments
+    return np.where(code >= LISTED, code - LISTED + before[image], -1)
+
+
+def _lengths(several: Sequence[Sized]) -> Ints:
+    return np.array([len(one) for one in several], np.int64)
 
 
 def match(found: Pairing, num_categories: int) -> Matching:
@@ -136,73 +150,66 @@ def match(found: Pairing, num_categories: int) -> Matching:
     Raises:
         DataError: a true segment's stated area leaves no union.
     """
-    true, predicted, pixels, t, p = found.true, found.predicted, found.pairs.pixels, found.t, found.p
-    void = pixel_sums(np.where(found.pairs.true_id == VOID, p, -1), pixels, len(predicted.id))
+    true, predicted, pixels, t, p = found.true, found.predicted, found.pixels, found.t, found.p
+    void = pixel_sums(np.where(found.void, p, -1), pixels, len(predicted.id))
     both = np.flatnonzero((t >= 0) & (p >= 0))
     same = both[~true.iscrowd[t[both]] & (true.category[t[both]] == predicted.category[p[both]])]
     t_same, p_same, shared = t[same], p[same], pixels[same]
     union = predicted.area[p_same] + true.area[t_same] - shared - void[p_same]
     _require_union(true, t_same, union)
     iou = shared / union
-    hit = iou > 0.5
+    hit = np.flatnonzero(iou > 0.5)
+    # IoUs are added in this order; the reference's is that of the ids, whatever the order of the JSON.
+    hit = hit[np.lexsort((true.id[t_same[hit]], true.image[t_same[hit]]))]
     excused = (void + _crowd_pixels(found, num_categories)) / predicted.area > 0.5
-    return Matching(true, predicted, t_same[hit], p_same[hit], iou[hit], excused)
+    return Matching(found.images, true, predicted, t_same[hit], p_same[hit], iou[hit], excused)
 
 
 def _crowd_pixels(found: Pairing, num_categories: int) -> Ints:
     """(S,) pixels that each predicted segment shares with the last listed crowd of its category."""
     true, predicted, t, p = found.true, found.predicted, found.t, found.p
     crowds = np.flatnonzero(true.iscrowd)
-    crowd_of = np.full(num_categories, -1)
-    crowd_of[true.category[crowds]] = crowds
+    crowd_of = np.full(found.images * num_categories, -1)
+    crowd_of[by_image(true, num_categories)[crowds]] = crowds
     both = np.flatnonzero((t >= 0) & (p >= 0))
-    shielded = both[crowd_of[predicted.category[p[both]]] == t[both]]
-    return pixel_sums(p[shielded], found.pairs.pixels[shielded], len(predicted.id))
+    shielded = both[crowd_of[by_image(predicted, num_categories)[p[both]]] == t[both]]
+    return pixel_sums(p[shielded], found.pixels[shielded], len(predicted.id))
 
 
-def _columns(segments: Sequence[Segment], place: dict[int, int], side: str) -> Columns:
-    for segment in segments:
-        if segment.category_id not in place:
-            raise DataError(
-                f"The {side} segment {segment.id} has category {segment.category_id}, which the set does not list.",
-                hint="Predictions must use the published category ids of the truth's JSON.",
-            )
-        if not VOID < segment.id <= LARGEST_ID:
-            raise DataError(f"The {side} segment id {segment.id} is outside 1..{LARGEST_ID}.")
-    ids = [segment.id for segment in segments]
-    repeated = [segment_id for segment_id, times in Counter(ids).items() if times > 1]
-    if repeated:
-        raise DataError(f"The {side} segment {_listed(repeated)} is listed more than once.")
+def by_image(segments: Columns, num_categories: int) -> Ints:
+    """(S,) a number for each segment's picture and category: its place in an array (N, K), read as one row."""
+    return segments.image * num_categories + segments.category
+
+
+def _columns(listed: Sequence[Sequence[Segment]], place: dict[int, int], side: str) -> Columns:
+    segments = list(chain.from_iterable(listed))
+    unknown = next((one for one in segments if one.category_id not in place), None)
+    if unknown is not None:
+        raise DataError(
+            f"The {side} segment {unknown.id} has category {unknown.category_id}, which the set does not list.",
+            hint="Predictions must use the published category ids of the truth's JSON.",
+        )
     return Columns(
-        np.array(ids, np.int64),
-        np.array([place[segment.category_id] for segment in segments], np.int64),
-        np.array([segment.area for segment in segments], np.int64),
-        np.array([segment.iscrowd for segment in segments], np.bool_),
+        np.repeat(np.arange(len(listed)), _lengths(listed)),
+        np.array([one.id for one in segments], np.int64),
+        np.array([place[one.category_id] for one in segments], np.int64),
+        np.array([one.area for one in segments], np.int64),
+        np.array([one.iscrowd for one in segments], np.bool_),
     )
-
-
-def _require_listed(pairs: Overlap, rows: Ints) -> None:
-    stray = np.unique(pairs.predicted_id[(rows < 0) & (pairs.predicted_id != VOID)])
-    if stray.size:
-        raise DataError(f"The predicted map holds segment {_listed(stray)}, which the JSON does not list.")
 
 
 def _require_present(predicted: Columns, area: Ints) -> None:
     absent = predicted.id[area == 0]
     if absent.size:
-        raise DataError(f"The JSON lists predicted segment {_listed(absent)}, of which the map has no pixel.")
+        raise DataError(f"The JSON lists predicted segment {some(absent.tolist())}, of which the map has no pixel.")
 
 
 def _require_union(true: Columns, rows: Ints, union: Ints) -> None:
     """With a true area the union is positive; the reference goes on with an infinite IoU."""
     wrong = np.unique(rows[union <= 0])
     if wrong.size:
+        ids = some(true.id[wrong].tolist())
         raise DataError(
-            f"The true segment {_listed(true.id[wrong])} has an area in the JSON that is too small for its pixels.",
+            f"The true segment {ids} has an area in the JSON that is too small for its pixels.",
             hint="State each segment's area in pixels.",
         )
-
-
-def _listed(ids: Iterable[int]) -> str:
-    shown = [str(segment_id) for segment_id in ids]
-    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")

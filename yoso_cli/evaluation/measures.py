@@ -1,24 +1,30 @@
-"""All that an evaluation can measure, counted picture by picture from one look at each pair of maps."""
+"""All that an evaluation can measure, counted from one look at each pair of maps.
+
+A look keeps the few hundred numbers that the maps of a picture share, and lets go of the maps. Counting takes many
+looks at once: its time is that of a few dozen calls of numpy, for however many pictures.
+"""
 
 # K categories, N pictures
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 
+from yoso_cli.errors import DataError
 from yoso_cli.evaluation import boundary, calibration, causes, dagger, instances, quality, semantic, sizes
 from yoso_cli.evaluation.causes import Errors
 from yoso_cli.evaluation.dagger import DaggerQuality, StuffOverlap
 from yoso_cli.evaluation.instances import Detections, InstanceQuality
-from yoso_cli.evaluation.matching import Floats, Matching, Pairing, match, pair
-from yoso_cli.evaluation.overlap import Ints, PanopticRuns, Workspace
+from yoso_cli.evaluation.matching import Matching, Pairing, match, pair
+from yoso_cli.evaluation.overlap import Ints, PanopticRuns, Shared, Workspace, shared
 from yoso_cli.evaluation.quality import PanopticQuality, Tally
 from yoso_cli.evaluation.semantic import SemanticQuality
 from yoso_cli.evaluation.sizes import SizeQuality
-from yoso_cli.evaluation.tallies import part_of
+from yoso_cli.evaluation.tallies import Parts
 from yoso_cli.panoptic.types import Category, Panoptic
 
 Part = TypeVar("Part")
@@ -32,8 +38,8 @@ ALL = "all"
 FAILURES = "failures"
 """May stand among the metrics: why the score is not 100. It costs about a tenth of a millisecond for each picture."""
 
-# Pictures are added up by so many at a time: few enough to stay small, enough to make adding cheap.
-_AT_A_TIME = 64
+AT_A_TIME = 32
+"""Looks that are counted at once, and counts that are added at once: few enough to stay small, enough to be cheap."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +76,7 @@ class Counts:
     depend on how the pictures were divided among processes.
 
     Attributes:
-        parts: (N, K, 4) the part of each of N pictures in PQ, see `tallies.part_of`.
+        parts: the part of each of N pictures in PQ.
         pq: matches and errors by size and category.
         stuff: IoUs of stuff.
         confusion: (K, K + 1) pixels, or None.
@@ -79,7 +85,7 @@ class Counts:
         failures: the causes of errors and the reliability of scores, or None.
     """
 
-    parts: Floats
+    parts: Parts
     pq: Tally
     stuff: StuffOverlap
     confusion: Ints | None = None
@@ -93,7 +99,7 @@ class Failures:
     """What tells why the score is not 100: see `causes` and `calibration`."""
 
     errors: Errors
-    reliability: Floats
+    reliability: Ints
 
 
 def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
@@ -102,47 +108,109 @@ def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
     return tuple(one for one in METRICS if one == "pq" or one in names or one in everything)
 
 
-def count(
+@dataclass(frozen=True, eq=False)
+class Look:
+    """What was seen of one picture.
+
+    Attributes:
+        name: of the picture, for errors.
+        shared: what its two maps share.
+        boundary: its matches and errors of boundary PQ, which must be counted while the maps are there; or None.
+    """
+
+    name: str
+    shared: Shared
+    boundary: Tally | None
+
+
+def look(
+    name: str,
     truth: Panoptic | PanopticRuns,
     prediction: Panoptic,
     categories: Sequence[Category],
     metrics: Sequence[str] = ("pq",),
     space: Workspace | None = None,
-) -> Counts:
-    """What one picture adds to each of `metrics`; `space` is to be given again with the next picture.
+) -> Look:
+    """Looks at one picture for `metrics`; `space` is to be given again with the next one.
 
     Raises:
-        DataError: the pair contradicts itself, or AP is asked for and a segment has no score.
+        DataError: the pair contradicts itself; says which, by `name`.
     """
-    k = len(categories)
-    found = pair(truth, prediction, categories, space)
+    space = space or Workspace()
+    with _named(name):
+        found = shared(truth, prediction, space)
+        if "boundary" not in metrics:
+            return Look(name, found, None)
+        matching = match(pair([found], categories), len(categories))
+        maps = Panoptic(truth.id_map, truth.segments)
+        narrowed = boundary.narrowed(matching, maps, prediction, space)
+        return Look(name, found, quality.tally_of(narrowed, len(categories)))
+
+
+def counts(looks: Iterable[Look], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Iterator[Counts]:
+    """What `looks`, a few dozen at a time, add to each of `metrics`. Raises as `count` does."""
+    stream = iter(looks)
+    while some := list(islice(stream, AT_A_TIME)):
+        yield count(some, categories, metrics)
+
+
+def count(looks: Sequence[Look], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Counts:
+    """What some pictures add to each of `metrics`.
+
+    Raises:
+        DataError: a picture contradicts itself, or AP is asked for and a segment has no score; names the picture.
+    """
+    try:
+        return _count(looks, categories, metrics)
+    except DataError:
+        # Together they do not say who it is.
+        for one in looks:
+            with _named(one.name):
+                _count([one], categories, metrics)
+        raise
+
+
+@contextmanager
+def _named(picture: str) -> Iterator[None]:
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{picture}: {error.message}", hint=error.hint) from None
+
+
+def _count(looks: Sequence[Look], categories: Sequence[Category], metrics: Sequence[str]) -> Counts:
+    k, pictures = len(categories), [one.shared for one in looks]
+    found = pair(pictures, categories)
     matching = match(found, k)
     is_stuff = np.array([not category.isthing for category in categories], np.bool_)
-    narrowed = None
-    if "boundary" in metrics:
-        narrowed = boundary.narrowed(matching, Panoptic(truth.id_map, truth.segments), prediction)
+    boundaries = [one.boundary for one in looks if one.boundary is not None]
     return Counts(
-        part_of(quality.tally_of(matching, k))[None],
+        Parts.of(matching, k),
         sizes.tally_by_size(matching, k),
         dagger.stuff_overlap(found, is_stuff),
         semantic.confusion(found, k) if "miou" in metrics else None,
-        instances.detections(found, prediction.segments, categories) if "ap" in metrics else None,
-        quality.tally_of(narrowed, k) if narrowed else None,
-        _failures(found, matching, prediction, k) if FAILURES in metrics else None,
+        _detections(pictures, categories) if "ap" in metrics else None,
+        quality.total(boundaries, k) if boundaries else None,
+        _failures(found, matching, pictures, k) if FAILURES in metrics else None,
     )
 
 
-def _failures(found: Pairing, matching: Matching, prediction: Panoptic, num_categories: int) -> Failures:
-    return Failures(
-        causes.errors(found, matching, num_categories), calibration.reliability(matching, prediction.segments)
+def _detections(pictures: Sequence[Shared], categories: Sequence[Category]) -> Detections:
+    return instances.total(
+        [instances.detections(pair([one], categories), one.predicted, categories) for one in pictures]
     )
+
+
+def _failures(found: Pairing, matching: Matching, pictures: Sequence[Shared], num_categories: int) -> Failures:
+    predicted = [segment for one in pictures for segment in one.predicted]
+    return Failures(causes.errors(found, matching, num_categories), calibration.reliability(matching, predicted))
 
 
 def total(parts: Iterable[Counts], num_categories: int, metrics: Sequence[str] = ("pq",)) -> Counts:
     """The sum of `parts` in their order, which may come from pictures or be sums themselves; reads a stream once."""
     stream = iter(parts)
     summed = _nothing(num_categories, metrics)
-    while some := list(islice(stream, _AT_A_TIME)):
+    while some := list(islice(stream, AT_A_TIME)):
         summed = _sum([summed, *some], num_categories)
     return summed
 
@@ -169,7 +237,7 @@ def _if_there(part: Part | None, figures: Callable[[Part], Result]) -> Result | 
 
 def _nothing(num_categories: int, metrics: Sequence[str]) -> Counts:
     return Counts(
-        np.zeros((0, num_categories, 4)),
+        Parts(0, np.zeros(0, np.int64), np.zeros((0, 4))),
         Tally.empty(len(sizes.SIZES) * num_categories),
         dagger.total([]),
         semantic.total([], num_categories) if "miou" in metrics else None,
@@ -185,7 +253,7 @@ def _sum(parts: Sequence[Counts], num_categories: int) -> Counts:
     boundaries = [one.boundary for one in parts if one.boundary is not None]
     failures = [one.failures for one in parts if one.failures is not None]
     return Counts(
-        np.concatenate([one.parts for one in parts]),
+        Parts.total([one.parts for one in parts], num_categories),
         quality.total((one.pq for one in parts), len(sizes.SIZES) * num_categories),
         dagger.total(one.stuff for one in parts),
         semantic.total(confusions, num_categories) if confusions else None,
@@ -196,5 +264,5 @@ def _sum(parts: Sequence[Counts], num_categories: int) -> Counts:
 
 
 def _sum_of_failures(parts: Sequence[Failures], num_categories: int) -> Failures:
-    reliability = sum((one.reliability for one in parts), np.zeros((calibration.BINS, 3)))
+    reliability = sum((one.reliability for one in parts), np.zeros((calibration.BINS, 3), np.int64))
     return Failures(Errors.total((one.errors for one in parts), num_categories), reliability)

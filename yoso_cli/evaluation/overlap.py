@@ -4,36 +4,29 @@ Counting goes by runs: stretches of pixels, in reading order, of one id. A pictu
 than pixels, so finding where they begin is all that is done for each pixel.
 """
 
-# H W picture size, R runs, U different ids of a map, P pairs of ids that share pixels
+# H W picture size, R runs, U different ids of a map, S listed segments, P pairs that share pixels
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.types import IdMap, Segment
+from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Segment
 
 Ints = npt.NDArray[np.int64]
-
-_ID_BITS = 24
-LARGEST_ID = (1 << _ID_BITS) - 1
-
-# A table of all pairs of ids is fastest; where a map holds noise instead of segments, it would not fit into memory.
-_LARGEST_TABLE = 1 << 20
-# Up to here a table of all ids is faster than sorting those that there are; most tools number segments from 1.
-_LARGEST_SMALL_ID = 1 << 18
-
+Bools = npt.NDArray[np.bool_]
 Codes = npt.NDArray[np.int64]
 
+LARGEST_ID = (1 << 24) - 1
 
-@dataclass(frozen=True, eq=False)
-class Overlap:
-    """True id, predicted id and the pixels they share, (P,) each, by rising true id, then rising predicted id."""
+UNLISTED, VOIDED, LISTED = 0, 1, 2
+"""The code of an id: listed by no segment, void, or a segment's place in its list from 2 on."""
 
-    true_id: Ints
-    predicted_id: Ints
-    pixels: Ints
+# A table of all pairs is fastest; where a map holds noise instead of segments, it would not fit into memory.
+_LARGEST_TABLE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +64,23 @@ class PanopticRuns:
         return self.runs.to_id_map()
 
 
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What the true and the predicted map of one picture share; a few hundred numbers.
+
+    Attributes:
+        true: the true segments.
+        predicted: the predicted ones.
+        cells: (P,) rising, the true code x (predicted segments + 2) + the predicted code (see `LISTED`).
+        pixels: (P,) of each pair.
+    """
+
+    true: tuple[Segment, ...]
+    predicted: tuple[Segment, ...]
+    cells: Ints
+    pixels: Ints
+
+
 class Workspace:
     """Memory that is used again for each picture: getting fresh pages would take a third of the time.
 
@@ -79,12 +89,22 @@ class Workspace:
 
     def __init__(self) -> None:
         self._flags = np.empty((2, 0), np.bool_)
+        # Of 64 MiB only the pages that are written to are ever there.
+        self._codes = np.zeros(LARGEST_ID + 1, np.int32)
+        self._codes[VOID] = VOIDED
 
-    def flags(self, size: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    def flags(self, size: int) -> tuple[Bools, Bools]:
         """Two arrays (size,) of anything."""
         if self._flags.shape[1] < size:
             self._flags = np.empty((2, size), np.bool_)
         return self._flags[0, :size], self._flags[1, :size]
+
+    def codes(self, values: IdMap, listed: Ints) -> Codes:
+        """The code of each of `values` (R,), which are in 0..LARGEST_ID, where `listed` (S,) are the segments' ids."""
+        self._codes[listed] = np.arange(LISTED, LISTED + len(listed))
+        codes = self._codes[values]
+        self._codes[listed] = UNLISTED
+        return codes.astype(np.int64)
 
 
 def runs_of(id_map: IdMap, space: Workspace | None = None) -> Runs:
@@ -97,45 +117,60 @@ def runs_of(id_map: IdMap, space: Workspace | None = None) -> Runs:
     begins, _ = (space or Workspace()).flags(pixels.size)
     _mark_changes(pixels, begins)
     starts = np.flatnonzero(begins)
-    ids, codes = _coded(pixels[starts], "true")
-    return Runs(starts.astype(np.int32), codes, ids, (id_map.shape[0], id_map.shape[1]))
+    values = _require_ids(pixels[starts], "true")
+    ids = np.unique(values)
+    return Runs(starts.astype(np.int32), np.searchsorted(ids, values), ids, (id_map.shape[0], id_map.shape[1]))
 
 
-def overlap(truth: IdMap | Runs, predicted_map: IdMap, space: Workspace | None = None) -> Overlap:
-    """Counts the pixels of each pair of ids in two maps of one size (H, W).
+def shared(truth: Panoptic | PanopticRuns, prediction: Panoptic, space: Workspace | None = None) -> Shared:
+    """Counts the pixels of each pair of segments in two maps of one size (H, W).
 
     Args:
-        truth: the true map, or its runs.
-        predicted_map: the other map.
+        truth: the true segments; their map may hold ids that are not listed.
+        prediction: each id of its map must be listed.
         space: to be given again with the next picture.
 
     Raises:
-        DataError: a map holds a value that cannot be an id, or their sizes differ.
+        DataError: the sizes differ, a map holds a value that cannot be an id or an unlisted predicted one, or an id is
+            listed twice or cannot be one.
     """
-    if truth.shape != predicted_map.shape:
+    true_map = truth.runs if isinstance(truth, PanopticRuns) else truth.id_map
+    if true_map.shape != prediction.id_map.shape:
         raise DataError(
-            f"The predicted map is {_size(predicted_map.shape)} pixels, the true one {_size(truth.shape)}.",
+            f"The predicted map is {_size(prediction.id_map.shape)} pixels, the true one {_size(true_map.shape)}.",
             hint="Predictions must have the size of the annotated picture.",
         )
     space = space or Workspace()
-    predicted = predicted_map.ravel()
-    if isinstance(truth, Runs):
-        starts, true_codes = _cut(truth, predicted, space)
-        true_ids = truth.ids
+    true_ids, predicted_ids = _listed_ids(truth.segments, "true"), _listed_ids(prediction.segments, "predicted")
+    predicted = prediction.id_map.ravel()
+    if isinstance(true_map, Runs):
+        starts, run = _cut(true_map, predicted, space)
+        true_codes = space.codes(true_map.ids, true_ids)[true_map.codes][run]
     else:
-        starts = _joint_starts(truth.ravel(), predicted, space)
-        true_ids, true_codes = _coded(truth.ravel()[starts], "true")
-    predicted_ids, predicted_codes = _coded(predicted[starts], "predicted")
-    pairs, pixels = _summed(
-        true_codes * len(predicted_ids) + predicted_codes,
-        np.diff(starts, append=predicted.size),
-        len(true_ids) * len(predicted_ids),
+        starts = _joint_starts(true_map.ravel(), predicted, space)
+        true_codes = space.codes(_require_ids(true_map.ravel()[starts], "true"), true_ids)
+    values = _require_ids(predicted[starts], "predicted")
+    predicted_codes = space.codes(values, predicted_ids)
+    _require_listed(values, predicted_codes)
+    width = LISTED + len(predicted_ids)
+    cells, pixels = _summed(
+        true_codes * width + predicted_codes, _lengths(starts, predicted.size), (LISTED + len(true_ids)) * width
     )
-    row, column = np.divmod(pairs, max(len(predicted_ids), 1))
-    return Overlap(true_ids[row].astype(np.int64), predicted_ids[column].astype(np.int64), pixels)
+    return Shared(truth.segments, prediction.segments, cells, pixels)
 
 
-def _mark_changes(pixels: IdMap, begins: npt.NDArray[np.bool_]) -> None:
+def _listed_ids(segments: Sequence[Segment], side: str) -> Ints:
+    ids = [segment.id for segment in segments]
+    stray = next((one for one in ids if not VOID < one <= LARGEST_ID), None)
+    if stray is not None:
+        raise DataError(f"The {side} segment id {stray} is outside 1..{LARGEST_ID}.")
+    if len(set(ids)) < len(ids):
+        repeated = [one for one, times in Counter(ids).items() if times > 1]
+        raise DataError(f"The {side} segment {some(repeated)} is listed more than once.")
+    return np.array(ids, np.int64)
+
+
+def _mark_changes(pixels: IdMap, begins: Bools) -> None:
     begins[:1] = True
     np.not_equal(pixels[1:], pixels[:-1], out=begins[1:])
 
@@ -149,45 +184,49 @@ def _joint_starts(true: IdMap, predicted: IdMap, space: Workspace) -> Ints:
     return np.flatnonzero(begins)
 
 
-def _cut(truth: Runs, predicted: IdMap, space: Workspace) -> tuple[Ints, Codes]:
-    """The same when one map's runs are known, and the code of the true run that each joint run is cut from."""
+def _cut(truth: Runs, predicted: IdMap, space: Workspace) -> tuple[Ints, Ints]:
+    """The same when one map's runs are known, and the number of the true run that each joint run is cut from."""
     begins, true_begins = space.flags(predicted.size)
     _mark_changes(predicted, begins)
     true_begins[:] = False
     true_begins[truth.starts] = True
     begins |= true_begins
     starts = np.flatnonzero(begins)
-    return starts, truth.codes[np.cumsum(true_begins[starts]) - 1]
+    return starts, np.cumsum(true_begins[starts]) - 1
 
 
-def _coded(ids: IdMap, side: str) -> tuple[IdMap, Codes]:
-    """The different values (U,) among (R,) `ids`, rising, and the place of each of `ids` among them.
+def _lengths(starts: Ints, size: int) -> Ints:
+    """(R,) of the runs that start there, in a map of so many pixels."""
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1:] = size - starts[-1:]
+    return lengths
 
-    Raises:
-        DataError: one of them cannot be an id.
-    """
-    largest = ids.max(initial=0)
-    if ids.min(initial=0) < 0 or largest > LARGEST_ID:
-        stray = ids[(ids < 0) | (ids > LARGEST_ID)]
+
+def _require_ids(values: IdMap, side: str) -> IdMap:
+    # Read without a sign, what is negative is large.
+    if values.size and values.view(np.uint32).max() > LARGEST_ID:
+        stray = values[(values < 0) | (values > LARGEST_ID)]
         raise DataError(f"The {side} map holds {stray[0]}, which is outside 0..{LARGEST_ID}.")
-    if largest > _LARGEST_SMALL_ID:
-        # Sorting a copy and searching it is four times faster than np.unique's own inverse.
-        different = np.unique(ids)
-        return different, np.searchsorted(different, ids)
-    seen = np.zeros(largest + 1, np.bool_)
-    seen[ids] = True
-    places = np.flatnonzero(seen)
-    table = np.empty(largest + 1, np.int64)
-    table[places] = np.arange(len(places))
-    return places.astype(np.int32), table[ids]
+    return values
 
 
-def _summed(run_pair: Codes, lengths: Ints, pairs: int) -> tuple[Ints, Ints]:
-    """Which of so many pairs occur among the (R,) runs, rising, and the sum of their lengths, (P,) each."""
-    if pairs > _LARGEST_TABLE:
-        present, run_pair = np.unique(run_pair, return_inverse=True)
-        return present, np.bincount(run_pair, lengths).astype(np.int64)
-    table = np.bincount(run_pair, lengths, minlength=pairs)
+def _require_listed(values: IdMap, codes: Codes) -> None:
+    if codes.size and codes.min() == UNLISTED:
+        stray = np.unique(values[codes == UNLISTED])
+        raise DataError(
+            f"The predicted map holds segment {some(stray.tolist())}, which the JSON does not list.",
+            hint="Each id of a predicted map needs an entry in segments_info.",
+        )
+
+
+def _summed(run_cell: Codes, lengths: Ints, cells: int) -> tuple[Ints, Ints]:
+    """Which of so many cells occur among the (R,) runs, rising, and the sum of their lengths, (P,) each."""
+    if cells > _LARGEST_TABLE:
+        present, run_cell = np.unique(run_cell, return_inverse=True)
+        return present, np.bincount(run_cell, lengths).astype(np.int64)
+    # Exact: floats hold integers below 2^53.
+    table = np.bincount(run_cell, lengths, minlength=cells)
     present = np.flatnonzero(table)
     return present, table[present].astype(np.int64)
 
@@ -198,13 +237,10 @@ def pixel_sums(rows: Ints, pixels: Ints, length: int) -> Ints:
     return np.bincount(rows[kept], pixels[kept], minlength=length).astype(np.int64)
 
 
-def rows_of(ids: Ints, wanted: Ints) -> Ints:
-    """The row of each of `wanted` in `ids`, -1 where it is not there."""
-    if not ids.size:
-        return np.full(len(wanted), -1)
-    order = np.argsort(ids)
-    row = order[np.searchsorted(ids, wanted, sorter=order).clip(max=len(ids) - 1)]
-    return np.where(ids[row] == wanted, row, -1)
+def some(ids: Iterable[int]) -> str:
+    """The first few of `ids`, for a message."""
+    shown = [str(one) for one in ids]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Floats, Matching, match, pair
+from yoso_cli.evaluation.matching import Floats, Matching
 from yoso_cli.evaluation.overlap import Ints
-from yoso_cli.panoptic.types import Category, Panoptic
+from yoso_cli.panoptic.types import Category
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,13 +72,8 @@ def total(tallies: Iterable[Tally], num_categories: int) -> Tally:
     return Tally(np.concatenate(category), np.concatenate(iou), false_positives, false_negatives)
 
 
-def tally(truth: Panoptic, prediction: Panoptic, categories: Sequence[Category]) -> Tally:
-    """What one picture adds to the score. Raises DataError as `matching.pair` and `matching.match` do."""
-    return tally_of(match(pair(truth, prediction, categories), len(categories)), len(categories))
-
-
 def tally_of(matching: Matching, num_categories: int) -> Tally:
-    """The matches and errors of one picture, counted per category."""
+    """The matches and errors, counted per category."""
     true, predicted = matching.true.category, matching.predicted.category
     return Tally(
         true[matching.t],

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.counting import counts_from_files, counts_from_memory
-from yoso_cli.evaluation.measures import Counts, Measures, count, measures, total
+from yoso_cli.evaluation.measures import Look, Measures, counts, look, measures, total
 from yoso_cli.evaluation.overlap import Workspace
 from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
@@ -20,7 +20,7 @@ def score(
     metrics: Sequence[str] = ("pq",),
     names: Sequence[str] = (),
 ) -> Measures:
-    """The measures over `pairs`, of which one at a time is held in memory.
+    """The measures over `pairs`, whose maps are held in memory one at a time.
 
     Args:
         pairs: truth and prediction of each picture; their order is the order in which floats are summed.
@@ -31,8 +31,8 @@ def score(
     Raises:
         DataError: a pair contradicts itself, or lacks what a metric needs; says which.
     """
-    counted = total(counts(pairs, categories, metrics, names), len(categories), metrics)
-    return measures(counted, categories)
+    looks = _looks(pairs, categories, metrics, names)
+    return measures(total(counts(looks, categories, metrics), len(categories), metrics), categories)
 
 
 def score_files(
@@ -87,15 +87,10 @@ def listing_of(path: Path) -> Path:
     return path / LISTING if path.is_dir() else path
 
 
-def counts(
+def _looks(
     pairs: Iterable[Pair], categories: Sequence[Category], metrics: Sequence[str], names: Sequence[str]
-) -> Iterator[Counts]:
-    """What each pair adds to the score. Arguments and errors are those of `score`."""
+) -> Iterator[Look]:
     space = Workspace()
     for number, (truth, prediction) in enumerate(pairs):
-        try:
-            counted = count(truth, prediction, categories, metrics, space)
-        except DataError as error:
-            name = names[number] if number < len(names) else f"Picture {number + 1}"
-            raise DataError(f"{name}: {error.message}", hint=error.hint) from None
-        yield counted
+        name = names[number] if number < len(names) else f"Picture {number + 1}"
+        yield look(name, truth, prediction, categories, metrics, space)

@@ -98,7 +98,7 @@ class SemanticQuality:
 
 
 def confusion(found: Pairing, num_categories: int) -> Ints:
-    """(K, K + 1) pixels of one picture by true class and predicted class, the last column for none.
+    """(K, K + 1) pixels by true class and predicted class, the last column for none.
 
     It costs next to nothing after `pair`: a few hundred pairs are counted instead of all pixels.
     """
@@ -106,7 +106,7 @@ def confusion(found: Pairing, num_categories: int) -> Ints:
     t, p = found.t[counted], found.p[counted]
     guess = np.append(found.predicted.category, num_categories)[p]  # row -1 is the last: no class
     cell = found.true.category[t] * (num_categories + 1) + guess
-    cells = np.bincount(cell, found.pairs.pixels[counted], minlength=num_categories * (num_categories + 1))
+    cells = np.bincount(cell, found.pixels[counted], minlength=num_categories * (num_categories + 1))
     return cells.astype(np.int64).reshape(num_categories, num_categories + 1)
 
 

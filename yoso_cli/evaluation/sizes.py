@@ -52,7 +52,7 @@ def size_of(area: Ints) -> Ints:
 
 
 def tally_by_size(matching: Matching, num_categories: int) -> Tally:
-    """One picture's tally over 3 K columns: first the K categories of small segments, then of medium, then of large."""
+    """A tally over 3 K columns: first the K categories of small segments, then of medium, then of large."""
     true, predicted = matching.true, matching.predicted
     true_column = size_of(true.area) * num_categories + true.category
     predicted_column = size_of(predicted.area) * num_categories + predicted.category

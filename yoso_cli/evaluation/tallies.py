@@ -1,6 +1,6 @@
 """What each picture adds to the score, kept so that a score can be compared and doubted without evaluating again."""
 
-# N pictures, K categories, R rows: one for each class that a picture's truth or prediction holds
+# N pictures, K categories, R rows: one for each class of each picture that adds something
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import Floats
+from yoso_cli.evaluation.matching import Columns, Floats, Matching, by_image
 from yoso_cli.evaluation.overlap import Ints
-from yoso_cli.evaluation.quality import Tally
 from yoso_cli.panoptic.types import Category
 
 IOU, TP, FP, FN = range(4)
@@ -20,6 +19,53 @@ IOU, TP, FP, FN = range(4)
 
 # IoU sums are kept to a hundred thousandth of a percent: full digits would double the file.
 _DIGITS = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Each picture's part in the score, without the classes that it does not have: most of them.
+
+    Attributes:
+        images: N, also those without a row.
+        cell: (R,) rising, the place of the picture x K + that of the class.
+        counts: (R, 4) sum of IoU over matches, true positives, false positives and false negatives.
+    """
+
+    images: int
+    cell: Ints
+    counts: Floats
+
+    @classmethod
+    def of(cls, matching: Matching, num_categories: int) -> "Parts":
+        """The parts of the pictures of `matching`."""
+        true, predicted, t = matching.true, matching.predicted, matching.t
+
+        def counted(segments: Columns, rows: Ints, weights: Floats | None = None) -> Floats:
+            cells = by_image(segments, num_categories)[rows]
+            return np.bincount(cells, weights, minlength=matching.images * num_categories).astype(np.float64)
+
+        columns = (
+            counted(true, t, matching.iou),
+            counted(true, t),
+            counted(predicted, matching.spurious),
+            counted(true, matching.missed),
+        )
+        dense = np.stack(columns, axis=-1)
+        cell = np.flatnonzero(dense.any(-1))
+        return cls(matching.images, cell, dense[cell])
+
+    @classmethod
+    def total(cls, parts: Sequence["Parts"], num_categories: int) -> "Parts":
+        """All pictures of `parts`, of which there is at least one, in their order."""
+        before = np.cumsum([0, *(one.images for one in parts)])
+        cells = [one.cell + first * num_categories for one, first in zip(parts, before[:-1].tolist(), strict=True)]
+        return cls(int(before[-1]), np.concatenate(cells), np.concatenate([one.counts for one in parts]))
+
+    def dense(self, num_categories: int) -> Floats:
+        """(N, K, 4)."""
+        counts = np.zeros((self.images * num_categories, 4))
+        counts[self.cell] = self.counts
+        return counts.reshape(self.images, num_categories, 4)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +83,10 @@ class ImageTallies:
     counts: Floats
 
     @classmethod
-    def of(cls, images: Sequence[tuple[int | str, str]], parts: Floats) -> "ImageTallies":
-        """Of the pictures `(id, file)`, the part (N, K, 4) of each as `part_of` makes it."""
-        return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), parts.round(_DIGITS))
+    def of(cls, images: Sequence[tuple[int | str, str]], parts: Parts, num_categories: int) -> "ImageTallies":
+        """Of the pictures `(id, file)`, in the order of their `parts`."""
+        counts = parts.dense(num_categories).round(_DIGITS)
+        return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts)
 
     def to_list(self, categories: Sequence[Category]) -> list[dict[str, Any]]:
         """For JSON: each picture, PQ lost on it in percent, and a row for each class in it.
@@ -100,12 +147,6 @@ class ImageTallies:
         place = {image_id: index for index, image_id in enumerate(self.image_ids)}
         rows = [place[image_id] for image_id in image_ids]
         return ImageTallies(tuple(image_ids), tuple(self.files[row] for row in rows), self.counts[rows])
-
-
-def part_of(counted: Tally) -> Floats:
-    """(K, 4) one picture's part in the score."""
-    columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
-    return np.stack(columns, axis=-1).astype(np.float64)
 
 
 def panoptic_quality(sums: Floats) -> tuple[Floats, Floats, Floats]:

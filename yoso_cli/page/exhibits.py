@@ -12,7 +12,8 @@ from PIL import Image
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.causes import ERRORS, errors
-from yoso_cli.evaluation.matching import Matching, Pairing, match, pair
+from yoso_cli.evaluation.matching import Matching, match, pair
+from yoso_cli.evaluation.overlap import LARGEST_ID, Ints, shared
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.draw import enlarged, overlay
 from yoso_cli.panoptic.files import read_image, read_panoptic
@@ -87,7 +88,7 @@ def exhibits(truth: PanopticSet, tallies: ImageTallies, predict: Predict) -> Ite
 def _exhibit(
     file: str, lost: float, photo: Rgb | None, true: Panoptic, predicted: Panoptic, categories: Sequence[Category]
 ) -> Exhibit:
-    found = pair(true, predicted, categories)
+    found = pair([shared(true, predicted)], categories)
     matching = match(found, len(categories))
     wrong = errors(found, matching, len(categories))
     by_cause = (wrong.true + wrong.predicted).sum(0).tolist()
@@ -95,7 +96,7 @@ def _exhibit(
     step = max(1, -(-max(true.id_map.shape) // _LONGEST_EDGE))
     small_true, small_predicted = _shrunk(true, step), _shrunk(predicted, step)
     ground = _fitted(photo, small_true.id_map.shape)
-    kinds = _kinds(small_true.id_map, small_predicted.id_map, found, matching)
+    kinds = _kinds(small_true.id_map, small_predicted.id_map, matching)
     scale = max(1, _LONGEST_EDGE // max(kinds.shape))
     large = enlarged(ground, scale)
     drawn = {
@@ -146,25 +147,24 @@ def _fitted(photo: Rgb | None, shape: tuple[int, ...]) -> Rgb:
     return np.asarray(Image.fromarray(photo).resize((width, height), Image.Resampling.LANCZOS))
 
 
-def _kinds(true_map: IdMap, predicted_map: IdMap, found: Pairing, matching: Matching) -> IdMap:
+def _kinds(true_map: IdMap, predicted_map: IdMap, matching: Matching) -> IdMap:
     """(H, W) what is wrong with each pixel; 0 is nothing."""
     true, predicted = matching.true, matching.predicted
-    partner = np.full(len(true.id), -1)
-    partner[matching.t] = matching.p
-    kinds = np.empty(len(found.t), np.int32)
-    for place, (t, p) in enumerate(zip(found.t.tolist(), found.p.tolist(), strict=True)):
-        if t < 0 or true.iscrowd[t]:
-            kinds[place] = UNLABELLED
-        elif p < 0:
-            kinds[place] = NOTHING
-        elif true.category[t] != predicted.category[p]:
-            kinds[place] = OTHER_CLASS
-        else:
-            kinds[place] = 0 if partner[t] == p else OTHER_SEGMENT
-    keys = (found.pairs.true_id.astype(np.int64) << 24) | found.pairs.predicted_id
-    order = np.argsort(keys)
-    places = np.searchsorted(keys, (true_map.astype(np.int64) << 24) | predicted_map, sorter=order)
-    return kinds[order][places]
+    # By the rows of the two segments; the last row and column stand for none.
+    kinds = np.full((len(true.id) + 1, len(predicted.id) + 1), NOTHING, np.int32)
+    kinds[:-1, :-1] = np.where(true.category[:, None] == predicted.category, OTHER_SEGMENT, OTHER_CLASS)
+    kinds[matching.t, matching.p] = 0
+    kinds[np.append(true.iscrowd, True)] = UNLABELLED
+    return kinds[_places(true.id, true_map), _places(predicted.id, predicted_map)]
+
+
+def _places(ids: Ints, id_map: IdMap) -> Ints:
+    """(H, W) the place of each pixel's id in `ids`, -1 where it is not there."""
+    order = np.argsort(ids)
+    # The last place is beyond every id.
+    rising, places = np.append(ids[order], LARGEST_ID + 1), np.append(order, -1)
+    found = np.searchsorted(rising, id_map)
+    return np.where(rising[found] == id_map, places[found], -1)
 
 
 def error_map(photo: Rgb, kinds: IdMap) -> Rgb:
