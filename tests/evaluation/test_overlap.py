@@ -106,3 +106,16 @@ def test_sizes_that_differ_are_refused_even_where_numpy_would_stretch_one() -> N
         shared(wide, row)
     with pytest.raises(DataError, match="The predicted map is 3x2 pixels, the true one 3x1"):
         shared(by_runs(row), wide)
+
+
+def test_ids_that_share_a_slot_are_told_apart() -> None:
+    """Ids are hashed: among a hundred thousand, thousands fall together with another one."""
+    ids = np.arange(1, 100_001, dtype=np.int32)
+    codes = Workspace().codes(np.append(ids, [VOID, 123_456]).astype(np.int32), ids)
+    assert codes.tolist() == [*range(LISTED, LISTED + len(ids)), VOIDED, UNLISTED]
+
+
+def test_an_id_in_the_slot_of_another_is_not_listed() -> None:
+    listed = np.array([7], np.int32)
+    codes = Workspace().codes(np.arange(LARGEST_ID + 1, dtype=np.int32), listed)
+    assert np.flatnonzero(codes != UNLISTED).tolist() == [VOID, 7]

@@ -25,6 +25,13 @@ LARGEST_ID = (1 << 24) - 1
 UNLISTED, VOIDED, LISTED = 0, 1, 2
 """The code of an id: listed by no segment, void, or a segment's place in its list from 2 on."""
 
+_NO_ID_AND_VOID = np.array([-1, VOID], np.int32)
+
+# Ids are hashed into so many bits: of 100 ids, two share a slot once in fifty pictures, which are then searched.
+_SLOT_BITS = 18
+# 2^32 over the golden ratio spreads neighbours far apart (Knuth, The Art of Computer Programming, Vol. 3, Sec. 6.4).
+_SPREAD = np.uint32(2654435769)
+
 # A table of all pairs is fastest; where a map holds noise instead of segments, it would not fit into memory.
 _LARGEST_TABLE = 1 << 20
 
@@ -89,9 +96,8 @@ class Workspace:
 
     def __init__(self) -> None:
         self._flags = np.empty((2, 0), np.bool_)
-        # Of 64 MiB only the pages that are written to are ever there.
-        self._codes = np.zeros(LARGEST_ID + 1, np.int32)
-        self._codes[VOID] = VOIDED
+        # A place for every possible id would take no hashing, but fetching its pages costs more than all the rest.
+        self._codes = np.zeros(1 << _SLOT_BITS, np.int32)
 
     def flags(self, size: int) -> tuple[Bools, Bools]:
         """Two arrays (size,) of anything."""
@@ -99,11 +105,17 @@ class Workspace:
             self._flags = np.empty((2, size), np.bool_)
         return self._flags[0, :size], self._flags[1, :size]
 
-    def codes(self, values: IdMap, listed: Ints) -> Codes:
+    def codes(self, values: IdMap, listed: IdMap) -> Codes:
         """The code of each of `values` (R,), which are in 0..LARGEST_ID, where `listed` (S,) are the segments' ids."""
-        self._codes[listed] = np.arange(LISTED, LISTED + len(listed))
-        codes = self._codes[values]
-        self._codes[listed] = UNLISTED
+        known = np.concatenate([_NO_ID_AND_VOID, listed])  # by code
+        slots = _slots(known[VOIDED:])
+        if len(set(slots.tolist())) < len(slots):
+            return _searched(values, known)
+        self._codes[slots] = np.arange(VOIDED, len(known))
+        codes = self._codes[_slots(values)]
+        self._codes[slots] = UNLISTED
+        # Whatever else falls into the slot of an id is not that id.
+        codes *= known[codes] == values
         return codes.astype(np.int64)
 
 
@@ -159,7 +171,19 @@ def shared(truth: Panoptic | PanopticRuns, prediction: Panoptic, space: Workspac
     return Shared(truth.segments, prediction.segments, cells, pixels)
 
 
-def _listed_ids(segments: Sequence[Segment], side: str) -> Ints:
+def _slots(ids: IdMap) -> npt.NDArray[np.uint32]:
+    slots: npt.NDArray[np.uint32] = (ids.view(np.uint32) * _SPREAD) >> np.uint32(32 - _SLOT_BITS)
+    return slots
+
+
+def _searched(values: IdMap, known: IdMap) -> Codes:
+    """The code of each of `values` (R,), which is its place in `known`, 0 where it is not there."""
+    order = np.argsort(known)
+    found = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
+    return np.where(known[found] == values, found, UNLISTED)
+
+
+def _listed_ids(segments: Sequence[Segment], side: str) -> IdMap:
     ids = [segment.id for segment in segments]
     stray = next((one for one in ids if not VOID < one <= LARGEST_ID), None)
     if stray is not None:
@@ -167,7 +191,7 @@ def _listed_ids(segments: Sequence[Segment], side: str) -> Ints:
     if len(set(ids)) < len(ids):
         repeated = [one for one, times in Counter(ids).items() if times > 1]
         raise DataError(f"The {side} segment {some(repeated)} is listed more than once.")
-    return np.array(ids, np.int64)
+    return np.array(ids, np.int32)
 
 
 def _mark_changes(pixels: IdMap, begins: Bools) -> None:
