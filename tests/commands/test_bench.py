@@ -16,7 +16,7 @@ def test_the_newest_run_is_timed_on_pictures_of_its_validation_split(line: Path,
     assert set(value) == {
         *("schema", "weights", "steps", "device", "threads", "batch", "short_edge", "long_edge", "warmup", "files"),
         *("forward", "end_to_end", "versions", "machine", "switches", "clock", "forward_batches", "parts_ms", "flops"),
-        *("parameters", "peak_memory_bytes", "over_compared", "pq"),
+        *("parameters", "peak_memory_bytes", "pq", "reason"),
     }
     assert value["switches"] == {
         "precision": "single",
@@ -52,6 +52,8 @@ def test_the_text_keeps_the_two_apart(line: Path, printed: Any) -> None:
     assert "file to segments" in text
     assert "median ms  p90 ms  p99 ms" in text
     assert "Batch 1, short edge 64, 3 pictures" in text
+    assert "\n  backbone " in text
+    assert "\n  sum " in text
 
 
 def test_re_parameterised_weights_are_timed_where_there_are_any(line: Path, printed: Any) -> None:
@@ -88,27 +90,72 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert value["switches"]["precision"] == "bfloat16"
     assert not value["switches"]["channels_last"]
     assert [one["batch"] for one in value["forward_batches"]] == [2]
-    assert "(bfloat16)" in told
+    assert "cpu (bfloat16, " in told
+    assert "Switches: bfloat16, as asked for; left alone, single, channels_last, the fastest that" in told
     _, told = printed("bench", "--json", *QUICK)
-    assert "(single, channels_last)" in told
+    assert "cpu (single, channels_last, " in told
+    assert "Switches: single, channels_last, the fastest that leave every answer, as measured on two cores." in told
 
 
-def test_two_files_are_compared_in_turn(line: Path, printed: Any) -> None:
+def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
     printed("reparam")
-    trained = str(build.newest_weights())
-    value, _ = printed("bench", "--json", "--compare", trained, *QUICK)
-    assert value["steps"]
+    folded = "runs/tiny-001/reparam.safetensors"
+    value, told = printed("bench", "--json", "--compare", "trained,fold_batch_norms", f"{folded},bfloat16", *QUICK)
+    assert value["a"]["weights"] == str(build.newest_weights())
+    assert value["a"]["steps"] == ["fold_batch_norms"]
+    assert value["a"]["switches"]["precision"] == "single"
+    assert value["b"]["weights"] == folded
+    assert len(value["b"]["steps"]) == 5
+    assert value["b"]["switches"]["precision"] == "bfloat16"
     for name in ("forward", "end_to_end"):
-        ratio = value["over_compared"][name]
+        ratio = value["a_over_b"][name]
         assert 0 < ratio["p10"] <= ratio["ratio"] <= ratio["p90"]
-    text, _ = printed("bench", "--compare", trained, *QUICK)
-    assert "times the compared one's" in text
+        assert set(ratio["a"]) == LATENCY
+    assert "Timing A, trained,fold_batch_norms, on cpu (single" in told
+    text, _ = printed("bench", "--compare", "trained", "single", *QUICK)
+    assert "times as long as B, network alone (p10 " in text
+    assert "In turn, 3 pictures each" in text
+
+
+def test_switches_of_both_sides_are_options_and_a_word_changes_one(line: Path, printed: Any) -> None:
+    value, _ = printed("bench", "--json", "--channels-first", "--compare", "single", "channels_last,fast_merge", *QUICK)
+    assert [value[side]["switches"]["channels_last"] for side in "ab"] == [False, True]
+    assert [value[side]["switches"]["merge"] for side in "ab"] == ["exact", "fast"]
+    assert [value[side]["weights"] for side in "ab"] == [str(build.newest_weights())] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--compare", "trained,slow", "single"], "slow is neither a switch nor a fold"),
+        (["--compare", "trained,", "single"], "an empty word is neither"),
+        (["runs/tiny-001", "--compare", "trained", "single"], "SOURCE has no meaning beside --compare"),
+        (["--batch", "2", "--compare", "trained", "single"], "--batch has no meaning beside --compare"),
+        (["--suite", "paper", "--compare", "trained", "single"], "--compare has no meaning beside --suite"),
+        (["--suite", "paper", "runs/tiny-001"], "SOURCE has no meaning beside --suite"),
+        (["--table", "5"], "--table belongs to --suite"),
+        (["--output", "drawn"], "--output belongs to --suite"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(line: Path, refused: Any, arguments: list[str], told: str) -> None:
+    assert told in refused("bench", *arguments, code=2)
+
+
+def test_a_first_word_that_is_no_switch_is_a_source(line: Path, refused: Any) -> None:
+    assert "bfloat17" in refused("bench", "--compare", "single", "bfloat17", *QUICK, code=1)
+
+
+def test_folds_are_not_asked_of_folded_weights(line: Path, printed: Any, refused: Any) -> None:
+    printed("reparam")
+    folded = "runs/tiny-001/reparam.safetensors"
+    assert "is folded already" in refused("bench", "--compare", f"{folded},fold_location", "single", *QUICK, code=2)
 
 
 def test_the_fast_merge_tells_what_it_does_to_pq(line: Path, printed: Any, refused: Any) -> None:
     value, _ = printed("bench", "--json", "--fast-merge", *QUICK)
     assert value["switches"]["merge"] == "fast"
     assert set(value["pq"]) == {"exact", "fast"}
+    assert 0 <= value["pq"]["exact"] <= 100
     assert "has no truth" in refused("bench", "--fast-merge", "--image", str(build.picture()), *QUICK, code=2)
 
 
@@ -122,10 +169,13 @@ def test_the_papers_suite_stands_beside_the_paper(
     """With two of its rows: all of them take minutes."""
     from yoso_cli.inference import paper
 
-    rows = [paper.Row("5", "IFA", "GMAC", 32.2, 16.6), paper.Row("6", "SDCA", "us", 100.0, 2183.0)]
-    monkeypatch.setattr(paper, "measure", lambda device, repeats, tell: rows)
+    rows = [paper.Row("5", "IFA", "G", 32.2, 16.6, 1.0, 1.0), paper.Row("6", "SDCA", "us", 100.0, 2183.0, 0.8, 0.84)]
+    asked = []
+    monkeypatch.setattr(paper, "measure", lambda device, repeats, tell, tables: asked.append((repeats, tables)) or rows)
     value, _ = printed("bench", "--suite", "paper", "--output", str(tmp_path / "suite"), "--json")
     assert [row["paper"] for row in value["rows"]] == [16.6, 2183.0]
     assert all(Path(path).is_file() for path in value["contours"])
-    text, _ = printed("bench", "--suite", "paper")
+    text, _ = printed("bench", "--suite", "paper", "--repeats", "3", "--table", "9", "--table", "5")
     assert "cannot be had on another machine" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert asked == [(20, ("5", "6", "7", "8", "9", "10")), (3, ("5", "9"))]

@@ -13,9 +13,9 @@ import click
 from yoso_cli.commands import console, options, pages, wiring
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.bench import Speed
     from yoso_cli.commands.reparam import Reparameterised
     from yoso_cli.commands.source import Source
+    from yoso_cli.commands.timing import Speed
     from yoso_cli.commands.training import Training
     from yoso_cli.evaluation.report import Report
     from yoso_cli.panoptic.types import PanopticSet
@@ -184,7 +184,7 @@ def _reparameterise(source: "Source") -> "Reparameterised":
 
 
 def _time(demo: Demo, source: "Source") -> "Speed":
-    from yoso_cli.commands.bench import pictures, time_model
+    from yoso_cli.commands.timing import pictures, time_model
 
     return time_model(source.predictor(demo.device), pictures(source), repeats=TIMED[demo.quick], warmup=5)
 

@@ -113,6 +113,16 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
     return found
 
 
+def reason(predictor: "Predictor") -> str:
+    """A line that says why the network runs as it does."""
+    from yoso_cli.inference.engine import DEFAULTS
+
+    default = DEFAULTS[predictor.device.type]
+    if predictor.engine.switches == default.switches:
+        return f"Switches: {default.switches}, {default.reason}."
+    return f"Switches: {predictor.engine.switches}, as asked for; left alone, {default.switches}, {default.reason}."
+
+
 def shown(predictor: "Predictor") -> str:
     """`cpu (single, channels_last, 2 threads)`."""
     import torch

@@ -3,6 +3,7 @@
 # B pictures, C channels in, O channels out, H W size
 
 import copy
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,22 +31,31 @@ class Cost:
 def count(model: YOSO, images: Tensor) -> Cost:
     """The cost of `model` on (B, 3, H, W) pictures."""
     parts = {"backbone": model.backbone, "aggregator": model.aggregator, "decoder": model.decoder}
-    counter = FlopCounterMode(display=False, custom_mapping=_uncounted_by_torch())
+    counts = _counted(model, [images], _uncounted_by_torch())
+    name = type(model).__name__
+    return Cost(
+        {part: sum(counts.get(f"{name}.{part}", {}).values()) for part in parts},
+        {part: _parameters(module) for part, module in parts.items()},
+    )
+
+
+def flops(module: nn.Module, inputs: Sequence[object], counted: Mapping[Any, Any]) -> int:
+    """Of one pass; `counted` has operators that torch does not count, with what they cost (see `FlopCounterMode`)."""
+    return sum(_counted(module, inputs, counted)["Global"].values())
+
+
+def _counted(module: nn.Module, inputs: Sequence[object], counted: Mapping[Any, Any]) -> dict[str, dict[Any, int]]:
+    counter = FlopCounterMode(display=False, custom_mapping=dict(counted))
     fast = torch.backends.mha.get_fastpath_enabled()
     # The fused kernel of attention is one operator that the counter does not know.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), counter:
             # The counter follows modules by gradient hooks, which stumble over a view of a parameter.
-            copy.deepcopy(model).requires_grad_(False)(images)
+            copy.deepcopy(module).requires_grad_(False)(*inputs)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    counts = counter.get_flop_counts()
-    name = type(model).__name__
-    return Cost(
-        {part: sum(counts.get(f"{name}.{part}", {}).values()) for part in parts},
-        {part: _parameters(module) for part, module in parts.items()},
-    )
+    return counter.get_flop_counts()
 
 
 def _parameters(module: nn.Module) -> int:

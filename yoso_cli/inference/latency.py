@@ -70,19 +70,19 @@ def measure_end_to_end(predictor: Predictor, paths: Sequence[Path], *, repeats: 
 
 
 def compare(
-    first: Callable[[int], None], second: Callable[[int], None], device: torch.device, *, repeats: int, warmup: int
+    first: Callable[[int], object], second: Callable[[int], object], device: torch.device, *, repeats: int, warmup: int
 ) -> Ratio:
     """Times two calls in turn in this process, so that a slow minute of the machine meets both."""
-    times = []
-    with torch.inference_mode():
-        for index in range(warmup + repeats):
-            # Each goes first as often as the other.
-            turn = (first, second) if index % 2 == 0 else (second, first)
-            taken = [_once(call, index, device) for call in turn]
-            times.append(taken if index % 2 == 0 else taken[::-1])
-    kept = np.array(times[warmup:])
-    low, median, high = np.percentile(kept[:, 0] / kept[:, 1], (10, 50, 90)).tolist()
-    return Ratio(median, low, high, _latency(kept[:, 0]), _latency(kept[:, 1]))
+    times = _in_turn((first, second), device, repeats, warmup)
+    low, median, high = np.percentile(times[:, 0] / times[:, 1], (10, 50, 90)).tolist()
+    return Ratio(median, low, high, _latency(times[:, 0]), _latency(times[:, 1]))
+
+
+def in_turn(
+    calls: Sequence[Callable[[int], object]], device: torch.device, *, repeats: int, warmup: int
+) -> list[Latency]:
+    """Times several calls, each once before any comes again."""
+    return [_latency(column) for column in _in_turn(calls, device, repeats, warmup).T]
 
 
 def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int) -> dict[str, float]:
@@ -96,7 +96,7 @@ def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, 
 
 def milliseconds(call: Callable[[], object], device: torch.device, repeats: int) -> float:
     """The median of `repeats` calls after three that do not count."""
-    return _latency(_timed(lambda _: _ignored(call()), device, repeats, 3)).median
+    return _latency(_timed(lambda _: call(), device, repeats, 3)).median
 
 
 def peak_memory(device: torch.device) -> int:
@@ -172,16 +172,24 @@ class _Clock:
         self._last = now
 
 
-def _timed(call: Callable[[int], None], device: torch.device, repeats: int, warmup: int) -> "np.ndarray":
+def _timed(call: Callable[[int], object], device: torch.device, repeats: int, warmup: int) -> "np.ndarray":
     with torch.inference_mode():
         return np.array([_once(call, index, device) for index in range(warmup + repeats)][warmup:])
 
 
-def _ignored(_: object) -> None:
-    """A call is timed for its time alone."""
+def _in_turn(calls: Sequence[Callable[[int], object]], device: torch.device, repeats: int, warmup: int) -> "np.ndarray":
+    """Milliseconds, (repeats, calls)."""
+    times = np.zeros((warmup + repeats, len(calls)))
+    with torch.inference_mode():
+        for index, row in enumerate(times):
+            # Each goes first as often as the others.
+            for step in range(len(calls)):
+                place = (index + step) % len(calls)
+                row[place] = _once(calls[place], index, device)
+    return times[warmup:]
 
 
-def _once(call: Callable[[int], None], index: int, device: torch.device) -> float:
+def _once(call: Callable[[int], object], index: int, device: torch.device) -> float:
     _wait(device)
     start = perf_counter()
     call(index)
