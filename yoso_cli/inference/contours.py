@@ -10,7 +10,7 @@ import numpy as np
 
 from yoso_cli import atomic
 
-_CELLS = 64
+_CELLS = 80
 _BANDS = 10
 # Pixels: the map's edge, its corner, and the whole picture.
 _EDGE, _LEFT, _TOP = 320, 76, 36
@@ -51,9 +51,9 @@ class Contours:
     ratio: Callable[[float, float], float]
 
     def svg(self) -> str:
-        """The map in bands of equal steps, with ticks and the bands' values beside it."""
+        """The map in bands, each higher than the one below by one factor, with ticks and the bands' values."""
         grid = np.array([[self.ratio(x, y) for x in self.across.values(_CELLS)] for y in self.up.values(_CELLS)])
-        levels = np.linspace(grid.min(), grid.max(), _BANDS + 1)
+        levels = np.geomspace(grid.min(), grid.max(), _BANDS + 1)
         bands = np.clip(np.digitize(grid, levels) - 1, 0, _BANDS - 1)
         head = (
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{_WIDTH}" height="{_HEIGHT}" '
