@@ -61,12 +61,8 @@ def boundary_iou(matching: Matching, truth: Panoptic, prediction: Panoptic, spac
     width = boundary_width(*truth.id_map.shape)
     of_true, of_predicted = boundaries(truth.id_map, width), boundaries(prediction.id_map, width)
     t, p = matching.t, matching.p
-    partner = np.full(len(matching.true.id) + 1, -2)  # the last one stands for row -1, which has none
-    partner[t] = p
 
-    both = _where(of_true & of_predicted, truth, prediction, space)
-    matched = np.where(partner[both.t] == both.p, both.t, -1)
-    inside = pixel_sums(matched, both.pixels, len(matching.true.id))[t]
+    inside = _pixels_of(_where(of_true & of_predicted, truth, prediction, space), t, p, len(matching.predicted.id))
     true = _where(of_true, truth, prediction, space)
     true_area = pixel_sums(true.t, true.pixels, len(matching.true.id))
     found = _where(of_predicted, truth, prediction, space)
@@ -83,6 +79,17 @@ class _Pairs(NamedTuple):
     p: Ints
     void: Bools
     pixels: Ints
+
+
+def _pixels_of(found: _Pairs, t: Ints, p: Ints, predicted: int) -> Ints:
+    """(M,) the pixels of each wanted pair; where areas are stated wrongly, a segment may be in several."""
+    listed = np.flatnonzero((found.t >= 0) & (found.p >= 0))
+    keys = found.t[listed] * predicted + found.p[listed]  # rising, as codes are
+    # The last place is beyond every key.
+    keys, pixels = np.append(keys, np.iinfo(np.int64).max), np.append(found.pixels[listed], 0)
+    wanted = t * predicted + p
+    place = np.searchsorted(keys, wanted)
+    return np.where(keys[place] == wanted, pixels[place], 0)
 
 
 def _where(chosen: Bools, truth: Panoptic, prediction: Panoptic, space: Workspace) -> _Pairs:
