@@ -50,6 +50,11 @@ class Difference:
         return None if self.a is None or self.b is None else self.b - self.a
 
     @property
+    def moved(self) -> bool:
+        """Whether the two differ on any image: if not, no draw of the images tells them apart."""
+        return self.interval is not None and not self.interval.low == self.interval.high == 0
+
+    @property
     def could_be_noise(self) -> bool:
         """Whether 95 % of the draws leave open which of the two is better."""
         return self.interval is None or self.interval.low <= 0 <= self.interval.high
@@ -192,7 +197,9 @@ def table(found: Comparison) -> str:
     for name, group in groups.items():
         for figure in FIGURES if name == "All" else FIGURES[:1]:
             lines.append(_row(f"{name} {figure.upper()}", getattr(group, figure), width=10))
-    lines += ["", *_class_lines(found.classes), "", *_verdict(found)]
+    if any(one.pq.value or one.pq.moved for one in found.classes):
+        lines += ["", *_class_lines(found.classes)]
+    lines += ["", *_verdict(found)]
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -206,7 +213,7 @@ def _row(name: str, one: Difference, *, width: int) -> str:
 def _words(one: Difference) -> str:
     if one.value is None or one.interval is None:
         return ""
-    if one.interval.low == one.interval.high == 0:
+    if not one.moved:
         return "the same"
     return "could be noise" if one.could_be_noise else "B better" if one.value > 0 else "A better"
 
@@ -230,17 +237,19 @@ def _verdict(found: Comparison) -> list[str]:
     if pq.value is None or pq.interval is None:
         return ["There is too little to tell a difference from chance."]
     low, high = 100 * pq.interval.low, 100 * pq.interval.high
-    if low == high == 0:
+    if not pq.moved:
         return ["Both score the same on every image."]
     if pq.could_be_noise:
         return [
             f"This could be noise: on other images of the same kind, B - A may as well be {low:+.2f}",
-            f"as {high:+.2f} PQ. More images would tell.",
+            f"as {high:+.2f} PQ (95 % interval: the images drawn again, the same for both). More",
+            "images would tell.",
         ]
     better, low, high = ("B", low, high) if pq.value > 0 else ("A", -high, -low)
     return [
-        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ.",
-        "Training again may move a score as well; this knows nothing of that.",
+        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ (95 % interval:",
+        "the images drawn again, the same for both). Training again may move a score as",
+        "well; this knows nothing of that.",
     ]
 
 

@@ -11,7 +11,7 @@ from yoso_cli.evaluation.sizes import SIZES
 
 # More classes than this would push the headline off the screen; then the ends of the list are shown.
 _ROWS = 24
-_ENDS = 8
+_ENDS = 7
 _NAME_WIDTH = 29
 
 # What would read as 0.0.
@@ -23,9 +23,9 @@ _NAMED = 3
 
 def table(report: Report) -> str:
     """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
-    headline, classes = [*_headline(report), *_lost(report), "", *_further(report)], _class_rows(report.quality.classes)
-    parts = [_title(report), "", *headline, "", *_meaning(report), "", *classes]
-    return "\n".join(line.rstrip() for line in parts)
+    parts = [[_title(report)], _headline(report), _meaning(report), _lost(report), _further(report)]
+    blocks = [list(part) for part in (*parts, _class_rows(report.quality.classes))]
+    return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
 
 def _title(report: Report) -> str:
@@ -118,36 +118,41 @@ def _worst(report: Report) -> str:
     """The pictures on which most of that was lost."""
     tallies = report.findings.tallies
     lost = 100 * tallies.lost()
-    told = [f"{_shortened(tallies.files[place])} {lost[place]:.2f}" for place in tallies.worst(_NAMED)]
-    return f"Lost most on: {', '.join(told)}" if told else ""
+    told = [f"{_shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
+    return f"  most of it on {', '.join(told)}" if told else ""
 
 
 def _confused(report: Report) -> str:
     """The classes that are most often taken for another."""
     wrong = [one for one in report.findings.confusion if one.truth and one.prediction and one.truth != one.prediction]
-    told = [f"{_pair(one)} {one.count}" for one in wrong[:_NAMED]]
-    return f"Wrong class: {', '.join(told)}" if told else ""
+    told = [f"{_pair(one)} ({one.count})" for one in wrong[:_NAMED]]
+    return f"  wrong class: {', '.join(told)}" if told else ""
 
 
 def _pair(one: Meeting) -> str:
     assert one.truth, "pairs of two classes"
     assert one.prediction, "pairs of two classes"
-    return f"{_shortened(one.truth.name)} as {_shortened(one.prediction.name)}"
+    return f"{_shortened(one.truth.name)} seen as {_shortened(one.prediction.name)}"
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, 79, subsequent_indent="  ")
+    return textwrap.wrap(text, 79, subsequent_indent="    ")
 
 
-def _meaning(report: Report) -> Iterator[str]:
-    yield "Each class: PQ = SQ x RQ. SQ: how well found segments fit (mean IoU of matches)."
-    yield "RQ: how many are found, false ones counted against (F1). Rows are class means."
+def _meaning(report: Report) -> list[str]:
+    """What a newcomer must know to read the rows above."""
+    told = [
+        "PQ = SQ x RQ for each class, and the rows are means over classes. Things can be counted (a car), stuff cannot "
+        "(the sky). SQ: how well the masks of found segments fit. RQ: how many segments are found, false ones counted "
+        "against.",
+    ]
     if report.findings.confidence.all.pq:
-        yield "95 % interval: how far PQ moves when these images are drawn again at random."
+        told.append("The interval: how far PQ moves when these images are drawn again at random.")
     classes = len(report.quality.classes)
     if report.quality.all.n < classes:
         unseen = classes - report.quality.all.n
-        yield f"Not counted: {unseen} of {classes} classes, in neither truth nor prediction."
+        told.append(f"{unseen} of {classes} classes, in neither truth nor prediction, do not count.")
+    return textwrap.wrap(" ".join(told), 79)
 
 
 def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
