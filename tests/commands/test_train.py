@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -348,13 +349,13 @@ def test_the_same_line_goes_on_with_a_run_that_is_there(
 
 
 def wait_for(condition: Callable[[], bool], process: Any) -> None:
-    for _ in range(1200):
+    for _ in range(2400):
         if condition():
             return
         alive = process.is_alive() if hasattr(process, "is_alive") else process.poll() is None
         assert alive, "it ended by itself"
         time.sleep(0.025)
-    pytest.fail("waited half a minute in vain")
+    pytest.fail("waited a minute in vain")
 
 
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
@@ -394,23 +395,68 @@ def last_step(folder: RunFolder) -> int:
     return max((line["iteration"] for line in folder.metrics()), default=0)
 
 
-def test_two_processes_train_one_run(recipe: Path, tmp_path: Path) -> None:
-    """Started by --gpus as torchrun does it: one run folder, one who speaks, and the same losses."""
-    words = ["train", str(recipe), "--set", "train.iterations=2", "--device", "cpu"]
-    assert run([*words, "--into", "one"]) == 0
-    done = subprocess.run(
-        [sys.executable, "-m", "yoso_cli", *words, "--gpus", "2", "--into", "two", "--json"],
-        capture_output=True,
+def on_two(words: list[str], folder: Path) -> None:
+    """`yoso` with these words in two processes, without torchrun; to its end."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    context = processes.context()
+    running = [context.Process(target=processes.member, args=(rank, 2, port, words, str(folder))) for rank in (0, 1)]
+    for process in running:
+        process.start()
+    for process in running:
+        process.join(120)
+    assert [process.exitcode for process in running] == [0, 0], (folder / "said.txt").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds processes as Linux lists them")
+def test_two_processes_train_one_run_and_survive_together(recipe: Path, tmp_path: Path) -> None:
+    """The curve of one process; and the same bits when one of them is killed, and when SIGTERM ends all and they go on.
+
+    --gpus starts them as torchrun does: one run folder, one who speaks, and a process that dies starts all again.
+    """
+    words = ["train", str(recipe), "--set=train.iterations=24", "--set=train.checkpoint_every=1", "--device", "cpu"]
+    on_two([*words, "--into", "whole/run"], tmp_path)
+    assert run([*words[:2], "--set=train.iterations=1", *words[4:], "--into", "one"]) == 0
+    whole, cut = RunFolder(tmp_path / "whole" / "run"), RunFolder(tmp_path / "cut" / "run")
+    assert losses(whole.path)[0]["loss"] == pytest.approx(losses(tmp_path / "one")[0]["loss"], rel=1e-4)
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "yoso_cli", *words, "--gpus", "2", "--into", "cut/run", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["report"]["images"] == 2
-    ours, theirs = losses(tmp_path / "two"), losses(tmp_path / "one")
-    assert [line["iteration"] for line in ours] == [1, 2]
-    assert ours[0]["loss"] == pytest.approx(theirs[0]["loss"], rel=1e-4)
-    assert len(RunFolder(tmp_path / "two").checkpoints()) == 1
+    try:
+        wait_for(lambda: last_step(cut) >= 2, process)
+        killed = set(processes.children(process.pid))
+        os.kill(max(killed), signal.SIGKILL)
+        wait_for(lambda: bool(now := set(processes.children(process.pid))) and not now & killed, process)
+        before = last_step(cut)
+        wait_for(lambda: last_step(cut) > before, process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0, err
+    done = json.loads(out)["iteration"]
+    assert 2 < done < 24
+    assert done == last_step(cut)
+    assert cut.checkpoints()[-1] == cut.checkpoint_path(done)
+    assert err.count("Training cut/run") == err.count("Going on with cut/run") == 1
+
+    on_two([*words, "--into", "cut/run"], tmp_path)
+    assert losses(cut.path) == losses(whole.path)
+    assert cut.weights().read_bytes() == whole.weights().read_bytes()
+    assert json.loads((cut.path / "report.json").read_text())["images"] == 2
+
+
+def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = refused(capsys, [str(recipe), "--gpus", "2", "--set", "train.iteration=3"], 2)
+    assert said.count("train.iteration") == 1
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
@@ -418,7 +464,7 @@ def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
         assembly.learning_step(tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), Shard(0, 3))
 
 
-@pytest.mark.parametrize(("name", "code", "workers"), [("SIGINT", 130, 1), ("SIGTERM", 0, 0)])
+@pytest.mark.parametrize(("name", "code", "workers"), [("SIGINT", 130, 1), ("SIGTERM", 0, 1)])
 def test_a_stopped_run_is_saved_and_says_how_to_go_on(
     recipe: Path, tmp_path: Path, name: str, code: int, workers: int
 ) -> None:

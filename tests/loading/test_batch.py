@@ -1,5 +1,8 @@
 """Batches are a pure function of seed and iteration, whoever loads them."""
 
+import multiprocessing
+import os
+import signal
 from pathlib import Path
 
 import build
@@ -50,6 +53,16 @@ def assert_same(ours: list[Batch], theirs: list[Batch]) -> None:
 def test_processes_that_load_change_nothing(dataset: PanopticDataset) -> None:
     assert_same(made(dataset, 0, 7, workers=1), made(dataset, 0, 7))
     assert_same(made(dataset, 4, 7, workers=2), made(dataset, 4, 7))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_processes_that_load_go_on_when_a_signal_reaches_all(dataset: PanopticDataset, number: signal.Signals) -> None:
+    """A scheduler and a terminal signal them too: the step under way may still need their pictures."""
+    loaded = batches(dataset, batch=2, seed=3, start=0, stop=7, workers=1)
+    first = next(loaded)
+    for process in multiprocessing.active_children():
+        os.kill(process.pid or 0, number)
+    assert_same([first, *loaded], made(dataset, 0, 7))
 
 
 @settings(deadline=None, max_examples=15)

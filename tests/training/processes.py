@@ -1,5 +1,6 @@
 """What test processes run: importable, so that they can be started anew instead of forked with torch's threads."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -32,6 +33,23 @@ def command(words: list[str], folder: str) -> None:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
         raise SystemExit(run(words))
+
+
+def member(rank: int, count: int, port: int, words: list[str], folder: str) -> None:
+    """`yoso` with these words as one of `count` processes, as torchrun starts it."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+    command(words, folder)
+
+
+def children(pid: int) -> list[int]:
+    """Processes that `pid` has started. Linux keeps that count."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has just ended
+            # Of `pid (name) state parent ...` the name may hold anything.
+            parent = stat.read_text().rpartition(")")[2].split()[1]
+            found += [int(stat.parent.name)] if int(parent) == pid else []
+    return sorted(found)
 
 
 def curve(rank: int, count: int, folder: str, steps: int) -> None:

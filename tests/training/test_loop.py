@@ -22,7 +22,7 @@ from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.loop import Hooks, Plan, train
 from yoso_cli.training.losses import SetLoss
-from yoso_cli.training.stopping import Outcome
+from yoso_cli.training.stopping import Outcome, Stopped, Stopping
 
 GOLDEN = Path(__file__).with_name("golden_curve.json")
 MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}
@@ -41,11 +41,17 @@ class Run:
         self.calls: list[tuple[str, int]] = []
         self.warned: list[str] = []
         self.on_step: Callable[[Metrics], None] = lambda metrics: None
+        self.on_evaluation: Callable[[], None] = lambda: None
 
     def go(self, stop: int, *, start: int = 0, batches: Iterator[Batch] | None = None, **changes: Any) -> Outcome:
         def step(metrics: Metrics) -> None:
             self.steps.append(metrics)
             self.on_step(metrics)
+
+        def evaluate(iteration: int) -> None:
+            self.model.eval()
+            self.calls.append(("evaluate", iteration))
+            self.on_evaluation()
 
         hooks = Hooks(
             begin=self.model.train,
@@ -53,19 +59,21 @@ class Run:
             step=step,
             log=self.logged.append,
             save=lambda iteration: self.calls.append(("save", iteration)),
-            evaluate=lambda iteration: (self.model.eval(), self.calls.append(("evaluate", iteration)))[1],
+            evaluate=evaluate,
         )
         every: dict[str, Any] = {"log_every": 1, "checkpoint_every": 100, "evaluate_every": 0}
         if "criterion" in changes:
             self.step = tiny.step(self.model, changes.pop("criterion"))
-        return train(
-            self.step,
-            batches or tiny.batches(start=start, stop=stop),
-            tiny.rate,
-            hooks,
-            Plan(start=start, stop=stop, **{**every, **changes}),
-            torch.device("cpu"),
-        )
+        with Stopping() as stopping:
+            return train(
+                self.step,
+                batches or tiny.batches(start=start, stop=stop),
+                tiny.rate,
+                hooks,
+                Plan(start=start, stop=stop, **{**every, **changes}),
+                torch.device("cpu"),
+                stopping,
+            )
 
 
 def weights(model: YOSO) -> dict[str, Tensor]:
@@ -168,6 +176,31 @@ def test_a_signal_lets_the_step_end_and_saves(number: signal.Signals, outcome: O
     assert run.go(6) is outcome
     assert run.calls == [("save", 2)]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_an_evaluation_at_once(number: signal.Signals) -> None:
+    """It may take minutes that nobody has, and all is saved."""
+    run = Run()
+    run.on_evaluation = lambda: (signal.raise_signal(number), run.calls.append(("went on", 0)))[1]
+    with pytest.raises(Stopped):
+        run.go(6, evaluate_every=2)
+    assert run.calls == [("save", 2), ("evaluate", 2)]
+
+
+def test_a_connection_that_breaks_amid_an_evaluation_is_a_peer_that_heard_the_signal_first() -> None:
+    def broken(heard: bool) -> None:
+        with Stopping() as stopping, stopping.at_once():
+            try:
+                if heard:
+                    signal.raise_signal(signal.SIGTERM)
+            finally:
+                raise RuntimeError("Connection closed by peer")
+
+    with pytest.raises(Stopped):
+        broken(heard=True)
+    with pytest.raises(RuntimeError):
+        broken(heard=False)
 
 
 def test_a_second_interrupt_stops_at_once() -> None:

@@ -151,10 +151,11 @@ def _prepare(demo: Demo) -> None:
 
 def _train(demo: Demo) -> "Training":
     from yoso_cli.commands.training import Training
-    from yoso_cli.training.stopping import Outcome
+    from yoso_cli.training.stopping import Outcome, Stopping
 
     training = Training.started(demo.recipe, None, demo.root / "runs", demo.device)
-    outcome = training.train()
+    with Stopping() as stopping:
+        outcome = training.train(stopping)
     if outcome is not Outcome.FINISHED:
         training.say_how_to_go_on()
         raise click.exceptions.Exit(outcome.exit_code)

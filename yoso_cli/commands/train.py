@@ -88,8 +88,10 @@ def command(
     if gpus is not None and gpus > 1:
         from yoso_cli.commands.launch import on_several, without_option
 
+        if recipe is not None:
+            recipe_file.load(recipe, overrides)  # its mistakes are told once, not by each process
         words = without_option(ctx.find_root().obj, "--gpus")
-        on_several(gpus, words, goes_on=resume is not None or into is not None)
+        ctx.exit(on_several(gpus, words, goes_on=resume is not None or into is not None))
     ctx.exit(_train(asked, as_json))
 
 
@@ -110,8 +112,9 @@ def _train(asked: Asked, as_json: bool) -> int:
     """Trains, evaluates and tells; of several processes the first one does the telling. Gives the exit code."""
     import torch
 
+    from yoso_cli.commands.launch import ended_with
     from yoso_cli.inference.shards import joined
-    from yoso_cli.training.stopping import Outcome
+    from yoso_cli.training.stopping import Outcome, Stopping
 
     on_gpu = asked.device != "cpu" and torch.cuda.is_available()
     if on_gpu and "LOCAL_RANK" in os.environ:
@@ -119,14 +122,17 @@ def _train(asked: Asked, as_json: bool) -> int:
     with joined("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as shard, console.heard(shard.rank == 0):
         training = _prepared(asked, shard)
         try:
-            outcome = training.train()
-            report = training.finish() if outcome is Outcome.FINISHED else None
+            with Stopping() as stopping:
+                outcome = training.train(stopping)
+                report = training.finish(stopping) if outcome is Outcome.FINISHED else None
         except KeyboardInterrupt:
             training.say_how_to_go_on()
             raise
+        code = (stopping.outcome or outcome).exit_code
         if shard.rank == 0:
             training.tell(report, as_json)
-    return outcome.exit_code
+            ended_with(code)
+    return code
 
 
 def _prepared(asked: Asked, shard: "Shard") -> "Training":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from yoso_cli.run_folder import RunFolder
     from yoso_cli.training.loop import Hooks
     from yoso_cli.training.step import Step
-    from yoso_cli.training.stopping import Outcome
+    from yoso_cli.training.stopping import Outcome, Stopping
 
 
 class Training:
@@ -101,14 +101,16 @@ class Training:
         """Steps made."""
         return self.loop.iteration
 
-    def train(self) -> "Outcome":
-        """Runs the loop to its end or to an interrupt."""
+    def train(self, stopping: "Stopping") -> "Outcome":
+        """Runs the loop to its end or to a signal that `stopping` hears."""
         from yoso_cli.training.loop import Plan, train
+        from yoso_cli.training.stopping import Outcome, Stopped
 
         plan = self.recipe.train
         self._announce()
-        self._evaluate_what_was_cut_off()
         try:
+            with stopping.at_once():
+                self._evaluate_what_was_cut_off()
             with console.bar(plan.iterations, "train", initial=self.start) as bar:
                 return train(
                     self.step,
@@ -124,17 +126,26 @@ class Training:
                         bad_steps=plan.bad_steps,
                     ),
                     self.device,
+                    stopping,
                     self.shard,
                 )
+        except Stopped:
+            return stopping.outcome or Outcome.FINISHED
         finally:
             self.keeping.finish()
 
-    def finish(self) -> "Report":
-        """Evaluates what was trained and draws the worst pictures into report.html."""
-        report = self.evaluate()
-        if self.shard.rank == 0:
-            predict = pages.predicted_by(self._predictor(), self.val_set)
-            pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
+    def finish(self, stopping: "Stopping") -> "Report | None":
+        """Evaluates what was trained and draws the worst pictures into report.html; None where a signal ended that."""
+        from yoso_cli.training.stopping import Stopped
+
+        try:
+            with stopping.at_once():
+                report = self.evaluate()
+                if self.shard.rank == 0:
+                    predict = pages.predicted_by(self._predictor(), self.val_set)
+                    pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
+        except Stopped:
+            return None
         return report
 
     def evaluate(self) -> "Report":

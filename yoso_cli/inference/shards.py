@@ -8,8 +8,10 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
-from yoso_cli.errors import YosoError
+from yoso_cli.errors import RunError, YosoError
 
 _Item = TypeVar("_Item")
 _Value = TypeVar("_Value")
@@ -68,13 +70,27 @@ def joined(backend: str = "gloo") -> Iterator[Shard]:
 
     Args:
         backend: what carries the values. Counts go by gloo, of a GPU's process as well; gradients want more.
+
+    Raises:
+        RunError: another process has ended.
     """
-    count = int(os.environ.get("WORLD_SIZE", "1"))
-    if count == 1:
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield Shard()
         return
-    dist.init_process_group(backend, timeout=_PATIENCE)
+    store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
+    # torchrun starts processes again with the store of those before them, full of addresses where nobody is any more.
+    attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    fresh = PrefixStore(f"attempt {attempt} of {count}", store)
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
-        yield Shard(dist.get_rank(), count, int(os.environ.get("LOCAL_RANK", "0")))
+        yield Shard(rank, count, int(os.environ.get("LOCAL_RANK", "0")))
+    except RuntimeError as error:
+        # NCCL's errors have a type of their own, gloo's only their text.
+        if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):
+            raise
+        raise RunError(
+            f"Process {rank} of {count} has lost its connection to the others: one of them has ended.",
+            hint="Why stands above or below.",
+        ) from error
     finally:
         dist.destroy_process_group()

@@ -2,6 +2,7 @@
 
 # B pictures
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import cast
@@ -111,6 +112,12 @@ def _collated(loaded: list[_Loaded]) -> tuple[Batch | None, list[YosoError]]:
     return batch, [error for one in loaded for error in one.errors]
 
 
+def _heed_no_signal(_: int) -> None:
+    """Ctrl-C and SIGTERM reach loaders as well, which must go on: the training process ends its step, and then them."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def collate(samples: list[Sample]) -> Batch:
     """Samples of one size to a batch."""
     return Batch(
@@ -154,6 +161,7 @@ def batches(
         batch_sampler=order,
         num_workers=workers,
         collate_fn=_collated,
+        worker_init_fn=_heed_no_signal,
         pin_memory=torch.cuda.is_available(),
         persistent_workers=False,
     )

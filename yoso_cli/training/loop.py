@@ -65,11 +65,13 @@ def train(
     hooks: Hooks,
     plan: Plan,
     device: torch.device,
+    stopping: Stopping,
     peers: Peers | None = None,
 ) -> Outcome:
     """Runs iterations `plan.start` to `plan.stop` (excluded) and saves at the end, also at an early one.
 
-    Ctrl-C and SIGTERM let the step end, then save and return; a second Ctrl-C stops at once.
+    Ctrl-C and SIGTERM let the step end, then save and return; an evaluation, before which all is saved, they end at
+    once. A second Ctrl-C stops at once.
 
     Args:
         learn: one optimizer step, as `step.Step`.
@@ -78,37 +80,38 @@ def train(
         hooks: what to do besides.
         plan: how long, and how often.
         device: whose memory is told.
+        stopping: open, hears the signals.
         peers: the processes that train together.
 
     Raises:
         RunError: `plan.bad_steps` steps in a row were not finite, or memory ran out. Nothing is saved then.
+        Stopped: a signal ended an evaluation.
     """
     peers = peers or Alone()
     clock = Clock(plan.start, plan.stop)
     patience = _Patience(plan.bad_steps, hooks)
     hooks.begin()
-    with Stopping() as stopping:
-        for iteration in range(plan.start, plan.stop):
-            rate = learning_rate(iteration)
-            with clock.waiting():
-                batch = next(batches)
-            figures = patience.of(partial(learn, batch, iteration, rate), iteration)
+    for iteration in range(plan.start, plan.stop):
+        rate = learning_rate(iteration)
+        with clock.waiting():
+            batch = next(batches)
+        figures = patience.of(partial(learn, batch, iteration, rate), iteration)
 
-            done = iteration + 1
-            metrics = {"iteration": done, "lr": rate, **figures, "memory_mib": peak_memory(device)}
-            hooks.step(metrics)
-            if done % plan.log_every == 0 or done == plan.stop:
-                hooks.log({**metrics, **clock.read(done)})
-            evaluating = bool(plan.evaluate_every) and done % plan.evaluate_every == 0 and done < plan.stop
-            wished = _agreed(stopping, peers)
-            if done % plan.checkpoint_every == 0 or done == plan.stop or evaluating or wished:
-                hooks.save(done)
-            if wished:
-                return wished
-            if evaluating:
-                with clock.stopped():
-                    hooks.evaluate(done)
-                hooks.begin()
+        done = iteration + 1
+        metrics = {"iteration": done, "lr": rate, **figures, "memory_mib": peak_memory(device)}
+        hooks.step(metrics)
+        if done % plan.log_every == 0 or done == plan.stop:
+            hooks.log({**metrics, **clock.read(done)})
+        evaluating = bool(plan.evaluate_every) and done % plan.evaluate_every == 0 and done < plan.stop
+        wished = _agreed(stopping, peers)
+        if done % plan.checkpoint_every == 0 or done == plan.stop or evaluating or wished:
+            hooks.save(done)
+        if wished:
+            return wished
+        if evaluating:
+            with clock.stopped(), stopping.at_once():
+                hooks.evaluate(done)
+            hooks.begin()
     return Outcome.FINISHED
 
 

@@ -1,7 +1,9 @@
 """How training ends, and the signals that end it early."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 from enum import Enum
 from types import FrameType
 from typing import Any
@@ -20,11 +22,16 @@ class Outcome(Enum):
         return 130 if self is Outcome.INTERRUPTED else 0
 
 
+class Stopped(BaseException):
+    """A signal came while all that had been done was saved. No error: what catches those must not catch this."""
+
+
 class Stopping:
     """While it is open, Ctrl-C and SIGTERM only leave a wish in `outcome`; a second Ctrl-C is a KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
+        self._at_once = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Stopping":
@@ -38,7 +45,30 @@ class Stopping:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Around work that saves nothing, such as an evaluation of minutes: a signal ends it there and then.
+
+        Raises:
+            Stopped: a signal came, here or before.
+        """
+        if self.outcome:
+            raise Stopped
+        self._at_once = True
+        try:
+            yield
+        except RuntimeError as error:
+            # Of several processes one hears the signal first and goes; to the others its connection breaks.
+            if self.outcome:
+                raise Stopped from error
+            raise
+        finally:
+            self._at_once = False
+
     def _wish(self, number: int, _: FrameType | None) -> None:
         if self.outcome and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.outcome = Outcome.INTERRUPTED if number == signal.SIGINT else Outcome.TERMINATED
+        if self._at_once:
+            self._at_once = False
+            raise Stopped
