@@ -375,6 +375,12 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
         (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set has no meaning"),
         (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions has no meaning"),
         (["run.safetensors", "--weights", "w"], "SOURCE and --weights both name weights"),
+        (
+            ["results.json"],
+            "results.json: SOURCE is a model's weights. Predictions are scored by yoso eval --predictions",
+        ),
+        (["--truth", "a", "--predictions", "b", "--images", "c"], "--images is for the page of --html"),
+        (["--truth", "a", "--predictions", "b", "--images", "c", "--html", "d"], "--images c: no such folder"),
         (["--tta", "flop"], "--tta flop: is neither flip, nor scales, nor a scale from 0.1 to 4."),
         (["--tta", "flip,9"], "--tta 9: is neither"),
         (["--tta", ""], "--tta : is neither"),

@@ -205,7 +205,7 @@ def test_a_name_that_is_a_path_out_of_the_folder_is_refused(tmp_path, name):
     [
         ({"id": 1 << 24}, "whole number from 1 to 16777215"),
         ({"id": 9}, "repeats id 9"),
-        ({"category_id": 12}, "has category_id 12, which 'categories' does not list"),
+        ({"category_id": 12}, "has category_id 12, which is not among the categories"),
     ],
 )
 def test_a_segment_that_cannot_be_is_named(tmp_path, change, words):

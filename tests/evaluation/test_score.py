@@ -126,3 +126,6 @@ def test_a_path_that_is_no_set_says_what_is_expected(tmp_path: Path) -> None:
         score.read_any(tmp_path)
     with pytest.raises(DataError, match=r"absent\.json: no such file"):
         score.read_any(tmp_path / "absent.json")
+    (tmp_path / "results.json").touch()
+    with pytest.raises(DataError, match=r"These JSONs lie there: results\.json"):
+        score.read_any(tmp_path)

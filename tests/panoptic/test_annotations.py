@@ -96,7 +96,7 @@ def test_what_is_lacking_is_named(tmp_path, place, words):
         (("annotations", 0, "image_id"), 2, "which 'images' does not list"),
         ((*SEGMENT, "id"), 0, "a whole number from 1 to 16777215"),
         ((*SEGMENT, "id"), 256**3, "a whole number from 1 to 16777215"),
-        ((*SEGMENT, "category_id"), 3, "which 'categories' does not list"),
+        ((*SEGMENT, "category_id"), 3, "which is not among the categories"),
         ((*SEGMENT, "area"), -1, "at least 0"),
         ((*SEGMENT, "area"), None, "at least 0"),
         ((*SEGMENT, "iscrowd"), 2, "from 0 to 1"),
@@ -181,3 +181,29 @@ def test_predictions_may_leave_out_what_the_truth_knows(tmp_path):
     assert (found[0].image_file, found[0].height, found[0].width) == ("a.jpg", 4, 6)
     assert found[0].segments[0].id == 7
     assert read(tmp_path, {"annotations": []}, like=truth)[1] == ()
+
+
+def test_what_is_predicted_for_other_pictures_is_left_out(tmp_path):
+    """The truth may be a part of the set that a tool predicted; but an id that is only spelt otherwise is told."""
+    categories, records = read(tmp_path, GOOD)
+    truth = PanopticSet("pets", "val", categories, records, tmp_path, tmp_path)
+    mine = {"image_id": 1, "file_name": "b.png", "segments_info": [{"id": 7, "category_id": 2}]}
+    found = read(tmp_path, {"annotations": [mine, {**mine, "image_id": 5}, {**mine, "image_id": "b"}]}, like=truth)[1]
+    assert [one.image_id for one in found] == [1]
+    with pytest.raises(DataError, match="belongs to image '1', where the truth has 1"):
+        read(tmp_path, {"annotations": [{**mine, "image_id": "1"}]}, like=truth)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "hint"),
+    [
+        ((*SEGMENT, "category_id"), 3, "the dataset's own category ids"),
+        (("annotations", 0, "image_id"), 8, "equal to the letter"),
+        (("annotations", 0, "file_name"), "../a.png", "below the folder of the PNGs"),
+        (("annotations", 0, "segments_info"), 3, "A COCO panoptic JSON is expected here"),
+    ],
+)
+def test_a_mistake_says_what_to_do_about_it(tmp_path, place, value, hint):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, changed(place, value))
+    assert hint in caught.value.hint

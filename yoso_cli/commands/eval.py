@@ -154,7 +154,7 @@ def command(
     _refuse_beside_predictions({"--batch": batch > 1, **running.asked()})
     if engine == "panopticapi":
         _refuse_beside_reference({"--metric": metrics, "--workers": workers})
-        _refuse_beside_reference({"--truth-cache": truth_cache, "--html": html})
+        _refuse_beside_reference({"--truth-cache": truth_cache, "--html": html, "--images": images})
         _eval_with_reference(predictions, truth, as_json)
         return
     _eval_files(predictions, truth, metrics, workers or 1, truth_cache, html, images, as_json)
@@ -181,6 +181,11 @@ def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | N
     """Which weights, and by which recipe if not their own: beside --weights the argument is a recipe."""
     from yoso_cli.commands.source import SUFFIXES
 
+    if source is not None and Path(source).suffix == ".json":
+        raise UsageError(
+            f"{source}: SOURCE is a model's weights.",
+            hint="Predictions are scored by yoso eval --predictions PATH --truth PATH.",
+        )
     if not weights or source is None:
         return weights or source, None
     if Path(source).suffix in SUFFIXES or (Path(source) / "recipe.yaml").is_file():
@@ -257,6 +262,10 @@ def _eval_files(
     from yoso_cli.evaluation.score import read_any
     from yoso_cli.evaluation.summary import table
 
+    if images is not None and html is None:
+        raise UsageError("--images is for the page of --html.", hint="Give --html FILE as well, or leave it out.")
+    if images is not None and not images.is_dir():
+        raise UsageError(f"--images {images}: no such folder.", hint="Name the folder of the photos.")
     true_set = read_any(truth)
     report = scoring.evaluate(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
     if html is not None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli.errors import DataError, RunError
+from yoso_cli.evaluation.counting import record_pairs
 from yoso_cli.evaluation.quality import ClassQuality, GroupQuality, PanopticQuality
 from yoso_cli.evaluation.score import listing_of, read_any
 from yoso_cli.panoptic.annotations import read_json
@@ -30,6 +31,7 @@ def reference_quality(predictions: Path, truth: Path) -> PanopticQuality:
     evaluation = _panopticapi()
     true_set = read_any(truth)
     predicted_set = read_any(predictions, like=true_set)
+    record_pairs(true_set, predicted_set)  # or else tells which images have no prediction
     true_json, predicted_json = read_json(listing_of(truth)), read_json(listing_of(predictions))
     by_image = {one["image_id"]: one for one in predicted_json["annotations"]}
     categories = {one["id"]: one for one in true_json["categories"]}
@@ -44,7 +46,10 @@ def reference_quality(predictions: Path, truth: Path) -> PanopticQuality:
         message = "panopticapi divides by zero on this set: a group (all, things or stuff) has no class to average."
         raise DataError(message, hint="--engine yoso has an answer.") from None
     except Exception as error:
-        message = f"panopticapi stops on this set with {type(error).__name__}: {' '.join(str(error).split())}"
+        # Python quotes the message of a KeyError.
+        words = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
+        told = " ".join(words.split()).rstrip(".")
+        message = f"panopticapi stops on this set with {type(error).__name__}: {told}."
         raise DataError(message, hint="--engine yoso may tell what is wrong.") from None
 
 

@@ -75,11 +75,17 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
         return read_set(path)
     listing, pngs = listing_of(path), path / "panoptic" if path.is_dir() else path.with_suffix("")
     if not listing.exists():
-        raise DataError(
-            f"{listing}: no such file.",
-            hint="A COCO panoptic JSON is expected, with its PNGs in a folder of the same name beside it.",
-        )
+        raise DataError(f"{listing}: no such file.", hint=f"{_JSON_EXPECTED}{_others_in(path)}")
     return read_coco(listing, pngs, listing.parent / "images", name=path.stem, split="", like=like)
+
+
+_JSON_EXPECTED = "A COCO panoptic JSON is expected, with its PNGs in a folder of the same name beside it."
+
+
+def _others_in(folder: Path) -> str:
+    """The JSONs of a folder that has none of the expected name: one of them may be meant."""
+    names = sorted(path.name for path in folder.glob("*.json"))[:5]
+    return f" These JSONs lie there: {', '.join(names)}." if names else ""
 
 
 def listing_of(path: Path) -> Path:

@@ -3,13 +3,13 @@
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import entries
-from yoso_cli.panoptic.entries import LARGEST_ID, MalformedError
+from yoso_cli.panoptic.entries import MalformedError
+from yoso_cli.panoptic.segments_info import segment_from_json, segment_to_json
 from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
 
 
@@ -34,9 +34,37 @@ Tell = Callable[[Mistake], None]
 class _RefusalError(Exception):
     """The first mistake, where it is the end."""
 
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.text)
+        self.code = mistake.code
+
 
 def _refuse(mistake: Mistake) -> None:
-    raise _RefusalError(mistake.text)
+    raise _RefusalError(mistake)
+
+
+# What to do about a mistake, by its code.
+_HINTS = {
+    "duplicate-id": "An id may come once only: a segment's in its image, all others in the file.",
+    "annotation-without-image": 'Ids must be equal to the letter: the number 7 and the name "7" are two ids.',
+    "unknown-category": "Write the dataset's own category ids, not the places of the classes in a list.",
+    "path-outside": "Name a file below the folder of the PNGs.",
+}
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What annotations may refer to.
+
+    Attributes:
+        images: file, height and width by id.
+        categories: their ids.
+        by_file: whether the file itself lists the images, and not the truth in its place.
+    """
+
+    images: dict[int | str, tuple[str, int, int]]
+    categories: set[int]
+    by_file: bool
 
 
 def read(
@@ -47,7 +75,8 @@ def read(
     Args:
         path: the JSON.
         like: the truth, when `path` holds predictions. COCO's result format leaves out what the truth knows: then
-            pictures and categories come from here, and a segment needs `id` and `category_id` only.
+            pictures and categories come from here, and a segment needs `id` and `category_id` only. What is predicted
+            for other pictures is left out.
         tell: takes each mistake, after which reading goes on without the entry (a segment of an unknown category is
             kept); by default the first mistake is the end.
 
@@ -63,10 +92,13 @@ def parse(
     """The same from a JSON object in memory; `where` names it in what is raised."""
     try:
         categories = like.categories if like and "categories" not in content else _categories(content, tell)
-        images = _images_like(like) if like and "images" not in content else _images(content, tell)
-        records = _records(content, images, {one.id for one in categories}, tell, strict=like is None)
+        by_file = like is None or "images" in content
+        images = _images(content, tell) if by_file or like is None else _images_like(like)
+        known = _Known(images, {one.id for one in categories}, by_file)
+        records = _records(content, known, tell, strict=like is None)
     except (MalformedError, _RefusalError) as error:
-        raise DataError(f"{where}: {error}.", hint="A COCO panoptic JSON is expected here.") from None
+        hint = _HINTS.get(error.code, "A COCO panoptic JSON is expected here.")
+        raise DataError(f"{where}: {error}.", hint=hint) from None
     return categories, records
 
 
@@ -93,7 +125,10 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
     except RecursionError:
         raise DataError(f"{where}: is not a JSON that this can be: it nests too deep.") from None
     if not isinstance(content, dict):
-        raise DataError(f"{where}: holds a {type(content).__name__} where a JSON object is expected.")
+        raise DataError(
+            f"{where}: holds a {type(content).__name__} where a JSON object is expected.",
+            hint="Panoptic results are an object with 'annotations'; a bare list is what detectors write.",
+        )
     return content
 
 
@@ -104,7 +139,7 @@ def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> d
         images.append(
             {"id": record.image_id, "file_name": record.image_file, "height": record.height, "width": record.width}
         )
-        infos = [_segment_to_json(segment) for segment in record.segments]
+        infos = [segment_to_json(segment) for segment in record.segments]
         annotations.append({"image_id": record.image_id, "file_name": record.panoptic_file, "segments_info": infos})
     return {"images": images, "annotations": annotations, "categories": [category_to_json(c) for c in categories]}
 
@@ -129,19 +164,6 @@ def categories_from_json(listed: Sequence[Any]) -> tuple[Category, ...]:
         return _categories({"categories": listed}, _refuse)
     except (MalformedError, _RefusalError) as error:
         raise DataError(f"{error}.") from None
-
-
-def _segment_to_json(segment: Segment) -> dict[str, Any]:
-    info: dict[str, Any] = {
-        "id": segment.id,
-        "category_id": segment.category_id,
-        "area": segment.area,
-        "bbox": list(segment.bbox),
-        "iscrowd": int(segment.iscrowd),
-    }
-    if segment.score is not None:
-        info["score"] = segment.score
-    return info
 
 
 def _categories(content: Mapping[str, Any], tell: Tell) -> tuple[Category, ...]:
@@ -182,14 +204,8 @@ def _images(content: Mapping[str, Any], tell: Tell) -> dict[int | str, tuple[str
     return found
 
 
-def _records(
-    content: Mapping[str, Any],
-    images: dict[int | str, tuple[str, int, int]],
-    category_ids: set[int],
-    tell: Tell,
-    *,
-    strict: bool,
-) -> tuple[ImageRecord, ...]:
+def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: bool) -> tuple[ImageRecord, ...]:
+    images = known.images
     found: dict[int | str, ImageRecord] = {}
     annotated: set[int | str] = set()
     for index, entry in enumerate(entries.list_of(content, "annotations")):
@@ -198,12 +214,12 @@ def _records(
             image_id = entries.image_id(entry, "image_id")
             annotated.add(image_id)
             if image_id not in images:
-                what = f"belongs to image {image_id!r}, which 'images' does not list"
-                raise MalformedError(what, "annotation-without-image")
+                _require_stranger(image_id, known)
+                continue
             image_file, height, width = images[image_id]
             if image_id in found:
                 raise MalformedError(f"is the second one for image {image_id!r}", "duplicate-id")
-            segments = _segments(entry, category_ids, place, image_file, tell, strict=strict)
+            segments = _segments(entry, known.categories, place, image_file, tell, strict=strict)
             found[image_id] = ImageRecord(image_id, image_file, entries.file_name(entry), height, width, segments)
         except MalformedError as error:
             tell(Mistake(error.code, f"{place} {error}", image_file))
@@ -215,49 +231,32 @@ def _records(
     return tuple(found.values())
 
 
+def _require_stranger(image_id: int | str, known: _Known) -> None:
+    """Raises MalformedError when an annotation of no known image cannot just be one for another set."""
+    if known.by_file:
+        raise MalformedError(f"belongs to image {image_id!r}, which 'images' does not list", "annotation-without-image")
+    twin: int | str = str(image_id) if isinstance(image_id, int) else int(image_id) if image_id.isdecimal() else ""
+    if twin in known.images:
+        what = f"belongs to image {image_id!r}, where the truth has {twin!r}"
+        raise MalformedError(what, "annotation-without-image")
+
+
 def _segments(
     entry: Mapping[str, Any], category_ids: set[int], place: str, image_file: str, tell: Tell, *, strict: bool
 ) -> tuple[Segment, ...]:
     found: dict[int, Segment] = {}
     for index, info in enumerate(entries.list_of(entry, "segments_info")):
         try:
-            segment = _segment(info, strict=strict)
+            segment = segment_from_json(info, strict=strict)
             if segment.id in found:
                 raise MalformedError(f"repeats id {segment.id}", "duplicate-id")
             found[segment.id] = segment
             if segment.category_id not in category_ids:
-                what = f"has category_id {segment.category_id}, which 'categories' does not list"
+                what = f"has category_id {segment.category_id}, which is not among the categories"
                 raise MalformedError(what, "unknown-category")
         except MalformedError as error:
             tell(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
     return tuple(found.values())
-
-
-_USUAL = itemgetter("id", "category_id", "area", "iscrowd", "bbox")
-
-
-def _usual_segment(info: Any) -> Segment | None:
-    """A segment as nearly all are written, at a third of the cost of asking for each value; None for any other."""
-    try:
-        segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
-    except (KeyError, TypeError, ValueError):
-        return None
-    kinds = {type(value) for value in (segment_id, category_id, area, crowd, x, y, width, height)}
-    if kinds != {int} or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
-        return None
-    return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
-
-
-def _segment(info: Any, *, strict: bool) -> Segment:
-    usual = _usual_segment(info)
-    if usual is not None:
-        return usual
-    segment_id, category_id = entries.whole(info, "id", 1, LARGEST_ID), entries.whole(info, "category_id", 0)
-    area = entries.whole(info, "area", 0) if strict or "area" in info else 0
-    crowd = entries.whole(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
-    bbox = entries.numbers(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
-    score = _number(info["score"]) if info.get("score") is not None else None
-    return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), bool(crowd), score)
 
 
 def _color(entry: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -267,9 +266,3 @@ def _color(entry: Mapping[str, Any]) -> tuple[int, int, int]:
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise MalformedError("has a 'color' outside 0..255")
     return red, green, blue
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, (int, float)):
-        return float(value)
-    raise MalformedError(f"has 'score' {value!r} where a number is expected")

@@ -269,7 +269,7 @@ def _zlib_ng() -> _Compressor | None:
 
 def _unopened(path: Path, error: OSError) -> DataError:
     if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: no such file.")
+        return DataError(f"{path}: no such file.", hint="Each image needs its label map.")
     return DataError(f"{path}: cannot be read: {error.strerror or error}.")
 
 
