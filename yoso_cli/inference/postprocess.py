@@ -128,20 +128,21 @@ def claimed_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> C
     """The released implementation's merge: (Q, h, w) logits and (Q,) scores, at the picture's size."""
     device = mask_logits.device
     best = torch.full(sizes.original, -1.0, dtype=mask_logits.dtype, device=device)  # (H, W)
-    winners = torch.zeros(sizes.original, dtype=torch.int16, device=device)
+    winners, won = torch.zeros_like(best), torch.empty_like(best)
     own = []
     largest = max(size[0] * size[1] for size in (sizes.padded, sizes.original))
     group = max(1, (GROUP_ON_CPU if device.type == "cpu" else GROUP_ON_GPU) // largest)
     for start in range(0, len(scores), group):
-        probabilities = upsampled(mask_logits[start : start + group], sizes).sigmoid()  # (q, H, W)
-        own.append(_counted(probabilities >= 0.5))
+        probabilities = upsampled(mask_logits[start : start + group], sizes).sigmoid_()  # (q, H, W)
+        own.append(_counted(probabilities))
         products = probabilities.mul_(scores[start : start + group, None, None])
-        value, place = products.max(0) if len(products) > 1 else (products[0], torch.zeros_like(winners))
-        # Strictly above: a tie goes to the first query.
-        higher = value > best
-        winners = torch.where(higher, place.to(torch.int16) + start, winners)
-        best = torch.maximum(best, value, out=best)
-    return Claim(_codes(winners, best, scores), torch.cat(own))
+        value, place = products.max(0) if len(products) > 1 else (products[0], 0)
+        # Strictly above: a tie goes to the first query. The answer as floats and not as truth values, which on a CPU
+        # take five times as long; and the latest winner has the largest number, so that a maximum sets it.
+        torch.gt(value, best, out=won)
+        torch.maximum(winners, won.mul_(place + start), out=winners)
+        torch.maximum(best, value, out=best)
+    return Claim(_codes(winners.to(torch.int16), best, scores), torch.cat(own))
 
 
 def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Claim:
@@ -230,9 +231,10 @@ def _precise(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _counted(masks: Tensor) -> Tensor:
-    """True values of each of (q, H, W) as int64 (q,); by rows first, which adds small integers several at a time."""
-    return masks.sum(2, dtype=torch.int32).sum(1)
+def _counted(probabilities: Tensor) -> Tensor:
+    """Pixels of (q, H, W) at 0.5 or more, int64 (q,). Ones as floats are exact in a row, and in double all together."""
+    covered = torch.ge(probabilities, 0.5, out=torch.empty_like(probabilities))
+    return covered.sum(2).sum(1, dtype=torch.double).long()
 
 
 def _codes(winners: Tensor, best: Tensor, scores: Tensor) -> Tensor:
