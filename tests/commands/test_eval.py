@@ -353,7 +353,7 @@ def test_what_is_missing_is_said_with_the_way_out(here: Path, capsys: pytest.Cap
     assert "no such weights file" in printed(capsys, "gone.safetensors", code=1)[1]
     assert "there is no such run folder" in printed(capsys, "runs/gone-001", code=1)[1]
     write_run()
-    assert "`yoso prepare tiny`" in printed(capsys, code=1)[1]
+    assert "`yoso convert SOURCE datasets/tiny/val`" in printed(capsys, code=1)[1]
 
 
 def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -325,9 +325,28 @@ def test_a_dry_run_tells_what_would_be_without_the_dataset(
 def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["train", str(recipe), "--dry-run"]) == 0
     out = capsys.readouterr().out
-    assert "tiny train: 5 images" in out
-    assert "4 steps of 2 pictures of 64x64, 1.6 epochs" in out
-    assert "pictures at a time that fit a GPU of 8 GiB: 2" in out
+    assert max(map(len, out.splitlines())) <= 80
+    told = " ".join(out.split())
+    assert "tiny train: 5 images" in told
+    assert "4 steps of 2 pictures of 64x64, 1.6 epochs" in told
+    assert "pictures at a time that fit a GPU of 8 GiB: 2" in told
+
+
+@pytest.mark.parametrize("name", ["coco-512", "mapillary", "ablation/ifa", "shapes"])
+def test_a_dry_run_names_the_row_it_aims_at(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With its figures, and what makes its dataset, which is a command that there is."""
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", name, "--dry-run"]) == 0
+    out, err = capsys.readouterr()
+    assert max(map(len, out.splitlines())) <= 80
+    paper, told = recipe_file.load(name).paper, " ".join(out.split())
+    for figure in (paper.pq, paper.pq_things, paper.pq_stuff, paper.fps):
+        assert figure is None or f" {figure:g}" in told.split("Aims at")[1].replace(".0", "")
+    assert (paper.pq is None) == (name == "shapes")
+    next_line = err.splitlines()[-1].removeprefix("Next: yoso ").split()
+    assert run([*next_line, "--help"]) == 0
 
 
 def test_the_same_line_goes_on_with_a_run_that_is_there(

@@ -138,14 +138,14 @@ def test_an_unfinished_set_is_not_taken_for_whole(tmp_path):
     files.SetWriter(folder, "pets", "val", CATEGORIES).add(record_of(panoptic), panoptic)
     with pytest.raises(DataError, match="no manifest") as caught:
         files.read_set(folder)
-    assert "yoso prepare pets" in caught.value.hint
+    assert "yoso convert" in caught.value.hint
 
 
 def test_a_folder_that_was_never_prepared_says_what_to_type(tmp_path):
     with pytest.raises(DataError, match="no such folder") as caught:
         files.read_set(tmp_path / "shapes" / "train")
     assert str(tmp_path / "shapes" / "train") in caught.value.message
-    assert "yoso prepare shapes" in caught.value.hint
+    assert "yoso prepare" in caught.value.hint
 
 
 @pytest.mark.parametrize("key", ["name", "split", "image_dir", "panoptic_dir", "images"])

@@ -4,7 +4,10 @@ import contextlib
 import json
 import math
 import os
+import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import timedelta
@@ -22,6 +25,10 @@ SCHEMA = 1
 _SHARE = 0.1
 _AT_MOST_EVERY = 3.0
 _AT_LEAST_EVERY = 60.0
+
+# Of facts with their labels: columns of the label, and of the longest line that reads well.
+_LABEL = 10
+_WIDEST = 100
 
 
 class Progress(Protocol):
@@ -170,6 +177,16 @@ def _figures(shown: dict[str, float | str]) -> str:
     """`loss 1.234, lr 0.0001`."""
     return ", ".join(
         f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in shown.items()
+    )
+
+
+def labelled(label: str, text: str) -> str:
+    """`text` beside its label, wrapped to the terminal; a `quoted command` stays whole, so that it can be copied."""
+    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
+    lines = textwrap.wrap(whole, width - _LABEL, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(f"{label if not place else '':<{_LABEL}}{line}" for place, line in enumerate(lines)).replace(
+        "\0", " "
     )
 
 

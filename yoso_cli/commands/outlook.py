@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yoso_cli.commands import assembly
+from yoso_cli.commands import assembly, console
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from yoso_cli.datasets.spec import DatasetSpec
     from yoso_cli.recipe import Recipe
 
 _GIB = 2**30
@@ -39,34 +38,53 @@ def outlook(recipe: "Recipe") -> dict[str, Any]:
         "data": {"name": recipe.data.name, "splits": data},
         "schedule": _schedule(recipe, images),
         "memory": _memory(recipe, assembly.footprint(model, recipe)),
-        "paper": {"table": recipe.paper.table, "pq": recipe.paper.pq, "says": list(recipe.paper.says)},
+        "paper": recipe.to_dict()["paper"],
     }
 
 
 def text(facts: dict[str, Any]) -> str:
-    """The facts as a person reads them."""
+    """The facts as a person reads them, no line wider than the terminal."""
     model, schedule, memory, paper = (facts[key] for key in ("model", "schedule", "memory", "paper"))
-    classes = model["classes"] if model["classes"] is not None else "as many classes as the dataset has"
-    lines = [
-        f"Recipe    {facts['recipe']}",
-        f"Model     {model['backbone']}, {model['parameters'] / 1e6:.1f} M parameters of which "
-        f"{model['learning'] / 1e6:.1f} M learn; {classes} classes, {model['proposals']} proposals, "
-        f"{model['stages']} stages",
+    classes = f"{model['classes']} classes" if model["classes"] is not None else "as many classes as the dataset has"
+    million = {key: f"{model[key] / 1e6:.1f} M" for key in ("parameters", "learning")}
+    told = [
+        ("Recipe", facts["recipe"]),
+        (
+            "Model",
+            f"{model['backbone']}, {million['parameters']} parameters of which {million['learning']} learn; "
+            f"{classes}, {model['proposals']} proposals, {model['stages']} stages",
+        ),
     ]
     for name, split in facts["data"]["splits"].items():
-        found = f"{split['images']} images" if split["prepared"] else f"missing: {split['problem']}"
-        lines.append(f"Data      {facts['data']['name']} {name}: {found}")
+        found = f"{split['images']} images" if split["prepared"] else f"missing. {split['problem']}"
+        told.append(("Data", f"{facts['data']['name']} {name}: {found}"))
     epochs = f", {schedule['epochs']:.1f} epochs" if schedule["epochs"] else ""
-    lines += [
-        f"Schedule  {schedule['iterations']} steps of {schedule['batch']} pictures of {schedule['crop']}{epochs}",
-        f"Rate      {schedule['rate']}",
-        f"Memory    about {memory['gib']['1']:.1f} GiB for one picture at a time, {memory['batch_gib']:.1f} GiB for "
-        f"all {schedule['batch']} ({memory['precision']}; an estimate)",
-        f"          pictures at a time that fit a GPU of {_cards(memory['micro_batch'])}",
+    told += [
+        ("Schedule", f"{schedule['iterations']} steps of {schedule['batch']} pictures of {schedule['crop']}{epochs}"),
+        ("Rate", schedule["rate"]),
+        (
+            "Memory",
+            f"about {_gib(memory['gib']['1'])} for one picture at a time, {_gib(memory['batch_gib'])} for all "
+            f"{schedule['batch']} ({memory['precision']}; an estimate)",
+        ),
+        ("", f"pictures at a time that fit a GPU of {_cards(memory['micro_batch'])}"),
     ]
     if paper["pq"] is not None:
-        lines.append(f"Aims at   PQ {paper['pq']:.1f} ({paper['table']} of the paper)")
-    return "\n".join([*lines, *(f"          the paper says of {note}" for note in paper["says"])])
+        told.append(("Aims at", _aim(paper)))
+    told += [("", f"the paper says of {note}") for note in paper["says"]]
+    return "\n".join(console.labelled(label, words) for label, words in told)
+
+
+def _aim(paper: dict[str, Any]) -> str:
+    """The paper's row; it does not give every figure of every row."""
+    kinds = {"things": paper["pq_things"], "stuff": paper["pq_stuff"]}
+    parts = ", ".join(f"{name} {figure:.1f}" for name, figure in kinds.items() if figure is not None)
+    speed = f", {paper['fps']:g} FPS on {paper['gpu']}" if paper["fps"] is not None else ""
+    return f"PQ {paper['pq']:.1f}{f' ({parts})' if parts else ''}{speed}: {paper['table']} of the paper"
+
+
+def _gib(size: float) -> str:
+    return f"{size:.1f} GiB" if size >= 1 else f"{size * 1024:.0f} MiB"
 
 
 def _split(recipe: "Recipe", split: str) -> dict[str, Any]:
@@ -75,27 +93,15 @@ def _split(recipe: "Recipe", split: str) -> dict[str, Any]:
     try:
         return {"prepared": True, "images": len(prepared_set(recipe, split).records), "problem": None}
     except DataError as error:
-        images = _published(recipe, split)
-        return {"prepared": False, "images": images, "problem": f"{error.message} Type `{preparing(recipe)}`."}
-
-
-def preparing(recipe: "Recipe") -> str:
-    """What prepares the recipe's dataset: versions of one are prepared together."""
-    name = recipe.data.name
-    spec = _spec(name)
-    return f"yoso prepare {spec.name}" if spec else f"yoso convert SOURCE {recipe.data.root}/{name}/SPLIT"
+        return {"prepared": False, "images": _published(recipe, split), "problem": str(error)}
 
 
 def _published(recipe: "Recipe", split: str) -> int | None:
     """Pictures of a split as its publishers count them."""
-    spec = _spec(recipe.data.name)
+    from yoso_cli.datasets.catalog import published
+
+    spec = published(recipe.data.name)
     return spec.images.get(split) if spec else None
-
-
-def _spec(name: str) -> "DatasetSpec | None":
-    from yoso_cli.datasets.catalog import DATASETS
-
-    return next((spec for spec in DATASETS.values() if name == spec.name or name.startswith(f"{spec.name}-")), None)
 
 
 def _classes(recipe: "Recipe") -> tuple[int, bool]:

@@ -161,7 +161,8 @@ def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
 
 
 def _tell_outlook(recipe: "Recipe", name: str, as_json: bool) -> None:
-    from yoso_cli.commands.outlook import outlook, preparing, text
+    from yoso_cli.commands.outlook import outlook, text
+    from yoso_cli.commands.wiring import preparing
 
     facts = outlook(recipe)
     console.result(facts, text(facts), as_json)

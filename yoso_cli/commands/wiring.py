@@ -68,16 +68,27 @@ def prepared_set(recipe: "Recipe", split: str) -> "PanopticSet":
     Raises:
         DataError: it was not prepared, is damaged or empty; says what to type.
     """
-    from yoso_cli.panoptic.files import read_set
+    from yoso_cli.panoptic.files import MANIFEST, read_set
 
     folder = Path(recipe.data.root) / recipe.data.name / split
     try:
         found = read_set(folder)
     except DataError as error:
-        raise DataError(error.message, hint=f"{error.hint}{_other_splits(folder)}") from None
+        made = (folder / MANIFEST).exists()
+        hint = error.hint if made else f"Type `{preparing(recipe, split)}` to make it.{_other_splits(folder)}"
+        raise DataError(error.message, hint=hint) from None
     if not found.records:
         raise DataError(f"{folder}: there is no picture in it.", hint="Prepare it again with --force.")
     return found
+
+
+def preparing(recipe: "Recipe", split: str = "SPLIT") -> str:
+    """What makes the recipe's dataset: a published one is prepared, all splits and versions together."""
+    from yoso_cli.datasets.catalog import published
+
+    spec = published(recipe.data.name)
+    folder = Path(recipe.data.root) / recipe.data.name / split
+    return f"yoso prepare {spec.name}" if spec else f"yoso convert SOURCE {shlex.quote(str(folder))}"
 
 
 def _other_splits(folder: Path) -> str:

@@ -8,3 +8,8 @@ from yoso_cli.datasets.shapes import SHAPES
 from yoso_cli.datasets.spec import DatasetSpec
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in (SHAPES, COCO, CITYSCAPES, ADE20K, MAPILLARY)}
+
+
+def published(name: str) -> DatasetSpec | None:
+    """The dataset that a folder of that name holds, maybe a version of it, as mapillary-v1.2; None if unknown."""
+    return next((spec for spec in DATASETS.values() if name == spec.name or name.startswith(f"{spec.name}-v")), None)

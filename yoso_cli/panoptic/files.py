@@ -137,7 +137,7 @@ def read_set(folder: Path) -> PanopticSet:
     manifest = read_manifest(folder)
     if manifest is None:
         what = "is not a whole dataset: it has no manifest.json" if folder.is_dir() else "no such folder"
-        hint = f"Type `yoso prepare {folder.parent.name}` to make it."
+        hint = "`yoso prepare` makes it of a published dataset, `yoso convert` of your own labels."
         raise DataError(f"{folder}: {what}.", hint=hint)
     for key, kind in (("name", str), ("split", str), ("image_dir", str), ("panoptic_dir", str), ("images", int)):
         if not isinstance(manifest.get(key), kind):
