@@ -23,7 +23,7 @@ def test_yoso_r50_costs_what_its_layers_cost() -> None:
 
 
 def test_the_operator_of_torchvision_counts_as_a_convolution() -> None:
-    counter = FlopCounterMode(display=False, custom_mapping=cost._uncounted_by_torch())
+    counter = FlopCounterMode(display=False, custom_mapping=cost.UNCOUNTED_BY_TORCH)
     with counter:
         deform_conv2d(torch.rand(2, 4, 5, 6), torch.rand(2, 18, 5, 6), torch.rand(3, 4, 3, 3), padding=1)
     assert counter.get_total_flops() == 2 * 2 * 5 * 6 * 3 * 4 * 9

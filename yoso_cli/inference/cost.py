@@ -2,8 +2,9 @@
 
 # B pictures, C channels in, O channels out, H W size
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,7 +32,7 @@ class Cost:
 def count(model: YOSO, images: Tensor) -> Cost:
     """The cost of `model` on (B, 3, H, W) pictures."""
     parts = {"backbone": model.backbone, "aggregator": model.aggregator, "decoder": model.decoder}
-    counts = _counted(model, [images], _uncounted_by_torch())
+    counts = _counted(model, [images], UNCOUNTED_BY_TORCH)
     name = type(model).__name__
     return Cost(
         {part: sum(counts.get(f"{name}.{part}", {}).values()) for part in parts},
@@ -46,28 +47,32 @@ def flops(module: nn.Module, inputs: Sequence[object], counted: Mapping[Any, Any
 
 def _counted(module: nn.Module, inputs: Sequence[object], counted: Mapping[Any, Any]) -> dict[str, dict[Any, int]]:
     counter = FlopCounterMode(display=False, custom_mapping=dict(counted))
+    with torch.no_grad(), attention_in_parts(), counter:
+        # The counter follows modules by gradient hooks, which stumble over a view of a parameter.
+        copy.deepcopy(module).requires_grad_(False)(*inputs)
+    return counter.get_flop_counts()
+
+
+@contextlib.contextmanager
+def attention_in_parts() -> Iterator[None]:
+    """While the block runs, attention is not the one fused operator whose products no counter knows."""
     fast = torch.backends.mha.get_fastpath_enabled()
-    # The fused kernel of attention is one operator that the counter does not know.
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.no_grad(), counter:
-            # The counter follows modules by gradient hooks, which stumble over a view of a parameter.
-            copy.deepcopy(module).requires_grad_(False)(*inputs)
+        yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-    return counter.get_flop_counts()
 
 
 def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def _uncounted_by_torch() -> dict[Any, Any]:
-    """Torchvision's operator; without it the counter would pass over deformable convolution on a GPU."""
+def _deformable(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """A product for each output pixel, as a plain convolution of that kernel."""
+    batch, out_channels, height, width = out_shape
+    return int(2 * batch * height * width * out_channels * weight[1] * weight[2] * weight[3])
 
-    def deform(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-        # A product for each output pixel, as a plain convolution of that kernel.
-        batch, out_channels, height, width = out_shape
-        return int(2 * batch * height * width * out_channels * weight[1] * weight[2] * weight[3])
 
-    return {torch.ops.torchvision.deform_conv2d: deform}
+UNCOUNTED_BY_TORCH = {torch.ops.torchvision.deform_conv2d: _deformable}
+"""Without it the counters would pass over deformable convolution on a GPU, where torchvision's operator does it."""
