@@ -1,225 +1,384 @@
 #!/usr/bin/env python3
-"""All speed figures of a GPU in one call of under eight minutes, as JSON: both sides, each switch, the paper's tables.
+"""All speed figures of a GPU in one call of under eight minutes, as JSON.
 
     python scripts/gpu_suite.py --output docs/measurements/speed_gpu.json
 
-Needs the package and its dependencies, and nothing from outside. On a machine without a GPU `--small` runs every
-section in miniature on the CPU: a test of the script, whose figures mean nothing. A section that fails says why and the
-others go on; one that would begin after the time is up is left out and named.
+Needs the package and its dependencies, and nothing from outside. A section that fails says why and the others go on;
+what would begin after its time is up is left out and named. With --output the file is written after each section, so
+that a run that is cut off leaves what it has found. On a machine without a GPU `--small` runs the sections in miniature
+on the CPU: a test of the script, whose figures mean nothing.
 """
 
 import argparse
 import json
+import os
+import subprocess
+import sys
+import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from straightforward import CATEGORIES, Thresholds, noise, plain, plain_panoptic, random_network
+from gpu_subject import Subject, named, spread, straightforward, straightforward_segments, written
+from PIL import Image
+from straightforward import CATEGORIES, Thresholds, plain_panoptic
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
 
 from yoso_cli import machine
-from yoso_cli.inference import cost, paper
-from yoso_cli.inference.engine import Engine, Switches
-from yoso_cli.inference.latency import compare, milliseconds
-from yoso_cli.inference.postprocess import to_panoptics
-from yoso_cli.inference.predict import Predictor
-from yoso_cli.model.deform import gathered_deform_conv, operator_deform_conv
+from yoso_cli.commands.source import Source, read_source
+from yoso_cli.evaluation import live
+from yoso_cli.evaluation.measures import measures, total
+from yoso_cli.inference import paper, roofline
+from yoso_cli.inference.engine import PRECISIONS, Switches
+from yoso_cli.inference.predict import Predictor, predict_set
+from yoso_cli.model.deform import ModulatedDeformConv
 from yoso_cli.model.reparam import reparameterise
-from yoso_cli.model.yoso import YOSO
+from yoso_cli.panoptic.files import read_image, read_set
+from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured
+from yoso_cli.run_folder import RunFolder
 
 SECONDS = 450
-OVERLAP = 0.8
+# Of one section at most; the training within `pq` has a limit of its own.
+SECTION_SECONDS = 80
+TRAINING_SECONDS = 100
+# C5, C4 and C3 of a picture: stride and channels of each deformable convolution's input.
+LEVELS = ((32, 1024), (16, 512), (8, 256))
 PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow", "scipy", "safetensors")
-PRECISIONS = {"single": torch.float32, "half": torch.float16, "bfloat16": torch.bfloat16}
+Found = dict[str, Any]
 
 
-class Suite:
-    """What every section needs, and what they have found."""
+def forward(subject: Subject) -> Found:
+    """The network alone: FPS, peak memory, and how far from the roofline, whose two limits are measured first."""
+    size = {"edge": 64, "megabytes": 1, "repeats": 1} if subject.small else {}
+    peak = roofline.measure_peak(subject.device, [PRECISIONS[one.precision] for one in subject.precisions()], **size)
+    found: Found = {
+        "limits": {
+            "tera_flops": {one.precision: peak.flops[PRECISIONS[one.precision]] / 1e12 for one in subject.precisions()},
+            "single_is": "TF32 where the device has it",
+            "giga_bytes_per_s": peak.bytes / 1e9,
+        }
+    }
+    for edges, switches in subject.each(subject.combinations()):
+        images = subject.images(edges)
+        engine = subject.engine(switches)
+        # A replayed graph calls no operator: those are counted that it recorded.
+        issued = subject.engine(Switches(switches.precision, switches.channels_last))
+        least = roofline.bound(lambda run=issued, batch=images: run(batch), peak)
+        taken = subject.milliseconds(lambda run=engine, batch=images: run(batch))
+        found[named(edges, switches)] = {
+            "ms": taken,
+            "fps": 1000 / taken,
+            "tera_flops": least.flops / taken / 1e9,
+            "roofline_ms": least.milliseconds,
+            "times_the_roofline": taken / least.milliseconds,
+            "peak_mib": subject.peak_mib(lambda run=engine, batch=images: run(batch)),
+        }
+    return found
 
-    def __init__(self, device: torch.device, small: bool) -> None:
-        self.device = device
-        self.repeats = 1 if small else 30
-        self.sizes = [(64, 96)] if small else [(800, 1333), (512, 800), (1024, 2048)]
-        self.picture = (48, 64) if small else (480, 640)
-        torch.manual_seed(0)
-        model, self.threshold = random_network(30, (64, 96) if small else (480, 640))
-        self.model: YOSO = model.to(device)
 
-    def predictor(self, edges: tuple[int, int], switches: Switches, merge: str = "exact") -> Predictor:
-        """Ours at one size."""
-        return Predictor(
-            reparameterise(self.model),
-            CATEGORIES,
-            short_edge=edges[0],
-            long_edge=edges[1],
-            score_threshold=self.threshold,
-            overlap_threshold=OVERLAP,
-            device=self.device,
-            merge=merge,
-            switches=switches,
-        )
+def end_to_end(subject: Subject) -> Found:
+    """Picture in memory to segments, against the straightforward side in single precision, in turn."""
+    found: Found = {}
+    for edges, switches in subject.each(subject.combinations()):
+        ours = subject.predictor(edges, switches)
+        theirs = straightforward(subject.model, ours)
+        ratio = subject.in_turn(lambda call=theirs: call(subject.picture), lambda call=ours: call(subject.picture))
+        found[named(edges, switches)] = {
+            "straightforward_single_ms": ratio.first.median,
+            "ours_ms": ratio.second.median,
+            "ours_p90_ms": ratio.second.p90,
+            **spread(ratio),
+            "differing_pixels": float((ours(subject.picture).id_map != theirs(subject.picture)).mean()),
+            "straightforward_peak_mib": subject.peak_mib(lambda call=theirs: call(subject.picture)),
+            "ours_peak_mib": subject.peak_mib(lambda call=ours: call(subject.picture)),
+        }
+    return found
 
-    def switches(self) -> list[Switches]:
-        """Every combination worth a look on this device."""
-        gpu = self.device.type == "cuda"
-        found = []
-        for precision in PRECISIONS if gpu else ("single", "bfloat16"):
-            for last in (False, True):
-                found += [Switches(precision, last, graphs=graphs) for graphs in ((False, True) if gpu else (False,))]
+
+def merge(subject: Subject) -> Found:
+    """Postprocessing alone, ms: the plain loop, ours, and the fast one."""
+    found: Found = {}
+    isthing = [category.isthing for category in CATEGORIES]
+    for edges, _ in subject.each([Switches()]):
+        predictor = subject.predictor(edges)
+        images, sizes = predictor.prepare(subject.picture)
+        last = predictor.engine(images)
+        thresholds = Thresholds(predictor.score_threshold, predictor.overlap_threshold)
+        calls: dict[str, Callable[[], object]] = {
+            "straightforward": lambda last=last, sizes=sizes, limits=thresholds: plain_panoptic(
+                last.mask_logits[0], last.class_logits[0], sizes, isthing, limits
+            ),
+            "exact": lambda last=last, sizes=sizes, ours=predictor: ours.merge(last, (sizes,), "exact"),
+            "fast": lambda last=last, sizes=sizes, ours=predictor: ours.merge(last, (sizes,), "fast"),
+        }
+        found[named(edges, "ms")] = {name: subject.milliseconds(call) for name, call in calls.items()}
+    return found
+
+
+def deformable(subject: Subject) -> Found:
+    """The three deformable convolutions of a picture, ours against torchvision's operator, in turn."""
+    found: Found = {}
+    for edges, switches in subject.each(subject.precisions()):
+        kind = PRECISIONS[switches.precision]
+        maps = [_deformable_input(subject, edges, stride, channels, kind) for stride, channels in LEVELS]
+        # Its kernel knows no bfloat16.
+        known = [[one.float() for one in each] for each in maps] if kind is torch.bfloat16 else maps
+        modules = [_convolution(weight) for _, _, _, weight in maps]
+
+        def ours(maps: Any = maps, modules: Any = modules) -> list[Tensor]:
+            return [module(x, shifts, mask) for module, (x, shifts, mask, _) in zip(modules, maps, strict=True)]
+
+        def theirs(maps: Any = known) -> list[Tensor]:
+            return [deform_conv2d(x, shifts, weight, padding=1, mask=mask) for x, shifts, mask, weight in maps]
+
+        ratio = subject.in_turn(theirs, ours)
+        found[named(edges, switches)] = {
+            "torchvision_ms": ratio.first.median,
+            "ours_ms": ratio.second.median,
+            **spread(ratio),
+            "largest_difference": max(_apart(a, b) for a, b in zip(theirs(), ours(), strict=True)),
+        }
+    return found
+
+
+def decoder_precision(subject: Subject) -> Found:
+    """What it costs that the decoder runs in single precision under autocast, and what it would say otherwise."""
+    found: Found = {}
+    model = reparameterise(subject.model)
+    for edges, switches in subject.each(subject.precisions()[1:]):
+        kind = PRECISIONS[switches.precision]
+        images = subject.images(edges)
+        with torch.autocast(subject.device.type, dtype=kind):
+            features = model.features(images)
+
+        def half(features: Tensor = features, kind: torch.dtype = kind) -> tuple[Tensor, Tensor]:
+            with torch.autocast(subject.device.type, dtype=kind):
+                return model.decoder(features)[-1]
+
+        def single(features: Tensor = features) -> tuple[Tensor, Tensor]:
+            return model.decoder(features.float())[-1]
+
+        ratio = subject.in_turn(single, half)
+        masks, others = single()[0], half()[0]
+        found[named(edges, switches)] = {
+            "single_ms": ratio.first.median,
+            "half_ms": ratio.second.median,
+            **spread(ratio),
+            "differing_mask_cells": float(((masks > 0) != (others > 0)).float().mean()),
+            "half_is_finite": bool(others.isfinite().all()),
+        }
+    return found
+
+
+def each_switch(subject: Subject) -> Found:
+    """The network alone: each switch by itself against none, in turn; and pictures in a batch."""
+    found: Found = {}
+    alone = [*subject.precisions()[1:], Switches(channels_last=True)]
+    alone += [Switches(graphs=True)] * (subject.device.type == "cuda")
+    for edges, switches in subject.each(alone):
+        images = subject.images(edges)
+        off, on = subject.engine(Switches()), subject.engine(switches)
+        ratio = subject.in_turn(lambda run=off, batch=images: run(batch), lambda run=on, batch=images: run(batch))
+        found[named(edges, switches)] = {"off_ms": ratio.first.median, "on_ms": ratio.second.median, **spread(ratio)}
+    best = subject.likely_best()
+    images, engine = subject.images(subject.sizes[0]), subject.engine(best)
+    for batch in (1, 2) if subject.small else (1, 2, 4, 8):
+        several = images.repeat(batch, 1, 1, 1)
+        taken = subject.milliseconds(lambda batch=several: engine(batch))
+        found[named(subject.sizes[0], f"{best}, batch {batch}")] = {"ms": taken, "fps": 1000 * batch / taken}
+    return found
+
+
+def transfer(subject: Subject) -> Found:
+    """A resized picture to the device, ms: floats and bytes from ordinary memory, bytes from page-locked one."""
+    pixels = subject.predictor(subject.sizes[0]).resized(subject.picture)[0].pixels
+    sides = {"floats": pixels.float(), "bytes": pixels}
+    if subject.device.type == "cuda":
+        sides["locked bytes"] = pixels.cpu().pin_memory()
+    return {
+        name: subject.milliseconds(lambda one=one: one.to(subject.device, non_blocking=True))
+        for name, one in sides.items()
+    }
+
+
+def stream(subject: Subject) -> Found:
+    """Files to segments, the stages at once as in `yoso eval`: pictures per second."""
+    found: Found = {}
+    many, best = (6, subject.likely_best()) if subject.small else (96, subject.likely_best())
+    with tempfile.TemporaryDirectory() as folder:
+        Image.fromarray(subject.picture).save(Path(folder) / "picture.jpg", quality=95)
+        height, width = subject.picture.shape[:2]
+        records = tuple(ImageRecord(index, "picture.jpg", "", height, width, ()) for index in range(many))
+        pictures = PanopticSet("noise", "val", CATEGORIES, records, Path(folder), Path(folder))
+        for batch in (1, 4, 8):
+            predictor = subject.predictor(subject.sizes[0], best)
+            for warmed in (False, True):
+                began = time.perf_counter()
+                for _ in predict_set(predictor, pictures, batch=batch, readers=os.cpu_count() or 1):
+                    pass
+                if warmed:
+                    found[f"batch {batch}"] = many / (time.perf_counter() - began)
+    return {"size": subject.sizes[0], "switches": str(best), "pictures_per_second": found}
+
+
+def pq(subject: Subject) -> Found:
+    """PQ on the demo's scenes of a network trained here: of the straightforward side, and of ours with each switch."""
+    with tempfile.TemporaryDirectory() as folder:
+        source = _trained(Path(folder), subject)
+        truth = read_set(Path(folder) / "datasets/shapes/val")
+        predictor = source.predictor(str(subject.device))
+        theirs = straightforward_segments(source.model().to(subject.device), predictor)
+        found: Found = {"straightforward": _pq(truth, ((one, _segments(theirs, truth, one)) for one in truth.records))}
+        for switches in subject.combinations():
+            ours = _like(predictor, switches, reparameterise(source.model()))
+            found[str(switches)] = _pq(truth, predict_set(ours, truth))
         return found
 
-    def end_to_end(self) -> dict[str, Any]:
-        """Picture in memory to segments, against the straightforward side, with each choice of switches."""
-        found: dict[str, Any] = {}
-        simple = plain(self.model)
-        image = noise(*self.picture).numpy()
-        thresholds = Thresholds(self.threshold, OVERLAP)
-        isthing = [category.isthing for category in CATEGORIES]
-        for edges in self.sizes:
-            reference = self.predictor(edges, Switches())
 
-            def theirs(reference: Predictor = reference) -> np.ndarray:
-                images, sizes = reference.prepare(image)
-                last = simple(images)[-1]
-                return plain_panoptic(last.mask_logits[0], last.class_logits[0], sizes, isthing, thresholds)[0]
+def tables(subject: Subject) -> Found:
+    """The paper's efficiency columns; their shapes are what they are, so there is no miniature of them."""
+    if subject.small:
+        return {"notes": paper.NOTES}
+    rows = paper.measure(subject.device, repeats=subject.repeats, tell=lambda _: None)
+    return {"rows": [asdict(row) for row in rows], "notes": paper.NOTES}
 
-            their_map = theirs()
-            for switches in self.switches():
-                ours = self.predictor(edges, switches)
-                ratio = compare(
-                    lambda _, call=theirs: _drop(call()),
-                    lambda _, call=ours: _drop(call(image)),
-                    self.device,
-                    repeats=self.repeats,
-                    warmup=3,
-                )
-                found[f"{edges[0]}x{edges[1]}, {switches}"] = {
-                    "straightforward_single_ms": ratio.first.median,
-                    "ours_ms": ratio.second.median,
-                    "ours_p90_ms": ratio.second.p90,
-                    "ratio": ratio.median,
-                    "ratio_p10_p90": [ratio.low, ratio.high],
-                    "differing_pixels": float((ours(image).id_map != their_map).mean()),
-                }
-        return found
 
-    def forward(self) -> dict[str, Any]:
-        """The network alone: FPS, peak memory, and how much of what a matrix product reaches it reaches."""
-        found: dict[str, Any] = {}
-        reach = {name: self._reached(kind) for name, kind in PRECISIONS.items()}
-        for edges in self.sizes:
-            size = [-(-edge // 32) * 32 for edge in edges]
-            images = torch.rand(1, 3, *size, device=self.device) * 255
-            flops = sum(cost.count(reparameterise(self.model), images).flops.values())
-            for switches in self.switches():
-                if self.device.type == "cuda":
-                    torch.cuda.reset_peak_memory_stats(self.device)
-                engine = Engine(reparameterise(self.model), self.device, switches)
-                taken = milliseconds(lambda run=engine, batch=images: run(batch), self.device, self.repeats)
-                found[f"{size[0]}x{size[1]}, {switches}"] = {
-                    "ms": taken,
-                    "fps": 1000 / taken,
-                    "tflops": flops / taken / 1e9,
-                    "share_of_a_matrix_product": flops / taken / 1e9 / reach[switches.precision],
-                    "peak_mib": self._peak_mib(),
-                }
-        return {"matrix_product_tflops": reach, "runs": found}
+def compiled(subject: Subject) -> Found:
+    """torch.compile against none, the network alone at the first size."""
+    images = subject.images(subject.sizes[0])
+    found: Found = {}
+    for one in subject.precisions()[: 1 if subject.small else 2]:
+        off, on = subject.engine(one), subject.engine(Switches(one.precision, compiled=True))
+        began = time.perf_counter()
+        on(images)
+        first_call = time.perf_counter() - began
+        ratio = subject.in_turn(lambda run=off: run(images), lambda run=on: run(images))
+        found[one.precision] = {"first_call_s": first_call, "on_ms": ratio.second.median, **spread(ratio)}
+    return found
 
-    def merge(self) -> dict[str, Any]:
-        """Postprocessing alone: the plain loop, ours, and the fast one."""
-        found = {}
-        isthing = [category.isthing for category in CATEGORIES]
-        thresholds = Thresholds(self.threshold, OVERLAP)
-        for edges in self.sizes:
-            predictor = self.predictor(edges, Switches())
-            images, sizes = predictor.prepare(noise(*self.picture).numpy())
-            last = predictor.engine(images)
-            calls: dict[str, Callable[[], object]] = {
-                "straightforward": lambda o=last, s=sizes: plain_panoptic(
-                    o.mask_logits[0], o.class_logits[0], s, isthing, thresholds
-                )
-            }
-            for rule in ("exact", "fast"):
-                calls[rule] = lambda o=last, s=sizes, rule=rule: to_panoptics(
-                    o.mask_logits,
-                    o.class_logits,
-                    [s],
-                    CATEGORIES,
-                    score_threshold=self.threshold,
-                    overlap_threshold=OVERLAP,
-                    merge=rule,
-                )
-            found[f"{edges[0]}x{edges[1]}"] = {
-                name: milliseconds(call, self.device, self.repeats) for name, call in calls.items()
-            }
-        return found
 
-    def deformable(self) -> dict[str, Any]:
-        """Both forms of the operator in each precision, ms for the three maps of a picture."""
-        found = {}
-        for edges in self.sizes[:2]:
-            for name, kind in PRECISIONS.items():
-                if self.device.type == "cpu" and kind is torch.float16:
-                    continue
-                inputs = []
-                for stride, channels in ((32, 1024), (16, 512), (8, 256)):
-                    size = [-(-edge // 32) * 32 // stride for edge in edges]
-                    shapes = [(1, channels, *size), (1, 18, *size), (1, 9, *size), (channels // 2, channels, 3, 3)]
-                    inputs.append([torch.randn(shape, device=self.device).to(kind) for shape in shapes])
-                for form in (operator_deform_conv, gathered_deform_conv):
-                    found[f"{edges[0]}x{edges[1]}, {name}, {form.__name__}"] = milliseconds(
-                        lambda run=form, maps=inputs: [run(*one, None) for one in maps], self.device, self.repeats
-                    )
-        return found
-
-    def tables(self) -> dict[str, Any]:
-        """The paper's efficiency columns."""
-        if self.repeats == 1:
-            return {"notes": "not in miniature: the paper's shapes are what they are"}
-        rows = paper.measure(self.device, repeats=self.repeats, tell=lambda _: None)
-        return {"rows": [vars(row) for row in rows], "notes": paper.NOTES}
-
-    def _reached(self, kind: torch.dtype) -> float:
-        edge = 256 if self.repeats == 1 else 8192
-        first = torch.randn(edge, edge, device=self.device).to(kind)
-        return 2 * edge**3 / milliseconds(lambda: first @ first, self.device, self.repeats) / 1e9
-
-    def _peak_mib(self) -> float | None:
-        return torch.cuda.max_memory_allocated(self.device) / 2**20 if self.device.type == "cuda" else None
+# In the order in which they matter, should the time not suffice.
+SECTIONS = {
+    one.__name__: one
+    for one in (
+        *(end_to_end, forward, pq, deformable, merge, each_switch, decoder_precision, transfer, stream),
+        *(tables, compiled),
+    )
+}
 
 
 def main() -> None:
-    """Runs every section and writes what was found, also when some failed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path)
-    parser.add_argument("--small", action="store_true", help="in miniature, on the CPU")
-    options = parser.parse_args()
+    """Runs the sections and writes what was found, also when some failed."""
+    options = _options()
     began = time.monotonic()
     device = torch.device("cpu" if options.small else "cuda")
     name = "cpu" if options.small else torch.cuda.get_device_name(device)
-    found: dict[str, Any] = {"device": name, "machine": machine.describe(), "versions": machine.versions(PACKAGES)}
-    with torch.inference_mode():
-        suite = Suite(device, options.small)
-        for section in (suite.end_to_end, suite.forward, suite.merge, suite.deformable, suite.tables):
-            if time.monotonic() - began > SECONDS:
-                found[section.__name__] = {"left out": f"{SECONDS} s were over"}
-                continue
-            try:
-                found[section.__name__] = section()
-            except Exception as error:
-                found[section.__name__] = {"failed": str(error), "trace": traceback.format_exc()}
-    found["seconds"] = time.monotonic() - began
-    text = json.dumps(found, indent=1)
-    print(text)
-    if options.output:
-        options.output.write_text(text + "\n")
+    found: Found = {"device": name, "machine": machine.describe(), "versions": machine.versions(PACKAGES)}
+    with torch.no_grad():
+        subject = Subject(device, options.small)
+        for section in options.only or SECTIONS:
+            found[section] = _run(SECTIONS[section], subject, began + SECONDS)
+            found["seconds"] = time.monotonic() - began
+            print(f"{section}: {found['seconds']:.0f} s", file=sys.stderr)
+            written(options.output, json.dumps(found, indent=1))
+    print(json.dumps(found, indent=1))
 
 
-def _drop(_: object) -> None:
-    """A call is timed for its time alone."""
+def _run(section: Callable[[Subject], Found], subject: Subject, end: float) -> Found:
+    """What a section found, or why it did not."""
+    if time.monotonic() > end:
+        return {"left out": f"{SECONDS} s were over"}
+    subject.deadline, subject.left_out = min(end, time.monotonic() + SECTION_SECONDS), ""
+    began = time.monotonic()
+    try:
+        found = section(subject)
+    except Exception as error:
+        found = {"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
+    if subject.device.type == "cuda":
+        torch.cuda.empty_cache()
+    return {**found, **({"left out": subject.left_out} if subject.left_out else {}), "took_s": time.monotonic() - began}
+
+
+def _trained(folder: Path, subject: Subject) -> Source:
+    """The demo's network after as many steps as the time allows, with its weights as trained."""
+    scenes, steps = ("12", 3) if subject.small else ("1500", 600)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
+
+    def yoso(*words: str) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "yoso_cli", *words],
+            cwd=folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=TRAINING_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"yoso {' '.join(words)}: {done.stderr[-2000:]}")
+
+    yoso("prepare", "shapes", "--train", scenes, "--val", "3" if subject.small else "100")
+    yoso("train", "shapes", "--device", subject.device.type, "--set", f"train.iterations={steps}")
+    return read_source(RunFolder.newest(folder / "runs").weights(), [f"data.root={folder / 'datasets'}"])
+
+
+def _pq(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> float | None:
+    """In percent."""
+    k = len(truth.categories)
+    quality = measures(total(live.counted(predicted, truth, ("pq",)), k), truth.categories).quality.all.pq
+    return None if quality is None else 100 * quality
+
+
+def _segments(theirs: Callable[..., Any], truth: PanopticSet, record: ImageRecord) -> Panoptic:
+    id_map, segments = theirs(read_image(truth.image_path(record)))
+    listed = [Segment(one, truth.categories[label].id, 0) for one, label in segments]
+    return Panoptic(id_map, measured(id_map, listed))
+
+
+def _like(predictor: Predictor, switches: Switches, model: nn.Module) -> Predictor:
+    """Another network that is used as this one's."""
+    return Predictor(
+        model,
+        predictor.categories,
+        short_edge=predictor.short_edge,
+        long_edge=predictor.long_edge,
+        score_threshold=predictor.score_threshold,
+        overlap_threshold=predictor.overlap_threshold,
+        device=predictor.device,
+        switches=switches,
+    )
+
+
+def _deformable_input(
+    subject: Subject, edges: tuple[int, int], stride: int, channels: int, kind: torch.dtype
+) -> list[Tensor]:
+    size = [-(-edge // 32) * 32 // stride for edge in edges]
+    shapes = [(1, channels, *size), (1, 18, *size), (1, 9, *size), (channels // 2, channels, 3, 3)]
+    return [torch.randn(shape, device=subject.device).to(kind) for shape in shapes]
+
+
+def _convolution(weight: Tensor) -> ModulatedDeformConv:
+    module = ModulatedDeformConv(weight.shape[1], weight.shape[0]).to(weight).eval()
+    module.weight.copy_(weight)
+    return module
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    """The largest difference as a share of the largest value."""
+    return float((a.float() - b.float()).abs().max() / a.float().abs().max())
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--small", action="store_true", help="in miniature, on the CPU")
+    parser.add_argument("--only", action="append", choices=SECTIONS, help="this section; repeatable")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """The scripts behind the figures of speed: both sides find the same segments, and the GPU's suite runs as a whole."""
 
+import importlib
 import importlib.util
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,17 +57,72 @@ def test_the_straightforward_merge_is_the_plain_loop(straightforward: ModuleType
     assert [(one, picture["categories"][label].id) for one, label in segments] == [one[:2] for one in told.segments]
 
 
+SECTIONS = (
+    *("end_to_end", "forward", "pq", "deformable", "merge", "each_switch", "decoder_precision"),
+    *("transfer", "stream", "tables", "compiled"),
+)
+
+
 def test_the_suite_of_the_gpu_runs_in_miniature(tmp_path: Path) -> None:
-    """Every section on the CPU: what a GPU will find is not in it, but no slip of the script waits for one."""
+    """Every section but torch.compile on the CPU: no slip of the script waits for a GPU."""
+    tried = [name for name in SECTIONS if name != "compiled"]
+    only = [word for name in tried for word in ("--only", name)]
     done = subprocess.run(
-        [sys.executable, SCRIPTS / "gpu_suite.py", "--small", "--output", tmp_path / "out.json"],
+        [sys.executable, SCRIPTS / "gpu_suite.py", "--small", "--output", tmp_path / "out.json", *only],
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
-    sections = {"end_to_end", "forward", "merge", "deformable", "tables"}
-    assert sections <= set(found)
-    assert [name for name in sections if "failed" in found[name] or "left out" in found[name]] == []
+    assert set(tried) <= set(found)
+    assert [found[name] for name in tried if "failed" in found[name] or "left out" in found[name]] == []
     assert all(run["differing_pixels"] < 0.05 for name, run in found["end_to_end"].items() if "single" in name)
+    assert found["forward"]["limits"]["giga_bytes_per_s"] > 0
+
+
+@pytest.fixture(scope="module")
+def suite(straightforward: ModuleType) -> ModuleType:
+    """The script as a module; it finds its neighbours as a script does."""
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        return importlib.import_module("gpu_suite")
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture
+def subject() -> SimpleNamespace:
+    return SimpleNamespace(device=torch.device("cpu"), left_out="", deadline=0.0)
+
+
+def test_a_section_that_fails_says_why_and_the_others_go_on(suite: ModuleType, subject: SimpleNamespace) -> None:
+    def broken(_: object) -> dict:
+        raise ValueError("no such kernel")
+
+    assert tuple(suite.SECTIONS) == SECTIONS
+    found = suite._run(broken, subject, time.monotonic() + 100)
+    assert found["failed"] == "ValueError: no such kernel"
+    assert "in broken" in found["trace"]
+    assert suite._run(lambda _: {"ms": 1.0}, subject, time.monotonic() + 100)["ms"] == 1.0
+
+
+def test_what_the_time_does_not_suffice_for_is_named(suite: ModuleType, subject: SimpleNamespace) -> None:
+    assert suite._run(lambda _: {}, subject, time.monotonic() - 1) == {"left out": "450 s were over"}
+    short = suite.Subject.__new__(suite.Subject)
+    short.sizes, short.deadline, short.left_out = [(64, 96)], time.monotonic() - 1, ""
+    assert list(short.each([suite.Switches("half")])) == []
+    assert short.left_out == "64x96, half, and what follows"
+
+
+def test_each_switch_is_measured_on_and_off(tmp_path: Path) -> None:
+    """Pieces are added to what the file holds already."""
+    names = ["fold_location", "bfloat16", "batch 4", "threads", "fast merge", "all folds"]
+    (tmp_path / "out.json").write_text(json.dumps({"measured": {"small, 2 threads": {"kept": 1}}}))
+    only = [word for name in names for word in ("--only", name)]
+    arguments = [*only, "--threads", "2", "--seconds", "0", "--output", tmp_path / "out.json"]
+    done = subprocess.run([SCRIPTS / "switch_bench", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "out.json").read_text())["measured"]["small, 2 threads"]
+    assert set(found) == {"kept", *names}
+    assert all(found[name]["ratio"] > 0 and found[name]["rounds"] == 3 for name in names)
