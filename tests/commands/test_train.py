@@ -24,6 +24,7 @@ from yoso_cli.cli import run
 from yoso_cli.commands import assembly
 from yoso_cli.errors import UsageError
 from yoso_cli.inference.shards import Shard
+from yoso_cli.loading.dataset import PanopticDataset, Sample
 from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.files import SetWriter
@@ -103,12 +104,14 @@ def test_a_run_leaves_recipe_metrics_checkpoints_and_a_report(
     assert weights.provenance["iteration"] == 4
 
 
-def test_a_resumed_run_ends_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
-    assert run(["train", str(recipe), "--device", "cpu"]) == 0
+@pytest.mark.parametrize("evaluate_every", [0, 1])
+def test_a_resumed_run_ends_with_the_same_bytes(recipe: Path, tmp_path: Path, evaluate_every: int) -> None:
+    """Whether the network that learns was evaluated in between or has just been read."""
+    assert run(["train", str(recipe), f"--set=train.evaluate_every={evaluate_every}", "--device", "cpu"]) == 0
     folder = tmp_path / "runs" / "tiny-001"
     newest = RunFolder.open(folder).weights()
     expected_curve, expected_weights = losses(folder), newest.read_bytes()
-    # As a kill after step 3 leaves it: metrics are ahead of the checkpoint of step 2.
+    # As a kill at the end leaves it: metrics are ahead of the newest checkpoint.
     for path in newest.parent.iterdir():
         path.unlink()
     newest.parent.rmdir()
@@ -365,6 +368,34 @@ def test_the_same_line_goes_on_with_a_run_that_is_there(
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "letter.txt").write_text("dear")
     assert run(["train", str(recipe), "--into", "own", "--device", "cpu"]) == 2
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.3, 1), (0.0, 0)])
+def test_waiting_for_pictures_is_measured_and_told_where_it_dominates(
+    recipe: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    seconds: float,
+    told: int,
+) -> None:
+    """With the next thing to try, once, also where it begins late."""
+    plain, loaded = PanopticDataset.__getitem__, iter(range(100))
+
+    def slow(self: PanopticDataset, key: tuple[int, int]) -> Sample:
+        time.sleep(seconds if next(loaded) >= 4 else 0)
+        return plain(self, key)
+
+    monkeypatch.setattr(PanopticDataset, "__getitem__", slow)
+    assert run(["train", str(recipe), "--set=train.iterations=7", "--device", "cpu"]) == 0
+    waits = [line["data_wait"] for line in RunFolder(tmp_path / "runs" / "tiny-001").metrics() if "data_wait" in line]
+    assert len(waits) == 7
+    # Two pictures of a batch are loaded one after the other, and a step of this network takes a tenth of that.
+    assert all(wait > 0.5 for wait in waits[2:]) == bool(told)
+    said = " ".join(capsys.readouterr().err.split())
+    assert said.count("The network waits for pictures") == told
+    assert told == 0 or "(0 workers, " in said
+    assert told == 0 or "Try `--set train.workers=" in said
 
 
 def wait_for(condition: Callable[[], bool], process: Any) -> None:

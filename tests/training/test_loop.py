@@ -86,7 +86,13 @@ def curve(run: Run) -> list[Metrics]:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"micro_batch": 1, "ema": 0.5}, {"precision": "bfloat16"}, {"precision": "float16", "ema": 0.5}]
+    "changes",
+    [
+        {},
+        {"micro_batch": 1, "ema": 0.5},
+        {"precision": "bfloat16", "channels_last": True},
+        {"precision": "float16", "ema": 0.5},
+    ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
     """In every precision, with the average and the loss scale, and with steps left out before and after the cut."""

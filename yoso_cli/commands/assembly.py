@@ -1,6 +1,7 @@
 """The parts that learn, as a recipe describes them: network, starting weights, optimizer and step."""
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,8 @@ from yoso_cli.commands import console
 from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
 
     from yoso_cli.model.yoso import YOSO
@@ -103,6 +106,23 @@ def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", peers
         forward=torch.compile(forward) if plan.compile else forward,
         average=MovingAverage(model, plan.ema) if plan.ema else None,
         peers=peers,
+    )
+
+
+def rate(recipe: "Recipe") -> "Callable[[int], float]":
+    """The learning rate of an iteration, as the recipe's schedule has it."""
+    from yoso_cli.training.optim import learning_rate
+
+    plan = recipe.train
+    return partial(
+        learning_rate,
+        lr=plan.lr,
+        schedule=plan.schedule,
+        milestones=plan.milestones,
+        gamma=plan.gamma,
+        power=plan.power,
+        iterations=plan.iterations,
+        warmup=plan.warmup,
     )
 
 

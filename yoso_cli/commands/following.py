@@ -1,6 +1,7 @@
 """What a person sees of a training that runs: the bar, the files of its figures, pictures, and hints."""
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import console, pages
@@ -27,8 +28,9 @@ class Following:
         self._run = run
         self._recipe = recipe
         self._keeps = keeps
-        self._trackers = Trackers(run.path, recipe.to_dict()) if keeps else None
+        self._trackers = Trackers(run.path, recipe.to_dict(), console.say) if keeps else None
         self._waits: list[float] = []
+        self._hinted = False
         self._shown: dict[str, float | str] = {}
 
     def shown(self, metrics: dict[str, float]) -> dict[str, float | str]:
@@ -49,7 +51,8 @@ class Following:
         self._keep({name: figure for name, figure in metrics.items() if math.isfinite(figure)})
         self._waits.append(metrics["data_wait"])
         recent = self._waits[-_READINGS:]
-        if len(self._waits) == _READINGS and min(recent) > _WAITING:
+        if not self._hinted and len(recent) == _READINGS and min(recent) > _WAITING:
+            self._hinted = True
             console.say(self._hint(sum(recent) / len(recent)))
 
     def evaluated(self, iteration: int, report: "Report", predictor: "Predictor", truth: "PanopticSet") -> None:
@@ -80,10 +83,12 @@ class Following:
             self._trackers.log(figures)
 
     def _hint(self, share: float) -> str:
+        """What to try: each process of a machine has loaders of its own, and shares its cores with the others."""
         from yoso_cli import machine
 
-        workers, cores = self._recipe.train.workers, int(machine.describe()["cores"])
-        more = f"--set train.workers={cores}" if workers < cores else "smaller pictures on disk, or a machine with more"
+        processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        workers, cores = self._recipe.train.workers, int(machine.describe()["cores"]) // processes
+        more = f"`--set train.workers={cores}`" if workers < cores else "smaller pictures on disk, or more cores"
         return f"The network waits for pictures {share:.0%} of the time ({workers} workers, {cores} cores). Try {more}."
 
 

@@ -1,5 +1,6 @@
 """One training run with all its parts joined: recipe, data, step, loop, evaluation and run folder."""
 
+import copy
 import shlex
 from collections.abc import Iterator
 from dataclasses import replace
@@ -115,7 +116,7 @@ class Training:
                 return train(
                     self.step,
                     self._batches(),
-                    self._learning_rate,
+                    assembly.rate(self.recipe),
                     self._hooks(bar),
                     Plan(
                         start=self.start,
@@ -227,21 +228,6 @@ class Training:
             report=self._replaced,
         )
 
-    def _learning_rate(self, iteration: int) -> float:
-        from yoso_cli.training.optim import learning_rate
-
-        plan = self.recipe.train
-        return learning_rate(
-            iteration,
-            lr=plan.lr,
-            schedule=plan.schedule,
-            milestones=plan.milestones,
-            gamma=plan.gamma,
-            power=plan.power,
-            iterations=plan.iterations,
-            warmup=plan.warmup,
-        )
-
     def _hooks(self, bar: console.Progress) -> "Hooks":
         from yoso_cli.training.freezing import set_training
         from yoso_cli.training.loop import Hooks
@@ -277,7 +263,8 @@ class Training:
             self._evaluate_between(self.start)
 
     def _predictor(self) -> "Predictor":
-        model = self.step.average.model if self.step.average else self.model
+        # A copy: evaluation changes the memory layout of the network that it runs, and with it how later steps round.
+        model = copy.deepcopy(self.step.average.model if self.step.average else self.model)
         return wiring.make_predictor(model, self.val_set.categories, self.recipe, self.device)
 
     def _save(self, _: int) -> None:
