@@ -87,6 +87,7 @@ def command(
     """
     if given["suite"]:
         _refuse_beside("--suite", {"SOURCE": source, "--compare": given["sides"], "--image": given["images"]})
+        running.begin()
         suite.run(device, given["output"], given["repeats"], tables, as_json)
         return
     _refuse_without_suite({"--table": tables, "--output": given["output"]})
