@@ -37,7 +37,7 @@ ARROWS: dict[str, set[str]] = {
     "page": {"evaluation", "panoptic", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},
-    "inference": {"model", "loading", "panoptic", "stages", "atomic", "errors"},
+    "inference": {"model", "loading", "panoptic", "stages", "workers", "atomic", "errors"},
     # A checkpoint holds the recipe and the categories that its weights were made with.
     "training": {"model", "loading", "run_folder", "recipe", "panoptic", "atomic", "errors"},
     "cli": {"errors"},

@@ -78,3 +78,12 @@ def test_a_stream_that_is_left_leaves_no_thread_behind() -> None:
     found.close()  # type: ignore[attr-defined]
     del found
     assert threading.active_count() == before
+
+
+def test_without_threads_each_item_is_worked_out_when_it_is_asked_for() -> None:
+    places = []
+    found = stage(lambda item: places.append(threading.current_thread()) or item, iter(range(3)), threads=0, ahead=2)
+    assert places == []
+    assert next(found) == 0
+    assert places == [threading.main_thread()]
+    assert list(found) == [1, 2]

@@ -21,9 +21,13 @@ def stage(
     Args:
         function: works on one item; what it raises is raised when its result is asked for, and ends the stream.
         items: drawn one by one, `ahead` of them before the first result is there.
-        threads: how many items are worked on at once.
+        threads: how many items are worked on at once; 0 is one after the other in the thread that asks, for where no
+            core is free.
         ahead: how many results and items under way there are at most: memory is bounded by it.
     """
+    if not threads:
+        yield from map(function, items)
+        return
     under_way: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

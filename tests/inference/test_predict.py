@@ -1,6 +1,8 @@
 """From a picture to segments at its own size, as the authors' implementation does it."""
 
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.inference.predict import Predictor, predict_set, predict_two_ways
 from yoso_cli.inference.views import View, views
 from yoso_cli.model.yoso import PIXEL_MEAN
+from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import PanopticSet, Rgb
 
 CPU = torch.device("cpu")
@@ -129,10 +132,8 @@ def test_a_set_is_seen_picture_by_picture_in_its_order(tmp_path: Path, seeing: P
         assert np.array_equal(panoptic.id_map, seeing(image).id_map)
 
     panoptic_set.image_path(panoptic_set.records[1]).write_bytes(b"no picture")
-    seen = predict_set(seeing, panoptic_set)
-    next(seen)
     with pytest.raises(DataError, match=r"1\.png"):
-        next(seen)
+        list(predict_set(seeing, panoptic_set))
 
 
 @pytest.fixture(scope="module")
@@ -180,3 +181,22 @@ def test_both_merges_see_the_same_answer_of_the_network(mixed: PanopticSet) -> N
         for (record, found), (same, alone) in zip(both, predict_set(ours, mixed), strict=True):
             assert record == same
             assert np.array_equal(found[place].id_map, alone.id_map)
+
+
+@pytest.mark.parametrize(("threads", "cores", "apart"), [(1, 2, True), (2, 2, False), (3, 4, False), (2, 4, True)])
+def test_stages_have_threads_of_their_own_where_they_take_no_core_from_the_network(
+    mixed: PanopticSet, monkeypatch: pytest.MonkeyPatch, threads: int, cores: int, apart: bool
+) -> None:
+    """Wherever it happens, the segments are the same."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    monkeypatch.setattr("yoso_cli.inference.predict.available", lambda: cores)
+    ours = predictor()
+    expected = [ours(read_image(mixed.image_path(record))).id_map for record in mixed.records]
+    places = []
+    for name in ("resized", "merge"):
+        work = getattr(ours, name)
+        noted = partial(lambda work, *args: places.append(threading.current_thread()) or work(*args), work)
+        monkeypatch.setattr(ours, name, noted)
+    found = [panoptic.id_map for _, panoptic in predict_set(ours, mixed)]
+    assert all(map(np.array_equal, found, expected))
+    assert {place is not threading.main_thread() for place in places} == {apart}

@@ -208,7 +208,7 @@ def _find(
     from yoso_cli.evaluation.findings import found
     from yoso_cli.evaluation.measures import FAILURES, measures, total
     from yoso_cli.evaluation.report import ExactMerge
-    from yoso_cli.inference.predict import predict_set, predict_two_ways
+    from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
     from yoso_cli.panoptic.files import SetWriter
 
     k, wanted = len(truth.categories), (*metrics, FAILURES)
@@ -223,7 +223,8 @@ def _find(
         image_dir = str(truth.image_dir.resolve())
         writer = SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
         predicted = live.saving(predicted, writer)
-    counted = console.progress(live.counted(predicted, mine, wanted), len(mine.records), "eval")
+    counted = live.counted(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
+    counted = console.progress(counted, len(mine.records), "eval")
     parts = shard.gathered(total(counted, k, wanted))
     if writer is not None:
         saved = shard.gathered(writer.records)

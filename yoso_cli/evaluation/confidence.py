@@ -31,8 +31,8 @@ FIGURES = ("pq", "sq", "rq")
 HOW = {"level": LEVEL, "resamples": RESAMPLES, "seed": SEED}
 """How an interval was made, for JSON."""
 
-# Draws are made in blocks, so that memory does not grow with their number.
-_BLOCK = 200
+# Draws are made in blocks of so many pictures in all: memory grows neither with their number nor with the pictures'.
+_AT_ONCE, _MOST_DRAWS = 250_000, 200
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,9 @@ def interval_of(drawn: Floats) -> Interval | None:
 def _times_drawn(images: int) -> Iterator[Floats]:
     """Blocks of draws: how often each picture is in each of them, (block, N)."""
     random = np.random.default_rng(SEED)
-    for start in range(0, RESAMPLES, _BLOCK):
-        block = min(_BLOCK, RESAMPLES - start)
+    at_once = min(_MOST_DRAWS, max(1, _AT_ONCE // images))
+    for start in range(0, RESAMPLES, at_once):
+        block = min(at_once, RESAMPLES - start)
         drawn = random.integers(0, images, (block, images))
         drawn += np.arange(block)[:, None] * images
         yield np.bincount(drawn.ravel(), minlength=block * images).reshape(block, images).astype(np.float64)

@@ -40,13 +40,21 @@ def complete(writer: SetWriter, others: Iterable[Sequence[ImageRecord]]) -> None
     writer.finish()
 
 
-def counted(predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequence[str]) -> Iterator[Counts]:
+def counted(
+    predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequence[str], *, threads: int = 1
+) -> Iterator[Counts]:
     """What each prediction, compared with its picture in `truth`, adds to each of `metrics`.
+
+    Args:
+        predicted: records of `truth` with their predictions.
+        truth: what is compared with.
+        metrics: some of `measures.METRICS`.
+        threads: 1, or 0 where the model needs all cores.
 
     Raises:
         DataError: a true PNG is unreadable or contradicts itself; says which.
     """
-    return stage(_compared(truth, metrics), predicted, threads=1, ahead=_AHEAD)
+    return stage(_compared(truth, metrics), predicted, threads=threads, ahead=_AHEAD)
 
 
 def first_of_two(

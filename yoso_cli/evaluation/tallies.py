@@ -85,7 +85,8 @@ class ImageTallies:
     @classmethod
     def of(cls, images: Sequence[tuple[int | str, str]], parts: Parts, num_categories: int) -> "ImageTallies":
         """Of the pictures `(id, file)`, in the order of their `parts`."""
-        counts = parts.dense(num_categories).round(_DIGITS)
+        counts = parts.dense(num_categories)
+        counts.round(_DIGITS, out=counts)
         return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts)
 
     def to_list(self, categories: Sequence[Category]) -> list[dict[str, Any]]:
