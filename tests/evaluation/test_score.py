@@ -129,3 +129,12 @@ def test_a_path_that_is_no_set_says_what_is_expected(tmp_path: Path) -> None:
     (tmp_path / "results.json").touch()
     with pytest.raises(DataError, match=r"These JSONs lie there: results\.json"):
         score.read_any(tmp_path)
+
+
+def test_photos_are_looked_for_where_coco_unpacks_them_and_beside(tmp_path: Path) -> None:
+    folder = tmp_path / "annotations"
+    write_coco(folder, images=1).rename(folder / "panoptic_val2017.json")
+    (folder / "truth").rename(folder / "panoptic_val2017")
+    assert score.read_any(folder / "panoptic_val2017.json").image_dir == folder / "images"
+    (tmp_path / "val2017").mkdir()
+    assert score.read_any(folder / "panoptic_val2017.json").image_dir == tmp_path / "val2017"

@@ -78,7 +78,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     "--images",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="The photos that --html shows, where they do not lie in images/ beside the truth.",
+    help="The photos that --html shows, where they lie neither in images/ beside the truth nor as COCO unpacks them.",
 )
 @click.option(
     "--tta",

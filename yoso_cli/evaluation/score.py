@@ -76,7 +76,13 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     listing, pngs = listing_of(path), path / "panoptic" if path.is_dir() else path.with_suffix("")
     if not listing.exists():
         raise DataError(f"{listing}: no such file.", hint=f"{_JSON_EXPECTED}{_others_in(path)}")
-    return read_coco(listing, pngs, listing.parent / "images", name=path.stem, split="", like=like)
+    return read_coco(listing, pngs, _photos_of(listing), name=path.stem, split="", like=like)
+
+
+def _photos_of(listing: Path) -> Path:
+    """Where the photos of a JSON may lie: as COCO unpacks (annotations/panoptic_val2017.json, val2017/), or beside."""
+    published = listing.parent.parent / listing.stem.removeprefix("panoptic_")
+    return published if listing.stem.startswith("panoptic_") and published.is_dir() else listing.parent / "images"
 
 
 _JSON_EXPECTED = "A COCO panoptic JSON is expected, with its PNGs in a folder of the same name beside it."
