@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""All speed figures of a GPU in one call of under eight minutes, as JSON.
+"""All figures of a GPU, of speed and of training, in one call of under eight minutes, as JSON.
 
     python scripts/gpu_suite.py --output docs/measurements/speed_gpu.json
 
@@ -24,6 +24,8 @@ from typing import Any
 
 import torch
 from gpu_subject import Subject, named, spread, straightforward, straightforward_segments, written
+from gpu_training import SECTION_SECONDS as TRAINING_SECTION_SECONDS
+from gpu_training import TRAINING
 from PIL import Image
 from straightforward import CATEGORIES, Thresholds, plain_panoptic
 from torch import Tensor, nn
@@ -266,8 +268,8 @@ def compiled(subject: Subject) -> Found:
 SECTIONS = {
     one.__name__: one
     for one in (
-        *(end_to_end, forward, pq, deformable, merge, each_switch, decoder_precision, transfer, stream),
-        *(tables, compiled),
+        *(end_to_end, forward, pq, *TRAINING),
+        *(deformable, merge, each_switch, decoder_precision, transfer, stream, tables, compiled),
     )
 }
 
@@ -293,10 +295,12 @@ def _run(section: Callable[[Subject], Found], subject: Subject, end: float) -> F
     """What a section found, or why it did not."""
     if time.monotonic() > end:
         return {"left out": f"{SECONDS} s were over"}
-    subject.deadline, subject.left_out = min(end, time.monotonic() + SECTION_SECONDS), ""
+    seconds = TRAINING_SECTION_SECONDS if section in TRAINING else SECTION_SECONDS
+    subject.deadline, subject.left_out = min(end, time.monotonic() + seconds), ""
     began = time.monotonic()
     try:
-        found = section(subject)
+        with torch.set_grad_enabled(section in TRAINING):
+            found = section(subject)
     except Exception as error:
         found = {"failed": f"{type(error).__name__}: {error}", "trace": traceback.format_exc()}
     if subject.device.type == "cuda":

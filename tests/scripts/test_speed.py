@@ -58,14 +58,15 @@ def test_the_straightforward_merge_is_the_plain_loop(straightforward: ModuleType
 
 
 SECTIONS = (
-    *("end_to_end", "forward", "pq", "deformable", "merge", "each_switch", "decoder_precision"),
-    *("transfer", "stream", "tables", "compiled"),
+    *("end_to_end", "forward", "pq"),
+    *("training_precision", "training_throughput", "training_memory", "training_processes", "training_compiled"),
+    *("deformable", "merge", "each_switch", "decoder_precision", "transfer", "stream", "tables", "compiled"),
 )
 
 
 def test_the_suite_of_the_gpu_runs_in_miniature(tmp_path: Path) -> None:
     """Every section but torch.compile on the CPU: no slip of the script waits for a GPU."""
-    tried = [name for name in SECTIONS if name != "compiled"]
+    tried = [name for name in SECTIONS if not name.endswith("compiled")]
     only = [word for name in tried for word in ("--only", name)]
     done = subprocess.run(
         [sys.executable, SCRIPTS / "gpu_suite.py", "--small", "--output", tmp_path / "out.json", *only],
@@ -78,6 +79,9 @@ def test_the_suite_of_the_gpu_runs_in_miniature(tmp_path: Path) -> None:
     assert set(tried) <= set(found)
     assert [found[name] for name in tried if "failed" in found[name] or "left out" in found[name]] == []
     assert all(run["differing_pixels"] < 0.05 for name, run in found["end_to_end"].items() if "single" in name)
+    assert found["training_processes"]["relative_distance"][0] < 1e-5
+    losses = found["training_precision"]["loss"]
+    assert losses["bfloat16"][0] == pytest.approx(losses["float32"][0], rel=0.05)
     assert found["forward"]["limits"]["giga_bytes_per_s"] > 0
 
 
