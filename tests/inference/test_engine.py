@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch._dynamo.exc import TorchDynamoException
 from training import tiny
 
 from yoso_cli.errors import RunError
+from yoso_cli.inference import engine
 from yoso_cli.inference.engine import Engine, Switches, default_switches
 
 CPU = torch.device("cpu")
@@ -63,3 +65,37 @@ def test_compilation_wraps_the_model(monkeypatch: pytest.MonkeyPatch, images: to
     model = tiny.model().eval()
     Engine(model, CPU, Switches(compiled=True))(images)
     assert wrapped == [model]
+
+
+def test_a_machine_that_cannot_compile_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, images: torch.Tensor
+) -> None:
+    def compile(model: Callable[..., object]) -> Callable[..., object]:  # noqa: A001 (torch's name)
+        def program(_: torch.Tensor) -> None:
+            raise TorchDynamoException("\nbackend='inductor' raised:\nno C++ compiler\n  at line 1")
+
+        return program
+
+    monkeypatch.setattr(torch, "compile", compile)
+    with pytest.raises(RunError, match=r"here: backend='inductor' raised: no C\+\+ compiler\. On a CPU"):
+        Engine(tiny.model().eval(), CPU, Switches(compiled=True))(images)
+
+
+def test_no_more_graphs_are_kept_than_fit_and_the_one_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: what is recorded is only noted down."""
+    recorded: list[int] = []
+
+    class Noted:
+        def __init__(self, _: object, images: torch.Tensor) -> None:
+            recorded.append(images.shape[-1])
+
+        def replay(self, images: torch.Tensor) -> int:
+            return images.shape[-1]
+
+    monkeypatch.setattr(engine, "_Graph", Noted)
+    ours = Engine(tiny.model(), torch.device("cuda"), Switches(graphs=True))
+    sizes = [32 * (size + 1) for size in range(engine.MOST_GRAPHS)]
+    for size in (*sizes, sizes[0], 1024, *sizes):
+        assert ours(torch.empty(1, 3, 32, size)) == size
+    # The second size gave way to 1024, then each to the one before it; the first had been used again.
+    assert recorded == [*sizes, 1024, *sizes[1:]]

@@ -77,7 +77,7 @@ class Engine:
             model.to(memory_format=torch.channels_last)
         self.device = device
         self.switches = switches
-        self._model: Callable[[Tensor], list[Output]] = torch.compile(model) if switches.compiled else model
+        self._model: Callable[[Tensor], list[Output]] = _compiled(model) if switches.compiled else model
         # The least recently used first.
         self._graphs: dict[torch.Size, _Graph] = {}
 
@@ -97,6 +97,26 @@ class Engine:
         autocast = torch.autocast(self.device.type, dtype=precision) if half else contextlib.nullcontext()
         with torch.inference_mode(), autocast:
             return self._model(images)[-1]
+
+
+def _compiled(model: YOSO) -> Callable[[Tensor], list[Output]]:
+    """`model` through torch.compile, which works when it is first called."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    program = torch.compile(model)
+
+    def run(images: Tensor) -> list[Output]:
+        try:
+            return program(images)
+        except TorchDynamoException as error:
+            # The rest is a traceback and advice for those who write torch.
+            reason = " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
+            raise RunError(
+                f"torch.compile cannot compile the network here: {reason}.",
+                hint="On a CPU it needs a C++ compiler, on a GPU triton. Or leave it out.",
+            ) from error
+
+    return run
 
 
 class _Graph:
