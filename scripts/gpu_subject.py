@@ -18,6 +18,13 @@ from yoso_cli.model.yoso import YOSO
 # Queries that pass the score threshold, and the share of its mask that one must keep.
 KEPT, OVERLAP = 30, 0.8
 Edges = tuple[int, int]
+# What is measured at every size.
+HEADLINES = (
+    Switches(),
+    Switches("half", channels_last=True),
+    Switches("half", channels_last=True, graphs=True),
+    Switches("bfloat16", channels_last=True, graphs=True),
+)
 
 
 class Subject:
@@ -37,13 +44,15 @@ class Subject:
         torch.manual_seed(0)
         self.model: YOSO = random_network(KEPT, (64, 96) if small else (480, 640))[0].to(device)
         self.simple = plain(self.model)
+        self._thresholds: dict[Edges, float] = {}
         self.deadline = float("inf")
         self.left_out = ""
 
     def each(self, several: Sequence[Switches]) -> Iterator[tuple[Edges, Switches]]:
-        """Every size with each of these, as long as the section has time."""
+        """Every size with each of these, as long as the section has time; after the first size only the headlines."""
         for edges in self.sizes:
-            for switches in several:
+            chosen = several if edges == self.sizes[0] else [one for one in several if one in HEADLINES] or several
+            for switches in chosen:
                 if time.monotonic() > self.deadline:
                     self.left_out = f"{_size(edges)}, {switches}, and what follows"
                     return
@@ -77,6 +86,10 @@ class Subject:
         """The picture as the network sees it at this size."""
         return self.predictor(edges).prepare(self.picture).images
 
+    def seconds_left(self) -> float:
+        """Of the section's time."""
+        return self.deadline - time.monotonic()
+
     def predictor(self, edges: Edges, switches: Switches | None = None) -> Predictor:
         """Ours at one size, with the threshold that keeps as many queries there as are to be kept."""
         made = Predictor(
@@ -89,8 +102,10 @@ class Subject:
             device=self.device,
             switches=switches or Switches(),
         )
-        last = self.simple(made.prepare(self.picture).images)[-1]
-        made.score_threshold = keeping(KEPT, last.class_logits[0].float().cpu())
+        if edges not in self._thresholds:
+            last = self.simple(made.prepare(self.picture).images)[-1]
+            self._thresholds[edges] = keeping(KEPT, last.class_logits[0].float().cpu())
+        made.score_threshold = self._thresholds[edges]
         return made
 
     def in_turn(self, first: Callable[[], object], second: Callable[[], object]) -> Ratio:

@@ -57,6 +57,7 @@ def test_the_fast_merge_draws_nearly_the_same_segments(photo: Path, printed: Any
     exact, _ = printed("viz", "photo.jpg", "--json", *CPU)
     fast, told = printed("viz", "photo.jpg", "--json", "--force", "--fast-merge", *CPU)
     assert ", fast merge)" in told
+    assert "measures what it costs in PQ" in told
     areas = [[segment["area"] for segment in value["pictures"][0]["segments"]] for value in (exact, fast)]
     assert areas[0] != areas[1]
     assert sum(areas[0]) == pytest.approx(sum(areas[1]), rel=0.1)

@@ -58,9 +58,9 @@ def test_the_straightforward_merge_is_the_plain_loop(straightforward: ModuleType
 
 
 SECTIONS = (
-    *("end_to_end", "forward", "pq"),
+    *("forward", "end_to_end", "pq", "deformable", "merge", "decoder_precision", "transfer", "each_switch"),
     *("training_precision", "training_throughput", "training_memory", "training_processes", "training_compiled"),
-    *("deformable", "merge", "each_switch", "decoder_precision", "transfer", "stream", "tables", "compiled"),
+    *("stream", "tables", "compiled"),
 )
 
 

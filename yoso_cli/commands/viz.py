@@ -116,6 +116,8 @@ def _draw_predictions(
     found = read_source(fastest_weights(source, runs), overrides)
     predictor = found.predictor(device, run_as)
     console.say(_used(found, predictor))
+    if run_as.fast_merge:
+        console.say("Fast merge: `yoso eval --fast-merge` measures what it costs in PQ.")
     if found.overridden:
         console.say(f"Not as these weights are meant to be used: {found.overridden}.")
     pictures = [draw(predictor, image, target) for image, target in zip(images, targets, strict=True)]
