@@ -44,7 +44,7 @@ from yoso_cli.panoptic.files import read_image, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured
 from yoso_cli.run_folder import RunFolder
 
-SECONDS = 450
+SECONDS = 420
 # Of one section at most; the training within `pq` has a limit of its own.
 SECTION_SECONDS = 80
 TRAINING_SECONDS = 100

@@ -112,7 +112,7 @@ def test_a_section_that_fails_says_why_and_the_others_go_on(suite: ModuleType, s
 
 
 def test_what_the_time_does_not_suffice_for_is_named(suite: ModuleType, subject: SimpleNamespace) -> None:
-    assert suite._run(lambda _: {}, subject, time.monotonic() - 1) == {"left out": "450 s were over"}
+    assert suite._run(lambda _: {}, subject, time.monotonic() - 1) == {"left out": "420 s were over"}
     short = suite.Subject.__new__(suite.Subject)
     short.sizes, short.deadline, short.left_out = [(64, 96)], time.monotonic() - 1, ""
     assert list(short.each([suite.Switches("half")])) == []
