@@ -1,6 +1,7 @@
 """Pixels shared by pairs of ids: counted by runs, they are what counting pixel by pixel gives."""
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,3 +120,11 @@ def test_an_id_in_the_slot_of_another_is_not_listed() -> None:
     listed = np.array([7], np.int32)
     codes = Workspace().codes(np.arange(LARGEST_ID + 1, dtype=np.int32), listed)
     assert np.flatnonzero(codes != UNLISTED).tolist() == [VOID, 7]
+
+
+@pytest.mark.parametrize("kind", [np.int64, np.uint32, np.uint16, np.uint8])
+def test_maps_of_any_integers_count_alike(kind: type) -> None:
+    true, predicted = np.random.default_rng(2).integers(0, 5, (2, 6, 7)).astype(np.int32)
+    truth, prediction = panoptic(true), panoptic(predicted)
+    found = shared(replace(truth, id_map=true.astype(kind)), replace(prediction, id_map=predicted.astype(kind)))
+    assert by_code(found) == by_pixel(truth, prediction)

@@ -228,11 +228,11 @@ def _lengths(starts: Ints, size: int) -> Ints:
 
 
 def _require_ids(values: IdMap, side: str) -> IdMap:
-    # Read without a sign, what is negative is large.
-    if values.size and values.view(np.uint32).max() > LARGEST_ID:
+    if values.min(initial=0) < 0 or values.max(initial=0) > LARGEST_ID:
         stray = values[(values < 0) | (values > LARGEST_ID)]
         raise DataError(f"The {side} map holds {stray[0]}, which is outside 0..{LARGEST_ID}.")
-    return values
+    # Models' maps come as int64 as well, whatever their type says; hashing reads 32 bits.
+    return values.astype(np.int32, copy=False)
 
 
 def _require_listed(values: IdMap, codes: Codes) -> None:
