@@ -35,6 +35,15 @@ def test_the_same_on_every_image_is_said() -> None:
     assert not [line for line in lines if "classes" in line], "classes that are all the same tell nothing"
 
 
+def test_classes_that_did_not_move_are_counted_and_not_listed() -> None:
+    other = COUNTS.copy()
+    other[:, 0, IOU] *= 0.9
+    lines = table(compared(side(), side(other, "b"))).splitlines()
+    listed = [line for line in lines if line.startswith(tuple(f"{one.name} " for one in CATEGORIES))]
+    assert [line.split()[0] for line in listed] == [CATEGORIES[0].name]
+    assert "The same in both: 2 of 3." in lines
+
+
 def test_a_small_but_steady_loss_is_told_from_noise_though_the_scores_intervals_overlap() -> None:
     other = worse(COUNTS, 0.02)
     first, second = (confidence(tallies(one), CATEGORIES).all.pq for one in (COUNTS, other))

@@ -225,10 +225,15 @@ def _class_lines(classes: Sequence[ClassDifference]) -> list[str]:
     clear = sum(not one.pq.could_be_noise for one in both)
     by_chance = round((1 - LEVEL) * len(both))
     expected = f" (about {by_chance} by chance)" if clear and by_chance else ""
-    lines = [f"PQ of {clear} of {len(both)} classes moved by more than the choice of images explains{expected}:"]
-    lines += [_row(_shortened(one.category.name), one.pq, width=24) for one in both[:_MOST_CLASSES]]
-    if len(both) > _MOST_CLASSES:
-        lines.append(f"  ... {len(both) - _MOST_CLASSES} more; --json tells all ...")
+    lines = [
+        f"PQ of {clear or 'none'} of {len(both)} classes moved by more than the choice of images explains{expected}:"
+    ]
+    moved = [one for one in both if one.pq.value or one.pq.moved]
+    lines += [_row(_shortened(one.category.name), one.pq, width=24) for one in moved[:_MOST_CLASSES]]
+    if len(moved) > _MOST_CLASSES:
+        lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json tells all ...")
+    if len(moved) < len(both):
+        lines.append(f"The same in both: {len(both) - len(moved)} of {len(both)}.")
     return [line for long in lines[:1] for line in textwrap.wrap(long, 79)] + lines[1:]
 
 
