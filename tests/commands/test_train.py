@@ -21,13 +21,14 @@ from training import processes, tiny
 
 from yoso_cli import recipe_file
 from yoso_cli.cli import run
-from yoso_cli.commands import assembly
+from yoso_cli.commands import assembly, feeding
 from yoso_cli.errors import UsageError
 from yoso_cli.inference.shards import Shard
+from yoso_cli.loading.batch import collate
 from yoso_cli.loading.dataset import PanopticDataset, Sample
 from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
-from yoso_cli.panoptic.files import SetWriter
+from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
 from yoso_cli.recipe import Recipe
 from yoso_cli.run_folder import RunFolder
@@ -512,6 +513,35 @@ def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
     with pytest.raises(UsageError, match="batch of 2 cannot be shared by 3"):
         assembly.learning_step(tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), Shard(0, 3))
+
+
+def test_passes_are_as_large_as_the_memory_allows(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Half the batch fits: it is said, and the step is made in two passes. What the recipe says comes first."""
+    cpu, four = torch.device("cpu"), ["train.batch=4"]
+    model = tiny.model()
+    taken = assembly.footprint(model, recipe_file.load(str(recipe), four))
+    monkeypatch.setattr("yoso_cli.training.memory.capacity", lambda _: round(taken.total(2) / 0.85) + 1)
+
+    def passes(*changes: str) -> int:
+        step = assembly.learning_step(tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, Shard())
+        forward, seen = step._forward, []
+        step._forward = lambda images: (seen.append(len(images)), forward(images))[1]
+        step.model.train()
+        pictures = feeding.training_pictures(recipe_file.load(str(recipe)), read_set(data_of(recipe)))
+        step(collate([pictures[place, place] for place in range(4)]), 0, 1e-3)
+        return len(seen)
+
+    assert passes() == 2
+    assert "2 of 4 pictures fit into the GPU's memory at a time" in capsys.readouterr().err
+    assert passes("train.micro_batch=1") == 4
+    assert passes("train.micro_batch=4") == 1
+
+
+def data_of(recipe: Path) -> Path:
+    data = recipe_file.load(str(recipe)).data
+    return Path(data.root) / data.name / data.train_split
 
 
 @pytest.mark.parametrize(("name", "code", "workers"), [("SIGINT", 130, 1), ("SIGTERM", 0, 1)])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from training import processes, tiny
 
+from yoso_cli.loading.batch import Batch
 from yoso_cli.training.clock import Metrics
 
 
@@ -33,6 +34,25 @@ def test_passes_over_parts_learn_what_one_pass_learns(micro_batch: int) -> None:
         close(list(one.values()), list(other.values()))
     for key, tensor in weights.items():
         close(own[key].tolist(), tensor.tolist())
+
+
+def test_batch_norms_are_all_that_sees_the_passes() -> None:
+    """Of equal pictures each pass has the statistics of the whole batch, and everything else is the same then."""
+    (batch,) = tiny.batches(stop=1, pictures=2)
+    twins = Batch(batch.images[[0, 0]], [batch.targets[0]] * 2, ["a", "b"])
+
+    def gradients(given: Batch, micro_batch: int) -> tuple[Metrics, torch.Tensor]:
+        model = tiny.model()
+        step = tiny.step(model, optimizer=tiny.sgd(model), micro_batch=micro_batch)
+        model.train()
+        figures = step(given, 0, 1e-3)
+        return figures, torch.cat([parameter.grad.flatten() for parameter in model.parameters()])  # type: ignore[union-attr]
+
+    (whole, exact), (parts, own) = gradients(twins, 2), gradients(twins, 1)
+    close(list(parts.values()), list(whole.values()), tolerance=1e-3)
+    assert float((own - exact).norm() / exact.norm()) < 5e-3
+    differing = gradients(batch, 2)[1], gradients(batch, 1)[1]
+    assert float((differing[0] - differing[1]).norm() / differing[0].norm()) > 0.05
 
 
 def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:

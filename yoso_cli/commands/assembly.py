@@ -142,13 +142,13 @@ def footprint(model: "YOSO", recipe: "Recipe") -> "Footprint":
 
 def _micro_batch(model: "YOSO", recipe: "Recipe", device: "torch.device", peers: "Peers") -> int:
     """Pictures per pass: as the recipe says, or as many as fit into the smallest of the GPUs."""
-    import torch
+    from yoso_cli.training.memory import capacity
 
     share = recipe.train.batch // peers.count
-    if recipe.train.micro_batch or device.type != "cuda":
+    room = capacity(device)
+    if recipe.train.micro_batch or room is None:
         return recipe.train.micro_batch or share
-    capacity = torch.cuda.get_device_properties(device).total_memory
-    fitting: int = min(peers.gathered(footprint(model, recipe).fitting(capacity, share)))
+    fitting: int = min(peers.gathered(footprint(model, recipe).fitting(room, share)))
     if fitting < share:
         console.say(f"{fitting} of {share} pictures fit into the GPU's memory at a time (train.micro_batch=0).")
     return fitting

@@ -37,6 +37,11 @@ class Footprint:
         return max(1, min(most, int(free // self.per_picture)))
 
 
+def capacity(device: torch.device) -> int | None:
+    """Bytes that a GPU has; a CPU's memory belongs to others too, and is not asked."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
+
+
 def footprint(model: YOSO, *, height: int, width: int, precision: str, average: bool) -> Footprint:
     """What training `model` on crops of height x width pixels takes.
 
