@@ -114,7 +114,7 @@ class TrainRecipe:
 
     iterations: int = value(368750, "optimizer steps", at_least=1)
     batch: int = value(16, "pictures per optimizer step, of all GPUs together", at_least=1)
-    micro_batch: int = value(0, "pictures per pass of one GPU, all that batch norms see; 0 is what its memory holds", at_least=0)
+    micro_batch: int = value(0, "pictures per pass of one GPU, as batch norms see them; 0: what fits", at_least=0)
     lr: float = value(1e-4, "peak learning rate of AdamW", above=0)
     weight_decay: float = value(0.05, "decay of all but norms", at_least=0)
     backbone_lr: float = value(0.1, "factor on the learning rate for the backbone", at_least=0)
