@@ -201,7 +201,10 @@ def _columns(listed: Sequence[Sequence[Segment]], place: dict[int, int], side: s
 def _require_present(predicted: Columns, area: Ints) -> None:
     absent = predicted.id[area == 0]
     if absent.size:
-        raise DataError(f"The JSON lists predicted segment {some(absent.tolist())}, of which the map has no pixel.")
+        raise DataError(
+            f"The JSON lists predicted segment {some(absent.tolist())}, of which the map has no pixel.",
+            hint="Leave it out of segments_info, or write the PNG and the JSON from the same prediction.",
+        )
 
 
 def _require_union(true: Columns, rows: Ints, union: Ints) -> None:
