@@ -19,6 +19,8 @@ from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, Pano
 
 RecordPair = tuple[ImageRecord, ImageRecord]
 
+_LEAST_TOGETHER = 4
+
 
 def counts_from_files(
     truth: PanopticSet,
@@ -51,9 +53,15 @@ def counts_from_files(
     counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
     count_some = partial(_count_files, counter, predictions.panoptic_dir, pairs)
     # Numbers travel instead of records: a forked process has these already, and pickling them costs like matching.
-    places = [range(first, min(first + AT_A_TIME, len(pairs))) for first in range(0, len(pairs), AT_A_TIME)]
+    places = _portions(len(pairs), workers)
     counted = processes.mapped(count_some, places, workers=workers, at_once=1)
     return _kept(counted, pairs, truth.panoptic_dir, known)
+
+
+def _portions(pictures: int, workers: int) -> list[range]:
+    """The places of the pictures that are counted together: so many portions that all processes end at one time."""
+    size = min(AT_A_TIME, max(_LEAST_TOGETHER, pictures // (16 * workers)))
+    return [range(first, min(first + size, pictures)) for first in range(0, pictures, size)]
 
 
 def counts_from_memory(
