@@ -1,6 +1,7 @@
 """Files and folders that are there whole or not at all: written beside their place, then renamed into it."""
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -114,8 +115,14 @@ def reporting(path: Path) -> Iterator[None]:
         reason = error.strerror or str(error)
         raise RunError(
             f"{path}: cannot be written: {reason}.",
-            hint="Free some space or choose another place; what was there before is untouched.",
+            hint=f"{advice(error)}; what was there before is untouched.",
         ) from error
+
+
+def advice(error: OSError) -> str:
+    """What to do about a place that cannot be written."""
+    closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    return "Choose a place that you may write to" if closed else "Free some space or choose another place"
 
 
 def _sync(file: Path) -> None:

@@ -25,8 +25,21 @@ def test_a_table_and_a_picture_for_each_split(shapes: Path, printed: Printed) ->
         with Image.open(f"shapes-{name}-stats.png") as picture:
             assert picture.width > 800
     assert err.endswith(
-        "Next: yoso train coco --set data.name=shapes --set data.train_split=train --set data.val_split=val"
+        "Next: yoso train coco --set data.name=shapes --set data.train_split=train --set data.val_split=val --dry-run"
     )
+
+
+@pytest.mark.usefixtures("shapes")
+def test_a_second_look_shows_the_figures_and_leaves_the_picture(printed: Printed) -> None:
+    printed("stats", "shapes")
+    picture = Path("shapes-train-stats.png")
+    picture.write_bytes(b"mine")
+    out, err = printed("stats", "shapes")
+    assert "shapes train\nclass     kind" in out
+    assert "shapes-train-stats.png: is left as it is; --force draws it anew." in err
+    assert picture.read_bytes() == b"mine"
+    printed("stats", "shapes", "--force")
+    assert picture.read_bytes() != b"mine"
 
 
 def test_json_has_the_same_figures(shapes: Path, printed: Printed) -> None:
@@ -40,8 +53,6 @@ def test_json_has_the_same_figures(shapes: Path, printed: Printed) -> None:
 @pytest.mark.usefixtures("shapes")
 def test_what_cannot_be_is_refused(refused: Refused, printed: Printed) -> None:
     assert "shapes: has no split test." in refused("stats", "shapes", "--split", "test", code=2)
-    printed("stats", "shapes")
-    assert "shapes-train-stats.png: exists already. Add --force" in refused("stats", "shapes", code=2)
     Path("datasets/shapes/val/panoptic.json").write_text("{")
     words = refused("stats", "shapes", "--split", "val", "--output", "other", code=1)
     assert "datasets/shapes/val/panoptic.json: is not valid JSON" in words

@@ -183,6 +183,16 @@ def test_a_gpu_that_is_not_there_is_refused(recipe: Path, capsys: pytest.Capture
     assert "auto, cpu, cuda" in refused(capsys, [str(recipe), "--device", "gpu"], 2)
 
 
+def test_weights_of_another_network_and_other_classes_are_refused_by_their_shapes(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = tmp_path / "start.safetensors"
+    model = YOSO.from_recipe(replace(tiny.MODEL, hidden_dim=2 * tiny.MODEL.hidden_dim), 2)
+    save_weights(start, model, recipe=tiny.RECIPE, categories=(Category(5, "cloud", False),) * 2, provenance={})
+    said = refused(capsys, [str(recipe), "--weights", str(start), "--device", "cpu"], 1)
+    assert "these weights do not fit the model" in said
+
+
 def test_weights_of_other_classes_start_all_but_the_class_layers(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -194,7 +204,7 @@ def test_weights_of_other_classes_start_all_but_the_class_layers(
     still = ["--set", "train.lr=1e-30", "--set", "train.iterations=1"]
     assert run(["train", str(recipe), "--weights", str(start), *still, "--device", "cpu"]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "has 2 classes where this dataset has 3; 1 are known to it by name, 2 start anew (disc, square)" in said
+    assert "knows 1 of this dataset's 3 classes by name, of its own 2; to be learnt anew: disc, square." in said
     state = load_weights(RunFolder.newest(tmp_path / "runs").weights()).state
     for name, parameter in model.named_parameters():
         if name.endswith("class_logits.weight"):

@@ -69,7 +69,7 @@ def test_the_tutorial_leads_from_maps_to_a_fine_tuned_network(
     printed(*sheet[:-1], "fine.yaml")
     assert train == ["train", "mine.yaml", "--weights", "coco"]
     _, said = printed("train", "fine.yaml", "--weights", "coco.safetensors", *small)
-    assert "has 3 classes where this dataset has 2; none is known to it, 2 start anew (road, car)" in said
+    assert "knows 0 of this dataset's 2 classes by name, of its own 3; to be learnt anew: road, car." in said
     assert viz == ["viz", "photo.jpg"]
     printed("viz", "raw/val/images/0002.jpg")
     assert {"mine-001", "mine-002"} == {path.name for path in Path("runs").iterdir()}

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -293,6 +294,14 @@ def test_a_run_of_ours_is_exported_also_when_it_interpolates_first(line: Path, p
     )
     assert "model.aggregator is cfa by the shapes, not ifa as in tiny.yaml" in told
     assert [one["name"] for one in found["categories"]][:2] == ["class 1", "class 2"]
+
+
+def test_what_is_said_to_come_next_after_an_export_reads_it_back(line: Path, printed: Printed) -> None:
+    _, told = printed("weights", "export", "--output", "ours.pth")
+    words = shlex.split(told.rpartition("Next: yoso ")[2])
+    found, _ = printed(*words, "--json")
+    assert found["layout"] == "released"
+    assert len(found["categories"]) == 9
 
 
 def test_classes_that_no_release_has_must_be_named(line: Path, printed: Printed, refused: Refused) -> None:

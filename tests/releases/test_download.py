@@ -165,7 +165,7 @@ def test_nobody_at_home_is_told_after_some_tries(target: Path) -> None:
         pass
     pauses: list[float] = []
     bar = Counted()
-    with pytest.raises(RunError, match=r"no connection \(.*refused.*\), after 5 tries\. Look at the network, or name"):
+    with pytest.raises(RunError, match=r"no connection \(.*refused.*\), after 5 tries\. Look at the network\."):
         download(f"{address}weights.pth", target, bar=bar, say=bar.told.append, pause=pauses.append)
     assert pauses == [1, 2, 4, 8]
     assert [line[-19:] for line in bar.told] == [f"trying again in {wait} s" for wait in (1, 2, 4, 8)]

@@ -58,10 +58,10 @@ def fill(model: "YOSO", path: Path, categories: "tuple[Category, ...]") -> None:
     carried = carried_over(weights, model, categories)
     load_state(model, carried.weights)
     if carried.new:
-        known = f"{len(carried.known)} are known to it by name" if carried.known else "none is known to it"
         console.say(
-            f"{path}: has {len(weights.categories)} classes where this dataset has {len(categories)}; {known}, "
-            f"{len(carried.new)} start anew ({_some(carried.new)}). All but the class layers is taken over."
+            f"{path}: knows {len(carried.known)} of this dataset's {len(categories)} classes by name, of its own "
+            f"{len(weights.categories)}; to be learnt anew: {_some(carried.new)}. "
+            "All but the class layers is taken over."
         )
 
 

@@ -273,5 +273,6 @@ def _eval_files(
         pages.write(html, report, shown, pages.predicted_in(predictions, true_set))
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
+        wanted = f"--metric {','.join(metrics)} " if metrics else ""
         again = "--json > report.json" if html else "--html report.html"
-        console.next_step(f"yoso eval {_paths(predictions, truth)} {again}")
+        console.next_step(f"yoso eval {_paths(predictions, truth)} {wanted}{again}")

@@ -40,7 +40,8 @@ def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> 
         path: the file.
         recipe: name or file of the recipe that a released layout was trained with; by default the released recipe with
             as many classes.
-        table: a YAML of categories or the name of a published dataset; by default that of the released weights.
+        table: a YAML of categories, a panoptic.json or the name of a published dataset; by default that of the
+            released weights.
 
     Raises:
         DataError: the file is missing, unsafe or of another kind, or does not fit; every key that does not is named.
@@ -75,9 +76,8 @@ def released(path: Path, name: str) -> Imported:
 
     release = catalog.find(name)
     if not path.is_file():
-        raise DataError(
-            f"{path}: there is no such file.", hint="--from names a file, or an address with http or https."
-        )
+        what = "is a folder, not a file" if path.is_dir() else "there is no such file"
+        raise DataError(f"{path}: {what}.", hint="--from names a file, or an address with http or https.")
     size = path.stat().st_size
     if size < release.tensor_bytes:
         raise DataError(
@@ -165,10 +165,14 @@ def _recipe_for(count: int, table: str | None) -> str:
 def _categories(recipe: "Recipe", count: int, table: str | None) -> "tuple[Category, ...]":
     from yoso_cli.conversion.category_file import read_table
     from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.panoptic.annotations import categories_from_json, read_json
     from yoso_cli.releases.catalog import with_classes
 
     release = with_classes(count)
-    if table is not None:
+    if table is not None and table.endswith(".json"):
+        listed = read_json(Path(table)).get("categories")
+        categories = categories_from_json(listed if isinstance(listed, list) else [])
+    elif table is not None:
         categories = read_table(table).categories
     elif release is not None:
         categories = read_categories(release.categories)

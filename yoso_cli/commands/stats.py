@@ -46,12 +46,12 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
     if not splits:
         raise UsageError(f"{dataset}: has no split {' or '.join(names)}.", hint="Leave --split out for all of them.")
     targets = [output / f"{split.dataset}-{split.name}-stats.png" for split in splits]
-    standing = [str(target) for target in targets if target.exists()]
-    if standing and not force:
-        raise UsageError(f"{standing[0]}: exists already.", hint="Add --force to overwrite it, or use --output.")
     pairs = [(_taken(split), target) for split, target in zip(splits, targets, strict=True)]
     for census, target in pairs:
-        _draw(census, target)
+        if target.exists() and not force:
+            console.say(f"{target}: is left as it is; --force draws it anew.")
+        else:
+            _draw(census, target)
     value = {
         "dataset": dataset,
         "splits": [{**census.to_dict(), "picture": str(target)} for census, target in pairs],
@@ -134,4 +134,4 @@ def _training(splits: "list[Split]") -> str:
         settings["data.root"] = str(root)
     for key, value in settings.items():
         words += ["--set", f"{key}={value}"]
-    return shlex.join(words)
+    return shlex.join([*words, "--dry-run"])

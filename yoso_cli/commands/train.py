@@ -83,7 +83,7 @@ def command(
     if dry_run:
         if recipe is None:
             raise UsageError("--dry-run tells about a RECIPE.", hint="Name one: yoso train coco --dry-run.")
-        _tell_outlook(recipe_file.load(recipe, overrides), recipe, as_json)
+        _tell_outlook(asked, as_json)
         return
     if gpus is not None and gpus > 1:
         from yoso_cli.commands.launch import on_several, without_option
@@ -160,14 +160,25 @@ def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
         )
 
 
-def _tell_outlook(recipe: "Recipe", name: str, as_json: bool) -> None:
+def _tell_outlook(asked: Asked, as_json: bool) -> None:
+    from yoso_cli import recipe_file
     from yoso_cli.commands.outlook import outlook, text
     from yoso_cli.commands.wiring import preparing
 
+    assert asked.recipe is not None, "a resumed run has no outlook"
+    recipe = recipe_file.load(asked.recipe, asked.overrides)
     facts = outlook(recipe)
     console.result(facts, text(facts), as_json)
     missing = [split for split in facts["data"]["splits"].values() if not split["prepared"]]
-    console.next_step(preparing(recipe) if missing else f"yoso train {shlex.quote(name)}")
+    console.next_step(preparing(recipe) if missing else shlex.join(_begin(asked)))
+
+
+def _begin(asked: Asked) -> list[str]:
+    """The command that trains what was looked at."""
+    words = ["yoso", "train", str(asked.recipe)]
+    for one in asked.overrides:
+        words += ["--set", one]
+    return [*words, "--weights", asked.weights] if asked.weights else words
 
 
 def _refuse_what_does_not_go_together(asked: Asked) -> None:

@@ -2,13 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.commands.sheet import content, sheet
 from yoso_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from yoso_cli.commands.source import Source
 
 
 @click.group()
@@ -135,7 +138,7 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     "--categories",
     metavar="FILE",
     show_default="those of the released dataset",
-    help="A YAML of categories (as for `yoso convert`), or the name of a published dataset.",
+    help="A YAML of categories (as for `yoso convert`), a panoptic.json, or the name of a published dataset.",
 )
 @options.force_option
 @options.json_option
@@ -206,7 +209,7 @@ def export(source: str | None, output: Path | None, runs: Path, force: bool, as_
     )
     value = {"weights": str(found.path), "output": str(target), "tensors": count}
     console.result(value, f"Wrote {count} tensors of {found.path} in the released layout: {target}.", as_json)
-    console.next_step(f"yoso weights import {shlex.quote(str(target))} --output check.safetensors")
+    console.next_step(shlex.join(_reading_back(found, target)))
 
 
 @command.command()
@@ -227,6 +230,20 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
     found = read_source(trained_weights(source, runs))
     console.result(content(found.weights), sheet(found), as_json)
     console.next_step(f"yoso viz photo.jpg --weights {shlex.quote(source or str(found.path))}")
+
+
+def _reading_back(found: "Source", target: Path) -> list[str]:
+    """The command that imports what was exported; other classes than the released ones must be named."""
+    from yoso_cli.panoptic.files import LISTING
+    from yoso_cli.releases.catalog import with_classes
+
+    words = ["yoso", "weights", "import", str(target), "--output", "check.safetensors"]
+    if with_classes(len(found.weights.categories)) is not None:
+        return words
+    data = found.trained.data
+    listing = Path(data.root) / data.name / data.val_split / LISTING
+    recipe = str(found.run.recipe_path) if found.run else "RECIPE"
+    return [*words, "--recipe", recipe, "--categories", str(listing)]
 
 
 def _refuse_standing(target: Path, force: bool) -> None:

@@ -38,7 +38,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
             of another type, or not finite.
     """
     if not path.is_file():
-        raise DataError(f"{path}: there is no such file.")
+        raise DataError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'there is no such file'}.")
+    if path.stat().st_size == 0:
+        raise DataError(f"{path}: is empty.", hint="Its download may have failed: use another copy.")
     state = _unwrapped(path, _read_safetensors(path) if is_safetensors(path) else _read_torch(path))
     require_plain(path, state)
     return state
@@ -77,7 +79,7 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
             require_values(path, {name: tuple(opened.get_slice(name).get_shape()) for name in names})
             return {name: opened.get_tensor(name) for name in names}
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path) from error
 
 
 def _read_torch(path: Path) -> Any:
@@ -98,9 +100,11 @@ def _read_torch(path: Path) -> Any:
                 hint="Weights are numbers only. Use a file from a source you trust, saved as a plain state dict.",
             ) from error
         # Its own words advise to load the file without care.
-        raise _unreadable(path, "torch did not write it, or it is torn") from error
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path) from error
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    except (RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise _unreadable(path) from error
 
 
 def _require_honest_archive(path: Path) -> None:
@@ -109,7 +113,7 @@ def _require_honest_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(path) from error
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise DataError(f"{path}: unpacks to more than its own size, which no file of torch does; it was not read.")
     if any(member.filename.endswith("data.pkl") and member.file_size > _MOST_PICKLE for member in members):
@@ -146,9 +150,9 @@ def require_plain(path: Path, state: dict[str, Tensor]) -> None:
         raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
 
 
-def _unreadable(path: Path, error: Exception | str) -> DataError:
-    reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _unreadable(path: Path) -> DataError:
+    """The libraries' own words (numbers of opcodes, advice to read without care) would tell a person nothing."""
     return DataError(
-        f"{path}: this is not a weights file that can be read ({reason}).",
-        hint="It may be torn, or of another tool; use another copy.",
+        f"{path}: this is not a weights file that can be read.",
+        hint="It is torn, or something else than torch or safetensors wrote it: use another copy.",
     )

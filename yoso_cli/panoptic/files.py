@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from yoso_cli.atomic import write_bytes, write_json
+from yoso_cli.atomic import advice, write_bytes, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.entries import LARGEST_ID
@@ -271,6 +271,4 @@ def _placing(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             path.unlink()
         reason = error.strerror or str(error)
-        raise RunError(
-            f"{path}: cannot be written: {reason}.", hint="Free some space or choose another place."
-        ) from error
+        raise RunError(f"{path}: cannot be written: {reason}.", hint=f"{advice(error)}.") from error

@@ -117,7 +117,8 @@ def _bring(
             if failures >= attempts:
                 raise RunError(f"{address}: {broken}, after {attempts} tries.", hint=_way_on(part)) from broken
             wait = 2.0 ** (failures - 1)
-            say(f"{broken}; trying again in {wait:g} s".capitalize())
+            told = str(broken)
+            say(f"{told[:1].upper()}{told[1:]}; trying again in {wait:g} s")
             pause(wait)
         else:
             return
@@ -126,7 +127,7 @@ def _bring(
 def _way_on(part: Path) -> str:
     if _size(part):
         return f"{_size(part) / 1e6:.1f} MB of it are kept; the same command goes on from there."
-    return "Look at the network, or name a mirror or a copy of the file that you have."
+    return "Look at the network. A mirror or a copy that you have: `yoso weights get NAME --from URL or FILE`."
 
 
 def _go_on(address: str, part: Path, bar: Bar) -> None:

@@ -44,7 +44,9 @@ def carried_over(weights: Weights, model: YOSO, categories: tuple[Category, ...]
 
 
 def _moved(old: Tensor, fresh: Tensor, rows: list[int | None]) -> Tensor:
-    """The rows of `old` in their new order; "no object" stays last."""
+    """The rows of `old` in their new order; "no object" stays last. Of another network's, `old`: loading refuses it."""
+    if old.shape[1:] != fresh.shape[1:]:
+        return old
     moved = fresh.detach().cpu().clone().to(old.dtype)
     for place, row in enumerate([*rows, len(old) - 1]):
         if row is not None:
