@@ -73,7 +73,7 @@ def test_the_maps_in_memory_do_not_grow_with_the_set(tmp_path: Path) -> None:
         return most
 
     # Four may be under way in each of the two stages, and one is on its way between them and out of them.
-    assert most_alive(80) <= 2 * 4 + 2
+    assert most_alive(24) <= 2 * 4 + 2
 
 
 def test_several_writers_of_one_folder_make_one_set(tmp_path: Path) -> None:
