@@ -53,7 +53,7 @@ class Matching:
         images: N.
         true: the true segments.
         predicted: the predicted segments.
-        t: (M,) the row of each match in `true`; picture after picture, by rising true id.
+        t: (M,) the row of each match in `true`; picture after picture, by rising true id, then predicted id.
         p: (M,) its row in `predicted`.
         iou: (M,) its IoU, above 0.5.
         excused: (S,) predicted segments that lie for more than half in void or in a crowd of their category.
@@ -160,7 +160,7 @@ def match(found: Pairing, num_categories: int) -> Matching:
     iou = shared / union
     hit = np.flatnonzero(iou > 0.5)
     # IoUs are added in this order; the reference's is that of the ids, whatever the order of the JSON.
-    hit = hit[np.lexsort((true.id[t_same[hit]], true.image[t_same[hit]]))]
+    hit = hit[np.lexsort((predicted.id[p_same[hit]], true.id[t_same[hit]], true.image[t_same[hit]]))]
     excused = (void + _crowd_pixels(found, num_categories)) / predicted.area > 0.5
     return Matching(found.images, true, predicted, t_same[hit], p_same[hit], iou[hit], excused)
 
