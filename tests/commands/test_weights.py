@@ -304,6 +304,11 @@ def test_what_is_said_to_come_next_after_an_export_reads_it_back(line: Path, pri
     assert len(found["categories"]) == 9
 
 
+@pytest.mark.parametrize("folder", [".", "..", "/"])
+def test_a_folder_is_no_weights_file(home: Path, refused: Refused, folder: str) -> None:
+    assert f"{folder}: is a folder, not a file." in refused("weights", "import", folder, code=1)
+
+
 def test_classes_that_no_release_has_must_be_named(line: Path, printed: Printed, refused: Refused) -> None:
     printed("weights", "export", "--output", "ours.pth")
     answer = refused("weights", "import", "ours.pth", code=1)

@@ -159,7 +159,7 @@ def import_(
     from yoso_cli.commands import importing
     from yoso_cli.model.weights import BACKBONE, write_weights
 
-    target = output or Path(file.with_suffix(".safetensors").name)
+    target = output or Path(f"{file.stem}.safetensors")
     if target.exists() and file.exists() and target.samefile(file):
         raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
     _refuse_standing(target, force)
