@@ -20,6 +20,7 @@ ARROWS: dict[str, set[str]] = {
     "errors": set(),
     "recipe": set(),
     "machine": set(),
+    "allocator": set(),
     "workers": set(),
     "atomic": {"errors"},
     "recipe_reader": set(),

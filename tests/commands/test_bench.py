@@ -23,6 +23,7 @@ def test_the_newest_run_is_timed_on_pictures_of_its_validation_split(line: Path,
         "channels_last": True,
         "compiled": False,
         "graphs": False,
+        "fused": True,
         "merge": "exact",
     }
     parts = dict(value["parts_ms"])
@@ -91,10 +92,12 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert not value["switches"]["channels_last"]
     assert [one["batch"] for one in value["forward_batches"]] == [2]
     assert "cpu (bfloat16, " in told
-    assert "Switches: bfloat16, as asked for; left alone, single, channels_last, the fastest that" in told
+    assert "Switches: bfloat16, as asked for; left alone, single, channels_last, fused, the fastest that" in told
     _, told = printed("bench", "--json", *QUICK)
-    assert "cpu (single, channels_last, " in told
-    assert "Switches: single, channels_last, the fastest that leave every answer, as measured on two cores." in told
+    assert "cpu (single, channels_last, fused, " in told
+    assert (
+        "Switches: single, channels_last, fused, the fastest that leave every answer, as measured on two cores." in told
+    )
 
 
 def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
@@ -115,6 +118,14 @@ def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
     text, _ = printed("bench", "--compare", "trained", "single", *QUICK)
     assert "times as long as B, network alone (p10 " in text
     assert "In turn, 3 pictures each" in text
+
+
+def test_fusing_is_a_word_and_an_option(line: Path, printed: Any, refused: Any) -> None:
+    value, _ = printed("bench", "--json", "--compare", "fused", "unfused", *QUICK)
+    assert [value[side]["switches"]["fused"] for side in "ab"] == [True, False]
+    value, _ = printed("bench", "--json", "--no-fused", *QUICK)
+    assert not value["switches"]["fused"]
+    assert "Leave --fused out" in refused("bench", "--fused", "--precision", "half", *QUICK, code=1)
 
 
 def test_switches_of_both_sides_are_options_and_a_word_changes_one(line: Path, printed: Any) -> None:

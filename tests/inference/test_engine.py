@@ -9,7 +9,8 @@ from training import tiny
 
 from yoso_cli.errors import RunError
 from yoso_cli.inference import engine
-from yoso_cli.inference.engine import Engine, Switches, default_switches
+from yoso_cli.inference.engine import Engine, Switches, default_for, switches_for
+from yoso_cli.model import onednn
 
 CPU = torch.device("cpu")
 
@@ -38,7 +39,7 @@ def test_bfloat16_says_nearly_the_same_classes(images: torch.Tensor) -> None:
 def test_no_gradient_is_kept_and_no_weight_is_changed(images: torch.Tensor) -> None:
     model = tiny.model().eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert not Engine(model, CPU, default_switches(CPU))(images).mask_logits.requires_grad
+    assert not Engine(model, CPU, switches_for(CPU))(images).mask_logits.requires_grad
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -49,8 +50,31 @@ def test_graphs_without_a_gpu_are_refused() -> None:
 
 def test_a_choice_can_be_read() -> None:
     assert str(Switches()) == "single"
-    assert str(default_switches(CPU)) == "single, channels_last"
+    assert str(default_for(CPU).switches) == "single, channels_last, fused"
     assert str(Switches("half", compiled=True, graphs=True)) == "half, compiled, graphs"
+
+
+def test_what_rules_fusing_out_leaves_it_out() -> None:
+    """Nobody who asks for half precision must know that the default would stand in its way."""
+    assert switches_for(CPU) == default_for(CPU).switches
+    assert switches_for(CPU, precision="bfloat16") == Switches("bfloat16", channels_last=True)
+    assert switches_for(CPU, compiled=True) == Switches(channels_last=True, compiled=True)
+    assert switches_for(CPU, channels_last=False) == Switches(fused=True)
+    assert not switches_for(torch.device("cuda")).fused
+
+
+@pytest.mark.parametrize(
+    ("device", "beside"), [("cpu", {"precision": "half"}), ("cpu", {"compiled": True}), ("cuda", {})]
+)
+def test_fusing_where_it_cannot_be_is_refused(device: str, beside: dict[str, object]) -> None:
+    with pytest.raises(RunError, match="fused convolutions need a CPU"):
+        Engine(tiny.model(), torch.device(device), switches_for(torch.device(device), fused=True, **beside))
+
+
+def test_a_torch_without_onednn_does_not_fuse(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:
+    monkeypatch.setattr(onednn, "available", lambda: False)
+    assert switches_for(CPU) == Switches(channels_last=True)
+    assert Engine(tiny.model().eval(), CPU, switches_for(CPU))(images).mask_logits.isfinite().all()
 
 
 def test_compilation_wraps_the_model(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:

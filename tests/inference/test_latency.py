@@ -29,7 +29,7 @@ def paths(tmp_path: Path) -> list[Path]:
 def test_figures_are_positive_and_counted(measure, paths: list[Path]) -> None:
     ours = predictor()
     shapes = []
-    ours.model.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    ours.engine.network.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
     found = measure(ours, paths, repeats=3, warmup=2)
     assert found.count == 3
     assert 0 < found.median <= found.p90
@@ -68,7 +68,7 @@ def test_the_network_alone_decodes_nothing_while_the_clock_runs(
 def test_no_gradient_is_kept(paths: list[Path]) -> None:
     ours = predictor()
     kept = []
-    ours.model.register_forward_hook(lambda _, __, outputs: kept.append(outputs[-1].mask_logits.requires_grad))
+    ours.engine.network.register_forward_hook(lambda _, __, outputs: kept.append(outputs[-1].mask_logits.requires_grad))
     measure_forward(ours, paths, repeats=1, warmup=0)
     assert kept == [False]
     assert not torch.is_inference_mode_enabled()
@@ -109,12 +109,12 @@ def test_the_parts_are_the_whole_way(paths: list[Path]) -> None:
     found = measure_parts(predictor(), paths, repeats=2, warmup=1)
     assert list(found) == ["decode", "resize", "backbone", "pyramid", "aggregation", "decoder", "merge"]
     assert all(milliseconds > 0 for milliseconds in found.values())
-    assert not predictor().model.backbone._forward_hooks
+    assert not predictor().engine.network.backbone._forward_hooks
 
 
 def test_a_batch_is_one_call(paths: list[Path]) -> None:
     ours = predictor()
     shapes = []
-    ours.model.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[0]))
+    ours.engine.network.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape[0]))
     assert measure_forward(ours, paths, repeats=1, warmup=0, batch=3).batch == 3
     assert shapes == [3]

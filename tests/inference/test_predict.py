@@ -155,7 +155,7 @@ def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
     ours = predictor(looks=looks)
     alone = list(predict_set(ours, mixed))
     shapes = []
-    ours.model.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
+    ours.engine.network.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
     together = list(predict_set(ours, mixed, batch=batch))
     assert [record for record, _ in together] == list(mixed.records)
     for (_, one), (_, other) in zip(alone, together, strict=True):
@@ -172,7 +172,7 @@ def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
 def test_both_merges_see_the_same_answer_of_the_network(mixed: PanopticSet) -> None:
     ours = predictor()
     looked = []
-    ours.model.register_forward_pre_hook(lambda *_: looked.append(1))
+    ours.engine.network.register_forward_pre_hook(lambda *_: looked.append(1))
     ours.merge_rule = "fast"
     both = list(predict_two_ways(ours, mixed, "exact"))
     assert len(looked) == len(mixed.records)

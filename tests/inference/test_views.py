@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from training import tiny
 
+from yoso_cli.inference.engine import Switches
 from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.inference.predict import Predictor
 from yoso_cli.inference.views import PLAIN, View, aligned, combined, views
@@ -31,6 +32,7 @@ class Colours(nn.Module):
 
 def seeing(*looks: View, **changes: Any) -> Predictor:
     chosen: dict[str, Any] = {"short_edge": 64, "long_edge": 128, "score_threshold": 0.5, "overlap_threshold": 0.0}
+    chosen["switches"] = Switches()  # What stands in for a network has no convolutions.
     return Predictor(Colours(), tiny.CATEGORIES, device=CPU, looks=looks, **chosen | changes)  # type: ignore[arg-type]
 
 
@@ -126,7 +128,7 @@ def test_an_impossible_class_stays_a_number() -> None:
 def test_a_real_network_sees_every_view(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = predictor(looks=views(True, [0.5]))
     shapes = []
-    ours.model.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape[-2:])))
+    ours.engine.network.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape[-2:])))
     panoptic = ours(noise(30, 47))
     assert shapes == [(64, 96), (32, 64), (64, 96), (32, 64)]
     assert panoptic.id_map.shape == (30, 47)

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,6 +23,7 @@ class Running:
         channels_last: memory format.
         compiled: through torch.compile.
         graphs: CUDA graphs.
+        fused: convolutions by oneDNN.
         threads: of the CPU; None is one for each core.
         fast_merge: whether masks are merged at their own size.
     """
@@ -31,6 +32,7 @@ class Running:
     channels_last: bool | None = None
     compiled: bool | None = None
     graphs: bool | None = None
+    fused: bool | None = None
     threads: int | None = None
     fast_merge: bool = False
 
@@ -41,11 +43,10 @@ class Running:
 
     def switches(self, device: "torch.device") -> "Switches":
         """Those given, and the device's own for the rest."""
-        from yoso_cli.inference.engine import default_switches
+        from yoso_cli.inference.engine import Switches, switches_for
 
-        default = default_switches(device)
-        given = {one.name: getattr(self, one.name) for one in fields(default)}
-        return replace(default, **{name: value for name, value in given.items() if value is not None})
+        given = {one.name: getattr(self, one.name) for one in fields(Switches)}
+        return switches_for(device, **{name: value for name, value in given.items() if value is not None})
 
     def asked(self) -> dict[str, bool]:
         """Each option's name, and whether it was given."""
@@ -54,14 +55,18 @@ class Running:
             "--channels-last": self.channels_last is not None,
             "--compile": self.compiled is not None,
             "--graphs": self.graphs is not None,
+            "--fused": self.fused is not None,
             "--threads": self.threads is not None,
             "--fast-merge": self.fast_merge,
         }
 
     def begin(self) -> None:
-        """Takes as many CPU threads as were asked for, from here on in this process."""
+        """Takes as many CPU threads as were asked for, and keeps memory for the next picture; from here on."""
         import torch
 
+        from yoso_cli.allocator import keep_freed_memory
+
+        keep_freed_memory()
         if self.threads is not None:
             torch.set_num_threads(self.threads)
 
@@ -91,6 +96,13 @@ _OPTIONS = (
     ),
     click.option("--graphs/--no-graphs", default=None, show_default="no", help="Replay CUDA graphs; GPU only."),
     click.option(
+        "--fused/--no-fused",
+        "fused",
+        default=None,
+        show_default="fused on a CPU in single precision",
+        help="Convolutions by oneDNN, with their ReLUs and sums in one pass; CPU only.",
+    ),
+    click.option(
         "--threads", type=click.IntRange(1), metavar="N", show_default="one for each core", help="Of the CPU."
     ),
     click.option(
@@ -115,9 +127,9 @@ def options(command: Callable[..., None]) -> Callable[..., None]:
 
 def reason(predictor: "Predictor") -> str:
     """A line that says why the network runs as it does."""
-    from yoso_cli.inference.engine import DEFAULTS
+    from yoso_cli.inference.engine import default_for
 
-    default = DEFAULTS[predictor.device.type]
+    default = default_for(predictor.device)
     if predictor.engine.switches == default.switches:
         return f"Switches: {default.switches}, {default.reason}."
     return f"Switches: {predictor.engine.switches}, as asked for; left alone, {default.switches}, {default.reason}."

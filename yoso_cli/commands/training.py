@@ -29,12 +29,15 @@ class Training:
     """One run with all its parts, ready to go."""
 
     def __init__(self, recipe: "Recipe", device: str, shard: "Shard | None" = None) -> None:
+        from yoso_cli.allocator import keep_freed_memory
         from yoso_cli.inference.shards import Shard
         from yoso_cli.training.checkpoint import Loop
 
         self.recipe = recipe
         self.shard = shard or Shard()
         self.device = wiring.choose_device(device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.train_set = wiring.prepared_set(recipe, recipe.data.train_split)
         self.val_set = wiring.prepared_set(recipe, recipe.data.val_split)
         _require_same_classes(self.train_set, self.val_set)

@@ -24,6 +24,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "channels_first": {"channels_last": False},
     "compiled": {"compiled": True},
     "graphs": {"graphs": True},
+    "fused": {"fused": True},
+    "unfused": {"fused": False},
     "fast_merge": {"fast_merge": True},
 }
 # Weights before any fold.

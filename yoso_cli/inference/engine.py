@@ -4,12 +4,15 @@
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from yoso_cli.errors import RunError
+from yoso_cli.inference.fused import fused
+from yoso_cli.model import onednn
 from yoso_cli.model.yoso import YOSO, Output
 
 # Each keeps the memory of a whole forward pass: pictures of many sizes would fill a GPU.
@@ -26,12 +29,14 @@ class Switches:
         channels_last: weights and maps with channels innermost.
         compiled: through torch.compile; the first picture of each size takes minutes.
         graphs: a CUDA graph for each input size; GPU only.
+        fused: convolutions by oneDNN, with ReLUs and sums taken along; CPU, single precision, not compiled.
     """
 
     precision: str = "single"
     channels_last: bool = False
     compiled: bool = False
     graphs: bool = False
+    fused: bool = False
 
     def __str__(self) -> str:
         """`single, channels_last`."""
@@ -47,15 +52,31 @@ class Default:
 
 
 # The fastest of those that leave every answer. What each switch does alone stands in docs/measurements/.
-DEFAULTS = {
-    "cpu": Default(Switches(channels_last=True), "the fastest that leave every answer, as measured on two cores"),
-    "cuda": Default(Switches(), "nothing has been measured on a GPU yet, so nothing is switched on"),
-}
+_ON_CPU = Default(
+    Switches(channels_last=True, fused=True), "the fastest that leave every answer, as measured on two cores"
+)
+_ON_CPU_WITHOUT_ONEDNN = Default(Switches(channels_last=True), "the fastest of what this build of torch has")
+_ON_GPU = Default(Switches(), "nothing has been measured on a GPU yet, so nothing is switched on")
 
 
-def default_switches(device: torch.device) -> Switches:
+def default_for(device: torch.device) -> Default:
     """What was measured to be fastest on such a device, of what leaves every answer."""
-    return DEFAULTS[device.type].switches
+    if device.type == "cuda":
+        return _ON_GPU
+    return _ON_CPU if onednn.available() else _ON_CPU_WITHOUT_ONEDNN
+
+
+def switches_for(device: torch.device, **given: Any) -> Switches:
+    """The device's own switches but for those `given`, and without what those rule out."""
+    chosen = replace(default_for(device).switches, **given)
+    if "fused" not in given and chosen.fused and not _fusible(chosen, device):
+        return replace(chosen, fused=False)
+    return chosen
+
+
+def _fusible(switches: Switches, device: torch.device) -> bool:
+    single = switches.precision == "single" and not switches.compiled
+    return single and device.type == "cpu" and onednn.available()
 
 
 class Engine:
@@ -66,6 +87,9 @@ class Engine:
         device: where it is.
         switches: how to run it.
 
+    Attributes:
+        network: what runs, over the weights of `model`.
+
     Raises:
         RunError: the device cannot do what is switched on.
     """
@@ -73,11 +97,18 @@ class Engine:
     def __init__(self, model: YOSO, device: torch.device, switches: Switches) -> None:
         if switches.graphs and device.type != "cuda":
             raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave graphs out.")
+        if switches.fused and not _fusible(switches, device):
+            raise RunError(
+                "fused convolutions need a CPU with oneDNN and single precision, and no torch.compile; "
+                f"this is {device}, {switches}.",
+                hint="Leave --fused out.",
+            )
         if switches.channels_last:
             model.to(memory_format=torch.channels_last)
         self.device = device
         self.switches = switches
-        self._model: Callable[[Tensor], list[Output]] = _compiled(model) if switches.compiled else model
+        self.network = fused(model) if switches.fused else model
+        self._run: Callable[[Tensor], list[Output]] = _compiled(model) if switches.compiled else self.network
         # The least recently used first.
         self._graphs: dict[torch.Size, _Graph] = {}
 
@@ -96,7 +127,7 @@ class Engine:
         half = precision is not torch.float32
         autocast = torch.autocast(self.device.type, dtype=precision) if half else contextlib.nullcontext()
         with torch.inference_mode(), autocast:
-            return self._model(images)[-1]
+            return self._run(images)[-1]
 
 
 def _compiled(model: YOSO) -> Callable[[Tensor], list[Output]]:

@@ -127,7 +127,7 @@ def end_to_end_of(predictor: Predictor, paths: Sequence[Path]) -> Callable[[int]
 
 
 def _parts(predictor: Predictor, path: Path) -> dict[str, float]:
-    model = predictor.model
+    model = predictor.engine.network
     clock = _Clock(predictor.device)
     parts = {
         "backbone": model.backbone,

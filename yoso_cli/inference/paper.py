@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from yoso_cli.inference import cost
-from yoso_cli.inference.engine import Engine, default_switches
+from yoso_cli.inference.engine import Engine, switches_for
 from yoso_cli.inference.latency import in_turn
 from yoso_cli.model.aggregator import AGGREGATORS
 from yoso_cli.model.attention import ATTENTIONS
@@ -136,7 +136,7 @@ def _aggregators(device: torch.device, repeats: int) -> Iterator[Row]:
     pyramid = [
         torch.randn(1, count, EDGE >> level, EDGE >> level, device=device) for level, count in enumerate(CHANNELS)
     ]
-    if default_switches(device).channels_last:
+    if switches_for(device).channels_last:
         pyramid = [x.contiguous(memory_format=torch.channels_last) for x in pyramid]
     for hidden in HIDDEN:
         modules = {f"{name.upper()}, d={hidden}": AGGREGATORS[name](CHANNELS, hidden) for name in AGGREGATION}
@@ -171,7 +171,7 @@ def _engine(values: Mapping[str, Any], device: torch.device) -> Engine:
     model = YOSO(133, **values).eval().to(device)
     # Left as it is, IFA is what Table 5 compares; everything else is folded in both.
     steps = tuple(step for step in STEPS if step != "ifa_to_cfa")
-    return Engine(reparameterise(model, steps), device, default_switches(device))
+    return Engine(reparameterise(model, steps), device, switches_for(device))
 
 
 def _microseconds(

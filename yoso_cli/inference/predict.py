@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from yoso_cli.inference.batching import alike, in_order
-from yoso_cli.inference.engine import Engine, Switches, default_switches
+from yoso_cli.inference.engine import Engine, Switches, switches_for
 from yoso_cli.inference.input import Carrier, Resized, resized
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
@@ -75,7 +75,7 @@ class Predictor:
         switches: Switches | None = None,
     ) -> None:
         self.model = model.to(device).eval()
-        self.engine = Engine(self.model, device, switches or default_switches(device))
+        self.engine = Engine(self.model, device, switches or switches_for(device))
         self._carrier = Carrier(device)
         self.categories = categories
         self.short_edge = short_edge

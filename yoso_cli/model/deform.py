@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import DeformConv2d, deform_conv2d
 
+from yoso_cli.model.onednn import product
+
 TAPS = 9
 
 
@@ -45,7 +47,7 @@ def gathered_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: T
     """
     batch, channels, height, width = x.shape
     kernels = weight.permute(2, 3, 0, 1).reshape(-1, channels)  # (9 O, C)
-    parts = F.linear(x.permute(0, 2, 3, 1).reshape(-1, channels), kernels)  # (B H W, 9 O)
+    parts = product(x.permute(0, 2, 3, 1).reshape(-1, channels), kernels)  # (B H W, 9 O)
     index, share = _neighbours(_at_least_single(shifts), _at_least_single(strengths))
     table = parts.view(-1, weight.shape[0]).to(share.dtype)  # (B H W 9, O)
     out = F.embedding_bag(index, table, per_sample_weights=share, mode="sum")  # (B H W, O)

@@ -1,0 +1,138 @@
+"""The network as oneDNN runs it fastest on a CPU, over the same weights.
+
+A convolution takes along what follows it: its ReLU, and the sum with a block's shortcut, happen where it writes, and a
+map at stride 4 is read and written once instead of three times. Weights are laid out once for a size of picture, not at
+every call. And one thread gets oneDNN's 1x1 convolutions, where torch would take MKL's. The operators are those that
+torch.compile's programs call, without the minutes of compiling; they reckon in single precision and have no gradient.
+"""
+
+# B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.resnet import BasicBlock, Bottleneck
+
+from yoso_cli.model.aggregator import DeformablePyramid
+from yoso_cli.model.backbone import ResNet
+from yoso_cli.model.yoso import YOSO
+
+
+def fused(model: YOSO) -> YOSO:
+    """A network that shares the tensors of `model`, which stays as it is.
+
+    ReLUs and sums are taken along where batch norms have been folded; elsewhere the convolutions alone are oneDNN's.
+    """
+    tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}
+    network = copy.deepcopy(model, tensors)
+    _fuse_blocks(network.backbone)
+    network.aggregator.add_module("pyramid", FusedPyramid(network.aggregator.pyramid))
+    for part in (network.backbone, network.aggregator):
+        _replace_convolutions(part)
+    return network
+
+
+class FusedConv(nn.Module):
+    """A convolution, and the ReLU behind it if there is one.
+
+    Args:
+        conv: whose weights it reads.
+        relu: whether negative values become 0.
+    """
+
+    def __init__(self, conv: nn.Conv2d, *, relu: bool = False) -> None:
+        super().__init__()
+        self.conv = conv
+        self.relu = relu
+        self._laid_out: Tensor | None = None
+        self._laid_out_for: tuple[torch.Size, int] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, O, h, w)."""
+        attribute = "relu" if self.relu else "none"
+        found: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *self._convolution(x), attribute, [], "")
+        return found
+
+    def onto(self, x: Tensor, total: Tensor) -> Tensor:
+        """Adds the convolution of `x` to `total` (B, O, h, w) in its place, then the ReLU, and returns `total`."""
+        attribute = "relu" if self.relu else None
+        torch.ops.mkldnn._convolution_pointwise_.binary(total, x, *self._convolution(x), "add", 1.0, attribute, [], "")
+        return total
+
+    def _convolution(self, x: Tensor) -> tuple[object, ...]:
+        conv = self.conv
+        # Training may go on with these very tensors between two evaluations.
+        wanted = (x.shape, 0 if conv.weight.is_inference() else conv.weight._version)
+        if self._laid_out is None or self._laid_out_for != wanted:
+            # For this size alone: laid out for another, a convolution can take ten times as long. One layout is kept,
+            # as much memory as the weights; laying out anew costs what torch pays at each call.
+            self._laid_out = torch.ops.mkldnn._reorder_convolution_weight(
+                conv.weight, conv.padding, conv.stride, conv.dilation, conv.groups, list(x.shape)
+            )
+            self._laid_out_for = wanted
+        return self._laid_out, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
+
+
+class FusedBlock(nn.Module):
+    """A residual block whose batch norms are folded. It writes over its input where that is its shortcut.
+
+    Nobody else reads such an input: the maps that leave the backbone go into blocks with a convolved shortcut.
+    """
+
+    def __init__(self, block: BasicBlock | Bottleneck) -> None:
+        super().__init__()
+        *first, last = _convolutions(block)
+        self.first = nn.Sequential(*(FusedConv(conv, relu=True) for conv in first))
+        self.last = FusedConv(last, relu=True)
+        self.shortcut = None if block.downsample is None else FusedConv(cast("nn.Conv2d", block.downsample[0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) to (B, O, h, w)."""
+        inner = self.first(x)
+        return self.last.onto(inner, x if self.shortcut is None else self.shortcut(x))
+
+
+class FusedPyramid(nn.Module):
+    """The deformable pyramid; each lateral convolution adds itself to what comes from above."""
+
+    def __init__(self, pyramid: DeformablePyramid) -> None:
+        super().__init__()
+        self.laterals = nn.ModuleList(FusedConv(cast("nn.Conv2d", conv)) for conv in pyramid.laterals)
+        self.upsamples = pyramid.upsamples
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """C2..C5 to P2..P5."""
+        x = self.laterals[-1](maps[-1])
+        pyramid = [x]
+        for level in (2, 1, 0):
+            x = cast("FusedConv", self.laterals[level]).onto(maps[level], self.upsamples[level](x))
+            pyramid.insert(0, x)
+        return pyramid
+
+
+def _fuse_blocks(backbone: ResNet) -> None:
+    if isinstance(backbone.bn1, nn.Identity):
+        backbone.add_module("conv1", FusedConv(backbone.conv1, relu=True))
+        backbone.add_module("relu", nn.Identity())
+    for layer in (backbone.layer1, backbone.layer2, backbone.layer3, backbone.layer4):
+        for place, block in enumerate(layer):
+            if isinstance(block.bn1, nn.Identity):
+                layer[place] = FusedBlock(block)
+
+
+def _convolutions(block: BasicBlock | Bottleneck) -> list[nn.Conv2d]:
+    """The block's convolutions in their order, without its shortcut's."""
+    convs = [block.conv1, block.conv2]
+    return [*convs, block.conv3] if isinstance(block, Bottleneck) else convs
+
+
+def _replace_convolutions(parent: nn.Module) -> None:
+    """Every plain convolution beneath `parent` that none of the classes above has taken."""
+    for name, child in parent.named_children():
+        if type(child) is nn.Conv2d:
+            parent.add_module(name, FusedConv(child))
+        elif not isinstance(child, FusedConv):
+            _replace_convolutions(child)
