@@ -1,7 +1,8 @@
-"""Every point of the network agrees with the authors' implementation, folded or not."""
+"""Every point of the network agrees with the authors' implementation: as trained, folded, and as a CPU runs it."""
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -9,14 +10,22 @@ import pytest
 import torch
 from model import reference
 
+from yoso_cli.inference.fused import fused
 from yoso_cli.inference.postprocess import Sizes, to_panoptic
 from yoso_cli.loading.transforms import resize_image
 from yoso_cli.model.reparam import reparameterise
+from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import Panoptic
 
 # The reference says: a few times the distance of its own single from its double precision.
 TIMES_NOISE = 4
+FORMS: dict[str, Callable[[YOSO], YOSO]] = {
+    "trained": lambda model: model,
+    "folded": reparameterise,
+    "fused": lambda model: fused(reparameterise(model).to(memory_format=torch.channels_last)),
+}
+EACH_FORM = pytest.mark.parametrize("form", FORMS)
 
 
 def _within(name: str, ours: np.ndarray, theirs: np.ndarray, limit: float) -> None:
@@ -32,14 +41,14 @@ def _strided(key: str) -> tuple[str, tuple[slice, ...]]:
     return match[1], tuple(slice(None, None, step) for step in steps)
 
 
-@pytest.mark.parametrize("folded", [False, True], ids=["trained", "folded"])
+@EACH_FORM
 @pytest.mark.parametrize("run", ["batch", "single0", "single1"])
-def test_every_point_of_the_tiny_model_agrees(shared: Path, run: str, folded: bool) -> None:
+def test_every_point_of_the_tiny_model_agrees(shared: Path, run: str, form: str) -> None:
     found = reference.tiny(shared, run)
-    model = reparameterise(found.model) if folded else found.model
+    model = FORMS[form](found.model)
     seen = {name: tensor.numpy() for name, tensor in reference.recorded(model, found.images).items()}
     # A folded convolution's output is what its batch norm would have made of it.
-    hidden = {"dcn1_out", "dcn2_out", "dcn3_out"} if folded else set()
+    hidden = set() if form == "trained" else {"dcn1_out", "dcn2_out", "dcn3_out"}
     compared = set()
     for key, theirs in found.arrays.items():
         name = key
@@ -57,11 +66,11 @@ def test_every_point_of_the_tiny_model_agrees(shared: Path, run: str, folded: bo
     assert len(compared) == (len(found.noise) - 1 - len(hidden) if run == "batch" else 2)
 
 
-@pytest.mark.parametrize("folded", [False, True], ids=["trained", "folded"])
+@EACH_FORM
 @pytest.mark.parametrize("run", ["batch", "single0", "single1"])
-def test_the_tiny_models_panoptic_maps_agree(shared: Path, run: str, folded: bool) -> None:
+def test_the_tiny_models_panoptic_maps_agree(shared: Path, run: str, form: str) -> None:
     found = reference.tiny(shared, run)
-    model = reparameterise(found.model) if folded else found.model
+    model = FORMS[form](found.model)
     with torch.inference_mode():
         last = model(found.images)[-1]
     for index, entry in enumerate(found.meta["runs"][run]["images"]):
@@ -85,14 +94,13 @@ def _same_segments(panoptic: Panoptic, segments_info: list[dict[str, int]]) -> N
     assert ours == [(entry["id"], entry["category_id"]) for entry in segments_info]
 
 
-@pytest.mark.parametrize("folded", [False, True], ids=["trained", "folded"])
-def test_the_full_coco_model_agrees(shared: Path, folded: bool) -> None:
+@EACH_FORM
+def test_the_full_coco_model_agrees(shared: Path, form: str) -> None:
     """YOSO-R50 at COCO's scale: backbone, neck, masks, classes and the panoptic map of a photo."""
     folder = shared / "reference/full/coco"
     meta = json.loads((folder / "meta.json").read_text())
     arrays = np.load(folder / "reference.npz")
-    model = reference.full_model(shared)
-    model = reparameterise(model) if folded else model
+    model = FORMS[form](reference.full_model(shared))
     resized = resize_image(read_image(folder / "image.png"), tuple(meta["resized_hw"]))
     images = reference.padded_batch([resized], *meta["padded_hw"])
     seen = {name: tensor[0].numpy() for name, tensor in reference.recorded(model, images).items()}
