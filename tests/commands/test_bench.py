@@ -75,7 +75,7 @@ def test_named_pictures_need_no_dataset(line: Path, printed: Any) -> None:
 
 
 def test_pictures_that_cannot_be_read_are_named(line: Path, refused: Any) -> None:
-    assert "gone.jpg" in refused("bench", "--image", "gone.jpg", *QUICK, code=1)
+    assert "gone.jpg" in refused("bench", "--image", "gone.jpg", *QUICK, code=2)
     Path("odd.jpg").write_bytes(b"no picture")
     assert "odd.jpg" in refused("bench", "--image", "odd.jpg", *QUICK, code=1)
 
@@ -142,7 +142,7 @@ def test_what_does_not_go_together_is_refused(line: Path, refused: Any, argument
 
 
 def test_a_first_word_that_is_no_switch_is_a_source(line: Path, refused: Any) -> None:
-    assert "bfloat17" in refused("bench", "--compare", "single", "bfloat17", *QUICK, code=1)
+    assert "bfloat17" in refused("bench", "--compare", "single", "bfloat17", *QUICK, code=2)
 
 
 def test_folds_are_not_asked_of_folded_weights(line: Path, printed: Any, refused: Any) -> None:

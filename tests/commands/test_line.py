@@ -95,8 +95,8 @@ class TestWeightsThatCannotBeUsed:
             assert "has saved no checkpoint yet" in refused(*self.words(command, source), code=1)
 
     def test_the_source_is_missing(self, line: Path, command: str, refused: Any) -> None:
-        assert "runs/gone-001" in refused(*self.words(command, "runs/gone-001"), code=1)
-        assert "no such weights file" in refused(*self.words(command, "gone.safetensors"), code=1)
+        assert "runs/gone-001" in refused(*self.words(command, "runs/gone-001"), code=2)
+        assert "no such weights file" in refused(*self.words(command, "gone.safetensors"), code=2)
         assert "is not a run folder" in refused(*self.words(command, "datasets"), code=1)
 
     def test_the_file_is_torn(self, line: Path, command: str, refused: Any) -> None:

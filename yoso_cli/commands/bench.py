@@ -91,6 +91,7 @@ def command(
         suite.run(device, given["output"], given["repeats"], tables, as_json)
         return
     _refuse_without_suite({"--table": tables, "--output": given["output"]})
+    options.require_there(*given["images"])
     clocked = {"repeats": given["repeats"], "warmup": given["warmup"]}
     if given["sides"]:
         _refuse_beside("--compare", {"SOURCE": source, "--batch": given["batches"]})

@@ -210,6 +210,7 @@ def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
     from yoso_cli import machine
     from yoso_cli.evaluation.reference import reference_quality
 
+    options.require_there(predictions, truth)
     quality = reference_quality(predictions, truth)
     versions = machine.versions(["panopticapi-lite", "panopticapi", "numpy", "pillow"])
     rows = [
@@ -266,6 +267,7 @@ def _eval_files(
         raise UsageError("--images is for the page of --html.", hint="Give --html FILE as well, or leave it out.")
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images}: no such folder.", hint="Name the folder of the photos.")
+    options.require_there(predictions, truth)
     true_set = read_any(truth)
     report = scoring.evaluate(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
     if html is not None:

@@ -109,6 +109,8 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     from yoso_cli.releases.catalog import find
 
     find(name)
+    if source is not None and "://" not in source:
+        options.require_there(Path(source))
     standing = Cache.open().released(name).is_file() and not force
     path = released.path_of(name) if standing else released.bring(name, source)
     found = read_source(path)
@@ -159,6 +161,7 @@ def import_(
     from yoso_cli.commands import importing
     from yoso_cli.model.weights import BACKBONE, write_weights
 
+    _require_named(file, recipe, categories)
     target = output or Path(f"{file.stem}.safetensors")
     if target.exists() and file.exists() and target.samefile(file):
         raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
@@ -173,6 +176,20 @@ def import_(
     quoted = shlex.quote(str(target))
     alone = found.weights.part == BACKBONE
     console.next_step(f"yoso train coco --weights {quoted}" if alone else f"yoso viz photo.jpg --weights {quoted}")
+
+
+def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
+    """Raises UsageError for what is not there, before hundreds of megabytes are read."""
+    from yoso_cli import recipe_file
+    from yoso_cli.conversion.category_file import read_table
+
+    options.require_there(file)
+    if recipe is not None:
+        recipe_file.find(recipe)
+    if categories is not None and categories.endswith(".json"):
+        options.require_there(Path(categories))
+    elif categories is not None:
+        read_table(categories)
 
 
 @command.command()
