@@ -78,7 +78,7 @@ def test_weights_without_a_run_or_a_dataset_suffice(photo: Path, printed: Any) -
     shutil.rmtree("runs")
     shutil.rmtree("datasets")
     _, told = printed("viz", "photo.jpg", "--weights", "mine.safetensors", "-o", "seen.jpeg", *CPU)
-    assert told.endswith("Next: yoso bench mine.safetensors")
+    assert told.endswith("Next: yoso bench mine.safetensors --image photo.jpg")
     with Image.open("seen.jpeg") as overlay:
         assert overlay.format == "JPEG"
 

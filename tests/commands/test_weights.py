@@ -103,7 +103,7 @@ def test_get_by_name_then_everything_takes_the_name(
     assert server.asked == ["", "bytes=1000-"]
     assert len(found["categories"]) == CLASSES
     assert found["provenance"]["released"]["from"] == address
-    assert told.endswith("Next: yoso viz photo.jpg --weights cityscapes")
+    assert told.endswith("Next: yoso viz IMAGE --weights cityscapes")
     assert sorted(path.name for path in (home / "weights").iterdir()) == ["cityscapes.safetensors", "known.json"]
     for name in ("cityscapes", None):
         options = ("--weights", name) if name else ()
@@ -265,7 +265,7 @@ def test_import_viz_reparam_export_import_with_one_command_each(home: Path, prin
     assert found["layout"] == "released"
     assert "yoso_head.criterion.empty_weight was left out: only the loss has a use for it" in told
     assert "model.stem_channels is 8 by the shapes, not 64 as in cityscapes" not in told
-    assert told.endswith("Next: yoso viz photo.jpg --weights small.safetensors")
+    assert told.endswith("Next: yoso viz IMAGE --weights small.safetensors")
     printed("viz", "photo.png", "--weights", "small.safetensors")
     printed("reparam", "small.safetensors", "--image", "photo.png", "--output", "fast.safetensors")
     printed("weights", "export", "small.safetensors", "--output", "back.pth")

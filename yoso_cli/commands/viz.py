@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options, running
+from yoso_cli.commands import advice, console, options, running
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
 
@@ -124,7 +124,8 @@ def _draw_predictions(
     pictures = [draw(predictor, image, target) for image, target in zip(images, targets, strict=True)]
     text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
     console.result({"weights": str(found.path), "pictures": pictures}, text, as_json)
-    console.next_step(f"yoso bench {shlex.quote(str(found.run.path if found.run else found.path))}")
+    named = found.run.path if found.run else source or found.path
+    console.next_step(advice.timing(named, found.recipe, images[0]))
 
 
 def draw(predictor: "Predictor", image: Path, target: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options
+from yoso_cli.commands import advice, console, options
 from yoso_cli.commands.sheet import content, sheet
 from yoso_cli.errors import UsageError
 
@@ -54,7 +54,7 @@ def list_(as_json: bool) -> None:
     text = f"{console.table(columns, lines)}\n\nFrom {ADDRESS}\nLicence: {LICENCE}."
     value = [{**row, "here": row["name"] in there} for row in rows]
     console.result({"address": ADDRESS, "licence": LICENCE, "weights": value}, text, as_json)
-    console.next_step("yoso viz photo.jpg --weights coco" if "coco" in there else "yoso weights get coco")
+    console.next_step(advice.drawing("coco") if "coco" in there else "yoso weights get coco")
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -117,7 +117,7 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     if standing:
         console.say(f"{name}: is here already; --force brings it anew.")
     console.result(content(found.weights), sheet(found), as_json)
-    console.next_step(f"yoso viz photo.jpg --weights {name}")
+    console.next_step(advice.drawing(name, advice.validation_pictures(found.recipe)))
 
 
 @command.command("import")
@@ -158,6 +158,7 @@ def import_(
       yoso weights import yoso_res50_coco.pth
       yoso weights import model_final.pth --recipe mine.yaml --categories mine.yaml
     """
+    from yoso_cli import recipe_file
     from yoso_cli.commands import importing
     from yoso_cli.model.weights import BACKBONE, write_weights
 
@@ -173,9 +174,11 @@ def import_(
     shown = content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
     sentence = f"Read {len(found.weights.state)} tensors in the {found.layout} layout; wrote {target}."
     console.result(shown, sentence, as_json)
-    quoted = shlex.quote(str(target))
-    alone = found.weights.part == BACKBONE
-    console.next_step(f"yoso train coco --weights {quoted}" if alone else f"yoso viz photo.jpg --weights {quoted}")
+    if found.weights.part == BACKBONE:
+        console.next_step(f"yoso train coco --weights {shlex.quote(str(target))}")
+        return
+    recipe_inside = recipe_file.from_dict(found.weights.recipe, str(target))
+    console.next_step(advice.drawing(target, advice.validation_pictures(recipe_inside)))
 
 
 def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
@@ -246,7 +249,7 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
 
     found = read_source(trained_weights(source, runs))
     console.result(content(found.weights), sheet(found), as_json)
-    console.next_step(f"yoso viz photo.jpg --weights {shlex.quote(source or str(found.path))}")
+    console.next_step(advice.drawing(source or found.path, advice.validation_pictures(found.recipe)))
 
 
 def _reading_back(found: "Source", target: Path) -> list[str]:
