@@ -356,6 +356,26 @@ def test_what_is_no_weights_file_is_told(home: Path, refused: Refused, command: 
     assert answer.startswith(f"{command[1]}: ")
 
 
+def test_released_weights_that_are_not_here_are_shown_without_a_download(
+    home: Path, mirror: tuple[Behaviour, str], printed: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, address = mirror
+    monkeypatch.setattr(catalog, "ADDRESS", address.removesuffix("yoso_res50_cityscapes.pth"))
+    text, told = printed("weights", "show", "cityscapes")
+    assert text.startswith("weights   cityscapes, not on this machine: ")
+    for words in ("classes   19 (8 things, 11 stuff)", "used at   short edge 64", f"from      {address}", "MIT"):
+        assert words in text
+    assert told == "Next: yoso weights get cityscapes"
+    shown, _ = printed("weights", "show", "coco", "--json")
+    assert (shown["here"], shown["bytes"], len(shown["categories"])) == (False, 168_587_452, 133)
+    assert shown["recipe"]["inference"]["short_edge"] == 800
+    assert server.asked == []
+    assert not home.exists()
+    printed("weights", "get", "cityscapes")
+    text, _ = printed("weights", "show", "cityscapes")
+    assert text.startswith(f"weights   {home / 'weights/cityscapes.safetensors'}")
+
+
 def test_nothing_is_overwritten_unasked(home: Path, printed: Printed, refused: Refused) -> None:
     printed("weights", "import", "small.pth")
     assert "--force" in refused("weights", "import", "small.pth", code=2)

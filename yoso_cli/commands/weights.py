@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import advice, console, options
-from yoso_cli.commands.sheet import content, sheet
+from yoso_cli.commands.sheet import announced, announcement, content, sheet
 from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -240,13 +240,21 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
     """Show what weights hold: network, classes, sizes, thresholds, and where they come from.
 
     SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is taken.
+    Of released weights that are not on this machine, what is known without the file is shown, and nothing downloaded.
 
     \b
     Example:
       yoso weights show coco
     """
-    from yoso_cli.commands.source import read_source, trained_weights
+    from yoso_cli.commands.released import here
+    from yoso_cli.commands.source import is_release, read_source, trained_weights
+    from yoso_cli.releases.catalog import find
 
+    if source is not None and is_release(source) and source not in here():
+        release = find(source)
+        console.result(announced(release), announcement(release), as_json)
+        console.next_step(f"yoso weights get {source}")
+        return
     found = read_source(trained_weights(source, runs))
     console.result(content(found.weights), sheet(found), as_json)
     console.next_step(advice.drawing(source or found.path, advice.validation_pictures(found.recipe)))
