@@ -14,24 +14,33 @@ from yoso_cli import recipe_file
 from yoso_cli.cli import COMMANDS, yoso
 from yoso_cli.conversion.category_file import read_table
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
+from yoso_cli.releases.catalog import RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+PAGES = {"README.md": README} | {
+    f"docs/{path.name}": path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))
+}
+"""Path -> text of what a person reads: the README and the pages that it leads to."""
+WRITTEN = "\n".join(PAGES.values())
 PACKAGED = dict(recipe_file.packaged())
 
 # Longer than any set-up command that a person would trust.
 LONGEST_COMMAND = 200
+# The README is read from top to bottom; what is longer belongs on a page of its own.
+LONGEST_README = 600
+WIDEST_PROSE = 120
 
 
 def blocks(language: str) -> list[str]:
-    """The README's code blocks of a language, also those inside a list."""
-    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", README, re.MULTILINE | re.DOTALL)
+    """The pages' code blocks of a language, also those inside a list."""
+    found = re.findall(rf"^( *)```{language}\n(.*?)^\1```$", WRITTEN, re.MULTILINE | re.DOTALL)
     return [re.sub(rf"^{indent}", "", text, flags=re.MULTILINE) for indent, text in found]
 
 
 def section(heading: str) -> str:
-    """What stands under a heading, up to the next one."""
+    """What stands in the README under a heading, up to the next one."""
     found = re.search(rf"^#+ {re.escape(heading)}\n(.*?)(?=^#|\Z)", README, re.MULTILINE | re.DOTALL)
     assert found, f"README.md has no heading {heading!r}"
     return found[1]
@@ -43,14 +52,14 @@ def script(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def typed_commands() -> list[str]:
     """Every `yoso ...` line of a code block, the examples of the help among them."""
-    lines = [line for text in [*blocks("sh"), *blocks("text")] for line in text.splitlines()]
+    lines = re.split(r"\n| && ", "\n".join([*blocks("sh"), *blocks("text")]))
     return sorted({match[1] for line in lines if (match := re.match(r" *(?:Example: )?(yoso .*)", line))})
 
 
 def words_of(line: str) -> list[str]:
     """The words after `yoso`, without a comment and without what the shell does with the output."""
     words = shlex.split(line, comments=True)[1:]
-    ends = [words.index(mark) for mark in (">", "|", "&&") if mark in words]
+    ends = [words.index(mark) for mark in (">", "|") if mark in words]
     return words[: min(ends, default=len(words))]
 
 
@@ -68,20 +77,39 @@ def parsed(words: list[str]) -> click.Context:
     return context
 
 
-def test_the_readme_tells_the_help_of_every_command() -> None:
+def without_code(text: str) -> str:
+    return re.sub(r"^( *)```.*?^\1```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def test_the_pages_have_the_help_of_every_command() -> None:
     done = script("scripts/help_docs", "--check")
     assert done.returncode == 0, done.stderr
 
 
-def test_every_command_is_in_the_readme() -> None:
+def test_the_readme_names_every_command_and_leads_to_its_help() -> None:
     for name, summary in COMMANDS.items():
-        assert f"| `yoso {name}` | {summary} |" in README
-        assert f"<code>yoso {name} --help</code>" in README
+        assert f"| [`yoso {name}`](docs/commands.md#yoso-{name}) | {summary} |" in README
+        assert f"#yoso-{name}" in anchors(PAGES["docs/commands.md"])
 
 
 def test_help_keeps_its_examples_on_their_lines() -> None:
     r"""Click knows the character \b; in a raw docstring it is a backslash and a letter, and the lines run together."""
-    assert [line for line in README.splitlines() if "\\b" in line] == []
+    assert [line for line in WRITTEN.splitlines() if "\\b" in line] == []
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert len(README.splitlines()) <= LONGEST_README
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_is_one_click_from_the_readme(page: str) -> None:
+    assert page == "README.md" or page in {target.split("#")[0] for target in links(README)}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_prose_is_wrapped(page: str) -> None:
+    prose = [line for line in without_code(PAGES[page]).splitlines() if not re.match(r"\||!\[|#", line)]
+    assert [line for line in prose if len(line) > WIDEST_PROSE] == []
 
 
 @pytest.mark.parametrize(("name", "end"), [("demo", "yoso demo"), ("tests", "scripts/test")])
@@ -108,25 +136,25 @@ def test_enough_commands_are_found_to_mean_anything() -> None:
 
 
 @pytest.mark.parametrize("line", typed_commands())
-def test_every_command_line_in_the_readme_parses(line: str) -> None:
+def test_every_command_line_on_the_pages_parses(line: str) -> None:
     """Its commands and options exist and take such values; nothing is run."""
     parsed(words_of(line))
 
 
 @pytest.mark.parametrize("line", [line for line in typed_commands() if "--set" in line])
-def test_every_value_that_the_readme_sets_can_be_set(line: str) -> None:
+def test_every_value_that_the_pages_set_can_be_set(line: str) -> None:
     context = parsed(words_of(line))
     recipe = context.params.get("recipe") or "coco"
     recipe_file.load(recipe if recipe in PACKAGED else "coco", context.params["overrides"])
 
 
 def test_every_command_in_the_prose_exists() -> None:
-    for name in re.findall(r"`yoso ([a-z]\w*)", README):
+    for name in re.findall(r"`yoso ([a-z]\w*)", WRITTEN):
         assert name in COMMANDS
 
 
 def test_every_recipe_in_the_prose_exists() -> None:
-    named = set(re.findall(r"\bablation/([a-z0-9-]+)", README + CHANGELOG)) - {""}
+    named = set(re.findall(r"\bablation/([a-z0-9-]+)", WRITTEN + CHANGELOG)) - {""}
     assert named
     assert {f"ablation/{name}" for name in named} <= set(PACKAGED)
     for line in typed_commands():
@@ -143,7 +171,24 @@ def test_the_papers_figures_are_those_of_the_recipes() -> None:
         assert cells.split(" | ")[:5] == [str(value) for value in expected]
 
 
-def test_the_recipes_in_the_readme_are_such(tmp_path: Path) -> None:
+def test_the_released_weights_are_used_as_the_readme_says() -> None:
+    cells = r"^\| `(\w+)` \| (\d+) \| (\d+), (\d+) \| ([\d.]+) \|$"
+    rows = re.findall(cells, section("Your first photo"), re.MULTILINE)
+    assert [name for name, *_ in rows] == list(RELEASES)
+    for name, *told in rows:
+        recipe = recipe_file.load(RELEASES[name].recipe)
+        used = recipe.inference
+        facts = [RELEASES[name].classes, used.short_edge, used.long_edge, recipe.paper.pq]
+        assert told == [str(value) for value in facts]
+
+
+def test_the_short_table_of_speed_is_a_part_of_the_whole() -> None:
+    rows = re.findall(r"^\| \d+x\d+, .*\|$", section("Speed"), re.MULTILINE)
+    assert rows
+    assert [row for row in rows if f"\n{row}" not in PAGES["docs/speed.md"]] == []
+
+
+def test_the_recipes_on_the_pages_are_such(tmp_path: Path) -> None:
     recipes = [text for text in blocks("yaml") if not text.startswith("categories:")]
     assert recipes
     for recipe in recipes:
@@ -151,14 +196,14 @@ def test_the_recipes_in_the_readme_are_such(tmp_path: Path) -> None:
         assert recipe_file.read(tmp_path / "mine.yaml").name == "mine"
 
 
-def test_the_categories_in_the_readme_are_such(tmp_path: Path) -> None:
+def test_the_categories_on_the_pages_are_such(tmp_path: Path) -> None:
     (text,) = (text for text in blocks("yaml") if text.startswith("categories:"))
     (tmp_path / "mine.yaml").write_text(text)
     assert [category.name for category in read_table(str(tmp_path / "mine.yaml")).categories] == ["road", "car"]
 
 
-def test_the_slip_in_the_readme_is_answered_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    answer = re.search(r"`(mine\.yaml:\d+: ([\w.]+): .*?)`", README)
+def test_the_slip_on_the_pages_is_answered_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = re.search(r"`(mine\.yaml:\d+: ([\w.]+): .*?)`", WRITTEN)
     assert answer
     line, (group, key) = int(answer[1].split(":")[1]), answer[2].split(".")
     monkeypatch.chdir(tmp_path)
@@ -174,7 +219,7 @@ def links(text: str) -> Iterator[str]:
 
 
 def anchors(text: str) -> set[str]:
-    headings = re.findall(r"^#+ (.*)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", without_code(text), re.MULTILINE)
     return {"#" + re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
@@ -190,12 +235,12 @@ def local_links() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "target"), local_links())
 def test_every_local_link_leads_somewhere(document: str, target: str) -> None:
-    if target.startswith("#"):
-        assert target in anchors((ROOT / document).read_text(encoding="utf-8"))
-    else:
-        path = ((ROOT / document).parent / target.split("#")[0]).resolve()
-        assert path.is_relative_to(ROOT), "a link must not leave the repository"
-        assert path.exists()
+    name, _, anchor = target.partition("#")
+    path = ((ROOT / document).parent / name).resolve() if name else ROOT / document
+    assert path.is_relative_to(ROOT), "a link must not leave the repository"
+    assert path.exists()
+    if anchor:
+        assert f"#{anchor}" in anchors(path.read_text(encoding="utf-8"))
 
 
 def test_the_readme_shows_a_picture() -> None:

@@ -11,12 +11,11 @@ import sys
 import textwrap
 import traceback
 from collections.abc import Sequence
-from difflib import get_close_matches
 from importlib import import_module
 
 import click
 
-from yoso_cli.errors import ProblemsError, RecipeError, YosoError
+from yoso_cli.errors import ProblemsError, RecipeError, YosoError, did_you_mean
 
 COMMANDS = {
     "demo": "See all of it on drawn scenes, in a few minutes.",
@@ -66,9 +65,8 @@ class CommandTable(click.Group):
         """Answers an unknown name with the near miss."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
-            near = get_close_matches(name, COMMANDS, n=1)
-            hint = f" Did you mean '{near[0]}'?" if near else ""
-            raise click.UsageError(f"there is no command '{name}'.{hint}", ctx=ctx)
+            hint = did_you_mean(name, COMMANDS)
+            raise click.UsageError(f"there is no command '{name}'. {hint}".rstrip(), ctx=ctx)
         return super().resolve_command(ctx, args)
 
 

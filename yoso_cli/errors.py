@@ -10,6 +10,9 @@
 Raise with what is wrong and where; `hint` says what to do about it. `cli.py` turns any of them into one paragraph.
 """
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
 
 class YosoError(Exception):
     """A mistake or mishap that is reported in one paragraph, without a traceback.
@@ -70,3 +73,11 @@ class RecipeError(UsageError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+def did_you_mean(name: str, names: Iterable[str], *others: str) -> str:
+    """For a hint: a question with the nearest of `names` to what was typed, then the sentences `others`."""
+    known = {one.lower(): one for one in names}
+    near = get_close_matches(name.lower(), known, n=1)
+    question = [f"Did you mean '{known[near[0]]}'?"] if near else []
+    return " ".join([*question, *filter(None, others)])

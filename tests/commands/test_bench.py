@@ -44,7 +44,7 @@ def test_the_newest_run_is_timed_on_pictures_of_its_validation_split(line: Path,
     assert value["machine"]["cpu"]
     assert value["versions"]["torch"]
     assert "1 pictures to warm up, 3 timed" in told
-    assert told.endswith(f"Next: yoso viz image.jpg --weights {value['weights']}")
+    assert told.endswith(f"Next: yoso viz {build.picture()} --weights {value['weights']}")
 
 
 def test_the_text_keeps_the_two_apart(line: Path, printed: Any) -> None:
@@ -76,7 +76,7 @@ def test_named_pictures_need_no_dataset(line: Path, printed: Any) -> None:
 
 
 def test_pictures_that_cannot_be_read_are_named(line: Path, refused: Any) -> None:
-    assert "gone.jpg" in refused("bench", "--image", "gone.jpg", *QUICK, code=1)
+    assert "gone.jpg" in refused("bench", "--image", "gone.jpg", *QUICK, code=2)
     Path("odd.jpg").write_bytes(b"no picture")
     assert "odd.jpg" in refused("bench", "--image", "odd.jpg", *QUICK, code=1)
 
@@ -153,7 +153,7 @@ def test_what_does_not_go_together_is_refused(line: Path, refused: Any, argument
 
 
 def test_a_first_word_that_is_no_switch_is_a_source(line: Path, refused: Any) -> None:
-    assert "bfloat17" in refused("bench", "--compare", "single", "bfloat17", *QUICK, code=1)
+    assert "bfloat17" in refused("bench", "--compare", "single", "bfloat17", *QUICK, code=2)
 
 
 def test_folds_are_not_asked_of_folded_weights(line: Path, printed: Any, refused: Any) -> None:

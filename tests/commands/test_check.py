@@ -29,9 +29,28 @@ def test_an_error_exits_with_1_and_names_code_and_file(shapes: Path, capsys: pyt
     assert run(["check", "shapes"]) == 1
     out, err = capsys.readouterr()
     assert "error    png-missing (train, 1): Panoptic PNGs are missing." in out
-    assert "000007.jpg: datasets/shapes/train/panoptic/000007.png" in out
+    assert "\n           datasets/shapes/train/panoptic/000007.png\n" in out
     assert out.endswith("1 error, no warnings\n")
     assert "Next:" not in err
+
+
+def test_a_label_png_that_is_cut_off_is_named_and_not_its_photo(
+    shapes: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, pixels in (("000007", None), ("000008", np.zeros((8, 8, 3), np.uint8))):
+        png = Path(f"datasets/shapes/train/panoptic/{name}.png")
+        if pixels is None:
+            png.write_bytes(png.read_bytes()[:-30])
+        else:
+            Image.fromarray(pixels).save(png)
+    assert run(["check", "shapes"]) == 1
+    out, _ = capsys.readouterr()
+    assert "\n           datasets/shapes/train/panoptic/000007.png: is cut short" in out
+    assert "\n           datasets/shapes/train/panoptic/000008.png: 8x8, listed as 64x64\n" in out
+    assert ".jpg" not in out
+    assert run(["check", "shapes", "--json"]) == 1
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [case["image"] for one in findings for case in one["cases"]] == ["000007.jpg", "000008.jpg"]
 
 
 def test_json_tells_every_case(shapes: Path, capsys: pytest.CaptureFixture[str]) -> None:

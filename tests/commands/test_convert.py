@@ -134,10 +134,8 @@ def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: 
     ("more", "words"),
     [
         (("--categories", "nothing.yaml"), "nothing.yaml: cannot be read: No such file"),
-        (
-            ("--images", "nowhere"),
-            "nowhere: no such folder; pictures are expected there. Name the folder",
-        ),
+        (("--images", "nowhere"), "nowhere: there is no such file or folder"),
+        (("--images", "raw/images/a.jpg"), "no such folder; pictures are expected there. Name the folder"),
         (("--to", "coco-submission"), "datasets/mine/train: a submission is a zip"),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_folder_in_which_something_lies_is_refused_before_any_work(
 ) -> None:
     """Not even the weights are looked for."""
     Path("kept").mkdir()
-    assert "no such weights file" in printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=1)[1]
+    assert "no such weights file" in printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=2)[1]
     Path("kept/mine.txt").write_text("precious")
     _, err = printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=2)
     assert "kept: is there already. Choose another folder" in err
@@ -350,8 +350,8 @@ def test_weights_for_other_classes_are_refused(here: Path, capsys: pytest.Captur
 
 def test_what_is_missing_is_said_with_the_way_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "there is no run here yet" in printed(capsys, code=1)[1]
-    assert "no such weights file" in printed(capsys, "gone.safetensors", code=1)[1]
-    assert "there is no such run folder" in printed(capsys, "runs/gone-001", code=1)[1]
+    assert "no such weights file" in printed(capsys, "gone.safetensors", code=2)[1]
+    assert "there is no such run folder" in printed(capsys, "runs/gone-001", code=2)[1]
     write_run()
     assert "`yoso convert SOURCE datasets/tiny/val`" in printed(capsys, code=1)[1]
 

@@ -45,8 +45,20 @@ def test_photos_that_lie_elsewhere_are_named_or_left_out(line: Path, printed: An
     args = ("eval", "--predictions", "kept", "--truth", "bare.json", "--html", "page.html")
     printed(*args)
     assert 'data-view="photo"' not in Path("page.html").read_text()
-    printed(*args, "--images", f"{TRUTH}/images")
+    printed(*args, "--images", f"{TRUTH}/images", "--force")
     assert 'data-view="photo"' in Path("page.html").read_text()
+
+
+def test_a_page_that_stands_is_left_alone(line: Path, printed: Any, refused: Any) -> None:
+    """Unless --force is given; what the run folder keeps of its own evaluation is replaced as ever."""
+    Path("report.html").write_text("precious")
+    scored = ("eval", "--predictions", TRUTH, "--truth", TRUTH)
+    for words in (scored, ("eval", "--device", "cpu")):
+        assert "report.html: exists already. Add --force" in refused(*words, "--html", "report.html", code=2)
+    _, told = printed(*scored)
+    assert told.endswith("--json > report.json"), "a line that can be typed as it is"
+    printed(*scored, "--html", "report.html", "--force")
+    assert "precious" not in Path("report.html").read_text()
 
 
 def test_photos_are_named_for_predictions_only(line: Path, refused: Any) -> None:

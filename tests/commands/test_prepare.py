@@ -100,7 +100,7 @@ def test_without_a_download_it_says_what_to_get_and_where(name, words, capsys):
     assert run(["prepare", name]) == 1
     report = " ".join(capsys.readouterr().err.split())
     assert all(word in report for word in words)
-    assert run(["prepare", name, "--root", "nowhere"]) == 1
+    assert run(["prepare", name, "--root", "nowhere"]) == 2
     assert "nowhere: no such folder" in capsys.readouterr().err
 
 

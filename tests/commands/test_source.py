@@ -58,18 +58,20 @@ def test_a_file_is_taken_at_its_word(line: Path) -> None:
     (FIRST / "reparam.safetensors").write_bytes(b"")
     trained = RunFolder(FIRST).weights()
     assert fastest_weights(trained, RUNS) == trained
-    with pytest.raises(DataError, match="no such weights file"):
-        read_source(fastest_weights(Path("gone.safetensors"), RUNS))
+    with pytest.raises(UsageError, match="no such weights file"):
+        fastest_weights(Path("gone.safetensors"), RUNS)
 
 
 def test_what_is_no_source_is_named(line: Path) -> None:
     for choose in (trained_weights, fastest_weights):
-        with pytest.raises(DataError, match=r"runs/gone: there is no such run folder"):
+        with pytest.raises(UsageError, match=r"runs/gone: there is no such run folder"):
             choose(RUNS / "gone", RUNS)
         with pytest.raises(DataError, match=r"runs: is not a run folder"):
             choose(RUNS, RUNS)
-        with pytest.raises(DataError, match="no run here yet"):
+        with pytest.raises(UsageError, match="elsewhere: there is no such"):
             choose(None, Path("elsewhere"))
+        with pytest.raises(DataError, match="no run here yet"):
+            choose(None, Path("datasets"))
 
 
 def test_weights_know_their_run_wherever_one_stands(line: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,8 +168,8 @@ def test_missing_things_are_named_with_what_to_do(
     assert "RECIPE" in refused(capsys, [], 2)
     assert "nowhere" in refused(capsys, ["nowhere"], 2)
     assert "yoso prepare shapes" in refused(capsys, [str(recipe), "--set", "data.name=shapes"], 1)
-    assert "no such weights" in refused(capsys, [str(recipe), "--weights", "none.safetensors"], 1)
-    assert "no such run folder" in refused(capsys, ["--resume", "runs/none-001"], 1)
+    assert "no such weights" in refused(capsys, [str(recipe), "--weights", "none.safetensors"], 2)
+    assert "runs/none-001: there is no such" in refused(capsys, ["--resume", "runs/none-001"], 2)
     assert "train.iteration" in refused(capsys, [str(recipe), "--set", "train.iteration=3"], 2)
 
 

@@ -78,7 +78,7 @@ def test_weights_without_a_run_or_a_dataset_suffice(photo: Path, printed: Any) -
     shutil.rmtree("runs")
     shutil.rmtree("datasets")
     _, told = printed("viz", "photo.jpg", "--weights", "mine.safetensors", "-o", "seen.jpeg", *CPU)
-    assert told.endswith("Next: yoso bench mine.safetensors")
+    assert told.endswith("Next: yoso bench mine.safetensors --image photo.jpg")
     with Image.open("seen.jpeg") as overlay:
         assert overlay.format == "JPEG"
 
@@ -108,8 +108,7 @@ def test_a_photo_is_never_overwritten_by_its_overlay(photo: Path, refused: Any) 
 
 
 def test_pictures_that_cannot_be_drawn_are_named(photo: Path, refused: Any) -> None:
-    assert "gone.jpg: no such file" in refused("viz", "gone.jpg", code=1)
-    assert "gone.jpg: no such file" in refused("viz", "photo.jpg", "gone.jpg", code=1)
+    assert "gone.jpg: there is no such file" in refused("viz", "photo.jpg", "gone.jpg", code=2)
     Path("odd.jpg").write_bytes(b"no picture")
     assert "odd.jpg" in refused("viz", "odd.jpg", code=1)
     Path("torn.jpg").write_bytes(photo.read_bytes()[:500])

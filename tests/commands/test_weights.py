@@ -103,7 +103,7 @@ def test_get_by_name_then_everything_takes_the_name(
     assert server.asked == ["", "bytes=1000-"]
     assert len(found["categories"]) == CLASSES
     assert found["provenance"]["released"]["from"] == address
-    assert told.endswith("Next: yoso viz photo.jpg --weights cityscapes")
+    assert told.endswith("Next: yoso viz IMAGE --weights cityscapes")
     assert sorted(path.name for path in (home / "weights").iterdir()) == ["cityscapes.safetensors", "known.json"]
     for name in ("cityscapes", None):
         options = ("--weights", name) if name else ()
@@ -184,7 +184,7 @@ def _full_disk(*_: object, **__: object) -> None:
 
 
 def test_a_file_that_is_not_there_is_told(home: Path, refused: Refused) -> None:
-    assert "none.pth: there is no such file" in refused("weights", "get", "cityscapes", "--from", "none.pth", code=1)
+    assert "none.pth: there is no such file" in refused("weights", "get", "cityscapes", "--from", "none.pth", code=2)
 
 
 def test_a_file_of_the_wrong_size_is_told(home: Path, mirror: tuple[Behaviour, str], refused: Refused) -> None:
@@ -265,7 +265,7 @@ def test_import_viz_reparam_export_import_with_one_command_each(home: Path, prin
     assert found["layout"] == "released"
     assert "yoso_head.criterion.empty_weight was left out: only the loss has a use for it" in told
     assert "model.stem_channels is 8 by the shapes, not 64 as in cityscapes" not in told
-    assert told.endswith("Next: yoso viz photo.jpg --weights small.safetensors")
+    assert told.endswith("Next: yoso viz IMAGE --weights small.safetensors")
     printed("viz", "photo.png", "--weights", "small.safetensors")
     printed("reparam", "small.safetensors", "--image", "photo.png", "--output", "fast.safetensors")
     printed("weights", "export", "small.safetensors", "--output", "back.pth")
@@ -350,12 +350,30 @@ def test_a_torchvision_backbone_is_imported_to_train_from(
     assert "do not fit" in refused("train", "tiny.yaml", "--weights", "backbone.safetensors", code=1)
 
 
-@pytest.mark.parametrize(
-    "command", [("import", "none.pth"), ("import", "photo.png"), ("export", "photo.png"), ("show", "photo.png")]
-)
+@pytest.mark.parametrize("command", [("import", "photo.png"), ("export", "photo.png"), ("show", "photo.png")])
 def test_what_is_no_weights_file_is_told(home: Path, refused: Refused, command: tuple[str, ...]) -> None:
     answer = refused("weights", *command, code=1)
     assert answer.startswith(f"{command[1]}: ")
+
+
+def test_released_weights_that_are_not_here_are_shown_without_a_download(
+    home: Path, mirror: tuple[Behaviour, str], printed: Printed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, address = mirror
+    monkeypatch.setattr(catalog, "ADDRESS", address.removesuffix("yoso_res50_cityscapes.pth"))
+    text, told = printed("weights", "show", "cityscapes")
+    assert text.startswith("weights   cityscapes, not on this machine: ")
+    for words in ("classes   19 (8 things, 11 stuff)", "used at   short edge 64", f"from      {address}", "MIT"):
+        assert words in text
+    assert told == "Next: yoso weights get cityscapes"
+    shown, _ = printed("weights", "show", "coco", "--json")
+    assert (shown["here"], shown["bytes"], len(shown["categories"])) == (False, 168_587_452, 133)
+    assert shown["recipe"]["inference"]["short_edge"] == 800
+    assert server.asked == []
+    assert not home.exists()
+    printed("weights", "get", "cityscapes")
+    text, _ = printed("weights", "show", "cityscapes")
+    assert text.startswith(f"weights   {home / 'weights/cityscapes.safetensors'}")
 
 
 def test_nothing_is_overwritten_unasked(home: Path, printed: Printed, refused: Refused) -> None:

@@ -149,7 +149,7 @@ def test_a_split_asked_for_must_be_whole(tmp_path):
 def test_a_folder_without_annotations_says_what_belongs_there(tmp_path):
     with pytest.raises(DataError, match=r"val2017 lacks annotations/panoptic_val2017\.json"):
         coco.plans(tmp_path)
-    with pytest.raises(DataError, match="no such folder"):
+    with pytest.raises(UsageError, match="no such folder"):
         coco.plans(tmp_path / "nowhere")
 
 

@@ -8,7 +8,7 @@ import pytest
 from raw_layouts import zipped
 
 from yoso_cli.datasets.download import by_stem, sources
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, UsageError
 
 
 def put(path, content=b"x"):
@@ -111,7 +111,7 @@ def test_a_file_that_went_away_is_named(tmp_path):
     source.path.unlink()
     with pytest.raises(DataError, match=r"x\.png: no such file"):
         source.read()
-    with pytest.raises(DataError, match="nowhere: no such folder"):
+    with pytest.raises(UsageError, match="nowhere: no such folder"):
         sources(tmp_path / "nowhere", ["a"])
 
 

@@ -1,12 +1,11 @@
 """`yoso bench`: how long a picture takes on this machine."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options, running, suite, timing, variants, wiring
+from yoso_cli.commands import advice, console, options, running, suite, timing, variants, wiring
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
 
@@ -92,6 +91,7 @@ def command(
         suite.run(device, given["output"], given["repeats"], tables, as_json)
         return
     _refuse_without_suite({"--table": tables, "--output": given["output"]})
+    options.require_there(*given["images"])
     clocked = {"repeats": given["repeats"], "warmup": given["warmup"]}
     if given["sides"]:
         _refuse_beside("--compare", {"SOURCE": source, "--batch": given["batches"]})
@@ -141,7 +141,7 @@ def _time(
     }
     merges = [f"PQ, {merge} merge: {'-' if figure is None else f'{figure:.2f}'}" for merge, figure in pq.items()]
     console.result(value, "\n".join([timing.text(findings, where), *merges]), as_json)
-    console.next_step(f"yoso viz image.jpg --weights {shlex.quote(str(found.path))}")
+    console.next_step(advice.drawing(found.path, paths))
 
 
 def _pq_of_merges(source: "Source", predictor: "Predictor", named: bool) -> dict[str, float | None]:

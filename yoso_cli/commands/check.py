@@ -93,11 +93,12 @@ def _text(dataset: str, checked: "Checked", value: dict[str, Any]) -> str:
 
 
 def _cases(group: "Group") -> list[str]:
-    """The first cases, a line each; mere names share one."""
+    """The first cases, a line each; mere names share one. Of a PNG the detail says which: it is not the picture."""
     shown, more = group.findings[:_SHOWN], len(group.findings) - _SHOWN
     rest = [f"and {more} more"] if more > 0 else []
     if any(case.detail for case in shown):
-        return [": ".join(filter(None, (case.image, case.detail))) for case in shown] + rest
+        names = ["" if group.code.startswith("png-") else case.image for case in shown]
+        return [": ".join(filter(None, (name, one.detail))) for name, one in zip(names, shown, strict=True)] + rest
     names = [case.image for case in shown if case.image]
     return [", ".join([*names, *rest])] if names else []
 

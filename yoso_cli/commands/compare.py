@@ -42,6 +42,7 @@ def command(a: Path, b: Path, truth: Path | None, as_json: bool) -> None:
     """
     from yoso_cli.evaluation.comparison import compared, table
 
+    options.require_there(a, b, truth)
     true_set = _read_truth(truth) if truth else None
     sides = [_measured(path, truth, true_set) for path in (a, b)]
     found = compared(*sides)
@@ -70,8 +71,6 @@ def _measured(path: Path, truth: Path | None, true_set: "PanopticSet | None") ->
         return read_measured(kept)
     if (path / "report.json").is_file():
         return read_measured(path / "report.json")
-    if not path.exists():
-        raise DataError(f"{path}: no such run folder, report or predictions.")
     if path.is_file() and read_json(path).get("format") == FORMAT:
         return read_measured(path)
     if truth is None or true_set is None:

@@ -98,6 +98,7 @@ def command(
     from yoso_cli.conversion.category_file import read_table
     from yoso_cli.conversion.convert import convert
 
+    options.require_there(source, images, semantic, instances, truth)
     _require_free(destination, target_form, force)
     table = read_table(categories) if categories else None
     places = forms.Places(source, table, images, semantic, instances, _truth(truth))

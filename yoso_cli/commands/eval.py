@@ -74,6 +74,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     show_default="report.html in the run folder",
     help="Write the report as one HTML file to look at.",
 )
+@click.option("--force", is_flag=True, help="Overwrite the FILE of --html.")
 @click.option(
     "--images",
     type=click.Path(path_type=Path, file_okay=False),
@@ -111,6 +112,7 @@ def command(
     engine: str,
     save_predictions: Path | None,
     html: Path | None,
+    force: bool,
     images: Path | None,
     tta: str | None,
     batch: int,
@@ -140,6 +142,8 @@ def command(
       yoso eval --predictions results.json --truth annotations/panoptic_val2017.json --html report.html
       torchrun --nproc-per-node 8 --no-python yoso eval runs/coco-001
     """
+    if html is not None and html.exists() and not force:
+        raise UsageError(f"{html}: exists already.", hint="Add --force to overwrite it, or choose another for --html.")
     if predictions is None and truth is None:
         _refuse_without_predictions({"--workers": workers, "--truth-cache": truth_cache})
         _refuse_without_predictions({"--images": images, "--engine": engine != "yoso"})
@@ -210,6 +214,7 @@ def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
     from yoso_cli import machine
     from yoso_cli.evaluation.reference import reference_quality
 
+    options.require_there(predictions, truth)
     quality = reference_quality(predictions, truth)
     versions = machine.versions(["panopticapi-lite", "panopticapi", "numpy", "pillow"])
     rows = [
@@ -266,6 +271,7 @@ def _eval_files(
         raise UsageError("--images is for the page of --html.", hint="Give --html FILE as well, or leave it out.")
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images}: no such folder.", hint="Name the folder of the photos.")
+    options.require_there(predictions, truth)
     true_set = read_any(truth)
     report = scoring.evaluate(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
     if html is not None:
@@ -274,5 +280,5 @@ def _eval_files(
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
         wanted = f"--metric {','.join(metrics)} " if metrics else ""
-        again = "--json > report.json" if html else "--html report.html"
+        again = "--json > report.json" if html or Path("report.html").exists() else "--html report.html"
         console.next_step(f"yoso eval {_paths(predictions, truth)} {wanted}{again}")

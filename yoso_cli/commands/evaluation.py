@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.commands import console, pages, running, wiring
+from yoso_cli.commands import advice, console, pages, running, wiring
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
 
@@ -197,10 +197,11 @@ def _tell(asked: Asked, report: "Report", found: "Source", as_json: bool) -> Non
 def _next(found: "Source", apart: Sequence[str], report: "Report") -> str:
     """The command that a person would type after this evaluation."""
     run, own = found.run, found.trained.data
-    source = shlex.quote(str(run.path if run else found.path))
+    place = run.path if run else found.path
+    source = shlex.quote(str(place))
     if run and run.report_path.is_file() and (report.dataset, report.split) == (own.name, own.val_split):
         kept = run.report_of(found.path, apart)
         if kept.parent != run.path:
             return f"yoso compare {source} {shlex.quote(str(kept.parent))}"
     faster = bool(found.weights.steps) or (run is not None and run.reparameterised.exists())
-    return f"yoso viz image.jpg --weights {source}" if faster else f"yoso reparam {source}"
+    return advice.drawing(place, advice.validation_pictures(found.recipe)) if faster else f"yoso reparam {source}"

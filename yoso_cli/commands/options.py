@@ -1,8 +1,11 @@
 """Options that several commands share, so that they read and behave the same everywhere."""
 
+import os
 from pathlib import Path
 
 import click
+
+from yoso_cli.errors import UsageError, did_you_mean
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -66,6 +69,26 @@ datasets_option = click.option(
 keep_going_option = click.option(
     "--keep-going", is_flag=True, help="Look at all of it and tell every problem, not just the first."
 )
+
+
+def require_there(*typed: Path | None) -> None:
+    """Raises UsageError for the first path of the command line that is not there: one rule for all commands."""
+    for path in typed:
+        if path is not None and not is_there(path):
+            raise UsageError(f"{path}: there is no such file or folder.", hint=did_you_mean(str(path), beside(path)))
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` exists; False as well for a name that no file could have, for which Path.exists raises."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def beside(path: Path) -> list[str]:
+    """What lies where `path` should, written as `path` is: one of these may be meant."""
+    try:
+        return [str(path.parent / one.name) for one in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
 
 
 def processes(workers: int | None) -> int:

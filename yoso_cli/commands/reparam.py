@@ -127,6 +127,7 @@ def command(
     from yoso_cli.commands.source import read_source, trained_weights
 
     chosen = _chosen_steps(steps, without)
+    options.require_there(*named)
     found = read_source(trained_weights(source, runs), overrides)
     target = output or (found.run.reparameterised if found.run else found.path.with_name("reparam.safetensors"))
     if target.is_dir():

@@ -1,10 +1,15 @@
-"""What a weights file holds, for a person and for a program."""
+"""What weights hold, for a person and for a program; of released ones that are not here, what is known of them."""
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from yoso_cli.commands.source import Source
     from yoso_cli.model.weights import Weights
+    from yoso_cli.panoptic.types import Category
+    from yoso_cli.recipe import Recipe
+    from yoso_cli.releases.catalog import Release
 
 
 def content(weights: "Weights") -> dict[str, Any]:
@@ -19,30 +24,78 @@ def content(weights: "Weights") -> dict[str, Any]:
         "sha256": digest(weights.state),
         "steps": list(weights.steps),
         "recipe": weights.recipe,
-        "categories": [
-            {"id": category.id, "name": category.name, "isthing": category.isthing} for category in weights.categories
-        ],
+        "categories": _table(weights.categories),
         "provenance": weights.provenance,
     }
 
 
+def announced(release: "Release") -> dict[str, Any]:
+    """What is known of released weights that are not here, ready for JSON."""
+    from yoso_cli import recipe_file
+    from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.releases.catalog import LICENCE
+
+    return {
+        "weights": None,
+        "name": release.name,
+        "here": False,
+        "address": release.address,
+        "bytes": release.tensor_bytes,
+        "licence": LICENCE,
+        "recipe": recipe_file.load(release.recipe).to_dict(),
+        "categories": _table(read_categories(release.categories)),
+    }
+
+
+def announcement(release: "Release") -> str:
+    """The same for a person."""
+    from yoso_cli import recipe_file
+    from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.releases.catalog import LICENCE
+
+    recipe = recipe_file.load(release.recipe)
+    lines = {
+        "weights": f"{release.name}, not on this machine: {release.tensor_bytes / 1e6:.0f} MB to download",
+        **_known(recipe, read_categories(release.categories)),
+        "paper": f"PQ {recipe.paper.pq:g} ({recipe.paper.table})",
+        "from": release.address,
+        "licence": LICENCE,
+    }
+    return _listed(lines)
+
+
 def sheet(found: "Source") -> str:
     """A line for each thing that a person asks about weights."""
-    weights, recipe = found.weights, found.trained
-    things = sum(category.isthing for category in weights.categories)
-    model, used = recipe.model, recipe.inference
+    weights = found.weights
     lines: dict[str, object] = {
         "weights": weights.path,
         "holds": f"a {weights.part} model: {len(weights.state)} tensors, {_values(weights) / 1e6:.1f} million values",
+        **_known(found.trained, weights.categories),
+        "steps": ", ".join(weights.steps) or "none, as trained",
+        **_history(weights.provenance),
+    }
+    return _listed(lines)
+
+
+def _known(recipe: "Recipe", categories: "Sequence[Category]") -> dict[str, str]:
+    """What the recipe and the classes tell, file or no file."""
+    things = sum(category.isthing for category in categories)
+    model, used = recipe.model, recipe.inference
+    return {
         "recipe": f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name,
-        "classes": f"{len(weights.categories)} ({things} things, {len(weights.categories) - things} stuff)",
+        "classes": f"{len(categories)} ({things} things, {len(categories) - things} stuff)",
         "network": f"{model.backbone}, {model.num_proposals} proposals, {model.num_stages} stages, "
         f"{model.num_class_layers} class and {model.num_mask_layers} mask layers, temperature {model.temperature:g}",
         "used at": f"short edge {used.short_edge}, long edge {used.long_edge} at most, score above "
         f"{used.score_threshold:g}, overlap {used.overlap_threshold:g}",
-        "steps": ", ".join(weights.steps) or "none, as trained",
-        **_history(weights.provenance),
     }
+
+
+def _table(categories: "Sequence[Category]") -> list[dict[str, Any]]:
+    return [{"id": category.id, "name": category.name, "isthing": category.isthing} for category in categories]
+
+
+def _listed(lines: "Mapping[str, object]") -> str:
     return "\n".join(f"{name:<10}{_plain(value)}" for name, value in lines.items())
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.commands import console, wiring
+from yoso_cli.commands import console, options, wiring
 from yoso_cli.commands.running import AS_MEASURED, Running
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import DataError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
@@ -103,7 +103,7 @@ def trained_weights(source: str | Path | None, runs: Path) -> Path:
         runs: the folder of run folders.
 
     Raises:
-        UsageError: it is a URL of another kind than http and https.
+        UsageError: there is no such thing, or it is a URL of another kind than http and https.
         RunError: it is to be downloaded, and that fails.
         DataError: there are none.
     """
@@ -126,26 +126,49 @@ def fastest_weights(source: str | Path | None, runs: Path) -> Path:
 
 
 def _located(named: str | Path | None, runs: Path) -> Path:
-    """A weights file that may be missing, or a run folder that may be none."""
+    """A weights file, or a folder that may be no run."""
     from yoso_cli.commands import released
-    from yoso_cli.releases.catalog import RELEASES
 
     if named is None:
         return _newest(runs)
     source = str(named)
     if "://" in source:
         return released.from_address(source)
+    if is_release(source):
+        return released.path_of(source)
+    require_source(source)
+    return Path(source)
+
+
+def is_release(source: str) -> bool:
+    """Whether SOURCE names released weights: a run or a file of that name goes first."""
+    from yoso_cli.releases.catalog import RELEASES
+
     path = Path(source)
     # A folder of that name may well hold the dataset.
-    if source in RELEASES and not path.is_file() and not (path / "recipe.yaml").is_file():
-        return released.path_of(source)
-    return path
+    return source in RELEASES and not path.is_file() and not (path / "recipe.yaml").is_file()
+
+
+def require_source(source: str) -> None:
+    """Raises UsageError when SOURCE is a path that is not there; downloads nothing."""
+    from yoso_cli.releases.catalog import RELEASES
+
+    path = Path(source)
+    if "://" in source or is_release(source) or options.is_there(path):
+        return
+    what = "there is no such weights file" if path.suffix in SUFFIXES else "there is no such run folder"
+    if path.name == source and path.suffix not in SUFFIXES:
+        what = "is neither a run folder, nor a weights file, nor the name of released weights"
+    hint = did_you_mean(source, [*RELEASES, *options.beside(path)], "`yoso weights list` names those released.")
+    raise UsageError(f"{source}: {what}.", hint=hint)
 
 
 def _newest(runs: Path) -> Path:
     from yoso_cli.commands import released
     from yoso_cli.run_folder import RunFolder
 
+    if runs != Path("runs"):
+        options.require_there(runs)
     try:
         run = RunFolder.newest(runs)
         if passed_over := ", ".join(str(newer.path) for newer in run.newer()):

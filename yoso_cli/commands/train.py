@@ -80,6 +80,7 @@ def command(
 
     asked = Asked(recipe, overrides, resume, weights, into, runs, device)
     _refuse_what_does_not_go_together(asked)
+    options.require_there(resume)
     if dry_run:
         if recipe is None:
             raise UsageError("--dry-run tells about a RECIPE.", hint="Name one: yoso train coco --dry-run.")

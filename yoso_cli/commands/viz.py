@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options, running
+from yoso_cli.commands import advice, console, options, running
 from yoso_cli.commands.running import Running
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -112,7 +112,8 @@ def _draw_predictions(
 
     targets = _targets(images, output)
     _refuse_existing(targets, force)
-    _refuse_missing(images)
+    # A wrong name among many is told before the first is drawn, not after.
+    options.require_there(*images)
     found = read_source(fastest_weights(source, runs), overrides)
     predictor = found.predictor(device, run_as)
     console.say(_used(found, predictor))
@@ -123,7 +124,8 @@ def _draw_predictions(
     pictures = [draw(predictor, image, target) for image, target in zip(images, targets, strict=True)]
     text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
     console.result({"weights": str(found.path), "pictures": pictures}, text, as_json)
-    console.next_step(f"yoso bench {shlex.quote(str(found.run.path if found.run else found.path))}")
+    named = found.run.path if found.run else source or found.path
+    console.next_step(advice.timing(named, found.recipe, images[0]))
 
 
 def draw(predictor: "Predictor", image: Path, target: Path) -> dict[str, Any]:
@@ -199,10 +201,3 @@ def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
     standing = [str(target) for target in targets if target.exists()]
     if standing and not force:
         raise UsageError(f"{standing[0]}: exists already.", hint="Add --force to overwrite it, or use --output.")
-
-
-def _refuse_missing(images: Sequence[Path]) -> None:
-    """A wrong name among many is told before the first is drawn, not after."""
-    missing = [str(image) for image in images if not image.exists()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such file.")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options
-from yoso_cli.commands.sheet import content, sheet
+from yoso_cli.commands import advice, console, options
+from yoso_cli.commands.sheet import announced, announcement, content, sheet
 from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def list_(as_json: bool) -> None:
     text = f"{console.table(columns, lines)}\n\nFrom {ADDRESS}\nLicence: {LICENCE}."
     value = [{**row, "here": row["name"] in there} for row in rows]
     console.result({"address": ADDRESS, "licence": LICENCE, "weights": value}, text, as_json)
-    console.next_step("yoso viz photo.jpg --weights coco" if "coco" in there else "yoso weights get coco")
+    console.next_step(advice.drawing("coco") if "coco" in there else "yoso weights get coco")
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -109,13 +109,15 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     from yoso_cli.releases.catalog import find
 
     find(name)
+    if source is not None and "://" not in source:
+        options.require_there(Path(source))
     standing = Cache.open().released(name).is_file() and not force
     path = released.path_of(name) if standing else released.bring(name, source)
     found = read_source(path)
     if standing:
         console.say(f"{name}: is here already; --force brings it anew.")
     console.result(content(found.weights), sheet(found), as_json)
-    console.next_step(f"yoso viz photo.jpg --weights {name}")
+    console.next_step(advice.drawing(name, advice.validation_pictures(found.recipe)))
 
 
 @command.command("import")
@@ -156,9 +158,11 @@ def import_(
       yoso weights import yoso_res50_coco.pth
       yoso weights import model_final.pth --recipe mine.yaml --categories mine.yaml
     """
+    from yoso_cli import recipe_file
     from yoso_cli.commands import importing
     from yoso_cli.model.weights import BACKBONE, write_weights
 
+    _require_named(file, recipe, categories)
     target = output or Path(f"{file.stem}.safetensors")
     if target.exists() and file.exists() and target.samefile(file):
         raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
@@ -170,9 +174,25 @@ def import_(
     shown = content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
     sentence = f"Read {len(found.weights.state)} tensors in the {found.layout} layout; wrote {target}."
     console.result(shown, sentence, as_json)
-    quoted = shlex.quote(str(target))
-    alone = found.weights.part == BACKBONE
-    console.next_step(f"yoso train coco --weights {quoted}" if alone else f"yoso viz photo.jpg --weights {quoted}")
+    if found.weights.part == BACKBONE:
+        console.next_step(f"yoso train coco --weights {shlex.quote(str(target))}")
+        return
+    recipe_inside = recipe_file.from_dict(found.weights.recipe, str(target))
+    console.next_step(advice.drawing(target, advice.validation_pictures(recipe_inside)))
+
+
+def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
+    """Raises UsageError for what is not there, before hundreds of megabytes are read."""
+    from yoso_cli import recipe_file
+    from yoso_cli.conversion.category_file import read_table
+
+    options.require_there(file)
+    if recipe is not None:
+        recipe_file.find(recipe)
+    if categories is not None and categories.endswith(".json"):
+        options.require_there(Path(categories))
+    elif categories is not None:
+        read_table(categories)
 
 
 @command.command()
@@ -220,16 +240,24 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
     """Show what weights hold: network, classes, sizes, thresholds, and where they come from.
 
     SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is taken.
+    Of released weights that are not on this machine, what is known without the file is shown, and nothing downloaded.
 
     \b
     Example:
       yoso weights show coco
     """
-    from yoso_cli.commands.source import read_source, trained_weights
+    from yoso_cli.commands.released import here
+    from yoso_cli.commands.source import is_release, read_source, trained_weights
+    from yoso_cli.releases.catalog import find
 
+    if source is not None and is_release(source) and source not in here():
+        release = find(source)
+        console.result(announced(release), announcement(release), as_json)
+        console.next_step(f"yoso weights get {source}")
+        return
     found = read_source(trained_weights(source, runs))
     console.result(content(found.weights), sheet(found), as_json)
-    console.next_step(f"yoso viz photo.jpg --weights {shlex.quote(source or str(found.path))}")
+    console.next_step(advice.drawing(source or found.path, advice.validation_pictures(found.recipe)))
 
 
 def _reading_back(found: "Source", target: Path) -> list[str]:

@@ -10,7 +10,7 @@ import click
 
 from yoso_cli.commands import console
 from yoso_cli.commands.running import AS_MEASURED, Running
-from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.errors import DataError, RunError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,8 +75,7 @@ def prepared_set(recipe: "Recipe", split: str) -> "PanopticSet":
         found = read_set(folder)
     except DataError as error:
         made = (folder / MANIFEST).exists()
-        hint = error.hint if made else f"Type `{preparing(recipe, split)}` to make it.{_other_splits(folder)}"
-        raise DataError(error.message, hint=hint) from None
+        raise DataError(error.message, hint=error.hint if made else _way_out(recipe, folder)) from None
     if not found.records:
         raise DataError(f"{folder}: there is no picture in it.", hint="Prepare it again with --force.")
     return found
@@ -91,12 +90,19 @@ def preparing(recipe: "Recipe", split: str = "SPLIT") -> str:
     return f"yoso prepare {spec.name}" if spec else f"yoso convert SOURCE {shlex.quote(str(folder))}"
 
 
-def _other_splits(folder: Path) -> str:
-    """The splits that are prepared beside a missing one."""
+def _way_out(recipe: "Recipe", folder: Path) -> str:
+    """What to do about a split that was not prepared: another name was meant, or it is still to be made."""
+    from yoso_cli.datasets.catalog import DATASETS, published
     from yoso_cli.panoptic.files import MANIFEST
 
-    names = sorted(path.parent.name for path in folder.parent.glob(f"*/{MANIFEST}")) if not folder.exists() else []
-    return f" These splits of {folder.parent.name} are there: {', '.join(names)}." if names else ""
+    dataset = folder.parent
+    there = {path.parent for path in dataset.parent.glob(f"*/*/{MANIFEST}")}
+    splits = sorted(path.name for path in there if path.parent == dataset) if not folder.exists() else []
+    making = f"Type `{preparing(recipe, folder.name)}` to make it."
+    if splits:
+        return f"{making} These splits of {dataset.name} are there: {', '.join(splits)}."
+    names = {*DATASETS, *(path.parent.name for path in there)} - {dataset.name}
+    return making if published(dataset.name) else did_you_mean(dataset.name, names, making)
 
 
 def make_predictor(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli.datasets.spec import read_categories
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.panoptic.entries import LARGEST_ID
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe_reader import Section, Setting, read_text
@@ -92,8 +92,8 @@ def _published(name: str) -> CategoryTable:
     folder = resources.files("yoso_cli.datasets") / "categories"
     known = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
     if name not in known:
-        hint = f"Name a YAML file (its name ends in .yaml), or one of: {', '.join(known)}."
-        raise UsageError(f"--categories {name}: is no published dataset.", hint=hint)
+        there = f"Name a YAML file (its name ends in .yaml), or one of: {', '.join(known)}."
+        raise UsageError(f"--categories {name}: is no published dataset.", hint=did_you_mean(name, known, there))
     return CategoryTable.of(read_categories(name), _VOID_OF.get(name, _USUAL_VOID))
 
 

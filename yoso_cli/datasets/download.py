@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Protocol
 
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, UsageError
 
 _ARCHIVES = (".zip", ".tar")
 _DEPTH_OF_ANCHORS = 2
@@ -63,10 +63,11 @@ def sources(root: Path, anchors: Collection[str]) -> dict[str, Source]:
         anchors: names of folders, like `gtFine`; a zip in an archive is looked into when it is called so.
 
     Raises:
-        DataError: no such folder, or an archive that cannot be read or is refused.
+        UsageError: no such folder.
+        DataError: an archive that cannot be read or is refused.
     """
     if not root.is_dir():
-        raise DataError(f"{root}: no such folder.")
+        raise UsageError(f"{root}: no such folder.", hint="--root names the folder that the download lies in.")
     found: dict[str, Source] = {}
     for archive in sorted(
         path for suffix in _ARCHIVES for path in [*root.glob(f"*{suffix}"), *root.glob(f"*/*{suffix}")]

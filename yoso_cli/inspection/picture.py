@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from pathlib import Path
 
 from PIL import ExifTags, Image, UnidentifiedImageError
 
@@ -96,12 +95,12 @@ class Examination:
         try:
             header = png.read_header(path, png.Kind.RGB)
             if (header.height, header.width) != (record.height, record.width):
-                text = f"{header.width}x{header.height}, listed as {record.width}x{record.height}"
+                text = f"{path}: {header.width}x{header.height}, listed as {record.width}x{record.height}"
                 yield self._finding("png-size", record, text)
                 return
             id_map = read_id_map(path)
         except DataError as error:
-            yield self._finding("png-unreadable", record, _without_path(error.message, path))
+            yield self._finding("png-unreadable", record, error.message.removesuffix("."))
             return
         found = {one.id: one for one in measured(id_map, (Segment(number, 0, 0) for number in present_ids(id_map)))}
         void = found.pop(VOID, None)
@@ -142,7 +141,3 @@ class Examination:
             if odd:
                 more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
                 yield self._finding(code, record, f"{', '.join(map(str, odd[:_NAMED]))}{more}")
-
-
-def _without_path(message: str, path: Path) -> str:
-    return message.removeprefix(f"{path}: ").removesuffix(".")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.annotations import Mistake
@@ -65,10 +65,9 @@ def find_splits(named: str, root: Path) -> list[Split]:
     found = list(_splits_at(path))
     if not found:
         what = "holds no panoptic dataset" if path.exists() else "is neither a prepared dataset nor a path"
-        raise UsageError(
-            f"{named}: {what}.",
-            hint=f"Name a folder below {root}, a prepared split, a folder with annotations/panoptic_*.json, or a JSON.",
-        )
+        folders = [folder.name for folder in root.iterdir() if folder.is_dir()] if root.is_dir() else []
+        there = f"Name a folder below {root}, a prepared split, a folder with annotations/panoptic_*.json, or a JSON."
+        raise UsageError(f"{named}: {what}.", hint=did_you_mean(named, folders, there))
     return found
 
 

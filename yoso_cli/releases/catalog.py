@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import UsageError, did_you_mean
 
 ADDRESS = "https://github.com/hujiecpp/YOSO/releases/download/v0.1/"
 LICENCE = "MIT, (c) 2023 Jie Hu; each dataset's own terms hold for what was learnt from it"
@@ -56,7 +56,8 @@ RELEASES = {
 def find(name: str) -> Release:
     """The release called `name`. Raises UsageError, with those there are, for another name."""
     if name not in RELEASES:
-        raise UsageError(f"{name}: there are no released weights of this name.", hint=f"There are {_names()}.")
+        hint = did_you_mean(name, RELEASES, f"There are {_names()}.")
+        raise UsageError(f"{name}: there are no released weights of this name.", hint=hint)
     return RELEASES[name]
 
 
