@@ -4,9 +4,9 @@ The rules are the released implementation's: mask logits are resized twice (to t
 picture), each pixel goes to the query with the highest class score x mask probability, a query that keeps too small a
 share of its own mask is dropped, and stuff of one class becomes one segment.
 
-Only queries that pass the score threshold are resized, a few at a time: what a picture takes is bounded by its size
-and not by the number of queries. A batch is read from the device twice, whatever is in it: the scores, to know which
-queries are left, and the answer.
+Only queries that pass the score threshold are resized, all of them for a band of the picture's rows at a time: what a
+picture takes beyond its own maps has a bound, however large it is and however many queries there are. A batch is read
+from the device twice, whatever is in it: the scores, to know which queries are left, and the answer.
 """
 
 # B pictures, N queries, Q kept queries, K classes, h w mask size, H W picture size
@@ -18,16 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from yoso_cli.errors import RunError
-from yoso_cli.panoptic.types import Category, IdMap, Panoptic, Segment, measured
+from yoso_cli.inference.bands import Axis, bands
+from yoso_cli.panoptic.regions import painted, runs_of
+from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
 Size = tuple[int, int]
-# Values of one upsampled group of queries. On a CPU a group that stays in the cache takes half the time of all queries
-# at once (41 queries at 800x1333: 78 ms against 148 ms for the first resize); a GPU wants much work at a time.
-GROUP_ON_CPU = 1 << 19
-GROUP_ON_GPU = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -38,12 +35,17 @@ class Sizes:
     resized: Size
     original: Size
 
+    def axes(self) -> tuple[Axis, Axis]:
+        """Of the rows, and of the columns."""
+        rows, columns = (Axis(*edge) for edge in zip(self.padded, self.resized, self.original, strict=True))
+        return rows, columns
+
 
 class Claim(NamedTuple):
     """Which query each pixel goes to, still on the device.
 
     Attributes:
-        codes: int16 (H, W), twice the winner's place among the kept queries, plus 1 where its mask covers the pixel.
+        codes: int16 (H, W), twice the winner's place among the kept queries, plus 1 where its mask leaves it out.
         own: int64 (Q,), pixels that each query's mask covers.
     """
 
@@ -116,6 +118,7 @@ def to_panoptics(
         if found.places
     ]
     answers = iter(_fetched(claims))
+    del claims  # On a CPU 2 bytes of each pixel, before maps of 4 are painted from the copy.
     return [
         _panoptic(*next(answers), found, categories, overlap_threshold)
         if found.places
@@ -126,23 +129,15 @@ def to_panoptics(
 
 def claimed_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Claim:
     """The released implementation's merge: (Q, h, w) logits and (Q,) scores, at the picture's size."""
-    device = mask_logits.device
-    best = torch.full(sizes.original, -1.0, dtype=mask_logits.dtype, device=device)  # (H, W)
-    winners, won = torch.zeros_like(best), torch.empty_like(best)
-    own = []
-    largest = max(size[0] * size[1] for size in (sizes.padded, sizes.original))
-    group = max(1, (GROUP_ON_CPU if device.type == "cpu" else GROUP_ON_GPU) // largest)
-    for start in range(0, len(scores), group):
-        probabilities = upsampled(mask_logits[start : start + group], sizes).sigmoid_()  # (q, H, W)
-        own.append(_counted(probabilities))
-        products = probabilities.mul_(scores[start : start + group, None, None])
-        value, place = products.max(0) if len(products) > 1 else (products[0], 0)
-        # Strictly above: a tie goes to the first query. The answer as floats and not as truth values, which on a CPU
-        # take five times as long; and the latest winner has the largest number, so that a maximum sets it.
-        torch.gt(value, best, out=won)
-        torch.maximum(winners, won.mul_(place + start), out=winners)
-        torch.maximum(best, value, out=best)
-    return Claim(_codes(winners.to(torch.int16), best, scores), torch.cat(own))
+    codes = torch.empty(sizes.original, dtype=torch.int16, device=mask_logits.device)
+    own = torch.zeros(len(scores), dtype=torch.double, device=mask_logits.device)
+    for rows, logits in bands(mask_logits, *sizes.axes()):
+        probabilities = logits.sigmoid_()
+        covered = _covered(probabilities)
+        # A band's ones are exact as floats, and in double all together.
+        own += covered.sum((1, 2))
+        codes[rows] = _codes(probabilities, covered, scores)
+    return Claim(codes, own.long())
 
 
 def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Claim:
@@ -157,48 +152,19 @@ def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> C
         )
     )
     probabilities = mask_logits.sigmoid()
-    best, winners = (probabilities * scores[:, None, None]).max(0)
-    codes = _codes(winners.to(torch.int16), best, scores)
+    covered = _covered(probabilities)
     # How many of the picture's rows and columns each small one stands for; sums of such products are exact in double.
     heights = torch.zeros(mask_logits.shape[-2], dtype=torch.double, device=rows.device)
     widths = torch.zeros(mask_logits.shape[-1], dtype=torch.double, device=rows.device)
     heights.index_add_(0, rows, heights.new_ones(len(rows)))
     widths.index_add_(0, columns, widths.new_ones(len(columns)))
-    own = ((probabilities >= 0.5).double() @ widths) @ heights
+    own = (covered.double() @ widths) @ heights
+    codes = _codes(probabilities, covered, scores)
     return Claim(codes[rows][:, columns], own.long())
 
 
 # `exact` is what every figure is measured with unless it says otherwise.
 MERGES: dict[str, Merge] = {"exact": claimed_at_full_size, "fast": claimed_at_mask_size}
-
-
-def upsampled(mask_logits: Tensor, sizes: Sizes) -> Tensor:
-    """(Q, h, w) logits at stride 4 to (Q, H, W) at the picture's original size, through the padded input's size."""
-    height, width = mask_logits.shape[-2:]
-    if sizes.padded == (4 * height, 4 * width) and mask_logits.device.type == "cpu":
-        x = _quadrupled(mask_logits)
-    else:
-        x = F.interpolate(mask_logits[None], size=sizes.padded, mode="bilinear", align_corners=False)[0]
-    x = x[:, : sizes.resized[0], : sizes.resized[1]]
-    if sizes.resized == sizes.original:
-        return x
-    return F.interpolate(x[None], size=sizes.original, mode="bilinear", align_corners=False)[0]
-
-
-def _quadrupled(x: Tensor) -> Tensor:
-    """(Q, h, w) to (Q, 4h, 4w), bilinear: torch's own kernel is scalar on a CPU and takes 1.7 times as long.
-
-    Between two rows lie four, and each of these four is one weighted sum of whole rows.
-    """
-    wide = F.interpolate(x[None], size=(x.shape[1], 4 * x.shape[2]), mode="bilinear", align_corners=False)[0]
-    above = torch.cat([wide[:, :1], wide[:, :-1]], dim=1)
-    below = torch.cat([wide[:, 1:], wide[:, -1:]], dim=1)
-    out = wide.new_empty(len(x), x.shape[1], 4, wide.shape[2])
-    torch.add(wide * 0.625, above, alpha=0.375, out=out[:, :, 0])
-    torch.add(wide * 0.875, above, alpha=0.125, out=out[:, :, 1])
-    torch.add(below * 0.125, wide, alpha=0.875, out=out[:, :, 2])
-    torch.add(below * 0.375, wide, alpha=0.625, out=out[:, :, 3])
-    return out.flatten(1, 2)
 
 
 def _kept_queries(mask_logits: Tensor, class_logits: Tensor, score_threshold: float) -> list[_Kept]:
@@ -231,19 +197,22 @@ def _precise(logits: Tensor) -> Tensor:
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
-def _counted(probabilities: Tensor) -> Tensor:
-    """Pixels of (q, H, W) at 0.5 or more, int64 (q,). Ones as floats are exact in a row, and in double all together."""
-    covered = torch.ge(probabilities, 0.5, out=torch.empty_like(probabilities))
-    return covered.sum(2).sum(1, dtype=torch.double).long()
+def _covered(probabilities: Tensor) -> Tensor:
+    """1 where a probability is 0.5 or more, else 0: as floats, which on a CPU takes a quarter of truth values' time."""
+    return torch.ge(probabilities, 0.5, out=torch.empty_like(probabilities))
 
 
-def _codes(winners: Tensor, best: Tensor, scores: Tensor) -> Tensor:
-    """Winners and whether their masks cover the pixel, (H, W) each.
+def _codes(probabilities: Tensor, covered: Tensor, scores: Tensor) -> Tensor:
+    """What `Claim` says of each pixel, int16 (H, W); `probabilities` and `covered`, (Q, H, W), are overwritten.
 
-    Probability >= 0.5 exactly where score x probability >= score / 2: halving is exact, and below 0.5 the next
-    probability makes a product that rounds below.
+    Each query's code, out of reach where its product is below the largest; the least is the first winner's. All of it
+    plain arithmetic: on a CPU torch's maximum takes ten times as long once it has to tell where it stands.
     """
-    return winners * 2 + (best >= (scores / 2)[winners.int()])
+    count = len(scores)
+    codes = torch.sub(torch.arange(1, 2 * count, 2, device=scores.device)[:, None, None], covered, out=covered)
+    products = probabilities.mul_(scores[:, None, None])
+    beaten = products.ne_(products.amax(0))
+    return codes.add_(beaten, alpha=2 * count).amin(0).to(torch.int16)
 
 
 def _fetched(claims: list[Claim]) -> list[tuple[Tensor, Tensor]]:
@@ -261,15 +230,17 @@ def _fetched(claims: list[Claim]) -> list[tuple[Tensor, Tensor]]:
 def _panoptic(
     codes: Tensor, own: Tensor, kept: _Kept, categories: tuple[Category, ...], overlap_threshold: float
 ) -> Panoptic:
-    unsure, final = torch.bincount(codes.flatten(), minlength=2 * len(own)).view(-1, 2).unbind(1)
-    claimed = unsure + final
+    # Thousands of runs instead of millions of pixels; and a look-up of every pixel would need 8 bytes for each.
+    runs = runs_of(codes.numpy())
+    pixels = np.bincount(runs.values, runs.stops - runs.starts, minlength=2 * len(own)).reshape(-1, 2)
+    final, claimed = pixels[:, 0], pixels.sum(1)
     # Double: above 2^24 pixels or just beside the threshold, single precision would decide otherwise than the rule.
-    share = claimed / own.clamp(min=1).double()
-    accepted = (claimed > 0) & (own > 0) & (final > 0) & (share >= overlap_threshold)
+    share = claimed / own.clamp(min=1).numpy()
+    accepted = (final > 0) & (own.numpy() > 0) & (share >= overlap_threshold)
     segment_ids, segments = _segments(accepted.tolist(), kept.labels, kept.scores, categories)
     ids_of_codes = np.zeros(2 * len(segment_ids), np.int32)
-    ids_of_codes[1::2] = segment_ids
-    ids: IdMap = ids_of_codes.take(codes.numpy())
+    ids_of_codes[::2] = segment_ids
+    ids = painted(runs, ids_of_codes[runs.values], *codes.shape)
     return Panoptic(ids, measured(ids, segments))
 
 
