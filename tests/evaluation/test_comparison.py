@@ -124,6 +124,20 @@ def test_one_picture_cannot_tell_a_difference_from_chance() -> None:
     assert table(found).endswith("There is too little to tell a difference from chance.")
 
 
+@pytest.mark.parametrize("images", [3, 29, 30])
+def test_a_difference_on_very_few_pictures_is_not_called_better(images: int) -> None:
+    counts = COUNTS[:images]
+    found = compared(side(counts), side(worse(counts, 0.3)))
+    assert not found.all.pq.could_be_noise
+    text = table(found)
+    few = images < 30
+    assert found.to_dict()["too_few"] is few
+    assert ("better" in text) is not few
+    assert ("moved by more than" in text) is not few
+    assert (f"{images} images tell little" in text) is few
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_a_class_that_one_side_lacks_has_no_difference() -> None:
     nothing = COUNTS.copy()
     nothing[:, 1, :] = 0
