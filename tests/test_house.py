@@ -21,6 +21,7 @@ ARROWS: dict[str, set[str]] = {
     "recipe": set(),
     "machine": set(),
     "workers": set(),
+    "words": set(),
     "atomic": {"errors"},
     "recipe_reader": set(),
     "recipe_check": {"recipe", "recipe_reader"},
@@ -32,9 +33,9 @@ ARROWS: dict[str, set[str]] = {
     "releases": {"atomic", "errors"},
     # A table of categories is YAML, read with a recipe's care.
     "conversion": {"datasets", "panoptic", "recipe_reader", "workers", "atomic", "errors"},
-    "inspection": {"datasets", "panoptic", "workers", "atomic", "errors"},
-    "evaluation": {"panoptic", "workers", "machine", "stages", "atomic", "errors"},
-    "page": {"evaluation", "panoptic", "atomic", "errors"},
+    "inspection": {"datasets", "panoptic", "workers", "words", "atomic", "errors"},
+    "evaluation": {"panoptic", "workers", "machine", "stages", "words", "atomic", "errors"},
+    "page": {"evaluation", "panoptic", "words", "atomic", "errors"},
     "model": {"recipe", "panoptic", "atomic", "errors"},
     "loading": {"panoptic", "errors"},
     "inference": {"model", "loading", "panoptic", "stages", "workers", "atomic", "errors"},
@@ -45,7 +46,7 @@ ARROWS: dict[str, set[str]] = {
 }
 TORCH_HALF = {"model", "loading", "inference", "training"}
 # Above a function a command knows only its own floor; inside one it wires anything.
-COMMANDS_AT_IMPORT = {"commands", "errors"}
+COMMANDS_AT_IMPORT = {"commands", "words", "errors"}
 
 FORBIDDEN_WORDS = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "handler", "processor", "tmp"}
 MOST_LINES = 300

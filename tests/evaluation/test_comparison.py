@@ -113,7 +113,7 @@ def test_other_classes_are_refused() -> None:
 def test_another_truth_of_the_same_pictures_is_refused() -> None:
     other = COUNTS.copy()
     other[3, 0, FN] += 1
-    with pytest.raises(DataError, match=r"the truth of 1 images is not the same: 3\.jpg"):
+    with pytest.raises(DataError, match=r"the truth of 1 image is not the same: 3\.jpg"):
         compared(side(), side(other))
 
 

@@ -138,7 +138,7 @@ def command(
       yoso eval
       yoso eval runs/shapes-001 --split val --json
       yoso eval coco --weights runs/coco-001 --metric all --tta flip
-      yoso eval --predictions results.json --truth annotations/panoptic_val2017.json --html report.html
+      yoso eval --predictions results.json --truth panoptic_val2017.json
       torchrun --nproc-per-node 8 --no-python yoso eval runs/coco-001
     """
     _refuse_standing(html, force)
@@ -151,9 +151,9 @@ def command(
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
-    _refuse_beside_predictions({"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides})
-    given = {"--save-predictions": save_predictions, "--tta": tta, "--batch": batch > 1, **running.asked()}
-    _refuse_beside_predictions(given)
+    sources = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}
+    runs_only = {"--save-predictions": save_predictions, "--tta": tta, "--batch": batch > 1, **running.asked()}
+    _refuse_beside_predictions({**sources, **runs_only})
     if engine == "panopticapi":
         pages_too = {"--truth-cache": truth_cache, "--html": html, "--images": images}
         _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too})

@@ -24,6 +24,7 @@ from yoso_cli.evaluation.confidence import (
 from yoso_cli.evaluation.matching import Floats
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category
+from yoso_cli.words import counted
 
 # Draws of fewer images than these know too little of what other images would say.
 FEW = 30
@@ -169,18 +170,20 @@ def _aligned(a: Measured, b: Measured) -> ImageTallies:
     if classes_a != classes_b:
         odd = sorted({name for _, name in set(classes_a) ^ set(classes_b)})
         what = f"not shared: {_some(odd)}" if odd else "they come in another order"
-        counts = f"the one knows {len(classes_a)} classes, the other {len(classes_b)}"
+        counts = f"the one knows {counted(len(classes_a), 'class')}, the other {len(classes_b)}"
         raise DataError(f"{apart} {counts}; {what}.", hint=hint)
     ids_a, ids_b = set(a.tallies.image_ids), set(b.tallies.image_ids)
     if ids_a != ids_b:
         first, second = len(ids_a - ids_b), len(ids_b - ids_a)
-        where = f"A ({a.dataset}) has {first} images that B lacks, B ({b.dataset}) has {second} that A lacks"
+        where = f"A ({a.dataset}) has {counted(first, 'image')} that B lacks, B ({b.dataset}) has {second} that A lacks"
         raise DataError(f"{apart} {where}.", hint=hint)
     second_side = b.tallies.in_order_of(a.tallies.image_ids)
     differing = (a.tallies.truth_segments() != second_side.truth_segments()).any(-1)
     if differing.any():
         files = [a.tallies.files[index] for index in np.flatnonzero(differing)]
-        raise DataError(f"{apart} the truth of {len(files)} images is not the same: {_some(files)}.", hint=hint)
+        raise DataError(
+            f"{apart} the truth of {counted(len(files), 'image')} is not the same: {_some(files)}.", hint=hint
+        )
     return second_side
 
 
@@ -196,7 +199,7 @@ def table(found: Comparison) -> str:
     """The comparison as plain text of at most 80 columns, which ends with what it means."""
     groups = {"All": found.all, "Things": found.things, "Stuff": found.stuff}
     lines = [
-        f"Panoptic quality on {found.dataset}, {found.images} image{'' if found.images == 1 else 's'}, in percent",
+        f"Panoptic quality on {found.dataset}, {counted(found.images, 'image')}, in percent",
         f"A: {found.a}",
         f"B: {found.b}",
         "",
