@@ -52,7 +52,8 @@ def script(*words: str) -> "subprocess.CompletedProcess[str]":
 
 def typed_commands() -> list[str]:
     """Every `yoso ...` line of a code block, the examples of the help among them."""
-    lines = re.split(r"\n| && ", "\n".join([*blocks("sh"), *blocks("text")]))
+    whole = re.sub(r" \\\n *", " ", "\n".join([*blocks("sh"), *blocks("text")]))
+    lines = re.split(r"\n| && ", whole)
     return sorted({match[1] for line in lines if (match := re.match(r" *(?:Example: )?(yoso .*)", line))})
 
 

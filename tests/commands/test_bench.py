@@ -43,7 +43,7 @@ def test_the_newest_run_is_timed_on_pictures_of_its_validation_split(line: Path,
     assert value["threads"] >= 1
     assert value["machine"]["cpu"]
     assert value["versions"]["torch"]
-    assert "1 pictures to warm up, 3 timed" in told
+    assert "1 picture to warm up, 3 timed" in told
     assert told.endswith(f"Next: yoso viz {build.picture()} --weights {value['weights']}")
 
 

@@ -42,7 +42,7 @@ def test_the_text_names_steps_difference_and_file(line: Path, printed: Any) -> N
     text, _ = printed("reparam", "runs/tiny-001", "--images", "1")
     assert "step              ms before  ms after  difference" in text
     assert [line.split()[0] for line in text.splitlines()[1:6]] == STEPS
-    assert "Largest difference on 1 pictures" in text
+    assert "Largest difference on 1 picture:" in text
     assert text.endswith(f"Weights: {WRITTEN}\n")
 
 

@@ -346,6 +346,13 @@ def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[s
     assert "pictures at a time that fit a GPU of 8 GiB: 2" in told
 
 
+def test_a_dry_run_refuses_weights_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", str(recipe), "--dry-run", "--weights", "coko"]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Did you mean 'coco'?" in err
+
+
 @pytest.mark.parametrize("name", ["coco-512", "mapillary", "ablation/ifa", "shapes"])
 def test_a_dry_run_names_the_row_it_aims_at(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -113,7 +113,7 @@ def test_other_classes_are_refused() -> None:
 def test_another_truth_of_the_same_pictures_is_refused() -> None:
     other = COUNTS.copy()
     other[3, 0, FN] += 1
-    with pytest.raises(DataError, match=r"the truth of 1 images is not the same: 3\.jpg"):
+    with pytest.raises(DataError, match=r"the truth of 1 image is not the same: 3\.jpg"):
         compared(side(), side(other))
 
 
@@ -122,6 +122,20 @@ def test_one_picture_cannot_tell_a_difference_from_chance() -> None:
     assert found.all.pq.interval is None
     assert found.all.pq.could_be_noise
     assert table(found).endswith("There is too little to tell a difference from chance.")
+
+
+@pytest.mark.parametrize("images", [3, 29, 30])
+def test_a_difference_on_very_few_pictures_is_not_called_better(images: int) -> None:
+    counts = COUNTS[:images]
+    found = compared(side(counts), side(worse(counts, 0.3)))
+    assert not found.all.pq.could_be_noise
+    text = table(found)
+    few = images < 30
+    assert found.to_dict()["too_few"] is few
+    assert ("better" in text) is not few
+    assert ("moved by more than" in text) is not few
+    assert (f"{images} images tell little" in text) is few
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_class_that_one_side_lacks_has_no_difference() -> None:

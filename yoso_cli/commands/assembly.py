@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from yoso_cli.commands import console
 from yoso_cli.errors import DataError, UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,8 +60,8 @@ def fill(model: "YOSO", path: Path, categories: "tuple[Category, ...]") -> None:
     load_state(model, carried.weights)
     if carried.new:
         console.say(
-            f"{path}: knows {len(carried.known)} of this dataset's {len(categories)} classes by name, of its own "
-            f"{len(weights.categories)}; to be learnt anew: {_some(carried.new)}. "
+            f"{path}: knows {len(carried.known)} of this dataset's {counted(len(categories), 'class')} by name, of "
+            f"its own {len(weights.categories)}; to be learnt anew: {_some(carried.new)}. "
             "All but the class layers is taken over."
         )
 

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inspection.check import Checked, Group
 
 # Of one kind of finding, as many cases are told on the screen; --json has all.
 _SHOWN = 5
+_SEVERITIES = ("error", "warning")
 
 
 @click.command(name="check")
@@ -87,8 +89,8 @@ def _text(dataset: str, checked: "Checked", value: dict[str, Any]) -> str:
             f"  {told['severity']:7}  {group.code} ({group.split}, {len(group.findings)}): {group.rule.sentence}"
         )
         lines += [f"           {case}" for case in _cases(group)]
-    images = ", ".join(f"{count} images in {split}" for split, count in checked.images.items())
-    counts = f"{_counted(value['errors'], 'error')}, {_counted(value['warnings'], 'warning')}"
+    images = ", ".join(f"{counted(count, 'image')} in {split}" for split, count in checked.images.items())
+    counts = ", ".join(counted(value[f"{what}s"], what) if value[f"{what}s"] else f"no {what}s" for what in _SEVERITIES)
     return "\n".join([*lines, f"{dataset}: {images}; {counts}"])
 
 
@@ -101,7 +103,3 @@ def _cases(group: "Group") -> list[str]:
         return [": ".join(filter(None, (name, one.detail))) for name, one in zip(names, shown, strict=True)] + rest
     names = [case.image for case in shown if case.image]
     return [", ".join([*names, *rest])] if names else []
-
-
-def _counted(count: int, what: str) -> str:
-    return f"{count or 'no'} {what}{'' if count == 1 else 's'}"

@@ -8,6 +8,7 @@ import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.errors import UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.conversion.convert import Converted
@@ -20,20 +21,26 @@ TARGETS = (
     *("coco-submission", "cityscapes-submission", "ade20k-submission", "mapillary-submission"),
 )
 
+# Lines that click leaves as they are fit 80 columns, which test_cli looks at.
 _HELP = """Convert labels SRC of your own, or predictions, to DST.
 
 \b
 --from
-  maps            SRC/images/NAME.jpg, SRC/semantic/NAME.png (a pixel is its category id) and
-                  SRC/instances/NAME.png (a pixel is its instance number; 0 is none)
-  coco-instances  a JSON with polygons or RLE, and semantic/ beside it if there is stuff
+  maps            SRC/images/NAME.jpg, SRC/semantic/NAME.png (a pixel is its
+                  category id) and SRC/instances/NAME.png (a pixel is its
+                  instance number; 0 is none)
+  coco-instances  a JSON with polygons or RLE, and semantic/ beside it if
+                  there is stuff
   coco-panoptic   a JSON with its PNGs in a folder of the same name
   cityscapes      a folder of *_gtFine_instanceIds.png
-  prepared        what this or `yoso prepare` wrote, or `yoso eval --save-predictions`
-  submission      a zip of predictions in COCO's panoptic result format; needs --truth
+  prepared        what this, `yoso prepare` or `yoso eval
+                  --save-predictions` wrote
+  submission      a zip of predictions in COCO's panoptic result format;
+                  needs --truth
 --to
   prepared        what all commands read: DST is datasets/NAME/SPLIT
-  coco-submission, cityscapes-submission, ade20k-submission, mapillary-submission
+  coco-submission, cityscapes-submission, ade20k-submission,
+  mapillary-submission
                   a zip for the server (ADE20K's takes semantic maps only)
   maps, coco-instances, coco-panoptic, cityscapes
                   a folder as above, without the pictures
@@ -43,16 +50,17 @@ is there when all of it is right, or not at all. What a form cannot say is count
 
 \b
 Example:
-  yoso convert raw/train datasets/mine/train --from maps --categories classes.yaml
-  yoso convert instances.json datasets/mine/train --from coco-instances --images photos
-  yoso convert predictions panoptic_test-dev2017_yoso_results.zip --from prepared --to coco-submission
+  yoso convert raw/train datasets/mine/train --from maps \\
+      --categories classes.yaml
+  yoso convert instances.json datasets/mine/train --from coco-instances \\
+      --images photos
+  yoso convert predictions panoptic_test-dev2017_yoso_results.zip \\
+      --from prepared --to coco-submission
 """
 
-_RULES = """\b
-Rules:
-  A thing's pixels without an instance number are a crowd, and so are iscrowd RLEs. Values under `void:` in
-  the YAML (by default 0 and 255) are void. Where COCO instances overlap, the smallest has the pixel, of two
-  of one size the later one in the JSON; crowds lie below all. Segments without a pixel are left out.
+_RULES = """Rules: a thing's pixels without an instance number are a crowd, and so are iscrowd RLEs. Values under
+`void:` in the YAML (by default 0 and 255) are void. Where COCO instances overlap, the smallest has the pixel, of two of
+one size the later one in the JSON; crowds lie below all. Segments without a pixel are left out.
 """
 
 
@@ -160,9 +168,13 @@ def _tell(source: "Source", converted: "Converted", destination: Path, form: str
         ],
     }
     lines = [
-        f"{destination}: {converted.images} images, {converted.segments} segments ({converted.crowds} crowds), "
-        f"{len(source.table.categories)} classes; the pictures stay in {source.image_dir}",
-        *(f"{count} {loss.value} ({converted.lossy[loss]} images)" for loss, count in converted.losses.items()),
+        f"{destination}: {counted(converted.images, 'image')}, {counted(converted.segments, 'segment')} "
+        f"({counted(converted.crowds, 'crowd')}), {counted(len(source.table.categories), 'class')}; "
+        f"the pictures stay in {source.image_dir}",
+        *(
+            f"{count} {loss.value} ({counted(converted.lossy[loss], 'image')})"
+            for loss, count in converted.losses.items()
+        ),
     ]
     console.result(value, "\n".join(lines), as_json)
     if form == "prepared" and not as_json:

@@ -125,9 +125,8 @@ def command(
     """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. Beside --weights it is a recipe, whose sizes, thresholds and data then count. The result is
-    also kept in the run folder, as report.json and, to look at, report.html; that of another split, of --tta or of
-    changed settings in a folder of its own under evaluations/.
+    newest run is taken. Beside --weights it is a recipe, whose sizes, thresholds and data then count. The run folder
+    keeps report.json and report.html; those of another split, of --tta or changed settings lie under evaluations/.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
     in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.
@@ -139,29 +138,33 @@ def command(
       yoso eval
       yoso eval runs/shapes-001 --split val --json
       yoso eval coco --weights runs/coco-001 --metric all --tta flip
-      yoso eval --predictions results.json --truth annotations/panoptic_val2017.json --html report.html
+      yoso eval --predictions results.json --truth panoptic_val2017.json
       torchrun --nproc-per-node 8 --no-python yoso eval runs/coco-001
     """
-    if html is not None and html.exists() and not force:
-        raise UsageError(f"{html}: exists already.", hint="Add --force to overwrite it, or choose another for --html.")
+    _refuse_standing(html, force)
     if predictions is None and truth is None:
-        _refuse_without_predictions({"--workers": workers, "--truth-cache": truth_cache})
-        _refuse_without_predictions({"--images": images, "--engine": engine != "yoso"})
+        scoring_only = {"--workers": workers, "--truth-cache": truth_cache, "--images": images}
+        _refuse_without_predictions({**scoring_only, "--engine": engine != "yoso"})
         how = (metrics, split, save_predictions, html, device, overrides, *_augmentation(tta), running, batch)
         named, recipe = _source_and_recipe(source, weights)
         evaluation.evaluate(Asked(runs, named, recipe, *how), as_json)
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
-    _refuse_beside_predictions({"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides})
-    _refuse_beside_predictions({"--save-predictions": save_predictions, "--tta": tta})
-    _refuse_beside_predictions({"--batch": batch > 1, **running.asked()})
+    sources = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}
+    runs_only = {"--save-predictions": save_predictions, "--tta": tta, "--batch": batch > 1, **running.asked()}
+    _refuse_beside_predictions({**sources, **runs_only})
     if engine == "panopticapi":
-        _refuse_beside_reference({"--metric": metrics, "--workers": workers})
-        _refuse_beside_reference({"--truth-cache": truth_cache, "--html": html, "--images": images})
+        pages_too = {"--truth-cache": truth_cache, "--html": html, "--images": images}
+        _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too})
         _eval_with_reference(predictions, truth, as_json)
         return
     _eval_files(predictions, truth, metrics, workers or 1, truth_cache, html, images, as_json)
+
+
+def _refuse_standing(html: Path | None, force: bool) -> None:
+    if html is not None and html.exists() and not force:
+        raise UsageError(f"{html}: exists already.", hint="Add --force to overwrite it, or choose another for --html.")
 
 
 def _refuse_without_predictions(given: dict[str, object]) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.commands import advice, console, pages, running, wiring
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -132,7 +133,7 @@ def _report(asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Pre
 
     looks = len(predictor.looks)
     where = f"{predictor.device}, {shard.count} processes" if shard.count > 1 else str(predictor.device)
-    images = f"{len(truth.records)} images"
+    images = counted(len(truth.records), "image")
     console.say(f"Evaluating {found.path} on {truth.name} {truth.split} ({images}, {where}).")
     if found.overridden:
         console.say(f"Not as these weights are meant to be used: {found.overridden}.")

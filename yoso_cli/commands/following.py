@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import console, pages
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.evaluation.report import Report
@@ -89,7 +90,8 @@ class Following:
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         workers, cores = self._recipe.train.workers, int(machine.describe()["cores"]) // processes
         more = f"`--set train.workers={cores}`" if workers < cores else "smaller pictures on disk, or more cores"
-        return f"The network waits for pictures {share:.0%} of the time ({workers} workers, {cores} cores). Try {more}."
+        has = f"{counted(workers, 'worker')}, {counted(cores, 'core')}"
+        return f"The network waits for pictures {share:.0%} of the time ({has}). Try {more}."
 
 
 def _by_stage(metrics: dict[str, float], kind: str) -> str:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import assembly, console
 from yoso_cli.errors import DataError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.recipe import Recipe
@@ -45,22 +46,28 @@ def outlook(recipe: "Recipe") -> dict[str, Any]:
 def text(facts: dict[str, Any]) -> str:
     """The facts as a person reads them, no line wider than the terminal."""
     model, schedule, memory, paper = (facts[key] for key in ("model", "schedule", "memory", "paper"))
-    classes = f"{model['classes']} classes" if model["classes"] is not None else "as many classes as the dataset has"
+    classes = (
+        counted(model["classes"], "class") if model["classes"] is not None else "as many classes as the dataset has"
+    )
     million = {key: f"{model[key] / 1e6:.1f} M" for key in ("parameters", "learning")}
     told = [
         ("Recipe", facts["recipe"]),
         (
             "Model",
             f"{model['backbone']}, {million['parameters']} parameters of which {million['learning']} learn; "
-            f"{classes}, {model['proposals']} proposals, {model['stages']} stages",
+            f"{classes}, {counted(model['proposals'], 'proposal')}, {counted(model['stages'], 'stage')}",
         ),
     ]
     for name, split in facts["data"]["splits"].items():
-        found = f"{split['images']} images" if split["prepared"] else f"missing. {split['problem']}"
+        found = counted(split["images"], "image") if split["prepared"] else f"missing. {split['problem']}"
         told.append(("Data", f"{facts['data']['name']} {name}: {found}"))
     epochs = f", {schedule['epochs']:.1f} epochs" if schedule["epochs"] else ""
     told += [
-        ("Schedule", f"{schedule['iterations']} steps of {schedule['batch']} pictures of {schedule['crop']}{epochs}"),
+        (
+            "Schedule",
+            f"{counted(schedule['iterations'], 'step')} of {counted(schedule['batch'], 'picture')} of "
+            f"{schedule['crop']}{epochs}",
+        ),
         ("Rate", schedule["rate"]),
         (
             "Memory",
@@ -127,7 +134,7 @@ def _schedule(recipe: "Recipe", images: int | None) -> dict[str, Any]:
         if plan.schedule == "step"
         else f"falls to nothing as (1 - share of the way) to the power {plan.power:g}"
     )
-    warm = f"rises over {plan.warmup} steps to" if plan.warmup else "begins at"
+    warm = f"rises over {counted(plan.warmup, 'step')} to" if plan.warmup else "begins at"
     return {
         "iterations": plan.iterations,
         "batch": plan.batch,

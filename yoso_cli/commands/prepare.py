@@ -10,6 +10,7 @@ import click
 
 from yoso_cli.commands import console
 from yoso_cli.commands.options import force_option, json_option, keep_going_option, processes, workers_option
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -223,7 +224,7 @@ def _tell(name: str, prepared: "Sequence[Prepared]", as_json: bool, skipped: "Se
         "skipped": list(skipped),
     }
     lines = (
-        f"{one.folder}: {len(one.panoptic_set.records)} images"
+        f"{one.folder}: {counted(len(one.panoptic_set.records), 'image')}"
         + ("" if one.fresh else ", prepared before; --force makes them anew")
         for one in prepared
     )

@@ -7,6 +7,7 @@ import click
 from yoso_cli.commands import console
 from yoso_cli.commands.options import force_option, json_option, set_option
 from yoso_cli.errors import RecipeError, UsageError
+from yoso_cli.words import counted
 
 
 @click.group()
@@ -76,7 +77,7 @@ def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ..
     found = {recipe: _problems(recipe, overrides) for recipe in recipes}
     problems = [problem for one in found.values() for problem in one]
     good = sum(not one for one in found.values())
-    summary = f"{len(found)} checked, {good} good, {len(problems)} mistake{'' if len(problems) == 1 else 's'}"
+    summary = f"{len(found)} checked, {good} good, {counted(len(problems), 'mistake')}"
     value = {"checked": len(found), "good": good, "problems": problems}
     console.result(value, "\n".join([*problems, summary]), as_json)
     if problems:

@@ -10,6 +10,7 @@ import click
 
 from yoso_cli.commands import console, options, wiring
 from yoso_cli.errors import UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -104,11 +105,14 @@ def command(
 
     \b
     The steps, in their order:
-      ifa_to_cfa        interpolation-first aggregation becomes convolution-first (paper Sec. 3.2)
+      ifa_to_cfa        interpolation-first aggregation becomes
+                        convolution-first (paper Sec. 3.2)
       fold_batch_norms  batch norms go into the convolutions before them
-      fold_pixel_std    the pixels' standard deviation goes into the first convolution
+      fold_pixel_std    the pixels' standard deviation goes into the first
+                        convolution
       fold_temperature  the temperature goes into the last class layer
-      fold_location     the location convolution goes into the kernels; its map is never made
+      fold_location     the location convolution goes into the kernels; its
+                        map is never made
 
     Each step is timed on one picture in turn with the network before it. The first and the last network then look at
     real pictures of the validation split, in double precision; the largest difference, as a share of the largest
@@ -255,7 +259,7 @@ def _text(done: Reparameterised) -> str:
                 ("step", "ms before", "ms after", "difference"),
                 [(step.name, step.before, step.after, f"{step.difference:.1e}") for step in done.steps],
             ),
-            f"Largest difference on {done.pictures} pictures: {difference.largest:.1e} "
+            f"Largest difference on {counted(done.pictures, 'picture')}: {difference.largest:.1e} "
             f"(features {difference.features:.1e}, masks {difference.mask_logits:.1e}, "
             f"classes {difference.class_logits:.1e}).",
             f"Weights: {done.path}",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yoso_cli.words import counted
+
 if TYPE_CHECKING:
     import torch
 
@@ -140,6 +142,6 @@ def shown(predictor: "Predictor") -> str:
     import torch
 
     threads = torch.get_num_threads()
-    count = f", {threads} thread{'s' if threads > 1 else ''}" if predictor.device.type == "cpu" else ""
+    count = f", {counted(threads, 'thread')}" if predictor.device.type == "cpu" else ""
     merge = "" if predictor.merge_rule == "exact" else f", {predictor.merge_rule} merge"
     return f"{predictor.device} ({predictor.engine.switches}{count}{merge})"

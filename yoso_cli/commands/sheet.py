@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from yoso_cli.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -69,7 +71,8 @@ def sheet(found: "Source") -> str:
     weights = found.weights
     lines: dict[str, object] = {
         "weights": weights.path,
-        "holds": f"a {weights.part} model: {len(weights.state)} tensors, {_values(weights) / 1e6:.1f} million values",
+        "holds": f"a {weights.part} model: {counted(len(weights.state), 'tensor')}, "
+        f"{_values(weights) / 1e6:.1f} million values",
         **_known(found.trained, weights.categories),
         "steps": ", ".join(weights.steps) or "none, as trained",
         **_history(weights.provenance),
@@ -81,11 +84,17 @@ def _known(recipe: "Recipe", categories: "Sequence[Category]") -> dict[str, str]
     """What the recipe and the classes tell, file or no file."""
     things = sum(category.isthing for category in categories)
     model, used = recipe.model, recipe.inference
+    parts = {
+        "proposal": model.num_proposals,
+        "stage": model.num_stages,
+        "class layer": model.num_class_layers,
+        "mask layer": model.num_mask_layers,
+    }
     return {
         "recipe": f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name,
-        "classes": f"{len(categories)} ({things} things, {len(categories) - things} stuff)",
-        "network": f"{model.backbone}, {model.num_proposals} proposals, {model.num_stages} stages, "
-        f"{model.num_class_layers} class and {model.num_mask_layers} mask layers, temperature {model.temperature:g}",
+        "classes": f"{len(categories)} ({counted(things, 'thing')}, {len(categories) - things} stuff)",
+        "network": ", ".join([model.backbone, *(counted(count, noun) for noun, count in parts.items())])
+        + f", temperature {model.temperature:g}",
         "used at": f"short edge {used.short_edge}, long edge {used.long_edge} at most, score above "
         f"{used.score_threshold:g}, overlap {used.overlap_threshold:g}",
     }

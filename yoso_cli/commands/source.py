@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.commands import console, options, wiring
 from yoso_cli.commands.running import AS_MEASURED, Running
 from yoso_cli.errors import DataError, UsageError, did_you_mean
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
@@ -89,7 +90,8 @@ class Source:
             else "reordered"
         )
         raise DataError(
-            f"{self.path}: knows {len(known)} classes, {truth.name} {truth.split} has {len(wanted)}; {shown}.",
+            f"{self.path}: knows {counted(len(known), 'class')}, {truth.name} {truth.split} has {len(wanted)}; "
+            f"{shown}.",
             hint="Evaluate on the dataset that the weights were trained on, with --set data.name=NAME.",
         )
 

@@ -8,6 +8,7 @@ import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.errors import DataError, UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inspection.census import Census
@@ -103,8 +104,8 @@ def _text(census: "Census", target: Path) -> str:
     )
     lines = [
         table,
-        f"{figures['images']} images of {_size(census.smallest)} to {_size(census.largest)} pixels, "
-        f"{figures['segments']} segments",
+        f"{counted(figures['images'], 'image')} of {_size(census.smallest)} to {_size(census.largest)} pixels, "
+        f"{counted(figures['segments'], 'segment')}",
         f"segments per image: {per_image['min']} to {per_image['max']}, median {per_image['median']:g}, "
         f"mean {per_image['mean']:.1f}",
         f"instances: {sizes['small']} small (below 32x32 pixels), {sizes['medium']} medium, {sizes['large']} large "

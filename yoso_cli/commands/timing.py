@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import console, running, wiring
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -136,7 +137,8 @@ def text(findings: Findings, where: dict[str, Any]) -> str:
     return "\n".join(
         [
             table_of(named),
-            f"Batch 1, short edge {where['short_edge']}, {findings.speed.forward.count} pictures, {place(where)}.",
+            f"Batch 1, short edge {where['short_edge']}, {counted(findings.speed.forward.count, 'picture')}, "
+            f"{place(where)}.",
             "Parts, mean ms:",
             *(f"  {name:<12}{mean:>10.1f}" for name, mean in parts.items()),
             f"{flops / 2e9:.2f} G multiply-adds, {parameters / 1e6:.2f} M parameters, "
@@ -155,12 +157,12 @@ def place(where: dict[str, Any]) -> str:
     """`AMD EPYC, 2 threads`, or the GPU's name."""
     if where["device"] != "cpu":
         return str(where["device"])
-    return f"{where['machine']['cpu']}, {where['threads']} thread{'s' if where['threads'] > 1 else ''}"
+    return f"{where['machine']['cpu']}, {counted(where['threads'], 'thread')}"
 
 
 def told(named: str, predictor: "Predictor", clocked: dict[str, int]) -> str:
     """What begins: for stderr."""
     return (
         f"Timing {named} on {running.shown(predictor)}: "
-        f"{clocked['warmup']} pictures to warm up, {clocked['repeats']} timed."
+        f"{counted(clocked['warmup'], 'picture')} to warm up, {clocked['repeats']} timed."
     )

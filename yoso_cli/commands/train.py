@@ -164,9 +164,12 @@ def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
 def _tell_outlook(asked: Asked, as_json: bool) -> None:
     from yoso_cli import recipe_file
     from yoso_cli.commands.outlook import outlook, text
+    from yoso_cli.commands.source import require_source
     from yoso_cli.commands.wiring import preparing
 
     assert asked.recipe is not None, "a resumed run has no outlook"
+    if asked.weights is not None:
+        require_source(asked.weights)
     recipe = recipe_file.load(asked.recipe, asked.overrides)
     facts = outlook(recipe)
     console.result(facts, text(facts), as_json)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import assembly, console, feeding, pages, wiring
 from yoso_cli.errors import DataError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.following import Following
@@ -207,10 +208,10 @@ class Training:
 
     def _announce(self) -> None:
         plan = self.recipe.train
-        pictures = f"{len(self.train_set.records)} images of {self.train_set.name} {self.train_set.split}"
+        pictures = f"{counted(len(self.train_set.records), 'image')} of {self.train_set.name} {self.train_set.split}"
         begun = f"Going on with {self.run.path} after step {self.start}" if self.start else f"Training {self.run.path}"
         where = f"{self.device}" if self.shard.count == 1 else f"{self.shard.count} processes"
-        console.say(f"{begun}: {pictures}, {plan.iterations} steps with {plan.batch} each, on {where}.")
+        console.say(f"{begun}: {pictures}, {counted(plan.iterations, 'step')} with {plan.batch} each, on {where}.")
         console.say("Ctrl-C saves and stops; training can go on from there.")
 
     def _batches(self) -> "Iterator[Batch]":

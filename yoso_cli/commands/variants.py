@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from yoso_cli.commands import console, timing, wiring
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -162,5 +163,7 @@ def _comparison(ratios: "dict[str, Ratio]", where: dict[str, Any]) -> str:
         f"A took {ratio.median:.2f} times as long as B, {names[name]} (p10 {ratio.low:.2f}, p90 {ratio.high:.2f})."
         for name, ratio in ratios.items()
     ]
-    counted = next(iter(ratios.values())).first.count
-    return "\n".join([timing.table_of(rows), *told, f"In turn, {counted} pictures each, {timing.place(where)}."])
+    timed = next(iter(ratios.values())).first.count
+    return "\n".join(
+        [timing.table_of(rows), *told, f"In turn, {counted(timed, 'picture')} each, {timing.place(where)}."]
+    )

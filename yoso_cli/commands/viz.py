@@ -11,6 +11,7 @@ import click
 from yoso_cli.commands import advice, console, options, running
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -169,7 +170,7 @@ def _summary(panoptic: "Panoptic", categories: "Sequence[Category]") -> str:
 def _used(source: "Source", predictor: "Predictor") -> str:
     kind = "re-parameterised" if source.weights.steps else "as trained"
     return (
-        f"Using {source.path} ({kind}, {len(predictor.categories)} classes of {source.recipe.data.name}), "
+        f"Using {source.path} ({kind}, {counted(len(predictor.categories), 'class')} of {source.recipe.data.name}), "
         f"score above {predictor.score_threshold:g}, on {running.shown(predictor)}."
     )
 

@@ -9,6 +9,7 @@ import click
 from yoso_cli.commands import advice, console, options
 from yoso_cli.commands.sheet import announced, announcement, content, sheet
 from yoso_cli.errors import UsageError
+from yoso_cli.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -156,7 +157,7 @@ def import_(
     \b
     Example:
       yoso weights import yoso_res50_coco.pth
-      yoso weights import model_final.pth --recipe mine.yaml --categories mine.yaml
+      yoso weights import model.pth --recipe mine.yaml --categories mine.yaml
     """
     from yoso_cli import recipe_file
     from yoso_cli.commands import importing
@@ -172,7 +173,7 @@ def import_(
     for note in found.notes:
         console.say(f"  {note}")
     shown = content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
-    sentence = f"Read {len(found.weights.state)} tensors in the {found.layout} layout; wrote {target}."
+    sentence = f"Read {counted(len(found.weights.state), 'tensor')} in the {found.layout} layout; wrote {target}."
     console.result(shown, sentence, as_json)
     if found.weights.part == BACKBONE:
         console.next_step(f"yoso train coco --weights {shlex.quote(str(target))}")
@@ -228,7 +229,9 @@ def export(source: str | None, output: Path | None, runs: Path, force: bool, as_
         target, found.model(), found.plain(), no_object_weight=found.trained.loss.no_object_weight
     )
     value = {"weights": str(found.path), "output": str(target), "tensors": count}
-    console.result(value, f"Wrote {count} tensors of {found.path} in the released layout: {target}.", as_json)
+    console.result(
+        value, f"Wrote {counted(count, 'tensor')} of {found.path} in the released layout: {target}.", as_json
+    )
     console.next_step(shlex.join(_reading_back(found, target)))
 
 

@@ -24,6 +24,10 @@ from yoso_cli.evaluation.confidence import (
 from yoso_cli.evaluation.matching import Floats
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category
+from yoso_cli.words import counted
+
+# Draws of fewer images than these know too little of what other images would say.
+FEW = 30
 
 
 @dataclass(frozen=True)
@@ -117,9 +121,14 @@ class Comparison:
     stuff: GroupDifferences
     classes: tuple[ClassDifference, ...]
 
+    @property
+    def too_few(self) -> bool:
+        """Whether there are so few pictures that a difference on them tells little."""
+        return self.images < FEW
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, in percent, with how the intervals were made."""
-        named = {"a": self.a, "b": self.b, "dataset": self.dataset, "images": self.images}
+        named = {"a": self.a, "b": self.b, "dataset": self.dataset, "images": self.images, "too_few": self.too_few}
         groups = {name: getattr(self, name).to_dict() for name in GROUPS}
         return {**named, **HOW, **groups, "classes": [one.to_dict() for one in self.classes]}
 
@@ -161,18 +170,20 @@ def _aligned(a: Measured, b: Measured) -> ImageTallies:
     if classes_a != classes_b:
         odd = sorted({name for _, name in set(classes_a) ^ set(classes_b)})
         what = f"not shared: {_some(odd)}" if odd else "they come in another order"
-        counts = f"the one knows {len(classes_a)} classes, the other {len(classes_b)}"
+        counts = f"the one knows {counted(len(classes_a), 'class')}, the other {len(classes_b)}"
         raise DataError(f"{apart} {counts}; {what}.", hint=hint)
     ids_a, ids_b = set(a.tallies.image_ids), set(b.tallies.image_ids)
     if ids_a != ids_b:
         first, second = len(ids_a - ids_b), len(ids_b - ids_a)
-        where = f"A ({a.dataset}) has {first} images that B lacks, B ({b.dataset}) has {second} that A lacks"
+        where = f"A ({a.dataset}) has {counted(first, 'image')} that B lacks, B ({b.dataset}) has {second} that A lacks"
         raise DataError(f"{apart} {where}.", hint=hint)
     second_side = b.tallies.in_order_of(a.tallies.image_ids)
     differing = (a.tallies.truth_segments() != second_side.truth_segments()).any(-1)
     if differing.any():
         files = [a.tallies.files[index] for index in np.flatnonzero(differing)]
-        raise DataError(f"{apart} the truth of {len(files)} images is not the same: {_some(files)}.", hint=hint)
+        raise DataError(
+            f"{apart} the truth of {counted(len(files), 'image')} is not the same: {_some(files)}.", hint=hint
+        )
     return second_side
 
 
@@ -188,7 +199,7 @@ def table(found: Comparison) -> str:
     """The comparison as plain text of at most 80 columns, which ends with what it means."""
     groups = {"All": found.all, "Things": found.things, "Stuff": found.stuff}
     lines = [
-        f"Panoptic quality on {found.dataset}, {found.images} image{'' if found.images == 1 else 's'}, in percent",
+        f"Panoptic quality on {found.dataset}, {counted(found.images, 'image')}, in percent",
         f"A: {found.a}",
         f"B: {found.b}",
         "",
@@ -196,40 +207,42 @@ def table(found: Comparison) -> str:
     ]
     for name, group in groups.items():
         for figure in FIGURES if name == "All" else FIGURES[:1]:
-            lines.append(_row(f"{name} {figure.upper()}", getattr(group, figure), width=10))
+            lines.append(_row(f"{name} {figure.upper()}", getattr(group, figure), width=10, too_few=found.too_few))
     if any(one.pq.value or one.pq.moved for one in found.classes):
-        lines += ["", *_class_lines(found.classes)]
-    lines += ["", *_verdict(found)]
+        lines += ["", *_class_lines(found.classes, found.too_few)]
+    lines += ["", *textwrap.wrap(_verdict(found), 79)]
     return "\n".join(line.rstrip() for line in lines)
 
 
-def _row(name: str, one: Difference, *, width: int) -> str:
+def _row(name: str, one: Difference, *, width: int, too_few: bool) -> str:
     value, interval = one.value, one.interval
     moved = "-" if value is None else f"{100 * value:+.2f}"
     span = "-" if interval is None else f"{100 * interval.low:+.2f} .. {100 * interval.high:+.2f}"
-    return f"{name:<{width}}{_figure(one.a):>7}{_figure(one.b):>7}{moved:>8}{span:>18}  {_words(one)}"
+    return f"{name:<{width}}{_figure(one.a):>7}{_figure(one.b):>7}{moved:>8}{span:>18}  {_words(one, too_few)}"
 
 
-def _words(one: Difference) -> str:
+def _words(one: Difference, too_few: bool) -> str:
     if one.value is None or one.interval is None:
         return ""
     if not one.moved:
         return "the same"
+    if too_few and not one.could_be_noise:
+        return "too few images"
     return "could be noise" if one.could_be_noise else "B better" if one.value > 0 else "A better"
 
 
-def _class_lines(classes: Sequence[ClassDifference]) -> list[str]:
+def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]:
     """What is certain comes first, then what moved most."""
     both = [one for one in classes if one.pq.value is not None]
     both.sort(key=lambda one: (one.pq.could_be_noise, -abs(one.pq.value or 0.0)))
     clear = sum(not one.pq.could_be_noise for one in both)
     by_chance = round((1 - LEVEL) * len(both))
     expected = f" (about {by_chance} by chance)" if clear and by_chance else ""
-    lines = [
-        f"PQ of {clear or 'none'} of {len(both)} classes moved by more than the choice of images explains{expected}:"
-    ]
+    told = f"PQ of {clear or 'none'} of {len(both)} classes moved by more than the choice of images explains{expected}:"
+    lines = ["PQ of each class that moved:" if too_few else told]
     moved = [one for one in both if one.pq.value or one.pq.moved]
-    lines += [_row(_shortened(one.category.name), one.pq, width=24) for one in moved[:_MOST_CLASSES]]
+    shown = moved[:_MOST_CLASSES]
+    lines += [_row(_shortened(one.category.name), one.pq, width=24, too_few=too_few) for one in shown]
     if len(moved) > _MOST_CLASSES:
         lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json tells all ...")
     if len(moved) < len(both):
@@ -237,25 +250,28 @@ def _class_lines(classes: Sequence[ClassDifference]) -> list[str]:
     return [line for long in lines[:1] for line in textwrap.wrap(long, 79)] + lines[1:]
 
 
-def _verdict(found: Comparison) -> list[str]:
+def _verdict(found: Comparison) -> str:
     pq = found.all.pq
     if pq.value is None or pq.interval is None:
-        return ["There is too little to tell a difference from chance."]
+        return "There is too little to tell a difference from chance."
     low, high = 100 * pq.interval.low, 100 * pq.interval.high
     if not pq.moved:
-        return ["Both score the same on every image."]
+        return "Both score the same on every image."
+    if found.too_few:
+        return (
+            f"{found.images} images tell little: intervals from fewer than {FEW} are rough, and the next "
+            f"{found.images} may well say the opposite. Compare on more before you believe it."
+        )
     if pq.could_be_noise:
-        return [
-            f"This could be noise: on other images of the same kind, B - A may as well be {low:+.2f}",
-            f"as {high:+.2f} PQ (95 % interval: the images drawn again, the same for both). More",
-            "images would tell.",
-        ]
+        return (
+            f"This could be noise: on other images of the same kind, B - A may as well be {low:+.2f} as {high:+.2f} PQ "
+            "(95 % interval: the images drawn again, the same for both). More images would tell."
+        )
     better, low, high = ("B", low, high) if pq.value > 0 else ("A", -high, -low)
-    return [
-        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ (95 % interval:",
-        "the images drawn again, the same for both). Training again may move a score as",
-        "well; this knows nothing of that.",
-    ]
+    return (
+        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ (95 % interval: the "
+        "images drawn again, the same for both). Training again may move a score as well; this knows nothing of that."
+    )
 
 
 def _shortened(name: str) -> str:

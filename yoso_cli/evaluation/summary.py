@@ -8,6 +8,7 @@ from yoso_cli.evaluation.losses import NAMES, Meeting
 from yoso_cli.evaluation.quality import ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.sizes import SIZES
+from yoso_cli.words import counted
 
 # More classes than this would push the headline off the screen; then the ends of the list are shown.
 _ROWS = 24
@@ -29,9 +30,8 @@ def table(report: Report) -> str:
 
 
 def _title(report: Report) -> str:
-    plural = "" if report.images == 1 else "s"
     place = f"{report.dataset} {report.split}".strip()
-    return f"Panoptic quality on {place}, {report.images} image{plural}, in percent"
+    return f"Panoptic quality on {place}, {counted(report.images, 'image')}, in percent"
 
 
 def _headline(report: Report) -> Iterator[str]:

@@ -11,6 +11,7 @@ from yoso_cli.inspection.census import Census
 from yoso_cli.panoptic.draw import Color, colors
 from yoso_cli.panoptic.labels import font_of, shown_name
 from yoso_cli.panoptic.types import Category, Rgb
+from yoso_cli.words import counted
 
 _PAPER: Color = (250, 250, 248)
 _INK: Color = (34, 34, 38)
@@ -88,10 +89,9 @@ def chart(census: Census) -> Rgb:
     panels = _HEAD + 150 + 2 * (_PLOT_HEIGHT + 60) + 110
     page = _Page(2 * _MARGIN + columns * (_COLUMN + _GAP) + _PANEL, max(_HEAD + 48 + rows * _ROW + _MARGIN, panels))
     page.text(_MARGIN, 42, f"{census.name} {census.split}", 24)
-    counted = (
-        f"{census.statistics.images:,} images · {sum(census.per_image):,} segments · {len(census.categories)} classes"
-    )
-    page.text(_MARGIN + page.width_of(f"{census.name} {census.split}", 24) + 20, 45, counted, 14, _FAINT)
+    counts = (census.statistics.images, "image"), (sum(census.per_image), "segment"), (len(census.categories), "class")
+    told = " · ".join(counted(count, noun) for count, noun in counts)
+    page.text(_MARGIN + page.width_of(f"{census.name} {census.split}", 24) + 20, 45, told, 14, _FAINT)
     _draw_classes(page, census, lines, rows)
     left = _MARGIN + columns * (_COLUMN + _GAP)
     _draw_shares(page, census, left, _HEAD)

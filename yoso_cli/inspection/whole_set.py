@@ -10,6 +10,7 @@ from yoso_cli.datasets.spec import read_categories
 from yoso_cli.inspection.picture import Examined
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.panoptic.types import Category, PanopticSet
+from yoso_cli.words import counted
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
@@ -77,7 +78,7 @@ def _version_doubt(name: str, categories: Sequence[Category]) -> str:
 
 def _counted(classes: Sequence[tuple[str, bool]]) -> str:
     things = sum(isthing for _, isthing in classes)
-    return f"{len(classes)} classes ({things} things, {len(classes) - things} stuff)"
+    return f"{counted(len(classes), 'class')} ({counted(things, 'thing')}, {len(classes) - things} stuff)"
 
 
 def unlisted_files(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
@@ -105,7 +106,7 @@ def split_findings(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
     trained = {segment.category_id for record in first.records for segment in record.segments if not segment.iscrowd}
     for other in sets:
         if other.categories != first.categories:
-            text = f"{len(other.categories)} classes, {first.split} has {len(first.categories)}"
+            text = f"{counted(len(other.categories), 'class')}, {first.split} has {len(first.categories)}"
             yield Finding("categories-differ", other.split, detail=text)
         elif other is not first:
             seen = {segment.category_id for record in other.records for segment in record.segments}

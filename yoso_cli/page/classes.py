@@ -12,6 +12,7 @@ from yoso_cli.page.markup import Markup, cut, each, name_of, tag
 from yoso_cli.page.measures import by_class
 from yoso_cli.page.parts import column, section
 from yoso_cli.panoptic.draw import Color, colors
+from yoso_cli.words import counted
 
 # The columns of the table of classes, and what each one sorts by.
 _COLUMNS = {
@@ -87,7 +88,7 @@ def _controls(shown: int) -> Markup:
         "div",
         tag("label", "Class ", tag("input", type="search", id="class-filter", placeholder="part of a name")),
         tag("label", "Kind ", tag("select", kinds, id="kind-filter")),
-        tag("output", f"{shown} of {shown} classes", id="class-count", for_="class-filter kind-filter"),
+        tag("output", f"{shown} of {counted(shown, 'class')}", id="class-count", for_="class-filter kind-filter"),
         class_="controls",
     )
 

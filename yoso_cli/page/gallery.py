@@ -7,6 +7,7 @@ from yoso_cli.page.exhibits import COLORS, NOTHING, OTHER_CLASS, OTHER_SEGMENT, 
 from yoso_cli.page.markup import Markup, cut, each, joined, name_of, tag
 from yoso_cli.page.parts import section, swatch
 from yoso_cli.panoptic.types import Category
+from yoso_cli.words import counted
 
 # Of which the gallery can be asked for the errors: more are found by no eye in a list.
 MOST_CLASSES = 300
@@ -27,12 +28,12 @@ def gallery(exhibits: Sequence[Exhibit], images: int) -> Markup | None:
     names = list(dict.fromkeys(view.name for one in exhibits for view in one.views))
     shown = ", ".join(names)
     lead = (
-        f"The {len(exhibits)} of {images} images on which most PQ is lost. Switch between {shown} here for all, or "
-        "below each; press an image to see it large."
+        f"The {len(exhibits)} of {counted(images, 'image')} on which most PQ is lost. Switch between {shown} "
+        "here for all, or below each; press an image to see it large."
     )
     views = tag("div", *_buttons(names), class_="choice", role="group", aria_label="Show for all images", id="view-all")
     classes = list({one.id: one for exhibit in exhibits for one in exhibit.categories}.values())[:MOST_CLASSES]
-    count = tag("output", f"{len(exhibits)} images", id="gallery-count", for_="gallery-class")
+    count = tag("output", counted(len(exhibits), "image"), id="gallery-count", for_="gallery-class")
     controls = tag("div", views, _class_choice(classes), count, class_="controls")
     figures = tag(
         "div", *(_figure(place, one) for place, one in enumerate(exhibits)), class_="gallery", id="gallery-grid"
