@@ -128,7 +128,9 @@ def test_switches_are_measured_on_and_off(tmp_path: Path) -> None:
     (tmp_path / "out.json").write_text(json.dumps({"measured": {"small, 2 threads": {"kept": 1}}}))
     only = [word for name in names for word in ("--only", name)]
     arguments = [*only, "--threads", "2", "--seconds", "0", "--output", tmp_path / "out.json"]
-    done = subprocess.run([SCRIPTS / "switch_bench", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "switch_bench", *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())["measured"]["small, 2 threads"]
     assert set(found) == {"kept", *names}
