@@ -2,11 +2,11 @@
 
 The released implementation resizes every mask twice, to the padded input and, cropped, to the picture. Either resize is
 linear and treats rows and columns apart, so here all columns come first: there are few rows yet, those of the masks.
-A row of the picture is then a weighted sum of at most three of these (where the first resize enlarges), with torch's
-own weights. Rounding aside the logits are the same.
+A band of the picture is then a product of a few of these with torch's own weights. Rounding aside the logits are the
+same.
 """
 
-# Q queries, h w mask size, H W picture size, R rows of a band, K mask rows that a row of the picture is made of
+# Q queries, h w mask size, H W picture size, R rows of a band
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -35,18 +35,6 @@ class Axis(NamedTuple):
     original: int
 
 
-class _Mixture(NamedTuple):
-    """What rows of the picture are made of: (K, H) each.
-
-    Attributes:
-        places: of mask rows, consecutive along K and never falling along H.
-        weights: of these, adding up to one.
-    """
-
-    places: npt.NDArray[np.int64]
-    weights: Tensor
-
-
 def bands(mask_logits: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[slice, Tensor]]:
     """The picture's rows from top to bottom, a few at a time, and all queries' logits there.
 
@@ -67,41 +55,31 @@ def bands(mask_logits: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[slic
     mask_rows = max(1, STRIP * values // (queries * max(columns.padded, columns.original)))
     strip = max(1, mask_rows * rows.original // height)
     mixture = _mixture(height, rows, mask_logits.dtype)
-    places = torch.from_numpy(mixture.places).to(device)
-    weights = mixture.weights.to(device)
+    weights = mixture.to(device)
+    first, last = _used(mixture)
     for top in range(0, rows.original, strip):
         bottom = min(top + strip, rows.original)
-        first, last = int(mixture.places[0, top]), int(mixture.places[-1, bottom - 1])
-        wide = _resized(mask_logits[:, first : last + 1], columns)  # (Q, h of the strip, W)
+        above = int(first[top])
+        wide = _resized(mask_logits[:, above : int(last[bottom - 1]) + 1], columns)  # (Q, h of the strip, W)
         for start in range(top, bottom, band):
-            part = slice(start, min(start + band, bottom))
-            yield part, _mixed(wide, places[:, part] - first, weights[:, part])
+            stop = min(start + band, bottom)
+            used = slice(int(first[start]), int(last[stop - 1]) + 1)
+            mixed = torch.matmul(weights[start:stop, used], wide[:, used.start - above : used.stop - above])
+            yield slice(start, stop), mixed
 
 
-def _mixture(height: int, rows: Axis, dtype: torch.dtype) -> _Mixture:
-    """Read off torch: where the masks are the unit matrix, the picture's rows are the weights, rounding included."""
-    weights = _resized(torch.eye(height, dtype=dtype)[None], rows)[0]  # (h, H)
-    counts = (weights != 0).numpy().T
-    first, last = counts.argmax(1), height - 1 - counts[:, ::-1].argmax(1)
-    most = int((last - first).max()) + 1
-    # Never beyond the last mask row: all K are there, if with a weight of nought.
-    places = np.minimum(first, height - most) + np.arange(most)[:, None]
-    return _Mixture(places, weights.gather(0, torch.from_numpy(places)))
+def _mixture(height: int, rows: Axis, dtype: torch.dtype) -> Tensor:
+    """How much of each mask row is in a row of the picture, (H, h).
+
+    Read off torch: where the masks are the unit matrix, the picture's rows are the weights, rounding included.
+    """
+    return _resized(torch.eye(height, dtype=dtype)[None], rows)[0].T.contiguous()
 
 
-def _mixed(wide: Tensor, places: Tensor, weights: Tensor) -> Tensor:
-    """Rows (Q, h, W) to (Q, R, W), each the sum of K of them, by places and weights (K, R)."""
-    queries, height, width = wide.shape
-    # As rows of one long list: over the middle of three dimensions torch takes them in one thread, or with one start
-    # of all its threads for each row.
-    rows = wide.view(queries * height, width)
-    firsts = torch.arange(0, queries * height, height, device=wide.device)
-    chosen = (firsts[:, None] + places[:, None]).flatten(1)  # (K, Q R)
-    parts = (rows.index_select(0, which).view(queries, -1, width) for which in chosen)
-    total = next(parts).mul_(weights[0, :, None])
-    for part, weight in zip(parts, weights[1:], strict=True):
-        total.addcmul_(part, weight[:, None])
-    return total
+def _used(mixture: Tensor) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The first and the last mask row that is in each row of the picture; neither falls from top to bottom."""
+    there = (mixture != 0).numpy()
+    return there.argmax(1), there.shape[1] - 1 - there[:, ::-1].argmax(1)
 
 
 def _resized(x: Tensor, columns: Axis) -> Tensor:
@@ -109,8 +87,7 @@ def _resized(x: Tensor, columns: Axis) -> Tensor:
     x = _stretched(x, columns.padded)[:, :, : columns.resized]
     if columns.resized != columns.original:
         x = _stretched(x, columns.original)
-    # Rows are taken from it by place: three times faster where they lie in one piece.
-    return x.contiguous()
+    return x.contiguous()  # where the product reads it several times
 
 
 def _stretched(x: Tensor, width: int) -> Tensor:
