@@ -24,6 +24,7 @@ def test_the_newest_run_is_timed_on_pictures_of_its_validation_split(line: Path,
         "compiled": False,
         "graphs": False,
         "fused": True,
+        "winograd": True,
         "merge": "exact",
     }
     parts = dict(value["parts_ms"])
@@ -92,12 +93,13 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert not value["switches"]["channels_last"]
     assert [one["batch"] for one in value["forward_batches"]] == [2]
     assert "cpu (bfloat16, " in told
-    assert "Switches: bfloat16, as asked for; left alone, single, channels_last, fused, the fastest that" in told
-    _, told = printed("bench", "--json", *QUICK)
-    assert "cpu (single, channels_last, fused, " in told
     assert (
-        "Switches: single, channels_last, fused, the fastest that leave every answer, as measured on two cores." in told
+        "Switches: bfloat16, as asked for; left alone, single, channels_last, fused, winograd, the fastest that" in told
     )
+    _, told = printed("bench", "--json", *QUICK)
+    assert "cpu (single, channels_last, fused, winograd, " in told
+    switches = "single, channels_last, fused, winograd"
+    assert f"Switches: {switches}, the fastest that leave every answer, as measured on two cores." in told
 
 
 def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
@@ -125,6 +127,9 @@ def test_fusing_is_a_word_and_an_option(line: Path, printed: Any, refused: Any) 
     assert [value[side]["switches"]["fused"] for side in "ab"] == [True, False]
     value, _ = printed("bench", "--json", "--no-fused", *QUICK)
     assert not value["switches"]["fused"]
+    assert not value["switches"]["winograd"]
+    value, _ = printed("bench", "--json", "--compare", "winograd", "direct", *QUICK)
+    assert [value[side]["switches"]["winograd"] for side in "ab"] == [True, False]
     assert "Leave --fused out" in refused("bench", "--fused", "--precision", "half", *QUICK, code=1)
 
 

@@ -108,7 +108,7 @@ def test_the_newest_run_is_evaluated_and_keeps_its_report(here: Path, capsys: py
         "device": "cpu",
         "views": ["plain"],
         "merge": "exact",
-        "switches": "single, channels_last, fused",
+        "switches": "single, channels_last, fused, winograd",
     }
     assert report["recipe"] == "tiny"
     assert "torch" in report["versions"]
@@ -189,7 +189,7 @@ def test_the_fast_merge_tells_what_it_costs_on_the_same_answers(here: Path, caps
     plain = printed_json(capsys)
     assert (plain["settings"]["merge"], plain["exact_merge"]) == ("exact", None)
     out, err = printed(capsys, "--fast-merge")
-    assert "(single, channels_last, fused, " in err
+    assert "(single, channels_last, fused, winograd, " in err
     assert ", fast merge)." in err
     assert "paper PQ" not in out, "the published figures are for the exact merge"
     told = json.loads((made.path / "evaluations/fast-merge/report.json").read_text())

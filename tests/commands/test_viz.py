@@ -35,7 +35,7 @@ def test_an_overlay_is_written_beside_the_person(photo: Path, printed: Any) -> N
         assert overlay.width >= 80
         assert overlay.height >= 60
     assert f"Using {build.newest_weights()} (as trained, 9 classes of shapes), score above 0, " in told
-    assert "on cpu (single, channels_last, fused, " in told
+    assert "on cpu (single, channels_last, fused, winograd, " in told
     assert told.endswith("Next: yoso bench runs/tiny-001")
 
 
@@ -67,7 +67,7 @@ def test_as_many_threads_are_taken_as_asked_for(photo: Path, printed: Any) -> No
     before = torch.get_num_threads()
     try:
         _, told = printed("viz", "photo.jpg", "--threads", "3", *CPU)
-        assert "fused, 3 threads)" in told
+        assert "winograd, 3 threads)" in told
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)

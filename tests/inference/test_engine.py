@@ -50,7 +50,7 @@ def test_graphs_without_a_gpu_are_refused() -> None:
 
 def test_a_choice_can_be_read() -> None:
     assert str(Switches()) == "single"
-    assert str(default_for(CPU).switches) == "single, channels_last, fused"
+    assert str(default_for(CPU).switches) == "single, channels_last, fused, winograd"
     assert str(Switches("half", compiled=True, graphs=True)) == "half, compiled, graphs"
 
 
@@ -59,7 +59,8 @@ def test_what_rules_fusing_out_leaves_it_out() -> None:
     assert switches_for(CPU) == default_for(CPU).switches
     assert switches_for(CPU, precision="bfloat16") == Switches("bfloat16", channels_last=True)
     assert switches_for(CPU, compiled=True) == Switches(channels_last=True, compiled=True)
-    assert switches_for(CPU, channels_last=False) == Switches(fused=True)
+    assert switches_for(CPU, channels_last=False) == Switches(fused=True, winograd=True)
+    assert switches_for(CPU, fused=False) == Switches(channels_last=True)
     assert not switches_for(torch.device("cuda")).fused
 
 
@@ -69,6 +70,11 @@ def test_what_rules_fusing_out_leaves_it_out() -> None:
 def test_fusing_where_it_cannot_be_is_refused(device: str, beside: dict[str, object]) -> None:
     with pytest.raises(RunError, match="fused convolutions need a CPU"):
         Engine(tiny.model(), torch.device(device), switches_for(torch.device(device), fused=True, **beside))
+
+
+def test_fewer_products_without_fusing_are_refused() -> None:
+    with pytest.raises(RunError, match="part of the fused ones"):
+        Engine(tiny.model(), CPU, switches_for(CPU, winograd=True, fused=False))
 
 
 def test_a_torch_without_onednn_does_not_fuse(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:

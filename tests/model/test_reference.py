@@ -10,7 +10,7 @@ import pytest
 import torch
 from model import reference
 
-from yoso_cli.inference.fused import fused
+from yoso_cli.inference.engine import Engine, default_for
 from yoso_cli.inference.postprocess import Sizes, to_panoptic
 from yoso_cli.loading.transforms import resize_image
 from yoso_cli.model.reparam import reparameterise
@@ -23,7 +23,9 @@ TIMES_NOISE = 4
 FORMS: dict[str, Callable[[YOSO], YOSO]] = {
     "trained": lambda model: model,
     "folded": reparameterise,
-    "fused": lambda model: fused(reparameterise(model).to(memory_format=torch.channels_last)),
+    "as a CPU runs it": lambda model: (
+        Engine(reparameterise(model), torch.device("cpu"), default_for(torch.device("cpu")).switches).network
+    ),
 }
 EACH_FORM = pytest.mark.parametrize("form", FORMS)
 

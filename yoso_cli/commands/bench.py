@@ -71,8 +71,8 @@ def command(
 
     A and B of --compare are a SOURCE and words with commas between them, or words alone. `trained` takes the weights
     without any fold, a fold's name (`yoso reparam --help`) adds that one, and single, bfloat16, half, channels_last,
-    channels_first, compiled, graphs, fused, unfused and fast_merge switch one side differently from what the options
-    say for both.
+    channels_first, compiled, graphs, fused, unfused, winograd, direct (no winograd) and fast_merge switch one side
+    differently from what the options say for both.
 
     --suite paper needs no weights: it times modules and networks of random weights.
 

@@ -27,6 +27,8 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "graphs": {"graphs": True},
     "fused": {"fused": True},
     "unfused": {"fused": False},
+    "winograd": {"winograd": True},
+    "direct": {"winograd": False},
     "fast_merge": {"fast_merge": True},
 }
 # Weights before any fold.

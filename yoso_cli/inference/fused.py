@@ -9,15 +9,16 @@ torch.compile's programs call, without the minutes of compiling; they reckon in 
 # B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from yoso_cli.model.aggregator import DeformablePyramid
+from yoso_cli.model.aggregator import DeformablePyramid, DeformableUpsample
 from yoso_cli.model.backbone import ResNet
+from yoso_cli.model.deform import ModulatedDeformConv, added_up, pixels, tap_kernels
 from yoso_cli.model.yoso import YOSO
 
 
@@ -47,8 +48,7 @@ class FusedConv(nn.Module):
         super().__init__()
         self.conv = conv
         self.relu = relu
-        self._laid_out: Tensor | None = None
-        self._laid_out_for: tuple[torch.Size, int] | None = None
+        self._layout = KeptLayout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, h, w)."""
@@ -64,16 +64,33 @@ class FusedConv(nn.Module):
 
     def _convolution(self, x: Tensor) -> tuple[object, ...]:
         conv = self.conv
+        geometry = conv.padding, conv.stride, conv.dilation, conv.groups
+        laid_out = self._layout.of(
+            conv.weight,
+            x.shape,
+            lambda: torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *geometry, list(x.shape)),
+        )
+        return laid_out, conv.bias, *geometry
+
+
+class KeptLayout:
+    """A layer's weights as oneDNN wants them for one size of input, made anew for another and when they change.
+
+    For one size alone: laid out for another, a convolution can take ten times as long. One layout is kept, as much
+    memory as the weights; laying out anew costs what torch pays at each call.
+    """
+
+    def __init__(self) -> None:
+        self._kept: Tensor | None = None
+        self._kept_for: tuple[torch.Size, int] | None = None
+
+    def of(self, weight: Tensor, shape: torch.Size, lay_out: Callable[[], Tensor]) -> Tensor:
+        """What `lay_out` made of `weight` for an input of `shape`."""
         # Training may go on with these very tensors between two evaluations.
-        wanted = (x.shape, 0 if conv.weight.is_inference() else conv.weight._version)
-        if self._laid_out is None or self._laid_out_for != wanted:
-            # For this size alone: laid out for another, a convolution can take ten times as long. One layout is kept,
-            # as much memory as the weights; laying out anew costs what torch pays at each call.
-            self._laid_out = torch.ops.mkldnn._reorder_convolution_weight(
-                conv.weight, conv.padding, conv.stride, conv.dilation, conv.groups, list(x.shape)
-            )
-            self._laid_out_for = wanted
-        return self._laid_out, conv.bias, conv.padding, conv.stride, conv.dilation, conv.groups
+        wanted = (shape, 0 if weight.is_inference() else weight._version)
+        if self._kept is None or self._kept_for != wanted:
+            self._kept, self._kept_for = lay_out(), wanted
+        return self._kept
 
 
 class FusedBlock(nn.Module):
@@ -95,6 +112,24 @@ class FusedBlock(nn.Module):
         return self.last.onto(inner, x if self.shortcut is None else self.shortcut(x))
 
 
+class FusedDeform(nn.Module):
+    """A deformable convolution whose product has its weights laid out."""
+
+    def __init__(self, deform: ModulatedDeformConv) -> None:
+        super().__init__()
+        self.deform = deform
+        self._layout = KeptLayout()
+
+    def forward(self, x: Tensor, shifts: Tensor, strengths: Tensor) -> Tensor:
+        """As the class it stands for."""
+        weight, rows = self.deform.weight, pixels(x)
+        laid_out = self._layout.of(
+            weight, rows.shape, lambda: torch.ops.mkldnn._reorder_linear_weight(tap_kernels(weight), len(rows))
+        )
+        parts = torch.ops.mkldnn._linear_pointwise(rows, laid_out, None, "none", [], "")
+        return added_up(parts, shifts, strengths, self.deform.bias)
+
+
 class FusedPyramid(nn.Module):
     """The deformable pyramid; each lateral convolution adds itself to what comes from above."""
 
@@ -102,6 +137,8 @@ class FusedPyramid(nn.Module):
         super().__init__()
         self.laterals = nn.ModuleList(FusedConv(cast("nn.Conv2d", conv)) for conv in pyramid.laterals)
         self.upsamples = pyramid.upsamples
+        for upsample in pyramid.upsamples:
+            upsample.add_module("deform", FusedDeform(cast("DeformableUpsample", upsample).deform))
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
         """C2..C5 to P2..P5."""

@@ -193,7 +193,9 @@ def _products(a: Tensor, b: Tensor) -> Tensor:
     """(B, N, K) and (B, M, K) to (B, N, M): each picture's sums over K."""
     if not usable(a, b):
         return torch.bmm(a, b.transpose(1, 2))
-    return torch.stack([product(one, other) for one, other in zip(a, b, strict=True)])
+    found = [product(one, other) for one, other in zip(a, b, strict=True)]
+    # One alone is not copied.
+    return found[0][None] if len(found) == 1 else torch.stack(found)
 
 
 def _initialise(decoder: SeparableDynamicDecoder) -> None:

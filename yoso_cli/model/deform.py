@@ -45,15 +45,28 @@ def gathered_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: T
 
     Places and shares are never rounded to half precision; the product is whatever `x` or autocast makes it.
     """
-    batch, channels, height, width = x.shape
-    kernels = weight.permute(2, 3, 0, 1).reshape(-1, channels)  # (9 O, C)
-    parts = product(x.permute(0, 2, 3, 1).reshape(-1, channels), kernels)  # (B H W, 9 O)
+    return added_up(product(pixels(x), tap_kernels(weight)), shifts, strengths, bias).to(x.dtype)
+
+
+def pixels(x: Tensor) -> Tensor:
+    """(B, C, H, W) to (B H W, C)."""
+    return x.permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def tap_kernels(weight: Tensor) -> Tensor:
+    """(O, C, 3, 3) to (9 O, C)."""
+    return weight.permute(2, 3, 0, 1).reshape(-1, weight.shape[1])
+
+
+def added_up(parts: Tensor, shifts: Tensor, strengths: Tensor, bias: Tensor | None) -> Tensor:
+    """What each tap would contribute from every pixel, (B H W, 9 O), summed where the taps are: (B, O, H, W)."""
+    batch, _, height, width = shifts.shape
     index, share = _neighbours(_at_least_single(shifts), _at_least_single(strengths))
-    table = parts.view(-1, weight.shape[0]).to(share.dtype)  # (B H W 9, O)
+    table = parts.view(-1, parts.shape[1] // TAPS).to(share.dtype)  # (B H W 9, O)
     out = F.embedding_bag(index, table, per_sample_weights=share, mode="sum")  # (B H W, O)
     out = out if bias is None else out + bias
     # A view: the next layer gets channels last, as the backbone keeps them.
-    return out.to(x.dtype).view(batch, height, width, -1).permute(0, 3, 1, 2)
+    return out.view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
 def operator_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

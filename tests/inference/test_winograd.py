@@ -1,0 +1,98 @@
+"""Convolutions with fewer multiplications answer as the plain ones do, and are where they should be."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model.test_reparam import small
+from torch import nn
+
+from yoso_cli.inference.fused import FusedConv, fused
+from yoso_cli.inference.winograd import LEAST_CHANNELS, WinogradConv, with_fewer_products
+from yoso_cli.model import onednn
+from yoso_cli.model.reparam import reparameterise
+from yoso_cli.model.yoso import YOSO
+
+pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of torch has no oneDNN")
+
+
+@given(
+    batch=st.integers(1, 3),
+    channels=st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    size=st.tuples(st.integers(1, 18), st.integers(1, 18)),
+    relu=st.booleans(),
+    biased=st.booleans(),
+    last=st.booleans(),
+    threads=st.integers(1, 2),
+)
+@settings(deadline=None, max_examples=150)
+def test_the_sum_is_that_of_the_plain_convolution(
+    batch: int, channels: tuple[int, int], size: tuple[int, int], relu: bool, biased: bool, last: bool, threads: int
+) -> None:
+    """Of maps smaller than a tile, and of such as are not a multiple of it; one size after another."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(*channels, 3, padding=1, bias=biased)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.inference_mode():
+            ours = WinogradConv(conv, relu=relu)
+            for height, width in (size, (5, 3), size):
+                x = torch.randn(batch, channels[0], height, width)
+                wanted = conv.double()(x.double())
+                conv.float()
+                found = ours(x.contiguous(memory_format=torch.channels_last) if last else x)
+                assert found.is_contiguous(memory_format=torch.channels_last)
+                torch.testing.assert_close(found.double(), wanted.relu() if relu else wanted, rtol=0, atol=2e-5)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(128, 64, 88), (256, 32, 44), (512, 16, 22)])
+def test_rounding_is_at_most_thrice_that_of_the_plain_convolution(channels: int, height: int, width: int) -> None:
+    """With the usual places it would be four to five times."""
+    torch.manual_seed(0)
+    conv = nn.Conv2d(channels, channels, 3, padding=1)
+    nn.init.normal_(conv.weight, std=1 / math.sqrt(9 * channels))
+    x = torch.randn(1, channels, height, width).relu_().contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        plain, ours = FusedConv(conv)(x), WinogradConv(conv)(x)
+        exact = conv.double()(x.double())
+    error, rounding = (((one.double() - exact) ** 2).mean().sqrt() for one in (ours, plain))
+    assert error <= 3 * rounding
+
+
+def test_weights_that_change_are_seen() -> None:
+    conv = nn.Conv2d(8, 8, 3, padding=1)
+    ours, x = WinogradConv(conv), torch.randn(1, 8, 9, 9)
+    with torch.inference_mode():
+        ours(x)
+    with torch.no_grad():
+        conv.weight.mul_(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(ours(x), conv(x), rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_wide_and_adds_nothing_takes_fewer_products() -> None:
+    """Of the 13 blocks of ResNet-50 that keep the size ten are wide enough; and one convolution follows CFA."""
+    network = fused(reparameterise(YOSO(5).eval()))
+    with_fewer_products(network)
+    changed = [module.conv for module in network.modules() if isinstance(module, WinogradConv)]
+    assert len(changed) == 3 + 5 + 2 + 1
+    assert min(conv.in_channels for conv in changed) == LEAST_CHANNELS
+    assert isinstance(network.aggregator.output, WinogradConv)
+
+
+def test_blocks_that_add_with_their_3x3_keep_it() -> None:
+    """ResNet-18 adds its shortcut in the pass of the last convolution, which is one of 3x3."""
+    model = reparameterise(small(backbone="resnet18", base_channels=LEAST_CHANNELS)).eval()
+    network = fused(model)
+    with_fewer_products(network)
+    assert any(isinstance(module, WinogradConv) for module in network.modules())
+    images = torch.rand(1, 3, 64, 96) * 255
+    with torch.inference_mode():
+        wanted, found = model(images)[-1], network(images)[-1]
+    torch.testing.assert_close(found.mask_logits, wanted.mask_logits, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(found.class_logits, wanted.class_logits, rtol=1e-3, atol=1e-3)
