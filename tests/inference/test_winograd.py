@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from model.test_reparam import small
 from torch import nn
 
+from yoso_cli.inference import winograd
 from yoso_cli.inference.fused import FusedConv, fused
 from yoso_cli.inference.winograd import LEAST_CHANNELS, WinogradConv, with_fewer_products
 from yoso_cli.model import onednn
@@ -25,19 +26,28 @@ pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of to
     relu=st.booleans(),
     biased=st.booleans(),
     last=st.booleans(),
+    at_a_time=st.sampled_from([1, 5000, 1 << 22]),
     threads=st.integers(1, 2),
 )
 @settings(deadline=None, max_examples=150)
 def test_the_sum_is_that_of_the_plain_convolution(
-    batch: int, channels: tuple[int, int], size: tuple[int, int], relu: bool, biased: bool, last: bool, threads: int
+    batch: int,
+    channels: tuple[int, int],
+    size: tuple[int, int],
+    relu: bool,
+    biased: bool,
+    last: bool,
+    at_a_time: int,
+    threads: int,
 ) -> None:
-    """Of maps smaller than a tile, and of such as are not a multiple of it; one size after another."""
+    """Of maps smaller than a tile, and of such as are not a multiple of it; in strips; one size after another."""
     torch.manual_seed(0)
     conv = nn.Conv2d(*channels, 3, padding=1, bias=biased)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(winograd, "AT_A_TIME", at_a_time)
             ours = WinogradConv(conv, relu=relu)
             for height, width in (size, (5, 3), size):
                 x = torch.randn(batch, channels[0], height, width)

@@ -6,7 +6,7 @@ the polynomials behind it are looked at. At those chosen here a layer's rounding
 as it is written, at the usual ones (0, 1, -1, 2, -2) four times, and that of the whole network stays what it was.
 """
 
-# B pictures, C channels in, O channels out, H W size of the map, T tiles in all, N places of a tile (36)
+# B pictures, C channels in, O channels out, H W size of the map, T tiles, N places of a tile (36)
 
 import math
 
@@ -20,6 +20,9 @@ TILE = 4
 TAPS = 3
 _INPUT = TILE + TAPS - 1
 PLACES = _INPUT * _INPUT
+# Values of tiles, of which there are up to three copies: at stride 4 a whole map's would be the most memory that a
+# picture takes. Less at a time is slower from a quarter of this on, more is not faster.
+AT_A_TIME = 1 << 22
 # The sixth is infinity. Near one, each with its inverse: then neither the powers of any grow much (as Barabasz et al.
 # look for in arXiv:1803.10986).
 _AT = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
@@ -61,18 +64,31 @@ class WinogradConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, H, W), with channels last."""
-        batch, _, height, width = x.shape
+        batch, channels, height, width = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
-        tiles = self._inputs.expand(batch * down * across, -1, -1) @ _tiles(x, down, across)  # (T, N, C)
-        products = self._products(tiles)
-        del tiles  # more than twice the map; its memory is the next one's
-        found = self._outputs.expand(len(products), -1, -1) @ products  # (T, 16, O)
-        map_ = found.new_empty(batch, down, TILE, across, TILE, found.shape[-1])
-        found = found.view(batch, down, across, TILE, TILE, -1).transpose(2, 3)
-        torch.add(found, 0.0 if self.conv.bias is None else self.conv.bias, out=map_)
-        map_ = map_.view(batch, down * TILE, across * TILE, -1)[:, :height, :width]
-        map_ = map_.clamp_(min=0) if self.relu else map_
-        return map_.permute(0, 3, 1, 2).contiguous(memory_format=torch.channels_last)
+        strips = -(-down * batch * across * PLACES * channels // AT_A_TIME)
+        rows = -(-down // min(strips, down))
+        map_ = x.new_empty(batch, down * TILE, across * TILE, self.conv.out_channels)
+        for top in range(0, down, rows):
+            # The last strip overlaps the one before: for another size the weights would have to be laid out anew.
+            first = min(top, down - rows)
+            part = map_[:, first * TILE : (first + rows) * TILE].view(batch, rows, TILE, across, TILE, -1)
+            torch.add(self._filtered(_tiles(x, first, rows, across)), self._bias, out=part)
+            if self.relu:
+                part.clamp_(min=0)
+        map_ = map_[:, :height, :width].permute(0, 3, 1, 2)
+        return map_.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _bias(self) -> Tensor | float:
+        return 0.0 if self.conv.bias is None else self.conv.bias
+
+    def _filtered(self, tiles: Tensor) -> Tensor:
+        """(B, down, across, N, C) to (B, down, 4, across, 4, O), as a view."""
+        flat = tiles.flatten(0, 2)
+        products = self._products(self._inputs.expand(len(flat), -1, -1) @ flat)  # (T, N, O)
+        found = self._outputs.expand(len(flat), -1, -1) @ products  # (T, 16, O)
+        return found.view(*tiles.shape[:3], TILE, TILE, -1).transpose(2, 3)
 
     def _products(self, tiles: Tensor) -> Tensor:
         """(T, N, C) to (T, N, O): at each place its own matrix, as a convolution of N groups of channels."""
@@ -94,13 +110,15 @@ class WinogradConv(nn.Module):
         return (self._filters @ filters.T).view(PLACES * out_channels, channels, 1, 1)
 
 
-def _tiles(x: Tensor, down: int, across: int) -> Tensor:
-    """(B, C, H, W) to (T, N, C): pieces of 6x6 that overlap by two, with zeros around the map."""
+def _tiles(x: Tensor, first: int, rows: int, across: int) -> Tensor:
+    """Of (B, C, H, W) some rows of tiles, (B, rows, across, N, C): pieces of 6x6 that overlap by two, zeros around."""
     batch, channels, height, width = x.shape
-    padded = x.new_zeros(batch, down * TILE + 2, across * TILE + 2, channels)
-    padded[:, 1 : height + 1, 1 : width + 1] = x.permute(0, 2, 3, 1)
-    windows = padded.unfold(1, _INPUT, TILE).unfold(2, _INPUT, TILE)  # (B, down, across, C, 6, 6)
-    return windows.permute(0, 1, 2, 4, 5, 3).reshape(-1, PLACES, channels)
+    top = first * TILE - 1
+    padded = x.new_zeros(batch, rows * TILE + 2, across * TILE + 2, channels)
+    start, stop = max(top, 0), min(top + rows * TILE + 2, height)
+    padded[:, start - top : stop - top, 1 : width + 1] = x[:, :, start:stop].permute(0, 2, 3, 1)
+    windows = padded.unfold(1, _INPUT, TILE).unfold(2, _INPUT, TILE)  # (B, rows, across, C, 6, 6)
+    return windows.permute(0, 1, 2, 4, 5, 3).reshape(batch, rows, across, PLACES, channels)
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
