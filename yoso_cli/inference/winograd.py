@@ -31,6 +31,8 @@ _AT = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
 # With fewer channels what goes in and out of the products takes longer than they save: two threads take 4.7 ms instead
 # of 7.9 for 256 channels at 32x44, 26.6 instead of 30.8 for 128 at 128x176, 13.2 instead of 8.2 for 64 there.
 LEAST_CHANNELS = 128
+# With fewer, reading four times the weights takes longer than they save.
+LEAST_TILES = 16
 
 
 def with_fewer_products(network: YOSO) -> None:
@@ -49,6 +51,8 @@ def _suited(conv: nn.Conv2d) -> bool:
 class WinogradConv(nn.Module):
     """A 3x3 convolution of stride 1 that keeps the map's size, and the ReLU behind it if there is one.
 
+    Small maps are convolved as it is written.
+
     Args:
         conv: whose weights it reads.
         relu: whether negative values become 0.
@@ -58,14 +62,17 @@ class WinogradConv(nn.Module):
         super().__init__()
         self.conv = conv
         self.relu = relu
+        self.direct = FusedConv(conv, relu=relu)
         # Over both axes at once: one product instead of two, whose operands would be too small to be fast.
         self._filters, self._inputs, self._outputs = (torch.kron(one, one).float() for one in _transforms())
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, O, H, W), with channels last."""
+        """(B, C, H, W) to (B, O, H, W)."""
         batch, channels, height, width = x.shape
         down, across = -(-height // TILE), -(-width // TILE)
+        if batch * down * across < LEAST_TILES:
+            return self.direct(x)
         strips = -(-down * batch * across * PLACES * channels // AT_A_TIME)
         rows = -(-down // min(strips, down))
         map_ = x.new_empty(batch, down * TILE, across * TILE, self.conv.out_channels)
