@@ -51,7 +51,7 @@ def test_the_sum_is_that_of_the_plain_convolution(
         with torch.inference_mode(), pytest.MonkeyPatch.context() as patch:
             patch.setattr(winograd, "AT_A_TIME", at_a_time)
             patch.setattr(winograd, "LEAST_TILES", least_tiles)
-            ours = WinogradConv(conv, relu=relu)
+            ours = WinogradConv(FusedConv(conv, relu=relu))
             for height, width in (size, (5, 3), size):
                 x = torch.randn(batch, channels[0], height, width)
                 wanted = conv.double()(x.double())
@@ -70,7 +70,7 @@ def test_rounding_is_at_most_thrice_that_of_the_plain_convolution(channels: int,
     nn.init.normal_(conv.weight, std=1 / math.sqrt(9 * channels))
     x = torch.randn(1, channels, height, width).relu_().contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        plain, ours = FusedConv(conv)(x), WinogradConv(conv)(x)
+        plain, ours = FusedConv(conv)(x), WinogradConv(FusedConv(conv))(x)
         exact = conv.double()(x.double())
     error, rounding = (((one.double() - exact) ** 2).mean().sqrt() for one in (ours, plain))
     assert error <= 3 * rounding
@@ -78,7 +78,7 @@ def test_rounding_is_at_most_thrice_that_of_the_plain_convolution(channels: int,
 
 def test_weights_that_change_are_seen() -> None:
     conv = nn.Conv2d(8, 8, 3, padding=1)
-    ours, x = WinogradConv(conv), torch.randn(1, 8, 32, 32)
+    ours, x = WinogradConv(FusedConv(conv)), torch.randn(1, 8, 32, 32)
     with torch.inference_mode():
         ours(x)
     with torch.no_grad():
@@ -91,7 +91,7 @@ def test_what_is_wide_and_adds_nothing_takes_fewer_products() -> None:
     """Of the 13 blocks of ResNet-50 that keep the size ten are wide enough; and one convolution follows CFA."""
     network = fused(reparameterise(YOSO(5).eval()))
     with_fewer_products(network)
-    changed = [module.conv for module in network.modules() if isinstance(module, WinogradConv)]
+    changed = [module.direct.conv for module in network.modules() if isinstance(module, WinogradConv)]
     assert len(changed) == 3 + 5 + 2 + 1
     assert min(conv.in_channels for conv in changed) == LEAST_CHANNELS
     assert isinstance(network.aggregator.output, WinogradConv)

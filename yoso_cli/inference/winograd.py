@@ -26,8 +26,6 @@ AT_A_TIME = 1 << 22
 # The sixth is infinity. Near one, each with its inverse: then neither the powers of any grow much (as Barabasz et al.
 # look for in arXiv:1803.10986).
 _AT = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
-
-
 # With fewer channels what goes in and out of the products takes longer than they save: two threads take 4.7 ms instead
 # of 7.9 for 256 channels at 32x44, 26.6 instead of 30.8 for 128 at 128x176, 13.2 instead of 8.2 for 64 there.
 LEAST_CHANNELS = 128
@@ -40,7 +38,7 @@ def with_fewer_products(network: YOSO) -> None:
     for parent in [block.first for block in network.modules() if isinstance(block, FusedBlock)] + [network.aggregator]:
         for name, child in parent.named_children():
             if isinstance(child, FusedConv) and _suited(child.conv):
-                parent.add_module(name, WinogradConv(child.conv, relu=child.relu))
+                parent.add_module(name, WinogradConv(child))
 
 
 def _suited(conv: nn.Conv2d) -> bool:
@@ -49,20 +47,15 @@ def _suited(conv: nn.Conv2d) -> bool:
 
 
 class WinogradConv(nn.Module):
-    """A 3x3 convolution of stride 1 that keeps the map's size, and the ReLU behind it if there is one.
-
-    Small maps are convolved as it is written.
+    """A 3x3 convolution of stride 1 that keeps the map's size.
 
     Args:
-        conv: whose weights it reads.
-        relu: whether negative values become 0.
+        direct: the same as it is written, whose weights this reads. It serves small maps.
     """
 
-    def __init__(self, conv: nn.Conv2d, *, relu: bool = False) -> None:
+    def __init__(self, direct: FusedConv) -> None:
         super().__init__()
-        self.conv = conv
-        self.relu = relu
-        self.direct = FusedConv(conv, relu=relu)
+        self.direct = direct
         # Over both axes at once: one product instead of two, whose operands would be too small to be fast.
         self._filters, self._inputs, self._outputs = (torch.kron(one, one).float() for one in _transforms())
         self._layout = KeptLayout()
@@ -75,20 +68,21 @@ class WinogradConv(nn.Module):
             return self.direct(x)
         strips = -(-down * batch * across * PLACES * channels // AT_A_TIME)
         rows = -(-down // min(strips, down))
-        map_ = x.new_empty(batch, down * TILE, across * TILE, self.conv.out_channels)
+        map_ = x.new_empty(batch, down * TILE, across * TILE, self.direct.conv.out_channels)
         for top in range(0, down, rows):
             # The last strip overlaps the one before: for another size the weights would have to be laid out anew.
             first = min(top, down - rows)
             part = map_[:, first * TILE : (first + rows) * TILE].view(batch, rows, TILE, across, TILE, -1)
             torch.add(self._filtered(_tiles(x, first, rows, across)), self._bias, out=part)
-            if self.relu:
+            if self.direct.relu:
                 part.clamp_(min=0)
         map_ = map_[:, :height, :width].permute(0, 3, 1, 2)
         return map_.contiguous(memory_format=torch.channels_last)
 
     @property
     def _bias(self) -> Tensor | float:
-        return 0.0 if self.conv.bias is None else self.conv.bias
+        bias = self.direct.conv.bias
+        return 0.0 if bias is None else bias
 
     def _filtered(self, tiles: Tensor) -> Tensor:
         """(B, down, across, N, C) to (B, down, 4, across, 4, O), as a view."""
@@ -103,7 +97,7 @@ class WinogradConv(nn.Module):
         x = tiles.view(1, 1, count, PLACES * channels).permute(0, 3, 1, 2)
         geometry = [0, 0], [1, 1], [1, 1], PLACES
         laid_out = self._layout.of(
-            self.conv.weight,
+            self.direct.conv.weight,
             x.shape,
             lambda: torch.ops.mkldnn._reorder_convolution_weight(self._matrices(), *geometry, list(x.shape)),
         )
@@ -112,8 +106,9 @@ class WinogradConv(nn.Module):
 
     def _matrices(self) -> Tensor:
         """(N O, C, 1, 1), of which oneDNN gets a copy: four times the weights are not kept twice."""
-        out_channels, channels = self.conv.weight.shape[:2]
-        filters = self.conv.weight.reshape(out_channels * channels, TAPS * TAPS)
+        weight = self.direct.conv.weight
+        out_channels, channels = weight.shape[:2]
+        filters = weight.reshape(out_channels * channels, TAPS * TAPS)
         return (self._filters @ filters.T).view(PLACES * out_channels, channels, 1, 1)
 
 
