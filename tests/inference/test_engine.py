@@ -7,7 +7,7 @@ import torch
 from torch._dynamo.exc import TorchDynamoException
 from training import tiny
 
-from yoso_cli.errors import RunError
+from yoso_cli.errors import RunError, UsageError
 from yoso_cli.inference import engine
 from yoso_cli.inference.engine import Engine, Switches, default_for, switches_for
 from yoso_cli.model import onednn
@@ -64,17 +64,22 @@ def test_what_rules_fusing_out_leaves_it_out() -> None:
     assert not switches_for(torch.device("cuda")).fused
 
 
-@pytest.mark.parametrize(
-    ("device", "beside"), [("cpu", {"precision": "half"}), ("cpu", {"compiled": True}), ("cuda", {})]
-)
-def test_fusing_where_it_cannot_be_is_refused(device: str, beside: dict[str, object]) -> None:
+@pytest.mark.parametrize("beside", [{"precision": "half"}, {"compiled": True}])
+def test_fusing_beside_what_rules_it_out_is_refused(beside: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="fused convolutions are of single precision"):
+        Engine(tiny.model(), CPU, switches_for(CPU, fused=True, **beside))
+
+
+def test_fusing_on_a_gpu_is_refused() -> None:
+    gpu = torch.device("cuda")
     with pytest.raises(RunError, match="fused convolutions need a CPU"):
-        Engine(tiny.model(), torch.device(device), switches_for(torch.device(device), fused=True, **beside))
+        Engine(tiny.model(), gpu, switches_for(gpu, fused=True))
 
 
-def test_fewer_products_without_fusing_are_refused() -> None:
-    with pytest.raises(RunError, match="part of the fused ones"):
-        Engine(tiny.model(), CPU, switches_for(CPU, winograd=True, fused=False))
+@pytest.mark.parametrize("beside", [{"fused": False}, {"precision": "half"}, {"compiled": True}])
+def test_fewer_products_without_fusing_are_refused(beside: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="part of the fused ones"):
+        Engine(tiny.model(), CPU, switches_for(CPU, winograd=True, **beside))
 
 
 def test_a_torch_without_onednn_does_not_fuse(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:

@@ -142,8 +142,8 @@ def reason(predictor: "Predictor") -> str:
 
     default = default_for(predictor.device)
     if predictor.engine.switches == default.switches:
-        return f"Switches: {default.switches}, {default.reason}."
-    return f"Switches: {predictor.engine.switches}, as asked for; left alone, {default.switches}, {default.reason}."
+        return f"Switches: {default.switches}: {default.reason}."
+    return f"Switches: {predictor.engine.switches}, as asked for. By default {default.switches}: {default.reason}."
 
 
 def shown(predictor: "Predictor") -> str:

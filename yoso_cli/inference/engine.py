@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from yoso_cli.errors import RunError
+from yoso_cli.errors import RunError, UsageError
 from yoso_cli.inference.fused import fused
 from yoso_cli.inference.winograd import with_fewer_products
 from yoso_cli.model import onednn
@@ -81,8 +81,32 @@ def switches_for(device: torch.device, **given: Any) -> Switches:
 
 
 def _fusible(switches: Switches, device: torch.device) -> bool:
-    single = switches.precision == "single" and not switches.compiled
-    return single and device.type == "cpu" and onednn.available()
+    return _alone(switches) and device.type == "cpu" and onednn.available()
+
+
+def _alone(switches: Switches) -> bool:
+    """Whether nothing else that is switched on rules fusing out."""
+    return switches.precision == "single" and not switches.compiled
+
+
+def _require_possible(switches: Switches, device: torch.device) -> None:
+    if switches.graphs and device.type != "cuda":
+        raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave graphs out.")
+    if switches.fused and not _alone(switches):
+        raise UsageError(
+            "fused convolutions are of single precision, and torch.compile has its own.",
+            hint="Leave --fused out, or --precision and --compile.",
+        )
+    if switches.fused and not _fusible(switches, device):
+        raise RunError(
+            f"fused convolutions need a CPU and a torch with oneDNN; the device is {device}.", hint="Leave --fused out."
+        )
+    if switches.winograd and not switches.fused:
+        raise UsageError(
+            "Winograd's convolutions are part of the fused ones, which are not switched on: those are of single "
+            "precision and not compiled.",
+            hint="Leave --winograd out, or whichever of --no-fused, --precision and --compile was given.",
+        )
 
 
 class Engine:
@@ -98,19 +122,11 @@ class Engine:
 
     Raises:
         RunError: the device cannot do what is switched on.
+        UsageError: the switches rule each other out.
     """
 
     def __init__(self, model: YOSO, device: torch.device, switches: Switches) -> None:
-        if switches.graphs and device.type != "cuda":
-            raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave graphs out.")
-        if switches.fused and not _fusible(switches, device):
-            raise RunError(
-                "fused convolutions need a CPU with oneDNN and single precision, and no torch.compile; "
-                f"this is {device}, {switches}.",
-                hint="Leave --fused out.",
-            )
-        if switches.winograd and not switches.fused:
-            raise RunError("Winograd's convolutions are part of the fused ones.", hint="Leave --winograd out.")
+        _require_possible(switches, device)
         if switches.channels_last:
             model.to(memory_format=torch.channels_last)
         self.device = device
