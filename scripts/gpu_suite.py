@@ -31,7 +31,6 @@ from straightforward import CATEGORIES, Thresholds, plain_panoptic
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from yoso_cli import machine
 from yoso_cli.commands.source import Source, read_source
 from yoso_cli.evaluation import live
 from yoso_cli.evaluation.measures import measures, total
@@ -43,6 +42,7 @@ from yoso_cli.model.reparam import reparameterise
 from yoso_cli.panoptic.files import read_image, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured
 from yoso_cli.run_folder import RunFolder
+from yoso_cli.runtime import machine
 
 SECONDS = 420
 # Of one section at most; the training within `pq` has a limit of its own.

@@ -16,14 +16,13 @@ import torch
 import torch.distributed as dist
 from gpu_subject import Subject
 
-from yoso_cli import recipe_file
 from yoso_cli.commands import assembly
-from yoso_cli.inference.shards import Shard
 from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.training.clock import peak_memory
-from yoso_cli.training.share import Alone, Peers
 from yoso_cli.training.step import NotFiniteError, Step
 
 # Of the 450 seconds of the suite.
@@ -104,7 +103,7 @@ def training_processes(subject: Subject) -> Found:
 
 def _curve(subject: Subject, precision: str, steps: int) -> list[float]:
     recipe = _recipe("shapes", [f"train.precision={precision}"], subject.small)
-    step = _step(recipe, 9, subject.device, Alone())
+    step = _step(recipe, 9, subject.device, ALONE)
     losses = []
     for iteration, batch in enumerate(_drawn(recipe, 9, steps)):
         try:
@@ -120,7 +119,7 @@ def _member(rank: int, count: int, device: str, folder: str, steps: int) -> list
         meeting = Path(folder) / "meeting"
         dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=count)
     recipe = _recipe("shapes", ["train.batch=4"], small=False)
-    step = _step(recipe, 9, torch.device(device), Shard(rank, count))
+    step = _step(recipe, 9, torch.device(device), ProcessGroup(rank, count))
     losses = []
     for iteration, batch in enumerate(_drawn(recipe, 9, steps)):
         own = slice(4 * rank // count, 4 * (rank + 1) // count)
@@ -136,9 +135,9 @@ def _recipe(name: str, changes: list[str], small: bool) -> Recipe:
     return recipe_file.load("shapes" if small else name, ["model.backbone_weights=none", *smaller, *changes])
 
 
-def _step(recipe: Recipe, classes: int, device: torch.device, peers: Peers) -> Step:
+def _step(recipe: Recipe, classes: int, device: torch.device, group: ProcessGroup) -> Step:
     model = assembly.network(recipe, classes)
-    step = assembly.learning_step(model, recipe, device, peers)
+    step = assembly.learning_step(model, recipe, device, group)
     model.train()
     return step
 
@@ -146,7 +145,7 @@ def _step(recipe: Recipe, classes: int, device: torch.device, peers: Peers) -> S
 def _paper_size(subject: Subject, changes: list[str]) -> tuple[Step, Batch]:
     """A learner and a batch at the paper's size, or the small network's in miniature."""
     recipe = _recipe("coco", [f"train.batch={PICTURES}", "train.micro_batch=0", *changes], subject.small)
-    step = _step(recipe, 133, subject.device, Alone())
+    step = _step(recipe, 133, subject.device, ALONE)
     return step, next(_drawn(recipe, 133, 1))
 
 

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from training import tiny
 
-from yoso_cli import recipe_file
 from yoso_cli.cli import run
 from yoso_cli.panoptic.files import SetWriter
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb, Segment, measured
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder
 
 RECIPE = "tiny.yaml"

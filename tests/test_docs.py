@@ -10,10 +10,10 @@ from pathlib import Path
 import click
 import pytest
 
-from yoso_cli import recipe_file
 from yoso_cli.cli import COMMANDS, yoso
 from yoso_cli.conversion.category_file import read_table
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
+from yoso_cli.recipe import file as recipe_file
 from yoso_cli.releases.catalog import RELEASES
 
 ROOT = Path(__file__).resolve().parent.parent

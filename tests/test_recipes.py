@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from yoso_cli import recipe_file
 from yoso_cli.errors import RecipeError
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
 
 FOLDER = Path(__file__).resolve().parent.parent / "recipes"
 NAMES = [name for name, _ in recipe_file.packaged()]

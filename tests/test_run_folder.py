@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from yoso_cli.errors import DataError, RunError, UsageError
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder, checkpoint_iteration
 
 

@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yoso_cli import recipe_file
 from yoso_cli.atomic import reporting, write_bytes, write_text
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.pt"

@@ -75,7 +75,7 @@ def test_strict_takes_warnings_for_errors(shapes: Path, capsys: pytest.CaptureFi
 def test_workers_find_the_same(
     shapes: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yoso_cli.workers._TOO_FEW", 2)
+    monkeypatch.setattr("yoso_cli.runtime.workers._TOO_FEW", 2)
     Path("datasets/shapes/val/images/000003.jpg").write_bytes(b"no picture")
     outputs = []
     for count in "12":

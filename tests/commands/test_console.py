@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 
 from yoso_cli.commands import console
+from yoso_cli.runtime.progress import tracked
 
 Captured = pytest.CaptureFixture[str]
 
 
-class Terminal(io.StringIO):
+class Screen(io.StringIO):
     """A stream that a person watches."""
 
     def isatty(self) -> bool:
@@ -37,7 +38,7 @@ def test_talk_goes_to_stderr(capsys: Captured) -> None:
 
 
 def test_progress_passes_everything_on_and_tells_the_end(capsys: Captured) -> None:
-    assert list(console.progress(iter("abc"), 3, "drawing")) == ["a", "b", "c"]
+    assert list(tracked(iter("abc"), 3, "drawing", console.TERMINAL)) == ["a", "b", "c"]
     told = capsys.readouterr().err
     assert told.count("\n") == 1
     assert told.startswith("drawing: 3/3 (100%), ")
@@ -48,7 +49,7 @@ def test_a_log_gets_a_line_each_tenth_but_no_flood(capsys: Captured, monkeypatch
     """100 steps of two seconds: a line each tenth, which is each twenty seconds."""
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with console.bar(100, "training") as shown:
+    with console.bar(100, "training", unit="it") as shown:
         for step in range(100):
             now[0] += 2
             shown.update(loss=1 / (step + 1), lr="1e-4")
@@ -61,7 +62,7 @@ def test_a_log_gets_a_line_each_tenth_but_no_flood(capsys: Captured, monkeypatch
 def test_a_log_is_never_silent_for_long(capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
-    with console.bar(100_000, "training", initial=50_000) as shown:
+    with console.bar(100_000, "training", initial=50_000, unit="it") as shown:
         for _ in range(30):
             now[0] += 10
             shown.update()
@@ -71,17 +72,17 @@ def test_a_log_is_never_silent_for_long(capsys: Captured, monkeypatch: pytest.Mo
 
 
 def test_progress_of_unknown_length_counts(capsys: Captured) -> None:
-    list(console.progress(range(7), None, "reading"))
+    list(tracked(range(7), None, "reading", console.TERMINAL))
     assert capsys.readouterr().err.startswith("reading: 7, ")
 
 
 def test_no_progress_is_told_of_nothing(capsys: Captured) -> None:
-    assert list(console.progress([], 0, "reading")) == []
+    assert list(tracked([], 0, "reading", console.TERMINAL)) == []
     assert capsys.readouterr().err == ""
 
 
 def test_a_terminal_gets_a_bar_that_talk_does_not_tear(monkeypatch: pytest.MonkeyPatch) -> None:
-    screen = Terminal()
+    screen = Screen()
     monkeypatch.setattr(sys, "stderr", screen)
     with console.bar(4, "training", initial=1) as shown:
         shown.update(2, loss=0.12345)
@@ -107,7 +108,7 @@ def test_a_table_is_plain_text_with_figures_to_the_right() -> None:
 
 
 def test_a_table_on_a_terminal_has_no_colour_when_none_is_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setattr(sys, "stdout", Screen())
     told = console.table(("class", "PQ"), [("[red]cat", 50.0)])
     assert "[red]cat" in told
     assert "50.0" in told

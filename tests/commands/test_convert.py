@@ -60,7 +60,7 @@ def test_a_person_reads_what_was_made_and_what_to_type_next(here: Path, printed:
 
 
 def test_workers_make_the_same_files(here: Path, printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("yoso_cli.workers._TOO_FEW", 2)
+    monkeypatch.setattr("yoso_cli.runtime.workers._TOO_FEW", 2)
     printed(*CONVERT, "--workers", "1")
     alone = {path.name: path.read_bytes() for path in Path("datasets").rglob("*.*") if path.is_file()}
     printed(*CONVERT, "--workers", "2", "--force")

@@ -14,11 +14,11 @@ import pytest
 from evaluation.test_score import write_coco
 from releases.server import Behaviour, serving
 
-from yoso_cli import recipe_file
 from yoso_cli.cli import run
 from yoso_cli.panoptic.files import SetWriter
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
-from yoso_cli.recipe import DataRecipe, InferenceRecipe, ModelRecipe, PaperRecipe, Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import DataRecipe, InferenceRecipe, ModelRecipe, PaperRecipe, Recipe
 from yoso_cli.run_folder import RunFolder
 
 CATEGORIES = (Category(1, "disc", True), Category(2, "square", True), Category(9, "ground", False))
@@ -72,9 +72,9 @@ def write_run(number: int = 1) -> RunFolder:
     made.path.mkdir(parents=True)
     made.write_recipe(recipe)
     torch.manual_seed(number)
-    model = YOSO.from_recipe(MODEL, len(CATEGORIES))
+    model = YOSO(len(CATEGORIES), **MODEL.arguments())
     path = made.checkpoint_path(10) / "weights.safetensors"
-    save_weights(path, model, recipe=recipe, categories=CATEGORIES, provenance={})
+    save_weights(path, model, recipe=recipe.to_dict(), categories=CATEGORIES, provenance={})
     return made
 
 

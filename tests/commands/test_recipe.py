@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from yoso_cli import recipe_file
 from yoso_cli.cli import run
+from yoso_cli.recipe import file as recipe_file
 
 Captured = pytest.CaptureFixture[str]
 

@@ -12,7 +12,7 @@ from yoso_cli.errors import DataError, UsageError
 from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.panoptic.files import read_set
 from yoso_cli.panoptic.types import Category, PanopticSet
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder
 
 RUNS = Path("runs")
@@ -125,7 +125,7 @@ def test_weights_of_another_class_count_than_their_table_are_named(line: Path) -
     source = read_source(weights.path)
     path = Path("odd.safetensors")
     recipe, model = source.trained, source.model()
-    save_weights(path, model, recipe=recipe, categories=weights.categories[:-1], provenance={})
+    save_weights(path, model, recipe=recipe.to_dict(), categories=weights.categories[:-1], provenance={})
     with pytest.raises(DataError, match=r"odd\.safetensors: these weights do not fit the model"):
         read_source(path).model()
 
@@ -134,6 +134,6 @@ def test_weights_of_another_recipe_than_their_own_are_named(line: Path) -> None:
     weights = load_weights(RunFolder(FIRST).weights())
     source = read_source(weights.path)
     path = Path("odd.safetensors")
-    save_weights(path, source.model(), recipe=Recipe(), categories=weights.categories, provenance={})
+    save_weights(path, source.model(), recipe=Recipe().to_dict(), categories=weights.categories, provenance={})
     with pytest.raises(DataError, match=r"odd\.safetensors: these weights do not fit the model"):
         read_source(path).predictor("cpu")

@@ -19,19 +19,19 @@ import torch
 from PIL import Image
 from training import processes, tiny
 
-from yoso_cli import recipe_file
 from yoso_cli.cli import run
 from yoso_cli.commands import assembly, feeding
 from yoso_cli.errors import UsageError
-from yoso_cli.inference.shards import Shard
 from yoso_cli.loading.batch import collate
 from yoso_cli.loading.dataset import PanopticDataset, Sample
 from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder
+from yoso_cli.runtime.distributed import ProcessGroup
 
 MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}
 
@@ -143,7 +143,7 @@ def test_resuming_a_finished_run_only_evaluates_it(recipe: Path, tmp_path: Path)
 def test_training_can_start_from_weights(recipe: Path, tmp_path: Path) -> None:
     start = tmp_path / "start.safetensors"
     model = tiny.model(seed=5)
-    save_weights(start, model, recipe=tiny.RECIPE, categories=tiny.CATEGORIES, provenance={})
+    save_weights(start, model, recipe=tiny.RECIPE.to_dict(), categories=tiny.CATEGORIES, provenance={})
     # At next to no rate only the statistics of norms move, so the parameters tell where training began.
     still = ["--set", "train.lr=1e-30", "--set", "train.iterations=1"]
     assert run(["train", str(recipe), "--weights", str(start), *still, "--device", "cpu"]) == 0
@@ -187,8 +187,10 @@ def test_weights_of_another_network_and_other_classes_are_refused_by_their_shape
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = tmp_path / "start.safetensors"
-    model = YOSO.from_recipe(replace(tiny.MODEL, hidden_dim=2 * tiny.MODEL.hidden_dim), 2)
-    save_weights(start, model, recipe=tiny.RECIPE, categories=(Category(5, "cloud", False),) * 2, provenance={})
+    model = YOSO(2, **replace(tiny.MODEL, hidden_dim=2 * tiny.MODEL.hidden_dim).arguments())
+    save_weights(
+        start, model, recipe=tiny.RECIPE.to_dict(), categories=(Category(5, "cloud", False),) * 2, provenance={}
+    )
     said = refused(capsys, [str(recipe), "--weights", str(start), "--device", "cpu"], 1)
     assert "these weights do not fit the model" in said
 
@@ -198,9 +200,9 @@ def test_weights_of_other_classes_start_all_but_the_class_layers(
 ) -> None:
     """A class of the same name keeps its row; the others' rows are new. It is said in words."""
     start = tmp_path / "start.safetensors"
-    model = YOSO.from_recipe(tiny.MODEL, 2)
+    model = YOSO(2, **tiny.MODEL.arguments())
     other = (tiny.CATEGORIES[2], Category(5, "cloud", False))
-    save_weights(start, model, recipe=tiny.RECIPE, categories=other, provenance={})
+    save_weights(start, model, recipe=tiny.RECIPE.to_dict(), categories=other, provenance={})
     still = ["--set", "train.lr=1e-30", "--set", "train.iterations=1"]
     assert run(["train", str(recipe), "--weights", str(start), *still, "--device", "cpu"]) == 0
     said = " ".join(capsys.readouterr().err.split())
@@ -219,14 +221,16 @@ def test_weights_of_another_network_are_refused(
 ) -> None:
     start = tmp_path / "start.safetensors"
     smaller = replace(tiny.MODEL, num_proposals=5)
-    save_weights(start, YOSO.from_recipe(smaller, 3), recipe=tiny.RECIPE, categories=tiny.CATEGORIES, provenance={})
+    save_weights(
+        start, YOSO(3, **smaller.arguments()), recipe=tiny.RECIPE.to_dict(), categories=tiny.CATEGORIES, provenance={}
+    )
     assert "do not fit" in refused(capsys, [str(recipe), "--weights", str(start)], 1)
 
 
 def test_frozen_parts_stay_as_they_are_with_the_statistics_of_their_norms(recipe: Path, tmp_path: Path) -> None:
     start = tmp_path / "start.safetensors"
     model = tiny.model(seed=5)
-    save_weights(start, model, recipe=tiny.RECIPE, categories=tiny.CATEGORIES, provenance={})
+    save_weights(start, model, recipe=tiny.RECIPE.to_dict(), categories=tiny.CATEGORIES, provenance={})
     words = ["--weights", str(start), "--set", "train.freeze=[backbone,aggregator]", "--device", "cpu"]
     assert run(["train", str(recipe), *words]) == 0
     state = load_weights(RunFolder.newest(tmp_path / "runs").weights()).state
@@ -529,7 +533,7 @@ def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
     with pytest.raises(UsageError, match="batch of 2 cannot be shared by 3"):
-        assembly.learning_step(tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), Shard(0, 3))
+        assembly.learning_step(tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), ProcessGroup(0, 3))
 
 
 def test_passes_are_as_large_as_the_memory_allows(
@@ -542,7 +546,9 @@ def test_passes_are_as_large_as_the_memory_allows(
     monkeypatch.setattr("yoso_cli.training.memory.capacity", lambda _: round(taken.total(2) / 0.85) + 1)
 
     def passes(*changes: str) -> int:
-        step = assembly.learning_step(tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, Shard())
+        step = assembly.learning_step(
+            tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, ProcessGroup()
+        )
         forward, seen = step._forward, []
         step._forward = lambda images: (seen.append(len(images)), forward(images))[1]
         step.model.train()

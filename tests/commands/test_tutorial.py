@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from training import tiny
 
-from yoso_cli import recipe_file
 from yoso_cli.model.weights import save_weights
+from yoso_cli.recipe import file as recipe_file
 from yoso_cli.run_folder import RunFolder
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
@@ -55,8 +55,8 @@ def test_the_tutorial_leads_from_maps_to_a_fine_tuned_network(
     Path("mine.yaml").write_text(mine.replace("extends: coco", "extends: base.yaml"))
     Path("fine.yaml").write_text(fine.replace("extends: coco", "extends: base.yaml"))
     trained = recipe_file.load("base.yaml")
-    start = tiny.YOSO.from_recipe(trained.model, len(tiny.CATEGORIES))
-    save_weights(Path("coco.safetensors"), start, recipe=trained, categories=tiny.CATEGORIES, provenance={})
+    start = tiny.YOSO(len(tiny.CATEGORIES), **trained.model.arguments())
+    save_weights(Path("coco.safetensors"), start, recipe=trained.to_dict(), categories=tiny.CATEGORIES, provenance={})
 
     lines = [line.split("#")[0].split()[1:] for line in written("Train on your own data", "sh")[0].splitlines()]
     assert [words[0] for words in lines] == ["convert", "convert", "check", "stats", "train", "eval", "viz"]

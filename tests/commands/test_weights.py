@@ -17,13 +17,13 @@ from PIL import Image
 from releases.server import Behaviour, serving
 from safetensors.torch import load_file
 
-from yoso_cli import recipe_file
 from yoso_cli.cli import run
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.model.authors import authors_state
 from yoso_cli.model.weights import load_weights
 from yoso_cli.model.yoso import YOSO
-from yoso_cli.recipe import ModelRecipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import ModelRecipe
 from yoso_cli.releases import catalog
 from yoso_cli.run_folder import RunFolder
 
@@ -41,7 +41,7 @@ CLASSES = 19
 
 def small_state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
-    model = YOSO.from_recipe(SMALL, CLASSES).eval()
+    model = YOSO(CLASSES, **SMALL.arguments()).eval()
     return authors_state(model, model, no_object_weight=0.1)
 
 

@@ -11,7 +11,6 @@ from conftest import oracle
 from evaluation.test_quality import random_pair
 from PIL import Image
 
-from yoso_cli import workers
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation import reference
 from yoso_cli.evaluation.counting import counts_from_files
@@ -22,6 +21,7 @@ from yoso_cli.evaluation.score import read_any, score_files, score_predicted
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.files import read_id_map, write_id_map
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
+from yoso_cli.runtime import workers
 
 CATEGORIES = (Category(7, "cat", True), Category(2, "dog", True), Category(90, "sky", False), Category(4, "sea", False))
 

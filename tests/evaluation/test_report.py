@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from evaluation.found import CATEGORIES, PAPER, found
 
-from yoso_cli import machine
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile, read_measured, write_report
+from yoso_cli.runtime import machine
 
 QUALITY = found().quality
 

@@ -41,7 +41,7 @@ def test_each_table_has_the_default_network_and_the_printed_figure_of_it() -> No
 
 
 def small(num_classes: int, **values: object) -> torch.nn.Module:
-    return tiny.YOSO.from_recipe(tiny.MODEL, num_classes)
+    return tiny.YOSO(num_classes, **tiny.MODEL.arguments())
 
 
 def test_every_row_of_the_tables_is_measured_beside_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from yoso_cli.model.authors import (
 )
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.model.yoso import YOSO
-from yoso_cli.recipe import ModelRecipe
+from yoso_cli.recipe.schema import ModelRecipe
 
 SMALL: dict[str, Any] = {
     "stem_channels": 4,
@@ -46,7 +46,7 @@ CLASSES = 6
 def made(**changes: Any) -> YOSO:
     """A small model with norms that do something."""
     torch.manual_seed(0)
-    model = YOSO.from_recipe(ModelRecipe(**SMALL | changes), CLASSES).eval()
+    model = YOSO(CLASSES, **ModelRecipe(**SMALL | changes).arguments()).eval()
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
             if key.endswith("running_var"):

@@ -26,7 +26,7 @@ from yoso_cli.model.weights import (
 )
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
-from yoso_cli.recipe import ModelRecipe, Recipe
+from yoso_cli.recipe.schema import ModelRecipe, Recipe
 
 MODEL = ModelRecipe(
     backbone="resnet18",
@@ -46,22 +46,26 @@ CATEGORIES = (Category(3, "ball", True, (1, 2, 3)), Category(7, "sky", False))
 
 def saved(path: Path, model: YOSO | None = None, steps: tuple[str, ...] = ()) -> YOSO:
     torch.manual_seed(0)
-    model = model or YOSO.from_recipe(MODEL, len(CATEGORIES))
-    save_weights(path, model, recipe=RECIPE, categories=CATEGORIES, provenance={"run": "small-001"}, steps=steps)
+    model = model or YOSO(len(CATEGORIES), **MODEL.arguments())
+    save_weights(
+        path, model, recipe=RECIPE.to_dict(), categories=CATEGORIES, provenance={"run": "small-001"}, steps=steps
+    )
     return model.eval()
 
 
 @pytest.mark.parametrize("steps", [(), tuple(STEPS)], ids=["trained", "folded"])
 def test_what_is_written_is_what_is_read(tmp_path: Path, steps: tuple[str, ...]) -> None:
     path = tmp_path / "w.safetensors"
-    model = reparameterise(YOSO.from_recipe(MODEL, 2), steps)
+    model = reparameterise(YOSO(2, **MODEL.arguments()), steps)
     saved(path, model, steps)
     weights = load_weights(path)
     assert (weights.categories, weights.steps, weights.provenance) == (CATEGORIES, steps, {"run": "small-001"})
     assert weights.recipe == RECIPE.to_dict()
     images = torch.rand(1, 3, 64, 96) * 255
     with torch.inference_mode():
-        assert torch.equal(build(weights, RECIPE)(images)[-1].mask_logits, model.eval()(images)[-1].mask_logits)
+        assert torch.equal(
+            build(weights, RECIPE.model.arguments())(images)[-1].mask_logits, model.eval()(images)[-1].mask_logits
+        )
 
 
 def test_a_missing_file_says_so(tmp_path: Path) -> None:
@@ -108,7 +112,7 @@ def test_another_tools_file_is_refused(tmp_path: Path) -> None:
 
 def test_values_that_are_not_numbers_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    model = YOSO.from_recipe(MODEL, 2)
+    model = YOSO(2, **MODEL.arguments())
     model.decoder.proposals.weight.data[0, 0] = float("nan")
     saved(path, model)
     with pytest.raises(DataError, match=r"decoder\.proposals\.weight"):
@@ -131,7 +135,7 @@ def test_half_precision_is_kept_as_it_is_and_its_hash_holds(tmp_path: Path) -> N
     halved = {key: tensor.bfloat16() if tensor.is_floating_point() else tensor for key, tensor in weights.state.items()}
     write_weights(path, replace(weights, state=halved))
     assert load_weights(path).state["decoder.proposals.bias"].dtype == torch.bfloat16
-    build(load_weights(path), RECIPE)
+    build(load_weights(path), RECIPE.model.arguments())
 
 
 def test_a_file_that_claims_a_billion_values_is_refused_before_they_are_read(tmp_path: Path) -> None:
@@ -184,14 +188,14 @@ def test_a_version_that_is_not_known_is_told(tmp_path: Path, version: int, answe
 
 def test_a_backbone_alone_fills_a_backbone_and_is_no_model(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
-    model = YOSO.from_recipe(MODEL, 2)
+    model = YOSO(2, **MODEL.arguments())
     state = model.backbone.state_dict()
     write_weights(path, Weights(path, BACKBONE, state, RECIPE.to_dict(), (), (), {}))
     weights = load_weights(path)
     with pytest.raises(DataError, match="holds a backbone alone"):
-        build(weights, RECIPE)
+        build(weights, RECIPE.model.arguments())
     for norm in ("batch", "frozen"):
-        other = YOSO.from_recipe(replace(MODEL, backbone_norm=norm), 9)
+        other = YOSO(9, **replace(MODEL, backbone_norm=norm).arguments())
         load_state(other, weights)
         assert torch.equal(other.backbone.layer4[1].conv2.weight, model.backbone.layer4[1].conv2.weight)
 
@@ -200,13 +204,13 @@ def test_weights_for_another_class_count_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     saved(path)
     with pytest.raises(DataError, match="do not fit the model"):
-        load_state(YOSO.from_recipe(MODEL, 9), load_weights(path))
+        load_state(YOSO(9, **MODEL.arguments()), load_weights(path))
 
 
 def test_weights_under_another_recipe_are_refused_and_nothing_is_changed(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     saved(path)
-    other = YOSO.from_recipe(replace(MODEL, attention="mhca"), 2)
+    other = YOSO(2, **replace(MODEL, attention="mhca").arguments())
     before = other.decoder.proposals.weight.clone()
     with pytest.raises(DataError, match=r"is missing|is unknown"):
         load_state(other, load_weights(path))

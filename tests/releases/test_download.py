@@ -15,7 +15,8 @@ from releases.server import Behaviour, serving
 
 from yoso_cli.errors import RunError, UsageError
 from yoso_cli.releases import download as download_module
-from yoso_cli.releases.download import Progress, download
+from yoso_cli.releases.download import download
+from yoso_cli.runtime.progress import Bar
 
 CONTENT = bytes(range(256)) * 4096
 
@@ -29,17 +30,21 @@ class Counted:
         self.told: list[str] = []
 
     @contextlib.contextmanager
-    def __call__(self, total: int | None, initial: int) -> Iterator[Progress]:
+    def bar(self, total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> Iterator[Bar]:
+        assert (label, unit) == ("weights.pth", "B")
         self.opened.append((total, initial))
         yield self
 
-    def update(self, n: int = 1) -> None:
+    def message(self, text: str) -> None:
+        self.told.append(text)
+
+    def update(self, n: int = 1, **figures: float | str) -> None:
         self.counted += n
 
 
 def brought(address: str, target: Path, **options: Any) -> tuple[Counted, list[float]]:
     bar, pauses = Counted(), []
-    download(address, target, bar=bar, say=bar.told.append, pause=pauses.append, **options)
+    download(address, target, progress=bar, pause=pauses.append, **options)
     return bar, pauses
 
 
@@ -166,7 +171,7 @@ def test_nobody_at_home_is_told_after_some_tries(target: Path) -> None:
     pauses: list[float] = []
     bar = Counted()
     with pytest.raises(RunError, match=r"no connection \(.*refused.*\), after 5 tries\. Look at the network\."):
-        download(f"{address}weights.pth", target, bar=bar, say=bar.told.append, pause=pauses.append)
+        download(f"{address}weights.pth", target, progress=bar, pause=pauses.append)
     assert pauses == [1, 2, 4, 8]
     assert [line[-19:] for line in bar.told] == [f"trying again in {wait} s" for wait in (1, 2, 4, 8)]
 
@@ -244,13 +249,15 @@ from yoso_cli.releases import download
 download._CHUNK = 10_000
 class Bar:
     count = 0
+    def message(self, text):
+        print(text)
+    def bar(self, total, label, *, initial, unit):
+        return contextlib.nullcontext(self)
     def update(self, n=1):
         self.count += n
         if self.count > 200_000:
             os.kill(os.getpid(), 9)
-def bar(total, initial):
-    return contextlib.nullcontext(Bar())
-download.download(sys.argv[1], Path({str(target)!r}), bar=bar, say=print)
+download.download(sys.argv[1], Path({str(target)!r}), progress=Bar())
 """
     server = Behaviour(CONTENT)
     with serving(server) as address:

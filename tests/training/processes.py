@@ -13,8 +13,8 @@ from torch import nn
 from training import tiny
 
 from yoso_cli.cli import run
-from yoso_cli.inference.shards import Shard
 from yoso_cli.loading.batch import Batch
+from yoso_cli.runtime.distributed import ProcessGroup
 from yoso_cli.training import distributed
 
 
@@ -61,7 +61,7 @@ def curve(rank: int, count: int, folder: str, steps: int) -> None:
     if count > 1:
         distributed.synchronised(model)
     forward = distributed.shared(model, torch.device("cpu")) if count > 1 else model
-    step = tiny.step(model, optimizer=tiny.sgd(model), forward=forward, peers=Shard(rank, count))
+    step = tiny.step(model, optimizer=tiny.sgd(model), forward=forward, group=ProcessGroup(rank, count))
     model.train()
     losses = []
     for iteration, batch in enumerate(tiny.batches(stop=steps, uneven=True)):

@@ -16,7 +16,7 @@ from yoso_cli.training import checkpoint
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.step import Step
 
-PARTS = {"recipe": tiny.RECIPE, "categories": tiny.CATEGORIES, "provenance": {"run": "tiny-001"}}
+PARTS = {"recipe": tiny.RECIPE.to_dict(), "categories": tiny.CATEGORIES, "provenance": {"run": "tiny-001"}}
 LOOP = checkpoint.Loop(iteration=5, skipped=2, unreadable=1)
 
 

@@ -105,7 +105,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, chan
     whole, first, second = (begun(seed) for seed in (0, 0, 7))
     whole.go(8, batches=with_infinite(tiny.batches(stop=8), ["1b", "6a"]))
     first.go(4, batches=with_infinite(tiny.batches(stop=4), ["1b"]))
-    parts = {"recipe": tiny.RECIPE, "categories": tiny.CATEGORIES, "provenance": {}}
+    parts = {"recipe": tiny.RECIPE.to_dict(), "categories": tiny.CATEGORIES, "provenance": {}}
     checkpoint.save(tmp_path / "c", checkpoint.snapshot(first.step, checkpoint.Loop(4)), **parts)
     start = checkpoint.load(tmp_path / "c", second.step).iteration
     second.go(8, start=start, batches=with_infinite(tiny.batches(start=4, stop=8), ["6a"]))

@@ -14,7 +14,7 @@ from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
-from yoso_cli.recipe import ModelRecipe, Recipe, TrainRecipe
+from yoso_cli.recipe.schema import ModelRecipe, Recipe, TrainRecipe
 from yoso_cli.training.losses import SetLoss
 from yoso_cli.training.optim import adamw, parameter_groups
 from yoso_cli.training.points import Rand
@@ -39,7 +39,7 @@ RECIPE = Recipe(name="tiny", model=MODEL, train=TrainRecipe(iterations=6, batch=
 
 def model(seed: int = 0) -> YOSO:
     torch.manual_seed(seed)
-    return YOSO.from_recipe(MODEL, len(CATEGORIES))
+    return YOSO(len(CATEGORIES), **MODEL.arguments())
 
 
 def rate(iteration: int) -> float:

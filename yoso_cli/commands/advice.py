@@ -9,7 +9,7 @@ from yoso_cli.commands import wiring
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
 
 # As many are looked through for one that was not drawn before.
 _LOOKED_AT = 8

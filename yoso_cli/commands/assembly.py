@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from yoso_cli.commands import console
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.panoptic.types import Category
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
+    from yoso_cli.runtime.distributed import ProcessGroup
     from yoso_cli.training.memory import Footprint
-    from yoso_cli.training.share import Peers
     from yoso_cli.training.step import Step
 
 
@@ -29,7 +29,7 @@ def network(recipe: "Recipe", num_classes: int) -> "YOSO":
     from yoso_cli.model.yoso import YOSO
 
     torch.manual_seed(recipe.train.seed)
-    return YOSO.from_recipe(recipe.model, num_classes)
+    return YOSO(num_classes, **recipe.model.arguments())
 
 
 def fill_backbone(model: "YOSO", recipe: "Recipe") -> None:
@@ -66,7 +66,7 @@ def fill(model: "YOSO", path: Path, categories: "tuple[Category, ...]") -> None:
         )
 
 
-def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", peers: "Peers") -> "Step":
+def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", group: "ProcessGroup") -> "Step":
     """All that learns, ready for the first batch; `model` moves to `device`.
 
     Raises:
@@ -82,16 +82,16 @@ def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", peers
     from yoso_cli.training.step import Arithmetic, Step
 
     plan = recipe.train
-    if plan.batch % peers.count:
+    if plan.batch % group.size:
         raise UsageError(
-            f"train.batch of {plan.batch} cannot be shared by {peers.count} processes.",
+            f"train.batch of {plan.batch} cannot be shared by {group.size} processes.",
             hint="Choose a multiple, or another number of GPUs.",
         )
     freeze(model, plan.freeze)
     model.to(device)
-    if peers.count > 1:
+    if group.size > 1:
         distributed.synchronised(model)
-    forward = distributed.shared(model, device) if peers.count > 1 else model
+    forward = distributed.shared(model, device) if group.size > 1 else model
     return Step(
         model,
         adamw(model, lr=plan.lr, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
@@ -100,13 +100,13 @@ def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", peers
             clip=plan.clip,
             seed=plan.seed,
             precision=plan.precision,
-            micro_batch=_micro_batch(model, recipe, device, peers),
+            micro_batch=_micro_batch(model, recipe, device, group),
             channels_last=plan.channels_last,
         ),
         device,
         forward=torch.compile(forward) if plan.compile else forward,
         average=MovingAverage(model, plan.ema) if plan.ema else None,
-        peers=peers,
+        group=group,
     )
 
 
@@ -141,15 +141,15 @@ def footprint(model: "YOSO", recipe: "Recipe") -> "Footprint":
     )
 
 
-def _micro_batch(model: "YOSO", recipe: "Recipe", device: "torch.device", peers: "Peers") -> int:
+def _micro_batch(model: "YOSO", recipe: "Recipe", device: "torch.device", group: "ProcessGroup") -> int:
     """Pictures per pass: as the recipe says, or as many as fit into the smallest of the GPUs."""
     from yoso_cli.training.memory import capacity
 
-    share = recipe.train.batch // peers.count
+    share = recipe.train.batch // group.size
     room = capacity(device)
     if recipe.train.micro_batch or room is None:
         return recipe.train.micro_batch or share
-    fitting: int = min(peers.gathered(footprint(model, recipe).fitting(room, share)))
+    fitting: int = min(group.all_gather(footprint(model, recipe).fitting(room, share)))
     if fitting < share:
         console.say(f"{fitting} of {share} pictures fit into the GPU's memory at a time (train.micro_batch=0).")
     return fitting

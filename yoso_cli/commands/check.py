@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inspection.check import Checked, Group
@@ -43,7 +43,7 @@ def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers:
     from yoso_cli.inspection.split import find_splits
 
     splits = find_splits(dataset, root)
-    checked = check(splits, processes=options.processes(workers), progress=console.progress)
+    checked = check(splits, processes=options.processes(workers), progress=console.TERMINAL)
     value = _value(dataset, checked, strict)
     console.result(value, _text(dataset, checked, value), as_json)
     if value["errors"]:

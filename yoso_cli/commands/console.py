@@ -9,14 +9,15 @@ import shutil
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import click
 
-Item = TypeVar("Item")
+from yoso_cli.runtime.progress import Bar
 
 SCHEMA = 1
 """Rises when a key of the JSON results changes its meaning or goes away."""
@@ -29,13 +30,6 @@ _AT_LEAST_EVERY = 60.0
 # Of facts with their labels: columns of the label, and of the longest line that reads well.
 _LABEL = 10
 _WIDEST = 100
-
-
-class Progress(Protocol):
-    """Shows how far a piece of work is."""
-
-    def update(self, n: int = 1, **shown: float | str) -> None:
-        """Counts `n` more pieces done and shows the figures beside the count."""
 
 
 def say(text: str) -> None:
@@ -85,22 +79,8 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
-def progress(
-    iterable: Iterable[Item],
-    total: int | None,
-    label: str,
-    unit: str = "img",
-    size: Callable[[Item], int] = lambda _: 1,
-) -> Iterator[Item]:
-    """Passes `iterable` on while showing how much of `total` (None: unknown) has gone by; `size` is of one item."""
-    with bar(total, label, unit=unit) as shown:
-        for item in iterable:
-            yield item
-            shown.update(size(item))
-
-
 @contextlib.contextmanager
-def bar(total: int | None, label: str, initial: int = 0, unit: str = "it") -> Iterator[Progress]:
+def bar(total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> Iterator[Bar]:
     """A progress bar on stderr with rate and time left; a line now and then when stderr is not a terminal.
 
     With `unit` B the count is of bytes, and shown in MB.
@@ -118,6 +98,21 @@ def bar(total: int | None, label: str, initial: int = 0, unit: str = "it") -> It
         total=total, desc=label, initial=initial, unit=unit, unit_scale=unit == "B", file=sys.stderr, dynamic_ncols=True
     ) as drawn:
         yield _Drawn(drawn)
+
+
+class Terminal:
+    """The `Progress` of a command line."""
+
+    def message(self, text: str) -> None:
+        """On stderr."""
+        say(text)
+
+    def bar(self, total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> AbstractContextManager[Bar]:
+        """On stderr as well."""
+        return bar(total, label, initial=initial, unit=unit)
+
+
+TERMINAL = Terminal()
 
 
 class _Drawn:

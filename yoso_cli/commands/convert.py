@@ -8,7 +8,7 @@ import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.errors import UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.conversion.convert import Converted
@@ -120,7 +120,7 @@ def command(
             opening.placing,
             processes=options.processes(workers),
             keep_going=keep_going,
-            progress=console.progress,
+            progress=console.TERMINAL,
         )
         _tell(opened, converted, destination, target_form, as_json)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from yoso_cli.commands.training import Training
     from yoso_cli.evaluation.report import Report
     from yoso_cli.panoptic.types import PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
 
 RECIPE = "shapes"
 # A quick demo proves that every step works; what it trains is no good.
@@ -107,7 +107,7 @@ def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
 
 
 def _recipe(root: Path, quick: bool) -> "Recipe":
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     return recipe_file.load(RECIPE, [f"data.root={root / 'datasets'}", *(QUICK if quick else ())])
 
@@ -144,7 +144,7 @@ def _prepare(demo: Demo) -> None:
 
     data = demo.recipe.data
     counts = dict(zip((data.train_split, data.val_split), SCENES[demo.quick], strict=True))
-    for split in shapes.prepare(Path(data.root), splits=counts, progress=console.progress):
+    for split in shapes.prepare(Path(data.root), splits=counts, progress=console.TERMINAL):
         if not split.fresh:
             console.say(f"{split.folder}: drawn already.")
 

@@ -214,8 +214,8 @@ def _metrics(given: Sequence[str]) -> tuple[str, ...]:
 
 
 def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
-    from yoso_cli import machine
     from yoso_cli.evaluation.reference import reference_quality
+    from yoso_cli.runtime import machine
 
     options.require_there(predictions, truth)
     quality = reference_quality(predictions, truth)

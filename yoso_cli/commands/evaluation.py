@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING
 from yoso_cli.commands import advice, console, pages, running, wiring
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
     from yoso_cli.evaluation.report import Report
     from yoso_cli.inference.predict import Predictor
-    from yoso_cli.inference.shards import Shard
     from yoso_cli.panoptic.types import PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
+    from yoso_cli.runtime.distributed import ProcessGroup
 
 # The measures that --metric asks for, as people call them.
 _MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
@@ -60,20 +60,20 @@ class Asked:
 
 def evaluate(asked: Asked, as_json: bool) -> None:
     """Evaluates, keeps the report and prints it; with several processes, the first one does."""
-    from yoso_cli.inference.shards import joined
+    from yoso_cli.runtime.distributed import process_group
 
-    with joined() as shard, console.heard(shard.rank == 0):
+    with process_group() as group, console.heard(group.rank == 0):
         if asked.save_to is not None:
             _require_free(asked.save_to)
         # Nobody goes on, and writes there, before all have looked at the folder.
-        shard.gathered(None)
-        found = _source(asked, shard)
+        group.all_gather(None)
+        found = _source(asked, group)
         truth = wiring.prepared_set(found.recipe, asked.split or found.recipe.data.val_split)
         found.require_classes_of(truth)
         predictor = _predictor(asked, found)
         console.say(f"The network runs on {running.shown(predictor)}.")
-        report = _report(asked, found, truth, predictor, shard)
-        if shard.rank == 0:
+        report = _report(asked, found, truth, predictor, group)
+        if group.rank == 0:
             _keep(asked, report, found, truth, predictor)
             _tell(asked, report, found, as_json)
 
@@ -84,13 +84,13 @@ def _require_free(folder: Path) -> None:
         raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
 
 
-def _source(asked: Asked, shard: "Shard") -> "Source":
+def _source(asked: Asked, group: "ProcessGroup") -> "Source":
     """The weights with the recipe that they carry, or that was named instead; downloaded once for all processes."""
-    from yoso_cli import recipe_file
     from yoso_cli.commands.source import read_source, trained_weights
+    from yoso_cli.recipe import file as recipe_file
 
     def located() -> Path:
-        return shard.in_turn(lambda: trained_weights(asked.source, asked.runs))
+        return group.in_turn(lambda: trained_weights(asked.source, asked.runs))
 
     if asked.recipe is None:
         return read_source(located(), asked.overrides)
@@ -128,11 +128,13 @@ def _predictor(asked: Asked, found: "Source") -> "Predictor":
     )
 
 
-def _report(asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Predictor", shard: "Shard") -> "Report":
-    from yoso_cli import recipe_file
+def _report(
+    asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Predictor", group: "ProcessGroup"
+) -> "Report":
+    from yoso_cli.recipe import file as recipe_file
 
     looks = len(predictor.looks)
-    where = f"{predictor.device}, {shard.count} processes" if shard.count > 1 else str(predictor.device)
+    where = f"{predictor.device}, {group.size} processes" if group.size > 1 else str(predictor.device)
     images = counted(len(truth.records), "image")
     console.say(f"Evaluating {found.path} on {truth.name} {truth.split} ({images}, {where}).")
     if found.overridden:
@@ -146,7 +148,7 @@ def _report(asked: Asked, found: "Source", truth: "PanopticSet", predictor: "Pre
         found.path,
         metrics=asked.metrics,
         save_to=asked.save_to,
-        shard=shard,
+        group=group,
         batch=asked.batch,
     )
     aimed_at = (found.trained if asked.recipe is None else recipe_file.load(asked.recipe)).data

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from yoso_cli.loading.augmentation import Step
     from yoso_cli.loading.dataset import PanopticDataset
     from yoso_cli.panoptic.types import PanopticSet, Rgb
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
 
 
 def augmentation(recipe: "Recipe") -> "Step":
@@ -44,12 +44,13 @@ def contact_sheet(recipe: "Recipe", *, rows: int, columns: int) -> "Rgb":
         DataError: the dataset was not prepared, or one of these pictures cannot be read.
     """
     from yoso_cli.panoptic.draw import sheet
+    from yoso_cli.runtime.progress import tracked
 
     pictures = training_pictures(recipe, wiring.prepared_set(recipe, recipe.data.train_split))
     places = range(min(rows, len(pictures)))
     cells = [[_seen(pictures, place, column) for column in range(columns)] for place in places]
     titles = [f"view {column + 1}" for column in range(columns)]
-    return sheet(list(console.progress(cells, len(cells), "draw")), titles)
+    return sheet(list(tracked(cells, len(cells), "draw", console.TERMINAL)), titles)
 
 
 def _seen(pictures: "PanopticDataset", place: int, seed: int) -> "Rgb":

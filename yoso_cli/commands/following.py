@@ -5,13 +5,13 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import console, pages
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.evaluation.report import Report
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.panoptic.types import PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
     from yoso_cli.run_folder import RunFolder
 
 # Waiting this share of the time for pictures, three readings in a row, is worth a word.
@@ -85,7 +85,7 @@ class Following:
 
     def _hint(self, share: float) -> str:
         """What to try: each process of a machine has loaders of its own, and shares its cores with the others."""
-        from yoso_cli import machine
+        from yoso_cli.runtime import machine
 
         processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         workers, cores = self._recipe.train.workers, int(machine.describe()["cores"]) // processes

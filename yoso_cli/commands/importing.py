@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from yoso_cli.model.weights import Weights
     from yoso_cli.panoptic.types import Category
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,10 @@ def released(path: Path, name: str) -> Imported:
 
 
 def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None, table: str | None) -> Imported:
-    from yoso_cli import recipe_file
     from yoso_cli.model.authors import class_count, load_authors_state, network
     from yoso_cli.model.weights import WHOLE, Weights
     from yoso_cli.model.yoso import YOSO
+    from yoso_cli.recipe import file as recipe_file
 
     try:
         count, told = class_count(state), network(state)
@@ -107,7 +107,7 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
         base = recipe_file.load(recipe_name)
         categories = _categories(base, count, table)
         whole = _with_network(base, told)
-        model = YOSO.from_recipe(whole.model, count).eval()
+        model = YOSO(count, **whole.model.arguments()).eval()
         notes = load_authors_state(model, state)
     except DataError as error:
         raise DataError(f"{path}: {error.message}", hint=error.hint) from error
@@ -121,7 +121,7 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
 
 
 def _with_network(base: "Recipe", told: "Mapping[str, str | int]") -> "Recipe":
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     plain = base.to_dict()
     plain["model"] |= told
@@ -134,7 +134,7 @@ def _with_network(base: "Recipe", told: "Mapping[str, str | int]") -> "Recipe":
 def _backbone(path: Path, state: "dict[str, Tensor]", name: str) -> Imported:
     from yoso_cli.model.backbone import ResNet, load_published
     from yoso_cli.model.weights import BACKBONE, Weights
-    from yoso_cli.recipe import ModelRecipe, Recipe
+    from yoso_cli.recipe.schema import ModelRecipe, Recipe
 
     # Trained norms hold all that frozen ones do, and counts besides.
     backbone = ResNet(name, norm="batch")
@@ -184,9 +184,9 @@ def _categories(recipe: "Recipe", count: int, table: str | None) -> "tuple[Categ
 
 
 def _provenance(path: Path, layout: str) -> dict[str, Any]:
-    from yoso_cli import machine
     from yoso_cli.commands import wiring
     from yoso_cli.releases.cache import Known
+    from yoso_cli.runtime import machine
 
     found = Known.of(path, str(path))
     return {

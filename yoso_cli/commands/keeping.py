@@ -8,7 +8,7 @@ from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
     from yoso_cli.panoptic.types import PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
     from yoso_cli.run_folder import RunFolder
     from yoso_cli.training.checkpoint import Loop
     from yoso_cli.training.step import Step
@@ -56,7 +56,7 @@ class Keeping:
         return checkpoint.Loop()
 
     def _writing(self, moment: Any, iteration: int) -> Callable[[], None]:
-        from yoso_cli import machine
+        from yoso_cli.runtime import machine
         from yoso_cli.training import checkpoint
 
         provenance = {
@@ -71,7 +71,7 @@ class Keeping:
         def write() -> None:
             folder = self._run.checkpoint_path(iteration)
             categories = self._set.categories
-            checkpoint.save(folder, moment, recipe=self._recipe, categories=categories, provenance=provenance)
+            checkpoint.save(folder, moment, recipe=self._recipe.to_dict(), categories=categories, provenance=provenance)
             checkpoint.prune(self._run.checkpoints(), keep=self._recipe.train.keep, best=self._run.best())
 
         return write

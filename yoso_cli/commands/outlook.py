@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import assembly, console
 from yoso_cli.errors import DataError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
 
 _GIB = 2**30
 # Graphics cards by memory, in GiB.

@@ -10,7 +10,7 @@ import click
 
 from yoso_cli.commands import console
 from yoso_cli.commands.options import force_option, json_option, keep_going_option, processes, workers_option
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,7 +104,7 @@ def shapes(train: int, val: int, size: int, seed: int, output: Path, force: bool
     splits = {name: count for name, count in (("train", train), ("val", val)) if count}
     if not splits:
         raise click.UsageError("--train and --val are both 0: there is nothing to draw.")
-    prepared = prepare(output, splits=splits, size=size, seed=seed, force=force, progress=console.progress)
+    prepared = prepare(output, splits=splits, size=size, seed=seed, force=force, progress=console.TERMINAL)
     _tell("shapes", prepared, as_json)
 
 
@@ -202,7 +202,7 @@ def _make(spec: "DatasetSpec", found: "tuple[Sequence[Plan], Sequence[Skipped]]"
             workers=processes(how.workers),
             force=how.force,
             keep_going=how.keep_going,
-            progress=console.progress,
+            progress=console.TERMINAL,
         )
         for plan in plans
     ]
@@ -235,7 +235,7 @@ def _tell(name: str, prepared: "Sequence[Prepared]", as_json: bool, skipped: "Se
 
 def _training(name: str, prepared: "Sequence[Prepared]") -> str:
     """The line that trains on what was prepared: where it lies, and on its only split if there is one alone."""
-    from yoso_cli.recipe_file import load, packaged
+    from yoso_cli.recipe.file import load, packaged
 
     root = prepared[0].folder.parent.parent
     splits = [one.panoptic_set.split for one in prepared]

@@ -7,7 +7,7 @@ import click
 from yoso_cli.commands import console
 from yoso_cli.commands.options import force_option, json_option, set_option
 from yoso_cli.errors import RecipeError, UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 
 @click.group()
@@ -30,7 +30,7 @@ def list_(as_json: bool) -> None:
     Example:
       yoso recipe list
     """
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     rows = [(name, recipe_file.read(path)) for name, path in recipe_file.packaged()]
     found = [{"name": name, "description": one.description, "paper_pq": one.paper.pq} for name, one in rows]
@@ -54,7 +54,7 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
     Example:
       yoso recipe show ablation/ifa
     """
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     whole = recipe_file.load(recipe, overrides)
     console.result({"recipe": whole.to_dict()}, recipe_file.to_yaml(whole, comments=True).rstrip("\n"), as_json)
@@ -85,7 +85,7 @@ def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ..
 
 
 def _problems(recipe: str, overrides: tuple[str, ...]) -> list[str]:
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     try:
         recipe_file.load(recipe, overrides)
@@ -110,8 +110,8 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool) -> N
     Example:
       yoso recipe copy coco mine.yaml
     """
-    from yoso_cli import recipe_file
     from yoso_cli.atomic import write_bytes
+    from yoso_cli.recipe import file as recipe_file
 
     source = recipe_file.find(recipe)
     target = _target(source, destination or Path())

@@ -1,14 +1,9 @@
 """Weights from elsewhere brought into the cache: the authors' releases by name, any weights file by address."""
 
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from yoso_cli.commands import console
 from yoso_cli.errors import DataError
-
-if TYPE_CHECKING:
-    from yoso_cli.releases.download import Progress
 
 
 def here() -> list[str]:
@@ -110,9 +105,5 @@ def _downloaded(address: str, target: Path) -> Path:
     from yoso_cli.releases.download import download
 
     console.say(f"Downloading {address}")
-
-    def bar(total: int | None, initial: int) -> "AbstractContextManager[Progress]":
-        return console.bar(total, target.name, initial, unit="B")
-
-    download(address, target, bar=bar, say=console.say)
+    download(address, target, progress=console.TERMINAL)
     return target

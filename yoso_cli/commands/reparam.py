@@ -10,7 +10,7 @@ import click
 
 from yoso_cli.commands import console, options, wiring
 from yoso_cli.errors import UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -179,7 +179,7 @@ def reparameterise(
     save_weights(
         target,
         changed,
-        recipe=source.trained,
+        recipe=source.trained.to_dict(),
         categories=source.weights.categories,
         provenance=provenance,
         steps=names,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -69,7 +69,7 @@ class Running:
         """Takes as many CPU threads as were asked for, and keeps memory for the next picture; from here on."""
         import torch
 
-        from yoso_cli.allocator import keep_freed_memory
+        from yoso_cli.runtime.memory import keep_freed_memory
 
         keep_freed_memory()
         if self.threads is not None:

@@ -39,19 +39,20 @@ def evaluate(
         DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
         RunError: the cache cannot be written.
     """
-    from yoso_cli import machine
     from yoso_cli.evaluation.counting import counts_from_files
     from yoso_cli.evaluation.findings import find
     from yoso_cli.evaluation.measures import FAILURES
     from yoso_cli.evaluation.report import Report
     from yoso_cli.evaluation.score import read_any
+    from yoso_cli.runtime import machine
+    from yoso_cli.runtime.progress import tracked
 
     predicted_set = read_any(predictions, like=true_set)
     measured = (*_measurable(metrics, predicted_set), FAILURES)
     counted = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
     return Report(
         find(
-            console.progress(counted, len(true_set.records), "eval", size=lambda one: one.parts.images),
+            tracked(counted, len(true_set.records), "eval", console.TERMINAL, size=lambda one: one.parts.images),
             true_set,
             measured,
         ),

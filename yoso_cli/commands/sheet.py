@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
     from yoso_cli.model.weights import Weights
     from yoso_cli.panoptic.types import Category
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
     from yoso_cli.releases.catalog import Release
 
 
@@ -33,8 +33,8 @@ def content(weights: "Weights") -> dict[str, Any]:
 
 def announced(release: "Release") -> dict[str, Any]:
     """What is known of released weights that are not here, ready for JSON."""
-    from yoso_cli import recipe_file
     from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.recipe import file as recipe_file
     from yoso_cli.releases.catalog import LICENCE
 
     return {
@@ -51,8 +51,8 @@ def announced(release: "Release") -> dict[str, Any]:
 
 def announcement(release: "Release") -> str:
     """The same for a person."""
-    from yoso_cli import recipe_file
     from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.recipe import file as recipe_file
     from yoso_cli.releases.catalog import LICENCE
 
     recipe = recipe_file.load(release.recipe)

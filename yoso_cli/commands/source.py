@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 from yoso_cli.commands import console, options, wiring
 from yoso_cli.commands.running import AS_MEASURED, Running
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.model.weights import Weights
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.panoptic.types import PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
     from yoso_cli.run_folder import RunFolder
 
 
@@ -60,13 +60,13 @@ class Source:
         """The network with these weights. Raises DataError when they do not fit their own recipe."""
         from yoso_cli.model.weights import build
 
-        return build(self.weights, self.trained)
+        return build(self.weights, self.trained.model.arguments())
 
     def plain(self) -> "YOSO":
         """A network of the same recipe before any re-parameterisation, its aggregation convolution first, untrained."""
         from yoso_cli.model.yoso import YOSO
 
-        return YOSO.from_recipe(replace(self.trained.model, aggregator="cfa"), len(self.weights.categories))
+        return YOSO(len(self.weights.categories), **replace(self.trained.model, aggregator="cfa").arguments())
 
     def predictor(self, device: str, running: Running = AS_MEASURED) -> "Predictor":
         """The network with the recipe's sizes and thresholds on the device that --device names, run as `running` says.
@@ -199,7 +199,7 @@ def read_source(path: Path, overrides: Sequence[str] = ()) -> Source:
         DataError: the file is missing, damaged, unsafe or of another kind.
         UsageError: --set touches the network, which trained weights fix.
     """
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     weights = read_weights(path)
     trained = recipe_file.from_dict(weights.recipe, str(weights.path))
@@ -222,7 +222,7 @@ def read_weights(path: Path) -> "Weights":
 
 
 def _changed(recipe: "Recipe", overrides: Sequence[str]) -> "Recipe":
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     with tempfile.TemporaryDirectory() as folder:
         # --set is read in one place, on top of a file.

@@ -8,7 +8,7 @@ import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inspection.census import Census

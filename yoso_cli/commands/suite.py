@@ -22,8 +22,8 @@ def run(device: str, output: Path | None, repeats: int, tables: tuple[str, ...],
     """
     import torch
 
-    from yoso_cli import machine
     from yoso_cli.inference import contours, paper
+    from yoso_cli.runtime import machine
 
     where = wiring.choose_device(device)
     drawn = contours.draw_contours(output) if output else []

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import console, running, wiring
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -82,7 +82,7 @@ def environment(predictor: "Predictor", paths: list[Path], warmup: int) -> dict[
     """What every figure depends on beside the weights."""
     import torch
 
-    from yoso_cli import machine
+    from yoso_cli.runtime import machine
 
     on_gpu = predictor.device.type == "cuda"
     return {

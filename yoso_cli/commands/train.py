@@ -13,8 +13,8 @@ from yoso_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from yoso_cli.commands.training import Training
-    from yoso_cli.inference.shards import Shard
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
+    from yoso_cli.runtime.distributed import ProcessGroup
 
 
 @click.command(name="train")
@@ -76,7 +76,7 @@ def command(
       yoso train mine.yaml --weights coco --set train.freeze=[backbone]
       yoso train --resume runs/shapes-001
     """
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
 
     asked = Asked(recipe, overrides, resume, weights, into, runs, device)
     _refuse_what_does_not_go_together(asked)
@@ -114,14 +114,14 @@ def _train(asked: Asked, as_json: bool) -> int:
     import torch
 
     from yoso_cli.commands.launch import ended_with
-    from yoso_cli.inference.shards import joined
+    from yoso_cli.runtime.distributed import process_group
     from yoso_cli.training.stopping import Outcome, Stopping
 
     on_gpu = asked.device != "cpu" and torch.cuda.is_available()
     if on_gpu and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with joined("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as shard, console.heard(shard.rank == 0):
-        training = _prepared(asked, shard)
+    with process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as group, console.heard(group.rank == 0):
+        training = _prepared(asked, group)
         try:
             with Stopping() as stopping:
                 outcome = training.train(stopping)
@@ -130,25 +130,25 @@ def _train(asked: Asked, as_json: bool) -> int:
             training.say_how_to_go_on()
             raise
         code = (stopping.outcome or outcome).exit_code
-        if shard.rank == 0:
+        if group.rank == 0:
             training.tell(report, as_json)
             ended_with(code)
     return code
 
 
-def _prepared(asked: Asked, shard: "Shard") -> "Training":
-    from yoso_cli import recipe_file
+def _prepared(asked: Asked, group: "ProcessGroup") -> "Training":
     from yoso_cli.commands.training import Training
+    from yoso_cli.recipe import file as recipe_file
 
     if asked.resume is not None:
-        return Training.resumed(asked.resume, asked.device, shard)
+        return Training.resumed(asked.resume, asked.device, group)
     assert asked.recipe is not None, "one of the two is given"
     recipe = recipe_file.load(asked.recipe, asked.overrides)
     # All look before the first one makes the folder.
-    if asked.into is not None and any(shard.gathered((asked.into / "recipe.yaml").is_file())):
+    if asked.into is not None and any(group.all_gather((asked.into / "recipe.yaml").is_file())):
         _require_same_recipe(recipe, asked.into)
-        return Training.resumed(asked.into, asked.device, shard)
-    return Training.started(recipe, asked.weights, asked.runs, asked.device, into=asked.into, shard=shard)
+        return Training.resumed(asked.into, asked.device, group)
+    return Training.started(recipe, asked.weights, asked.runs, asked.device, into=asked.into, group=group)
 
 
 def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
@@ -162,10 +162,10 @@ def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
 
 
 def _tell_outlook(asked: Asked, as_json: bool) -> None:
-    from yoso_cli import recipe_file
     from yoso_cli.commands.outlook import outlook, text
     from yoso_cli.commands.source import require_source
     from yoso_cli.commands.wiring import preparing
+    from yoso_cli.recipe import file as recipe_file
 
     assert asked.recipe is not None, "a resumed run has no outlook"
     if asked.weights is not None:

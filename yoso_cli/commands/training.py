@@ -9,18 +9,19 @@ from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import assembly, console, feeding, pages, wiring
 from yoso_cli.errors import DataError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.following import Following
     from yoso_cli.commands.keeping import Keeping
     from yoso_cli.evaluation.report import Report
     from yoso_cli.inference.predict import Predictor
-    from yoso_cli.inference.shards import Shard
     from yoso_cli.loading.batch import Batch
     from yoso_cli.panoptic.types import PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
     from yoso_cli.run_folder import RunFolder
+    from yoso_cli.runtime.distributed import ProcessGroup
+    from yoso_cli.runtime.progress import Bar
     from yoso_cli.training.loop import Hooks
     from yoso_cli.training.step import Step
     from yoso_cli.training.stopping import Outcome, Stopping
@@ -29,13 +30,13 @@ if TYPE_CHECKING:
 class Training:
     """One run with all its parts, ready to go."""
 
-    def __init__(self, recipe: "Recipe", device: str, shard: "Shard | None" = None) -> None:
-        from yoso_cli.allocator import keep_freed_memory
-        from yoso_cli.inference.shards import Shard
+    def __init__(self, recipe: "Recipe", device: str, group: "ProcessGroup | None" = None) -> None:
+        from yoso_cli.runtime.distributed import ProcessGroup
+        from yoso_cli.runtime.memory import keep_freed_memory
         from yoso_cli.training.checkpoint import Loop
 
         self.recipe = recipe
-        self.shard = shard or Shard()
+        self.group = group or ProcessGroup()
         self.device = wiring.choose_device(device)
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -59,24 +60,24 @@ class Training:
         device: str,
         *,
         into: Path | None = None,
-        shard: "Shard | None" = None,
+        group: "ProcessGroup | None" = None,
     ) -> "Training":
         """A new run, under `runs` or exactly in `into`. Its folder is made when all else is known to be in order."""
         from yoso_cli.commands.source import trained_weights
         from yoso_cli.run_folder import RunFolder
 
-        training = cls(recipe, device, shard)
+        training = cls(recipe, device, group)
         if weights is not None:
-            path = training.shard.in_turn(lambda: trained_weights(weights, runs))
+            path = training.group.in_turn(lambda: trained_weights(weights, runs))
             assembly.fill(training.model, path, training.train_set.categories)
         else:
-            training.shard.in_turn(lambda: assembly.fill_backbone(training.model, recipe))
-        training.step = assembly.learning_step(training.model, recipe, training.device, training.shard)
+            training.group.in_turn(lambda: assembly.fill_backbone(training.model, recipe))
+        training.step = assembly.learning_step(training.model, recipe, training.device, training.group)
         run = None
-        if training.shard.rank == 0:
+        if training.group.rank == 0:
             run = RunFolder.at(into) if into else RunFolder.create(runs, recipe.name)
             run.write_recipe(recipe)
-        (found,) = (one for one in training.shard.gathered(run) if one)
+        (found,) = (one for one in training.group.all_gather(run) if one)
         training._enter(found)
         if weights is not None:
             # The recipe does not know these weights; with them on disk a run can go on from its very start.
@@ -85,19 +86,19 @@ class Training:
         return training
 
     @classmethod
-    def resumed(cls, path: Path, device: str, shard: "Shard | None" = None) -> "Training":
+    def resumed(cls, path: Path, device: str, group: "ProcessGroup | None" = None) -> "Training":
         """A run that goes on from its newest checkpoint that is whole, or from its start if it has none."""
         from yoso_cli.run_folder import RunFolder
 
         run = RunFolder.open(path)
-        training = cls(run.recipe(), device, shard)
+        training = cls(run.recipe(), device, group)
         if not run.checkpoints():
-            training.shard.in_turn(lambda: assembly.fill_backbone(training.model, training.recipe))
-        training.step = assembly.learning_step(training.model, training.recipe, training.device, training.shard)
+            training.group.in_turn(lambda: assembly.fill_backbone(training.model, training.recipe))
+        training.step = assembly.learning_step(training.model, training.recipe, training.device, training.group)
         training._enter(run)
         training.loop = training.keeping.newest()
         training.start = training.loop.iteration
-        if training.shard.rank == 0:
+        if training.group.rank == 0:
             run.truncate_metrics(training.start)
         return training
 
@@ -116,7 +117,7 @@ class Training:
         try:
             with stopping.at_once():
                 self._evaluate_what_was_cut_off()
-            with console.bar(plan.iterations, "train", initial=self.start) as bar:
+            with console.bar(plan.iterations, "train", initial=self.start, unit="it") as bar:
                 return train(
                     self.step,
                     self._batches(),
@@ -132,7 +133,7 @@ class Training:
                     ),
                     self.device,
                     stopping,
-                    self.shard,
+                    self.group,
                 )
         except Stopped:
             return stopping.outcome or Outcome.FINISHED
@@ -146,7 +147,7 @@ class Training:
         try:
             with stopping.at_once():
                 report = self.evaluate()
-                if self.shard.rank == 0:
+                if self.group.rank == 0:
                     predict = pages.predicted_by(self._predictor(), self.val_set)
                     pages.write(self.run.report_path.with_suffix(".html"), report, self.val_set, predict)
         except Stopped:
@@ -156,9 +157,9 @@ class Training:
     def evaluate(self) -> "Report":
         """Measures PQ on the validation split, each process its part, into report.json and metrics.jsonl."""
         self.keeping.finish()
-        self.shard.gathered(None)  # nobody reads the checkpoint before it is there
+        self.group.all_gather(None)  # nobody reads the checkpoint before it is there
         predictor = self._predictor()
-        report = wiring.evaluate(predictor, self.val_set, self.recipe, self.run.weights(), shard=self.shard)
+        report = wiring.evaluate(predictor, self.val_set, self.recipe, self.run.weights(), group=self.group)
         self.following.evaluated(self.done, report, predictor, self.val_set)
         return report
 
@@ -204,19 +205,19 @@ class Training:
 
         self.run = run
         self.keeping = Keeping(run, self.recipe, self.train_set, self.step)
-        self.following = Following(run, self.recipe, keeps=self.shard.rank == 0)
+        self.following = Following(run, self.recipe, keeps=self.group.rank == 0)
 
     def _announce(self) -> None:
         plan = self.recipe.train
         pictures = f"{counted(len(self.train_set.records), 'image')} of {self.train_set.name} {self.train_set.split}"
         begun = f"Going on with {self.run.path} after step {self.start}" if self.start else f"Training {self.run.path}"
-        where = f"{self.device}" if self.shard.count == 1 else f"{self.shard.count} processes"
+        where = f"{self.device}" if self.group.size == 1 else f"{self.group.size} processes"
         console.say(f"{begun}: {pictures}, {counted(plan.iterations, 'step')} with {plan.batch} each, on {where}.")
         console.say("Ctrl-C saves and stops; training can go on from there.")
 
     def _batches(self) -> "Iterator[Batch]":
-        from yoso_cli import machine
         from yoso_cli.loading.batch import batches
+        from yoso_cli.runtime import machine
 
         plan = self.recipe.train
         return batches(
@@ -227,12 +228,12 @@ class Training:
             stop=plan.iterations,
             # More loaders than cores only get in each other's way, and torch warns; the batches are the same.
             workers=min(plan.workers, int(machine.describe()["cores"])),
-            part=(self.shard.rank, self.shard.count),
+            part=(self.group.rank, self.group.size),
             tolerated=plan.unreadable,
             report=self._replaced,
         )
 
-    def _hooks(self, bar: console.Progress) -> "Hooks":
+    def _hooks(self, bar: "Bar") -> "Hooks":
         from yoso_cli.training.freezing import set_training
         from yoso_cli.training.loop import Hooks
 
@@ -272,7 +273,7 @@ class Training:
         return wiring.make_predictor(model, self.val_set.categories, self.recipe, self.device)
 
     def _save(self, _: int) -> None:
-        if self.shard.rank == 0:
+        if self.group.rank == 0:
             self.keeping.save(self.loop)
 
     def _quoted(self) -> str:

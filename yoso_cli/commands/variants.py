@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from yoso_cli.commands import console, timing, wiring
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source

@@ -11,7 +11,7 @@ import click
 from yoso_cli.commands import advice, console, options, running
 from yoso_cli.commands.running import Running
 from yoso_cli.errors import UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -85,9 +85,9 @@ def command(
 
 
 def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], force: bool, as_json: bool) -> None:
-    from yoso_cli import recipe_file
     from yoso_cli.commands.feeding import contact_sheet
     from yoso_cli.panoptic.draw import write_picture
+    from yoso_cli.recipe import file as recipe_file
 
     recipe = recipe_file.load(name, overrides)
     target = output or Path(f"{recipe.name}-augmented.png")

@@ -9,7 +9,7 @@ import click
 from yoso_cli.commands import advice, console, options
 from yoso_cli.commands.sheet import announced, announcement, content, sheet
 from yoso_cli.errors import UsageError
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.commands.source import Source
@@ -59,7 +59,7 @@ def list_(as_json: bool) -> None:
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
-    from yoso_cli import recipe_file
+    from yoso_cli.recipe import file as recipe_file
     from yoso_cli.releases.catalog import find
 
     release = find(name)
@@ -159,9 +159,9 @@ def import_(
       yoso weights import yoso_res50_coco.pth
       yoso weights import model.pth --recipe mine.yaml --categories mine.yaml
     """
-    from yoso_cli import recipe_file
     from yoso_cli.commands import importing
     from yoso_cli.model.weights import BACKBONE, write_weights
+    from yoso_cli.recipe import file as recipe_file
 
     _require_named(file, recipe, categories)
     target = output or Path(f"{file.stem}.safetensors")
@@ -184,8 +184,8 @@ def import_(
 
 def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
     """Raises UsageError for what is not there, before hundreds of megabytes are read."""
-    from yoso_cli import recipe_file
     from yoso_cli.conversion.category_file import read_table
+    from yoso_cli.recipe import file as recipe_file
 
     options.require_there(file)
     if recipe is not None:

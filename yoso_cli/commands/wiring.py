@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from yoso_cli.evaluation.measures import Counts
     from yoso_cli.evaluation.report import ExactMerge, PaperRow, Report
     from yoso_cli.inference.predict import Predictor
-    from yoso_cli.inference.shards import Shard
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.panoptic.types import Category, PanopticSet
-    from yoso_cli.recipe import Recipe
+    from yoso_cli.recipe.schema import Recipe
+    from yoso_cli.runtime.distributed import ProcessGroup
 
 # A report and a weights file name the versions of what had a part in them.
 PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
@@ -146,7 +146,7 @@ def evaluate(
     *,
     metrics: "Sequence[str]" = (),
     save_to: Path | None = None,
-    shard: "Shard | None" = None,
+    group: "ProcessGroup | None" = None,
     batch: int = 1,
 ) -> "Report":
     """Predicts every picture of `truth` and scores it; shows a progress bar.
@@ -158,19 +158,19 @@ def evaluate(
         weights: the file that the predictor's weights are in, for the report.
         metrics: what to measure beside PQ, as --metric names it.
         save_to: where to keep the predictions, if anywhere.
-        shard: this process among those that share the pictures; each of them gets the whole report.
+        group: this process among those that share the pictures; each of them gets the whole report.
         batch: pictures of one padded size that the network sees at once.
 
     Raises:
         DataError: a picture or its truth is unreadable.
         RunError: predictions cannot be written.
     """
-    from yoso_cli import machine
     from yoso_cli.evaluation.measures import chosen
     from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile
-    from yoso_cli.inference.shards import Shard
+    from yoso_cli.runtime import machine
+    from yoso_cli.runtime.distributed import ProcessGroup
 
-    findings, exact = _find(predictor, truth, chosen(metrics), save_to, shard or Shard(), batch)
+    findings, exact = _find(predictor, truth, chosen(metrics), save_to, group or ProcessGroup(), batch)
     return Report(
         findings,
         dataset=truth.name,
@@ -203,7 +203,7 @@ def _find(
     truth: "PanopticSet",
     metrics: "Sequence[str]",
     save_to: Path | None,
-    shard: "Shard",
+    group: "ProcessGroup",
     batch: int,
 ) -> "tuple[Findings, ExactMerge | None]":
     """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
@@ -216,9 +216,10 @@ def _find(
     from yoso_cli.evaluation.report import ExactMerge
     from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
     from yoso_cli.panoptic.files import SetWriter
+    from yoso_cli.runtime.progress import tracked
 
     k, wanted = len(truth.categories), (*metrics, FAILURES)
-    mine = replace(truth, records=tuple(shard.part(truth.records)))
+    mine = replace(truth, records=tuple(group.part(truth.records)))
     exact: list[Counts] = []
     if predictor.merge_rule == "exact":
         predicted = predict_set(predictor, mine, batch=batch)
@@ -230,17 +231,17 @@ def _find(
         writer = SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
         predicted = live.saving(predicted, writer)
     counted = live.counted(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
-    counted = console.progress(counted, len(mine.records), "eval")
-    parts = shard.gathered(total(counted, k, wanted))
+    counted = tracked(counted, len(mine.records), "eval", console.TERMINAL)
+    parts = group.all_gather(total(counted, k, wanted))
     if writer is not None:
-        saved = shard.gathered(writer.records)
-        if shard.rank == 0:
+        saved = group.all_gather(writer.records)
+        if group.rank == 0:
             live.complete(writer, saved[1:])
     images = [(record.image_id, record.image_file) for record in truth.records]
     findings = found(total(parts, k, wanted), images, truth.categories)
     if predictor.merge_rule == "exact":
         return findings, None
-    of_all = total(shard.gathered(total(exact, k)), k)
+    of_all = total(group.all_gather(total(exact, k)), k)
     return findings, ExactMerge.of(measures(of_all, truth.categories).quality)
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yoso_cli import workers
 from yoso_cli.conversion.form import Loss, Picture, Source, Target
 from yoso_cli.conversion.picture_files import require_size
-from yoso_cli.datasets.spec import Progress, silent
 from yoso_cli.errors import DataError, ProblemsError, YosoError
+from yoso_cli.runtime import workers
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
 _NAMED = 5
 _HINT = "Mend them and convert again; nothing was written."
@@ -70,7 +70,7 @@ def convert(
     *,
     processes: int = 1,
     keep_going: bool = False,
-    progress: Progress = silent,
+    progress: Progress = SILENT,
 ) -> Converted:
     """Writes every picture of `source` by `target`.
 
@@ -111,7 +111,7 @@ def _write(job: _Job, processes: int, keep_going: bool, progress: Progress) -> t
     done: list[_Done] = []
     problems: list[str] = []
     results = workers.mapped(job, job.source.pictures, workers=processes)
-    for result in progress(results, len(job.source.pictures), "converting"):
+    for result in tracked(results, len(job.source.pictures), "converting", progress):
         if isinstance(result, _Done):
             done.append(result)
         elif isinstance(result, DataError):

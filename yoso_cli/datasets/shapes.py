@@ -17,10 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.atomic import replacing_folder
-from yoso_cli.datasets.spec import DatasetSpec, Prepared, Progress, is_prepared, silent
+from yoso_cli.datasets.spec import DatasetSpec, Prepared, is_prepared
 from yoso_cli.datasets.textures import HUES, OUTLINES, PATTERNS, TEXTURES, Ground, Pixels, Plane, bands, cells, hsv
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Rgb, Segment, measured
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
 NAME = "shapes"
 SHAPES = DatasetSpec(name=NAME, title="drawn shapes", splits=("train", "val"))
@@ -55,7 +56,7 @@ def prepare(
     size: int = 128,
     seed: int = 0,
     force: bool = False,
-    progress: Progress = silent,
+    progress: Progress = SILENT,
 ) -> list[Prepared]:
     """Draws `<output_root>/shapes/<split>` for each split that is not there yet.
 
@@ -91,7 +92,7 @@ def _parameters(count: int, size: int, seed: int) -> dict[str, int]:
 def _draw_split(folder: Path, split: str, count: int, size: int, seed: int, progress: Progress) -> None:
     with replacing_folder(folder) as temporary:
         writer = SetWriter(temporary, NAME, split, CATEGORIES, notes=_parameters(count, size, seed))
-        for index in progress(range(count), count, f"drawing {NAME}/{split}"):
+        for index in tracked(range(count), count, f"drawing {NAME}/{split}", progress):
             image, panoptic = draw_scene(index, seed, size, size, split=split)
             stem = f"{index:06d}"
             writer.add(ImageRecord(index, f"{stem}.jpg", f"{stem}.png", size, size, ()), panoptic, image)

@@ -1,11 +1,11 @@
 """What preparing any dataset has in common: what it is made from, when it is done already, what it leaves."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import categories_from_json
@@ -67,19 +67,6 @@ class Prepared:
     folder: Path
     panoptic_set: PanopticSet
     fresh: bool
-
-
-class Progress(Protocol):
-    """Goes over things of which there are `total`, and may show how far it is under `label`."""
-
-    def __call__(self, iterable: Iterable[_Item], total: int, label: str, /) -> Iterable[_Item]:
-        """Gives the things back one by one."""
-
-
-def silent(iterable: Iterable[_Item], total: int, label: str) -> Iterable[_Item]:
-    """A progress that shows nothing."""
-    del total, label
-    return iterable
 
 
 def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> bool:

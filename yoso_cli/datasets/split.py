@@ -9,12 +9,13 @@ from typing import Any, Protocol
 
 from yoso_cli.atomic import reporting, resumable_folder
 from yoso_cli.datasets.journal import Done, Journal
-from yoso_cli.datasets.spec import Prepared, Progress, is_prepared, silent
+from yoso_cli.datasets.spec import Prepared, is_prepared
 from yoso_cli.datasets.statistics import write_statistics
 from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet
-from yoso_cli.workers import mapped
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
+from yoso_cli.runtime.workers import mapped
 
 # Raised whenever the same download would give another result, so that finished work is told from outdated work.
 CONVERSION = 1
@@ -84,7 +85,7 @@ def make(
     workers: int = 1,
     force: bool = False,
     keep_going: bool = False,
-    progress: Progress = silent,
+    progress: Progress = SILENT,
 ) -> Prepared:
     """Makes `<output_root>/<name>/<split>`, or goes on with it, or finds it made.
 
@@ -138,7 +139,7 @@ def _convert(
     label = f"converting {plan.title}" + (f" ({before} done before)" if before else "")
     convert = partial(_written, convert=plan.convert, folder=folder)
     problems: list[str] = []
-    for done in progress(mapped(convert, waiting, workers=workers), len(waiting), label):
+    for done in tracked(mapped(convert, waiting, workers=workers), len(waiting), label, progress):
         if isinstance(done, Done):
             journal.add(done)
             continue

@@ -24,7 +24,7 @@ from yoso_cli.evaluation.confidence import (
 from yoso_cli.evaluation.matching import Floats
 from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 # Draws of fewer images than these know too little of what other images would say.
 FEW = 30

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from yoso_cli import workers as processes
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, Look, count, counts, look
 from yoso_cli.evaluation.overlap import PanopticRuns, Workspace, runs_of
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
 from yoso_cli.panoptic.files import read_id_map
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet
+from yoso_cli.runtime import workers as processes
 
 RecordPair = tuple[ImageRecord, ImageRecord]
 

@@ -6,7 +6,7 @@ from yoso_cli.evaluation.measures import Counts, count, look
 from yoso_cli.evaluation.overlap import Workspace
 from yoso_cli.panoptic.files import SetWriter, read_panoptic
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
-from yoso_cli.stages import stage
+from yoso_cli.runtime.stages import stage
 
 Predicted = tuple[ImageRecord, Panoptic]
 

@@ -8,7 +8,7 @@ from yoso_cli.evaluation.losses import NAMES, Meeting
 from yoso_cli.evaluation.quality import ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.sizes import SIZES
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 # More classes than this would push the headline off the screen; then the ends of the list are shown.
 _ROWS = 24

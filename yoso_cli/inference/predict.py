@@ -17,8 +17,8 @@ from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.model.yoso import YOSO, Output
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
-from yoso_cli.stages import stage
-from yoso_cli.workers import available
+from yoso_cli.runtime.stages import stage
+from yoso_cli.runtime.workers import available
 
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""

@@ -11,7 +11,7 @@ from yoso_cli.inspection.census import Census
 from yoso_cli.panoptic.draw import Color, colors
 from yoso_cli.panoptic.labels import font_of, shown_name
 from yoso_cli.panoptic.types import Category, Rgb
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 _PAPER: Color = (250, 250, 248)
 _INK: Color = (34, 34, 38)

@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from yoso_cli import workers
-from yoso_cli.datasets.spec import Progress, silent
 from yoso_cli.inspection import whole_set
 from yoso_cli.inspection.picture import Examination, Examined
 from yoso_cli.inspection.rules import RULES, Finding, Rule, Severity
 from yoso_cli.inspection.split import Listed, Split, read_split
 from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.runtime import workers
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Checked:
         return sum(group.rule.severity is severity for group in self.groups)
 
 
-def check(splits: Sequence[Split], *, processes: int = 1, progress: Progress = silent) -> Checked:
+def check(splits: Sequence[Split], *, processes: int = 1, progress: Progress = SILENT) -> Checked:
     """Reads every file of every split to the end.
 
     Args:
@@ -75,7 +75,7 @@ def _examine(listed: Listed, processes: int, progress: Progress) -> list[Examine
     found = listed.panoptic_set
     job = Examination(replace(found, records=()), listed.doubtful)
     results = workers.mapped(job, found.records, workers=processes)
-    return list(progress(results, len(found.records), f"checking {found.split}"))
+    return list(tracked(results, len(found.records), f"checking {found.split}", progress))
 
 
 def _grouped(findings: Sequence[Finding]) -> tuple[Group, ...]:

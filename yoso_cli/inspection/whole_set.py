@@ -10,7 +10,7 @@ from yoso_cli.datasets.spec import read_categories
 from yoso_cli.inspection.picture import Examined
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.panoptic.types import Category, PanopticSet
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 _IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 

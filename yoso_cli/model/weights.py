@@ -10,7 +10,7 @@ Version 1 had no part (its models are whole), and its hash left out the tensors'
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,6 @@ from yoso_cli.model.pickled import is_safetensors, require_plain, require_values
 from yoso_cli.model.reparam import STEPS, reparameterise
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
-from yoso_cli.recipe import Recipe
 
 VERSION = 2
 WHOLE, BACKBONE = "whole", "backbone"
@@ -59,13 +58,13 @@ def save_weights(
     path: Path,
     model: YOSO,
     *,
-    recipe: Recipe,
+    recipe: Mapping[str, Any],
     categories: tuple[Category, ...],
     provenance: dict[str, Any],
     steps: tuple[str, ...] = (),
 ) -> None:
     """Writes `model` to `path` in one step. Raises RunError when it cannot be written."""
-    write_weights(path, Weights(path, WHOLE, model.state_dict(), recipe.to_dict(), categories, steps, provenance))
+    write_weights(path, Weights(path, WHOLE, model.state_dict(), dict(recipe), categories, steps, provenance))
 
 
 def write_weights(path: Path, weights: Weights) -> None:
@@ -131,11 +130,11 @@ def load_weights(path: Path) -> Weights:
         raise DataError(f"{path}: its header is damaged ({error}).", hint="Use another copy of the file.") from error
 
 
-def build(weights: Weights, recipe: Recipe) -> YOSO:
-    """The model of a weights file, ready for inference. `recipe` is the file's own, read back into its type.
+def build(weights: Weights, arguments: Mapping[str, Any]) -> YOSO:
+    """The model of a weights file, ready for inference. `arguments` are those of `YOSO` in the file's recipe.
 
     Raises:
-        DataError: tensors are missing, unknown or of other shapes than the recipe says, or a step is unknown.
+        DataError: tensors are missing, unknown or of other shapes than `arguments` say, or a step is unknown.
     """
     if weights.part != WHOLE:
         raise DataError(
@@ -145,7 +144,7 @@ def build(weights: Weights, recipe: Recipe) -> YOSO:
     unknown = [step for step in weights.steps if step not in STEPS]
     if unknown:
         raise DataError(f"{weights.path}: unknown re-parameterisation {unknown[0]!r}.", hint="Update yoso.")
-    model = reparameterise(YOSO.from_recipe(recipe.model, len(weights.categories)), weights.steps)
+    model = reparameterise(YOSO(len(weights.categories), **arguments), weights.steps)
     load_state(model, weights)
     return model.eval()
 

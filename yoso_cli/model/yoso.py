@@ -2,7 +2,6 @@
 
 # B images, N proposals, K classes, H W padded picture size
 
-from dataclasses import asdict
 from typing import NamedTuple
 
 import torch
@@ -12,7 +11,6 @@ from yoso_cli.model.aggregator import FeaturePyramidAggregator
 from yoso_cli.model.backbone import ResNet
 from yoso_cli.model.decoder import SeparableDynamicDecoder
 from yoso_cli.model.precision import full_precision
-from yoso_cli.recipe import ModelRecipe
 
 # RGB, 0..255: ImageNet's statistics, as the released models use them.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -89,13 +87,6 @@ class YOSO(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
-
-    @classmethod
-    def from_recipe(cls, recipe: ModelRecipe, num_classes: int) -> "YOSO":
-        """The network a recipe describes, with random weights."""
-        values = asdict(recipe)
-        del values["backbone_weights"]
-        return cls(num_classes, **values)
 
     def features(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) RGB 0..255 to the features S that masks are made from, (B, D, H/4, W/4)."""

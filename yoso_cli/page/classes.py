@@ -12,7 +12,7 @@ from yoso_cli.page.markup import Markup, cut, each, name_of, tag
 from yoso_cli.page.measures import by_class
 from yoso_cli.page.parts import column, section
 from yoso_cli.panoptic.draw import Color, colors
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 # The columns of the table of classes, and what each one sorts by.
 _COLUMNS = {

@@ -7,7 +7,7 @@ from yoso_cli.page.exhibits import COLORS, NOTHING, OTHER_CLASS, OTHER_SEGMENT, 
 from yoso_cli.page.markup import Markup, cut, each, joined, name_of, tag
 from yoso_cli.page.parts import section, swatch
 from yoso_cli.panoptic.types import Category
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 # Of which the gallery can be asked for the errors: more are found by no eye in a list.
 MOST_CLASSES = 300

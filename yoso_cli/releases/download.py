@@ -10,37 +10,22 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import Protocol
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from yoso_cli import atomic
 from yoso_cli.errors import RunError, UsageError
+from yoso_cli.runtime.progress import SILENT, Progress
 
 ATTEMPTS = 5
 TIMEOUT = 30.0
 _CHUNK = 1 << 20
 # Of the server, or of what lies between: worth another try.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
-
-
-class Progress(Protocol):
-    """Counts what has arrived."""
-
-    def update(self, n: int = 1) -> None:
-        """Counts `n` more bytes."""
-
-
-class Bar(Protocol):
-    """Opens a progress over `total` bytes (None: unknown), `initial` of which are here already."""
-
-    def __call__(self, total: int | None, initial: int) -> AbstractContextManager[Progress]:
-        """Closes it with the context."""
 
 
 class _BrokenError(Exception):
@@ -66,8 +51,7 @@ def download(
     address: str,
     target: Path,
     *,
-    bar: Bar,
-    say: Callable[[str], object],
+    progress: Progress = SILENT,
     attempts: int = ATTEMPTS,
     pause: Callable[[float], object] = time.sleep,
 ) -> None:
@@ -76,8 +60,7 @@ def download(
     Args:
         address: the file.
         target: replaced when it is there.
-        bar: shows the bytes.
-        say: hears why it waits.
+        progress: shows the bytes, and hears why it waits.
         attempts: failures in a row, without a byte between, after which it gives up.
         pause: waits for so many seconds before another try: 1, 2, 4, ...
 
@@ -92,7 +75,7 @@ def download(
     with atomic.reporting(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(part):
-        _bring(address, part, bar, say, attempts, pause)
+        _bring(address, part, progress, attempts, pause)
         with atomic.reporting(target), part.open("rb") as whole:
             os.fsync(whole.fileno())
             part.replace(target)
@@ -102,8 +85,7 @@ def download(
 def _bring(
     address: str,
     part: Path,
-    bar: Bar,
-    say: Callable[[str], object],
+    progress: Progress,
     attempts: int,
     pause: Callable[[float], object],
 ) -> None:
@@ -111,14 +93,14 @@ def _bring(
     while True:
         before = _size(part)
         try:
-            _go_on(address, part, bar)
+            _go_on(address, part, progress)
         except _BrokenError as broken:
             failures = 1 if _size(part) > before else failures + 1
             if failures >= attempts:
                 raise RunError(f"{address}: {broken}, after {attempts} tries.", hint=_way_on(part)) from broken
             wait = 2.0 ** (failures - 1)
             told = str(broken)
-            say(f"{told[:1].upper()}{told[1:]}; trying again in {wait:g} s")
+            progress.message(f"{told[:1].upper()}{told[1:]}; trying again in {wait:g} s")
             pause(wait)
         else:
             return
@@ -130,7 +112,7 @@ def _way_on(part: Path) -> str:
     return "Look at the network. A mirror or a copy that you have: `yoso weights get NAME --from URL or FILE`."
 
 
-def _go_on(address: str, part: Path, bar: Bar) -> None:
+def _go_on(address: str, part: Path, progress: Progress) -> None:
     """One connection: asks for what is missing and appends it."""
     known = _read_origin(part)
     have = _size(part) if known is not None and known.address == address else 0
@@ -144,7 +126,7 @@ def _go_on(address: str, part: Path, bar: Bar) -> None:
             raise _BrokenError("the file changed while it was on its way")
         _require_room(part, origin.total, start)
         atomic.write_json(_origin_path(part), asdict(origin))
-        _append(response, part, start, origin.total, bar)
+        _append(response, part, start, origin.total, progress)
     if origin.total is not None and _size(part) != origin.total:
         raise _BrokenError(f"the connection was cut at {_size(part) / 1e6:.1f} of {origin.total / 1e6:.1f} MB")
 
@@ -202,12 +184,13 @@ def _total(response: HTTPResponse, start: int) -> int | None:
     return start + int(length) if length.isdecimal() else None
 
 
-def _append(response: HTTPResponse, part: Path, start: int, total: int | None, bar: Bar) -> None:
-    with atomic.reporting(part), part.open("r+b" if start else "wb") as file, bar(total, start) as shown:
+def _append(response: HTTPResponse, part: Path, start: int, total: int | None, progress: Progress) -> None:
+    shown = progress.bar(total, part.stem, initial=start, unit="B")
+    with atomic.reporting(part), part.open("r+b" if start else "wb") as file, shown as bar:
         file.seek(start)
         while chunk := _read(response):
             file.write(chunk)
-            shown.update(len(chunk))
+            bar.update(len(chunk))
         file.truncate()
 
 

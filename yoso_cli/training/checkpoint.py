@@ -12,7 +12,7 @@ import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from yoso_cli.errors import DataError, RunError
 from yoso_cli.model.weights import load_state, load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
-from yoso_cli.recipe import Recipe
 from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE
 from yoso_cli.training.step import Step
 
@@ -76,7 +75,7 @@ def save(
     folder: Path,
     moment: Snapshot,
     *,
-    recipe: Recipe,
+    recipe: Mapping[str, Any],
     categories: tuple[Category, ...],
     provenance: dict[str, Any],
 ) -> None:
@@ -85,7 +84,7 @@ def save(
     Args:
         folder: as `RunFolder.checkpoint_path` names it.
         moment: what to write; its weights are usable alone, by every command that takes weights.
-        recipe: travels in the weights file.
+        recipe: travels in the weights file, as plain values.
         categories: the same.
         provenance: where the weights come from, the same.
 

@@ -8,8 +8,8 @@ import torch
 
 from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
+from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.training.clock import Clock, Metrics, peak_memory
-from yoso_cli.training.share import Alone, Peers
 from yoso_cli.training.step import NotFiniteError
 from yoso_cli.training.stopping import Outcome, Stopping
 
@@ -66,7 +66,7 @@ def train(
     plan: Plan,
     device: torch.device,
     stopping: Stopping,
-    peers: Peers | None = None,
+    group: ProcessGroup = ALONE,
 ) -> Outcome:
     """Runs iterations `plan.start` to `plan.stop` (excluded) and saves at the end, also at an early one.
 
@@ -81,13 +81,12 @@ def train(
         plan: how long, and how often.
         device: whose memory is told.
         stopping: open, hears the signals.
-        peers: the processes that train together.
+        group: the processes that train together.
 
     Raises:
         RunError: `plan.bad_steps` steps in a row were not finite, or memory ran out. Nothing is saved then.
         Stopped: a signal ended an evaluation.
     """
-    peers = peers or Alone()
     clock = Clock(plan.start, plan.stop)
     patience = _Patience(plan.bad_steps, hooks)
     hooks.begin()
@@ -103,7 +102,7 @@ def train(
         if done % plan.log_every == 0 or done == plan.stop:
             hooks.log({**metrics, **clock.read(done)})
         evaluating = bool(plan.evaluate_every) and done % plan.evaluate_every == 0 and done < plan.stop
-        wished = _agreed(stopping, peers)
+        wished = _agreed(stopping, group)
         if done % plan.checkpoint_every == 0 or done == plan.stop or evaluating or wished:
             hooks.save(done)
         if wished:
@@ -115,9 +114,9 @@ def train(
     return Outcome.FINISHED
 
 
-def _agreed(stopping: Stopping, peers: Peers) -> Outcome | None:
+def _agreed(stopping: Stopping, group: ProcessGroup) -> Outcome | None:
     """A signal reaches processes at different moments: they end after the same step all the same."""
-    return next((wish for wish in peers.gathered(stopping.outcome) if wish), None)
+    return next((wish for wish in group.all_gather(stopping.outcome) if wish), None)
 
 
 class _Patience:

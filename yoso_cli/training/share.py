@@ -9,40 +9,12 @@ adds up to what one pass over all of it would give.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from yoso_cli.loading.dataset import Target
 from yoso_cli.training.points import Rand
-
-
-class Peers(Protocol):
-    """The processes that train together; this one is number `rank` of `count`."""
-
-    @property
-    def rank(self) -> int:
-        """From 0."""
-
-    @property
-    def count(self) -> int:
-        """At least 1."""
-
-    def gathered(self, value: Any) -> list[Any]:
-        """The values of all processes by rank."""
-
-
-@dataclass(frozen=True)
-class Alone:
-    """A process that trains by itself."""
-
-    rank: int = 0
-    count: int = 1
-
-    def gathered(self, value: Any) -> list[Any]:
-        """Its own value."""
-        return [value]
 
 
 @dataclass(frozen=True)

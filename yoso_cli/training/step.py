@@ -12,11 +12,12 @@ from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import YOSO, Output
+from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.optim import set_rate
 from yoso_cli.training.points import Rand, seeded_rand
-from yoso_cli.training.share import Alone, Peers, Share
+from yoso_cli.training.share import Share
 
 Criterion = Callable[[Sequence[Output], Sequence[Target], Rand, Share], dict[str, Tensor]]
 Forward = Callable[[Tensor], list[Output]]
@@ -68,7 +69,7 @@ class Step:
         device: where.
         forward: the model, wrapped for several processes or compiled; the model itself if None.
         average: follows the weights, if given.
-        peers: the processes that share the batch; each calls at the same time.
+        group: the processes that share the batch; each calls at the same time.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class Step:
         *,
         forward: Forward | None = None,
         average: MovingAverage | None = None,
-        peers: Peers | None = None,
+        group: ProcessGroup = ALONE,
     ) -> None:
         self.model = model
         self.optimizer = optimizer
@@ -92,7 +93,7 @@ class Step:
         self._criterion = criterion
         self._arithmetic = arithmetic
         self._forward = forward or model
-        self._peers = peers or Alone()
+        self._group = group
         self._kept = [buffer.clone() for buffer in model.buffers()]
         if arithmetic.channels_last:
             model.to(memory_format=torch.channels_last)
@@ -125,7 +126,7 @@ class Step:
             self.optimizer.zero_grad()
             # It waits for an update since it unscaled these gradients. No smaller scale would make them finite.
             self.scaler.update(self.scaler.get_scale())
-            ids = self._peers.gathered(self._blamed(batch, iteration))
+            ids = self._group.all_gather(self._blamed(batch, iteration))
             raise NotFiniteError(f"{bad[0]} is {figures[bad[0]]}", [one for own in ids for one in own])
         # Where half precision overflowed, the scaler leaves this step out by itself and scales less from now on.
         self.scaler.step(self.optimizer)
@@ -136,16 +137,16 @@ class Step:
 
     def _reckoned(self, batch: Batch, iteration: int) -> Metrics:
         """Forward and backward of all passes; gradients are unscaled and clipped."""
-        masks = tuple(n for own in self._peers.gathered([len(t.labels) for t in batch.targets]) for n in own)
+        masks = tuple(n for own in self._group.all_gather([len(t.labels) for t in batch.targets]) for n in own)
         self.optimizer.zero_grad()
         totals: dict[str, Tensor] = {}
         for part, start, last in batch.parts(self._arithmetic.micro_batch):
-            share = Share(masks, self._peers.rank * len(batch.image_ids) + start, len(part.image_ids))
+            share = Share(masks, self._group.rank * len(batch.image_ids) + start, len(part.image_ids))
             with self._synchronised(last):
                 terms = self._terms(part.to(self.device), iteration, share)
                 loss = torch.stack(list(terms.values())).sum()
                 # Wrapped for several processes, gradients are averaged; their sum is wanted.
-                self.scaler.scale(loss * self._peers.count).backward()
+                self.scaler.scale(loss * self._group.size).backward()
             for name, term in {"loss": loss, **terms}.items():
                 totals[name] = totals[name] + term.detach() if name in totals else term.detach()
         self.scaler.unscale_(self.optimizer)
@@ -169,7 +170,7 @@ class Step:
 
     def _on_host(self, totals: dict[str, Tensor], norm: Tensor) -> Metrics:
         """The figures in one transfer (each would be a wait for the GPU of its own), summed over the processes."""
-        rows = self._peers.gathered(torch.stack([*totals.values(), norm]).tolist())
+        rows = self._group.all_gather(torch.stack([*totals.values(), norm]).tolist())
         sums = [sum(column) for column in zip(*rows, strict=True)]
         # The gradients are the same everywhere, and so is their norm.
         return {**dict(zip(totals, sums[:-1], strict=True)), "grad_norm": sums[-1] / len(rows)}

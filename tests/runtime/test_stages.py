@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from yoso_cli.stages import stage
+from yoso_cli.runtime.stages import stage
 
 
 def test_results_come_in_order_whoever_is_first() -> None:

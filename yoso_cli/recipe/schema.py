@@ -65,6 +65,10 @@ class ModelRecipe:
     num_mask_layers: int = value(1, "linear layers before the mask kernels", at_least=0)
     temperature: float = value(0.05, "class logits are divided by it", above=0)
 
+    def arguments(self) -> dict[str, Any]:
+        """What the network takes as keywords: all but how its backbone starts."""
+        return {name: item for name, item in asdict(self).items() if name != "backbone_weights"}
+
 
 @dataclass(frozen=True)
 class AugmentRecipe:

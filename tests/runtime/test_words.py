@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from yoso_cli.cli import run
-from yoso_cli.words import counted
+from yoso_cli.runtime.words import counted
 
 
 def test_one_thing_and_many() -> None:

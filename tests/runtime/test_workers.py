@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from yoso_cli import workers
 from yoso_cli.errors import DataError
+from yoso_cli.runtime import workers
 
 MANY = range(200)
 
@@ -41,7 +41,7 @@ def test_an_error_comes_through_with_its_hint(count: int) -> None:
 
 SLEEPER = """
 import os, sys, time
-from yoso_cli import workers
+from yoso_cli.runtime import workers
 
 def sleep(item):
     os.write(1, b"%d\\n" % os.getpid())  # in one piece, whatever PYTHONUNBUFFERED says

@@ -6,11 +6,11 @@ import sys
 
 import pytest
 
-from yoso_cli import allocator
+from yoso_cli.runtime import memory
 
 CODE = """
 import resource, sys
-from yoso_cli.allocator import keep_freed_memory
+from yoso_cli.runtime.memory import keep_freed_memory
 done = keep_freed_memory() if sys.argv[1] == "kept" else None
 def work():
     for size in (1 << 24, 1 << 26):
@@ -39,4 +39,4 @@ def test_the_second_time_no_page_is_fetched() -> None:
 
 def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: ("", ""))
-    assert allocator.keep_freed_memory() is False
+    assert memory.keep_freed_memory() is False

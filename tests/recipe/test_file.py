@@ -11,9 +11,9 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoso_cli import recipe_file
 from yoso_cli.errors import RecipeError, UsageError
-from yoso_cli.recipe import Recipe
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
 
 Write = Callable[..., Path]
 

@@ -7,7 +7,7 @@ import torch.distributed as dist
 from training import processes
 
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.inference.shards import Shard
+from yoso_cli.runtime.distributed import ProcessGroup
 
 
 def take_turns(rank: int, machine_of: list[int], folder: str) -> None:
@@ -23,7 +23,7 @@ def take_turns(rank: int, machine_of: list[int], folder: str) -> None:
         return seen
 
     try:
-        said = " ".join(Shard(rank, len(machine_of), local_rank).in_turn(work))
+        said = " ".join(ProcessGroup(rank, len(machine_of), local_rank).in_turn(work))
     except RunError as error:
         said = error.message
     Path(folder, f"said-{rank}").write_text(said)
@@ -58,9 +58,9 @@ def test_the_first_ones_failure_is_everybodys_at_once(tmp_path: Path) -> None:
 
 
 def test_alone_work_is_just_done() -> None:
-    assert Shard().in_turn(lambda: 7) == 7
+    assert ProcessGroup().in_turn(lambda: 7) == 7
     with pytest.raises(DataError, match="gone"):
-        Shard().in_turn(_gone)
+        ProcessGroup().in_turn(_gone)
 
 
 def _gone() -> None:

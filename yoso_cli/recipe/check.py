@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from types import NoneType
 from typing import Any, get_args, get_type_hints
 
-from yoso_cli.recipe import Recipe
-from yoso_cli.recipe_reader import Problem, Section, Setting
+from yoso_cli.recipe.reader import Problem, Section, Setting
+from yoso_cli.recipe.schema import Recipe
 
 _EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 

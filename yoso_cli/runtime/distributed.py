@@ -1,4 +1,4 @@
-"""Several processes that share an evaluation, as torchrun starts them: each sees its own part of the pictures."""
+"""The process group of one job, as torchrun starts it: who works on what, and how values reach all of them."""
 
 import contextlib
 import os
@@ -6,10 +6,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, TypeVar
-
-import torch.distributed as dist
-from torch.distributed.distributed_c10d import PrefixStore
-from torch.distributed.rendezvous import rendezvous
 
 from yoso_cli.errors import RunError, YosoError
 
@@ -21,23 +17,25 @@ _PATIENCE = timedelta(days=2)
 
 
 @dataclass(frozen=True)
-class Shard:
-    """This process among those that share the work: number `rank` of `count`, and `local_rank` on its machine."""
+class ProcessGroup:
+    """This process among `size` of one job: number `rank`, and `local_rank` on its machine; alone by default."""
 
     rank: int = 0
-    count: int = 1
+    size: int = 1
     local_rank: int = 0
 
     def part(self, items: Sequence[_Item]) -> Sequence[_Item]:
         """The items of this process: a stretch, so that the parts laid end to end are in order, each item once."""
-        start, stop = (len(items) * place // self.count for place in (self.rank, self.rank + 1))
+        start, stop = (len(items) * place // self.size for place in (self.rank, self.rank + 1))
         return items[start:stop]
 
-    def gathered(self, value: _Value) -> list[_Value]:
+    def all_gather(self, value: _Value) -> list[_Value]:
         """The values of all processes by rank; every process gets them, and waits for the others. They are pickled."""
-        if self.count == 1:
+        if self.size == 1:
             return [value]
-        values: list[Any] = [None] * self.count
+        import torch.distributed as dist
+
+        values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
@@ -58,15 +56,19 @@ class Shard:
                     value = work()
                 except YosoError as error:
                     failure = error
-            for one in self.gathered(failure):
+            for one in self.all_gather(failure):
                 if one is not None:
                     raise one
         return value
 
 
+ALONE = ProcessGroup()
+"""What a function takes that is not given a group."""
+
+
 @contextlib.contextmanager
-def joined(backend: str = "gloo") -> Iterator[Shard]:
-    """This process' shard, connected with the others while the block runs; alone unless torchrun says otherwise.
+def process_group(backend: str = "gloo") -> Iterator[ProcessGroup]:
+    """The group of this process, connected while the block runs; it is alone unless torchrun says otherwise.
 
     Args:
         backend: what carries the values. Counts go by gloo, of a GPU's process as well; gradients want more.
@@ -75,15 +77,19 @@ def joined(backend: str = "gloo") -> Iterator[Shard]:
         RunError: another process has ended.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield Shard()
+        yield ALONE
         return
+    import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
+
     store, rank, count = next(rendezvous("env://", timeout=_PATIENCE))
     # torchrun starts processes again with the store of those before them, full of addresses where nobody is any more.
     attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     fresh = PrefixStore(f"attempt {attempt} of {count}", store)
     dist.init_process_group(backend, store=fresh, rank=rank, world_size=count, timeout=_PATIENCE)
     try:
-        yield Shard(rank, count, int(os.environ.get("LOCAL_RANK", "0")))
+        yield ProcessGroup(rank, count, int(os.environ.get("LOCAL_RANK", "0")))
     except RuntimeError as error:
         # NCCL's errors have a type of their own, gloo's only their text.
         if not isinstance(error, dist.DistError) and "/gloo/" not in str(error):

@@ -11,9 +11,9 @@ from typing import Any
 import yaml
 
 from yoso_cli.errors import RecipeError, UsageError
-from yoso_cli.recipe import Recipe
-from yoso_cli.recipe_check import Checked, checked, conflicts, recipe_of
-from yoso_cli.recipe_reader import Problem, Section, Setting, read_override, read_plain, read_text, scalar
+from yoso_cli.recipe.check import Checked, checked, conflicts, recipe_of
+from yoso_cli.recipe.reader import Problem, Section, Setting, read_override, read_plain, read_text, scalar
+from yoso_cli.recipe.schema import Recipe
 
 _SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 256 * 1024
@@ -93,9 +93,10 @@ def _way_out(name: str, path: Path, names: list[str]) -> str:
 
 
 def _packaged_folder() -> Path:
-    """Beside this file in an installed package, beside the package in a checkout."""
-    inside = Path(__file__).parent / "recipes"
-    return inside if inside.is_dir() else Path(__file__).parent.parent / "recipes"
+    """In the package where it is installed, beside it in a checkout."""
+    package = Path(__file__).parent.parent
+    inside = package / "recipes"
+    return inside if inside.is_dir() else package.parent / "recipes"
 
 
 def _layers(path: Path, problems: list[Problem]) -> list[dict[str, Checked]]:
