@@ -31,7 +31,7 @@ from straightforward import CATEGORIES, Thresholds, plain_panoptic
 from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
-from yoso_cli.commands.source import Source, read_source
+from yoso_cli.api.weights import ModelFile, read_model
 from yoso_cli.evaluation import live
 from yoso_cli.evaluation.measures import measures, total
 from yoso_cli.inference import paper, roofline
@@ -236,10 +236,10 @@ def pq(subject: Subject) -> Found:
         source = _trained(Path(folder), subject)
         truth = read_set(Path(folder) / "datasets/shapes/val")
         predictor = source.predictor(str(subject.device))
-        theirs = straightforward_segments(source.model().to(subject.device), predictor)
+        theirs = straightforward_segments(source.network().to(subject.device), predictor)
         found: Found = {"straightforward": _pq(truth, ((one, _segments(theirs, truth, one)) for one in truth.records))}
         for switches in subject.combinations():
-            ours = _like(predictor, switches, reparameterise(source.model()))
+            ours = _like(predictor, switches, reparameterise(source.network()))
             found[str(switches)] = _pq(truth, predict_set(ours, truth))
         return found
 
@@ -313,7 +313,7 @@ def _run(section: Callable[[Subject], Found], subject: Subject, end: float) -> F
     return {**found, **({"left out": subject.left_out} if subject.left_out else {}), "took_s": time.monotonic() - began}
 
 
-def _trained(folder: Path, subject: Subject) -> Source:
+def _trained(folder: Path, subject: Subject) -> ModelFile:
     """The demo's network after as many steps as the time allows, with its weights as trained."""
     scenes, steps = ("12", 3) if subject.small else ("600", 600)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[1])}
@@ -333,7 +333,7 @@ def _trained(folder: Path, subject: Subject) -> Source:
 
     yoso("prepare", "shapes", "--train", scenes, "--val", "3" if subject.small else "100")
     yoso("train", "shapes", "--device", subject.device.type, "--set", f"train.iterations={steps}")
-    return read_source(RunFolder.newest(folder / "runs").weights(), [f"data.root={folder / 'datasets'}"])
+    return read_model(RunFolder.newest(folder / "runs").weights(), [f"data.root={folder / 'datasets'}"])
 
 
 def _pq(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> float | None:

@@ -16,7 +16,7 @@ import torch
 import torch.distributed as dist
 from gpu_subject import Subject
 
-from yoso_cli.commands import assembly
+from yoso_cli.api import training_parts
 from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
 from yoso_cli.recipe import file as recipe_file
@@ -136,8 +136,8 @@ def _recipe(name: str, changes: list[str], small: bool) -> Recipe:
 
 
 def _step(recipe: Recipe, classes: int, device: torch.device, group: ProcessGroup) -> Step:
-    model = assembly.network(recipe, classes)
-    step = assembly.learning_step(model, recipe, device, group)
+    model = training_parts.network(recipe, classes)
+    step = training_parts.learning_step(model, recipe, device, group)
     model.train()
     return step
 
@@ -152,7 +152,7 @@ def _paper_size(subject: Subject, changes: list[str]) -> tuple[Step, Batch]:
 def _memory(subject: Subject, changes: list[str], count: int) -> Found:
     step, batch = _paper_size(subject, changes)
     recipe = _recipe("coco", changes, subject.small)
-    estimate = assembly.footprint(step.model, recipe).total(count) / 2**20
+    estimate = training_parts.footprint(step.model, recipe).total(count) / 2**20
     if subject.device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(subject.device)

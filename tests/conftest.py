@@ -56,3 +56,21 @@ def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("YOSO_DEBUG", raising=False)
+
+
+@pytest.fixture(scope="session")
+def _trained_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("line")
+    import build  # not before the checks of what is there
+
+    build.trained_line(folder)
+    return folder
+
+
+@pytest.fixture
+def line(_trained_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the test stands in, its own copy: `datasets/`, `tiny.yaml` and `runs/tiny-001`."""
+    folder = tmp_path / "line"
+    shutil.copytree(_trained_line, folder)
+    monkeypatch.chdir(folder)
+    return folder

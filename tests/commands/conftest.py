@@ -1,9 +1,7 @@
-"""One trained run for all commands that need one, and what every refusal has in common."""
+"""What every success and every refusal of a command has in common."""
 
 import json
-import shutil
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import build
@@ -13,22 +11,6 @@ from yoso_cli.cli import run
 
 Refused = Callable[..., str]
 Printed = Callable[..., tuple[Any, str]]
-
-
-@pytest.fixture(scope="session")
-def _trained_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("line")
-    build.trained_line(folder)
-    return folder
-
-
-@pytest.fixture
-def line(_trained_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder that the test stands in, its own copy: `datasets/`, `tiny.yaml` and `runs/tiny-001`."""
-    folder = tmp_path / "line"
-    shutil.copytree(_trained_line, folder)
-    monkeypatch.chdir(folder)
-    return folder
 
 
 @pytest.fixture

@@ -19,8 +19,8 @@ import torch
 from PIL import Image
 from training import processes, tiny
 
+from yoso_cli.api import training_parts
 from yoso_cli.cli import run
-from yoso_cli.commands import assembly, feeding
 from yoso_cli.errors import UsageError
 from yoso_cli.loading.batch import collate
 from yoso_cli.loading.dataset import PanopticDataset, Sample
@@ -533,7 +533,9 @@ def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
     with pytest.raises(UsageError, match="batch of 2 cannot be shared by 3"):
-        assembly.learning_step(tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), ProcessGroup(0, 3))
+        training_parts.learning_step(
+            tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), ProcessGroup(0, 3)
+        )
 
 
 def test_passes_are_as_large_as_the_memory_allows(
@@ -542,17 +544,17 @@ def test_passes_are_as_large_as_the_memory_allows(
     """Half the batch fits: it is said, and the step is made in two passes. What the recipe says comes first."""
     cpu, four = torch.device("cpu"), ["train.batch=4"]
     model = tiny.model()
-    taken = assembly.footprint(model, recipe_file.load(str(recipe), four))
+    taken = training_parts.footprint(model, recipe_file.load(str(recipe), four))
     monkeypatch.setattr("yoso_cli.training.memory.capacity", lambda _: round(taken.total(2) / 0.85) + 1)
 
     def passes(*changes: str) -> int:
-        step = assembly.learning_step(
+        step = training_parts.learning_step(
             tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, ProcessGroup()
         )
         forward, seen = step._forward, []
         step._forward = lambda images: (seen.append(len(images)), forward(images))[1]
         step.model.train()
-        pictures = feeding.training_pictures(recipe_file.load(str(recipe)), read_set(data_of(recipe)))
+        pictures = training_parts.training_pictures(recipe_file.load(str(recipe)), read_set(data_of(recipe)))
         step(collate([pictures[place, place] for place in range(4)]), 0, 1e-3)
         return len(seen)
 

@@ -91,7 +91,7 @@ def test_what_is_frozen_has_no_group_and_its_norms_evaluate() -> None:
     assert not model.backbone.bn1.training
     assert model.aggregator.pyramid.training
     assert model.training
-    learning = {p for group in parameter_groups(model, lr=1, weight_decay=0, backbone_lr=1) for p in group["params"]}
+    learning = {p for group in parameter_groups(model, weight_decay=0, backbone_lr=1) for p in group["params"]}
     assert learning == {*model.aggregator.parameters(), *model.decoder.parameters()}
 
 

@@ -33,7 +33,9 @@ def test_each_parameter_has_the_released_rate_and_decay(facts: dict[str, Any], n
     classes, changes = CONFIGS[name]
     with torch.device("meta"):
         model = YOSO(classes, **changes)
-    groups = parameter_groups(model, lr=1e-4, weight_decay=0.05, backbone_lr=0.1)
+    optimizer = adamw(model, weight_decay=0.05, backbone_lr=0.1)
+    set_rate(optimizer, 1e-4)
+    groups = optimizer.param_groups
     place = {parameter: group for group in groups for parameter in group["params"]}
     ours = {
         authors_key(key): (place[parameter]["lr"], place[parameter]["weight_decay"])
@@ -69,7 +71,7 @@ def test_warmup_rises_in_a_line_to_the_whole_rate() -> None:
 
 
 def test_each_group_follows_the_rate_by_its_factor() -> None:
-    optimizer = adamw(tiny.model(), lr=1e-4, weight_decay=0.05, backbone_lr=0.1)
+    optimizer = adamw(tiny.model(), weight_decay=0.05, backbone_lr=0.1)
     set_rate(optimizer, 5e-4)
     assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([5e-5, 5e-4])
 
@@ -77,5 +79,5 @@ def test_each_group_follows_the_rate_by_its_factor() -> None:
 def test_parameters_that_do_not_learn_are_left_out() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
     model[0].requires_grad_(False)
-    groups = parameter_groups(model, lr=1.0, weight_decay=0.05, backbone_lr=0.1)
+    groups = parameter_groups(model, weight_decay=0.05, backbone_lr=0.1)
     assert [(len(group["params"]), group["weight_decay"]) for group in groups] == [(2, 0.0)]

@@ -26,7 +26,7 @@ class Step:
         before = {name: parameter.detach().clone() for name, parameter in self.parameters.items()}
 
         images, targets = _reference_batch(Reference(shared, "input"))
-        optimizer = adamw(model, lr=1e-4, weight_decay=0.05, backbone_lr=0.1)
+        optimizer = adamw(model, weight_decay=0.05, backbone_lr=0.1)
         rand = replay([self.reference[f"rand{place}"] for place in range(12)])
         self.terms = SetLoss(num_points=256)(model(images), targets, rand)
         torch.stack(list(self.terms.values())).sum().backward()  # type: ignore[no-untyped-call]

@@ -52,7 +52,7 @@ def step(model: YOSO, criterion: Criterion | None = None, **changes: Any) -> Ste
     arithmetic = {key: changes.pop(key) for key in known & set(changes)}
     return Step(
         model,
-        changes.pop("optimizer", None) or adamw(model, lr=1e-3, weight_decay=0.05, backbone_lr=0.1),
+        changes.pop("optimizer", None) or adamw(model, weight_decay=0.05, backbone_lr=0.1),
         criterion or SetLoss(num_points=128),
         Arithmetic(**{"clip": 1.0, "seed": 0, **arithmetic}),
         torch.device("cpu"),
@@ -62,7 +62,7 @@ def step(model: YOSO, criterion: Criterion | None = None, **changes: Any) -> Ste
 
 def sgd(model: YOSO) -> torch.optim.Optimizer:
     """Follows the gradient as it is: AdamW makes whole steps of gradients that are all rounding."""
-    return torch.optim.SGD(parameter_groups(model, lr=1e-3, weight_decay=0.0, backbone_lr=0.1), lr=1e-3)
+    return torch.optim.SGD(parameter_groups(model, weight_decay=0.0, backbone_lr=0.1), lr=1e-3)
 
 
 def batches(

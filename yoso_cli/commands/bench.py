@@ -1,17 +1,22 @@
 """`yoso bench`: how long a picture takes on this machine."""
 
+import shlex
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import advice, console, options, running, suite, timing, variants, wiring
-from yoso_cli.commands.running import Running
+from yoso_cli.api.predictor import EngineOptions
+from yoso_cli.commands import console, next_step, options
 from yoso_cli.errors import UsageError
+from yoso_cli.runtime.paths import require_there
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.source import Source
-    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.api.benchmark import Benchmark, PaperTables, Versus
+    from yoso_cli.inference.latency import Latency
 
 
 @click.command(name="bench")
@@ -53,13 +58,13 @@ if TYPE_CHECKING:
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where the suite draws Fig. 5."
 )
-@running.options
+@options.engine_options
 @options.runs_option
 @options.device_option
 @options.set_option
 @options.json_option
 def command(
-    source: str | None, runs: Path, device: str, running: Running, tables: tuple[str, ...], as_json: bool, **given: Any
+    source: str | None, engine_options: EngineOptions, tables: tuple[str, ...], as_json: bool, **given: Any
 ) -> None:
     """Time a model on this machine.
 
@@ -85,24 +90,25 @@ def command(
       yoso bench --compare single bfloat16
       yoso bench --suite paper --output suite
     """
+    from yoso_cli.api.benchmark import Clocking
+
+    repeats, images = given["repeats"], given["images"]
+    where = {"device": given["device"], "progress": console.TERMINAL}
     if given["suite"]:
-        _refuse_beside("--suite", {"SOURCE": source, "--compare": given["sides"], "--image": given["images"]})
-        running.begin()
-        suite.run(device, given["output"], given["repeats"], tables, as_json)
+        _refuse_beside("--suite", {"SOURCE": source, "--compare": given["sides"], "--image": images})
+        engine_options.prepare_process()
+        _bench_paper({**where, "tables": tables, "repeats": repeats, "contours": given["output"]}, as_json)
         return
     _refuse_without_suite({"--table": tables, "--output": given["output"]})
-    options.require_there(*given["images"])
-    clocked = {"repeats": given["repeats"], "warmup": given["warmup"]}
+    require_there(*images)
+    engine_options.prepare_process()
+    where |= {"clocking": Clocking(repeats, given["warmup"]), "pictures": images}
+    where |= {"runs": given["runs"], "overrides": given["overrides"]}
     if given["sides"]:
         _refuse_beside("--compare", {"SOURCE": source, "--batch": given["batches"]})
-        first, second = (variants.Variant.read(side, running) for side in given["sides"])
-        where = variants.Place(runs, device, given["overrides"], given["images"])
-        variants.compare(first, second, where, clocked, as_json)
+        _bench_in_turn(given["sides"], engine_options, where, as_json)
         return
-    from yoso_cli.commands.source import fastest_weights, read_source
-
-    found = read_source(fastest_weights(source, runs), given["overrides"])
-    _time(found, found.predictor(device, running), running, given["images"], given["batches"], clocked, as_json)
+    _bench(source, {**where, "batches": given["batches"], "options": engine_options}, as_json)
 
 
 def _refuse_beside(option: str, given: dict[str, object]) -> None:
@@ -115,42 +121,94 @@ def _refuse_without_suite(given: dict[str, object]) -> None:
         raise UsageError(f"{name} belongs to --suite.", hint="Add --suite paper, or leave it out.")
 
 
-def _time(
-    found: "Source",
-    predictor: "Predictor",
-    run_as: Running,
-    images: tuple[Path, ...],
-    batches: tuple[int, ...],
-    clocked: dict[str, int],
-    as_json: bool,
-) -> None:
-    paths = list(images) or timing.pictures(found)
-    console.say(timing.told(str(found.path), predictor, clocked))
-    console.say(running.reason(predictor))
-    findings = timing.measure(predictor, paths, **clocked, batches=batches)
-    pq = _pq_of_merges(found, predictor, bool(images)) if run_as.fast_merge else {}
-    where = timing.environment(predictor, paths, clocked["warmup"])
-    value = {
-        "weights": str(found.path),
-        "steps": list(found.weights.steps),
-        "switches": timing.switches(predictor),
-        "reason": running.reason(predictor),
-        **where,
-        **timing.values(findings),
-        "pq": pq,
-    }
-    merges = [f"PQ, {merge} merge: {'-' if figure is None else f'{figure:.2f}'}" for merge, figure in pq.items()]
-    console.result(value, "\n".join([timing.text(findings, where), *merges]), as_json)
-    console.next_step(advice.drawing(found.path, paths))
+def _bench(source: str | None, how: dict[str, Any], as_json: bool) -> None:
+    from yoso_cli.api.benchmark import benchmark
+
+    done = benchmark(source, **how)
+    console.result(done.to_dict(), _text(done), as_json)
+    console.next_step(next_step.viz(done.weights, [Path(file) for file in done.environment["files"]]))
 
 
-def _pq_of_merges(source: "Source", predictor: "Predictor", named: bool) -> dict[str, float | None]:
-    """PQ on the validation split with either merge. Raises UsageError where pictures without truth are named."""
-    if named:
-        raise UsageError("--fast-merge measures PQ, and --image has no truth.", hint="Leave --image out.")
-    truth = wiring.prepared_set(source.recipe, source.recipe.data.val_split)
-    report = wiring.evaluate(predictor, truth, source.recipe, source.path)
-    exact = report.exact_merge
-    assert exact is not None, "the fast merge was chosen"
-    fast = report.quality.all.pq
-    return {"exact": exact.pq, "fast": None if fast is None else 100 * fast}
+def _bench_in_turn(sides: tuple[str, str], given: EngineOptions, how: dict[str, Any], as_json: bool) -> None:
+    from yoso_cli.api.benchmark import Variant, benchmark_in_turn
+
+    first, second = (Variant.read(side, given) for side in sides)
+    done = benchmark_in_turn(first, second, **how)
+    console.result(done.to_dict(), _text_in_turn(done), as_json)
+    console.next_step(f"yoso bench {shlex.quote(str(done.models[1].path))}")
+
+
+def _bench_paper(how: dict[str, Any], as_json: bool) -> None:
+    from yoso_cli.api.benchmark import benchmark_paper
+
+    done = benchmark_paper(**how)
+    notes = [textwrap.fill(note, 79, subsequent_indent="  ") for note in done.notes]
+    console.result(done.to_dict(), "\n".join([_paper_table(done), "", *notes, *map(str, done.contours)]), as_json)
+    console.next_step("yoso bench")
+
+
+def _text(done: "Benchmark") -> str:
+    """All figures of one model for a person."""
+    where, forward = done.environment, done.speed.forward
+    named = [("network alone", forward), ("file to segments", done.speed.end_to_end)]
+    named += [(f"network, batch {one.batch}", one) for one in done.batches]
+    parts = {**done.parts, "sum": sum(done.parts.values())}
+    flops, parameters = (sum(counts.values()) for counts in (done.cost.flops, done.cost.parameters))
+    merges = [f"PQ, {merge} merge: {'-' if figure is None else f'{figure:.2f}'}" for merge, figure in done.pq.items()]
+    return "\n".join(
+        [
+            _latencies(named),
+            f"Batch 1, short edge {where['short_edge']}, {counted(forward.count, 'picture')}, {_place(where)}.",
+            "Parts, mean ms:",
+            *(f"  {name:<12}{mean:>10.1f}" for name, mean in parts.items()),
+            f"{flops / 2e9:.2f} G multiply-adds, {parameters / 1e6:.2f} M parameters, "
+            f"peak memory {done.peak_memory / 2**20:.0f} MiB.",
+            *merges,
+        ]
+    )
+
+
+def _text_in_turn(done: "Versus") -> str:
+    names = {"forward": "network alone", "end_to_end": "file to segments"}
+    rows = [
+        (f"{side}, {names[name]}", one)
+        for name, ratio in done.ratios.items()
+        for side, one in (("A", ratio.first), ("B", ratio.second))
+    ]
+    told = [
+        f"A took {ratio.median:.2f} times as long as B, {names[name]} (p10 {ratio.low:.2f}, p90 {ratio.high:.2f})."
+        for name, ratio in done.ratios.items()
+    ]
+    timed = next(iter(done.ratios.values())).first.count
+    last = f"In turn, {counted(timed, 'picture')} each, {_place(done.environment)}."
+    return "\n".join([_latencies(rows), *told, last])
+
+
+def _paper_table(done: "PaperTables") -> str:
+    columns = ("table", "row", "what", "ours", "paper", "of base", "paper's")
+    return console.table(
+        columns,
+        [
+            (
+                *(row.table, row.name, row.what),
+                # A CPU makes one or two pictures a second.
+                f"{row.ours:.{2 if row.ours < 10 else 1}f}",
+                row.paper,
+                *(f"{row.ours_of_base:.2f}", f"{row.paper_of_base:.2f}"),
+            )
+            for row in done.rows
+        ],
+    )
+
+
+def _latencies(named: "Sequence[tuple[str, Latency]]") -> str:
+    """A row for each."""
+    rows = [(name, one.median, one.p90, one.p99, one.fps) for name, one in named]
+    return console.table(("", "median ms", "p90 ms", "p99 ms", "FPS"), rows)
+
+
+def _place(where: dict[str, Any]) -> str:
+    """`AMD EPYC, 2 threads`, or the GPU's name."""
+    if where["device"] != "cpu":
+        return str(where["device"])
+    return f"{where['machine']['cpu']}, {counted(where['threads'], 'thread')}"

@@ -39,11 +39,9 @@ def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers:
       yoso check mine
       yoso check ~/coco --json > findings.json
     """
-    from yoso_cli.inspection.check import check
-    from yoso_cli.inspection.split import find_splits
+    from yoso_cli.api.datasets import check
 
-    splits = find_splits(dataset, root)
-    checked = check(splits, processes=options.processes(workers), progress=console.TERMINAL)
+    checked = check(dataset, root=root, workers=workers, progress=console.TERMINAL)
     value = _value(dataset, checked, strict)
     console.result(value, _text(dataset, checked, value), as_json)
     if value["errors"]:

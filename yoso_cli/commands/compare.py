@@ -2,16 +2,11 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from yoso_cli.commands import console, options, scoring
-from yoso_cli.errors import DataError, UsageError
-
-if TYPE_CHECKING:
-    from yoso_cli.evaluation.comparison import Measured
-    from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.commands import console, options
+from yoso_cli.runtime.paths import require_there
 
 
 @click.command(name="compare")
@@ -40,42 +35,12 @@ def command(a: Path, b: Path, truth: Path | None, as_json: bool) -> None:
       yoso compare old-report.json runs/coco-001 --json
       yoso compare a.json b.json --truth annotations/panoptic_val2017.json
     """
-    from yoso_cli.evaluation.comparison import compared, table
+    from yoso_cli.api.evaluate import compare
+    from yoso_cli.evaluation.comparison import table
 
-    options.require_there(a, b, truth)
-    true_set = _read_truth(truth) if truth else None
-    sides = [_measured(path, truth, true_set) for path in (a, b)]
-    found = compared(*sides)
+    require_there(a, b, truth)
+    found = compare(a, b, truth=truth)
     console.result(found.to_dict(), table(found), as_json)
     if not as_json:
         words = [str(a), str(b), *(("--truth", str(truth)) if truth else ())]
         console.next_step(f"yoso compare {shlex.join(words)} --json > comparison.json")
-
-
-def _read_truth(truth: Path) -> "PanopticSet":
-    from yoso_cli.evaluation.score import read_any
-
-    return read_any(truth)
-
-
-def _measured(path: Path, truth: Path | None, true_set: "PanopticSet | None") -> "Measured":
-    """A report where there is one; else predictions, which need the truth."""
-    from yoso_cli.evaluation.report import FORMAT, read_measured
-    from yoso_cli.panoptic.annotations import read_json
-    from yoso_cli.run_folder import RunFolder
-
-    if (path / "recipe.yaml").is_file():
-        kept = RunFolder.open(path).report_path
-        if not kept.is_file():
-            raise DataError(f"{path}: this run has no report yet.", hint=f"Type `yoso eval {path}` first.")
-        return read_measured(kept)
-    if (path / "report.json").is_file():
-        return read_measured(path / "report.json")
-    if path.is_file() and read_json(path).get("format") == FORMAT:
-        return read_measured(path)
-    if truth is None or true_set is None:
-        raise UsageError(
-            f"{path}: is neither a run folder nor a report of `yoso eval`.",
-            hint="Predictions are compared with --truth PATH.",
-        )
-    return scoring.evaluate(path, truth, true_set).measured(str(path))

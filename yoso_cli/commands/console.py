@@ -5,6 +5,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import sys
 import textwrap
@@ -54,6 +55,12 @@ def heard(told: bool) -> Iterator[None]:
         contextlib.redirect_stderr(nowhere),
     ):
         yield
+
+
+def typed_command() -> str:
+    """The command line that is running, ready to be typed again."""
+    context = click.get_current_context()
+    return shlex.join(["yoso", *context.find_root().obj])
 
 
 def next_step(command: str) -> None:

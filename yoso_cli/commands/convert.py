@@ -2,17 +2,15 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.errors import UsageError
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.conversion.convert import Converted
-    from yoso_cli.conversion.form import Source
+    from yoso_cli.api.datasets import Conversion
 
 # The names of forms.SOURCES and forms.TARGETS, which a test compares: help comes without numpy.
 SOURCES = ("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission")
@@ -102,66 +100,36 @@ def command(
     as_json: bool,
 ) -> None:
     """Reads SRC in one form and writes DST in another."""
-    from yoso_cli.conversion import forms
-    from yoso_cli.conversion.category_file import read_table
-    from yoso_cli.conversion.convert import convert
+    from yoso_cli.api.datasets import convert
 
-    options.require_there(source, images, semantic, instances, truth)
-    _require_free(destination, target_form, force)
-    table = read_table(categories) if categories else None
-    places = forms.Places(source, table, images, semantic, instances, _truth(truth))
-    with forms.SOURCES[source_form](places) as opened:
-        for remark in opened.remarks:
-            console.say(f"{remark}.")
-        opening = forms.TARGETS[target_form](opened, destination)
-        converted = convert(
-            opened,
-            opening.target,
-            opening.placing,
-            processes=options.processes(workers),
-            keep_going=keep_going,
-            progress=console.TERMINAL,
-        )
-        _tell(opened, converted, destination, target_form, as_json)
+    done = convert(
+        source,
+        destination,
+        source_form=source_form,
+        target_form=target_form,
+        categories=categories,
+        images=images,
+        semantic=semantic,
+        instances=instances,
+        truth=truth,
+        workers=workers,
+        keep_going=keep_going,
+        force=force,
+        progress=console.TERMINAL,
+    )
+    _tell(done, as_json)
 
 
-def _truth(path: Path | None) -> Any:
-    if path is None:
-        return None
-    from yoso_cli.evaluation.score import read_any
-
-    return read_any(path)
-
-
-def _require_free(destination: Path, form: str, force: bool) -> None:
-    """Refuses to overwrite: a prepared split and a zip give way to --force, a folder of anything else never does."""
-    from yoso_cli.panoptic.files import MANIFEST
-
-    zipped = form.endswith("-submission")
-    if zipped and destination.suffix.lower() != ".zip":
-        raise UsageError(f"{destination}: a submission is a zip.", hint="Let its name end in .zip.")
-    if form == "prepared" and destination.resolve().parent == destination.resolve():
-        raise UsageError(f"{destination}: is no place for a dataset.", hint="Name datasets/NAME/SPLIT.")
-    if not destination.exists() or (destination.is_dir() and not zipped and not any(destination.iterdir())):
-        return
-    ours = destination.is_file() if zipped else (destination / MANIFEST).exists()
-    if not ours:
-        raise UsageError(
-            f"{destination}: exists already and was not made here, so it is left alone.", hint="Name another place."
-        )
-    if not force:
-        raise UsageError(f"{destination}: exists already.", hint="Add --force to replace it.")
-
-
-def _tell(source: "Source", converted: "Converted", destination: Path, form: str, as_json: bool) -> None:
+def _tell(done: "Conversion", as_json: bool) -> None:
+    destination, converted = done.destination, done.counts
     value = {
         "destination": str(destination),
-        "form": form,
+        "form": done.form,
         "images": converted.images,
-        "image_dir": str(source.image_dir),
+        "image_dir": str(done.image_dir),
         "segments": converted.segments,
         "crowds": converted.crowds,
-        "classes": len(source.table.categories),
+        "classes": done.classes,
         "lost": [
             {"what": loss.name.lower(), "sentence": loss.value, "count": count, "images": converted.lossy[loss]}
             for loss, count in converted.losses.items()
@@ -169,13 +137,13 @@ def _tell(source: "Source", converted: "Converted", destination: Path, form: str
     }
     lines = [
         f"{destination}: {counted(converted.images, 'image')}, {counted(converted.segments, 'segment')} "
-        f"({counted(converted.crowds, 'crowd')}), {counted(len(source.table.categories), 'class')}; "
-        f"the pictures stay in {source.image_dir}",
+        f"({counted(converted.crowds, 'crowd')}), {counted(done.classes, 'class')}; "
+        f"the pictures stay in {done.image_dir}",
         *(
             f"{count} {loss.value} ({counted(converted.lossy[loss], 'image')})"
             for loss, count in converted.losses.items()
         ),
     ]
     console.result(value, "\n".join(lines), as_json)
-    if form == "prepared" and not as_json:
+    if done.form == "prepared" and not as_json:
         console.next_step(f"yoso check {shlex.quote(str(destination))}")

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options, pages, wiring
+from yoso_cli.commands import console, options
+from yoso_cli.runtime.device import choose_device
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.reparam import Reparameterised
-    from yoso_cli.commands.source import Source
-    from yoso_cli.commands.timing import Speed
-    from yoso_cli.commands.training import Training
+    from yoso_cli.api.benchmark import Speed
+    from yoso_cli.api.reparam import Reparameterized
+    from yoso_cli.api.train import Training
+    from yoso_cli.api.weights import ModelFile
     from yoso_cli.evaluation.report import Report
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe.schema import Recipe
@@ -70,7 +71,7 @@ class Findings:
 
     reports: "tuple[Report, Report]"
     speeds: "tuple[Speed, Speed]"
-    reparameterised: "Reparameterised"
+    reparameterised: "Reparameterized"
     sheet: Path
     run: Path
     seconds: float
@@ -99,7 +100,7 @@ def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
       yoso demo
       yoso demo --quick --output /tmp/yoso
     """
-    wiring.choose_device(device)
+    choose_device(device)
     demo = Demo(_recipe(output, quick), output, device, quick)
     findings = _run(demo)
     console.result(_value(findings), _text(findings), as_json)
@@ -117,7 +118,7 @@ def _elsewhere(root: Path) -> str:
 
 
 def _run(demo: Demo) -> Findings:
-    from yoso_cli.commands.source import read_source
+    from yoso_cli.api.weights import read_model
 
     began = time.monotonic()
     with demo.step("prepare", "draw panoptic scenes; shape tells things apart, texture tells stuff apart."):
@@ -125,18 +126,18 @@ def _run(demo: Demo) -> Findings:
     with demo.step("train", "a small YOSO with interpolation-first aggregation, from random weights."):
         training = _train(demo)
     with demo.step("eval", "panoptic quality (PQ) on scenes it never saw."):
-        trained = read_source(training.run.weights())
+        trained = read_model(training.folder.weights())
         before = _evaluate(demo, trained, training.val_set)
     with demo.step("reparam", "the same answers from fewer operations: IFA becomes CFA, batch norms fold away."):
         changed = _reparameterise(trained)
     with demo.step("eval again", "the re-parameterised network must not lose anything."):
-        folded = read_source(changed.path)
+        folded = read_model(changed.path)
         after = _evaluate(demo, folded, training.val_set)
     with demo.step("bench", "one picture at a time, before and after."):
         speeds = _time(demo, trained), _time(demo, folded)
     with demo.step("viz", "photo, truth and prediction side by side."):
         sheet = _draw(demo, folded, training.val_set)
-    return Findings((before, after), speeds, changed, sheet, training.run.path, time.monotonic() - began)
+    return Findings((before, after), speeds, changed, sheet, training.folder.path, time.monotonic() - began)
 
 
 def _prepare(demo: Demo) -> None:
@@ -150,52 +151,57 @@ def _prepare(demo: Demo) -> None:
 
 
 def _train(demo: Demo) -> "Training":
-    from yoso_cli.commands.training import Training
-    from yoso_cli.training.stopping import Outcome, Stopping
+    from yoso_cli.api.train import open_training
 
-    training = Training.started(demo.recipe, None, demo.root / "runs", demo.device)
-    with Stopping() as stopping:
-        outcome = training.train(stopping)
-    if outcome is not Outcome.FINISHED:
-        training.say_how_to_go_on()
-        raise click.exceptions.Exit(outcome.exit_code)
+    training = open_training(demo.recipe, runs=demo.root / "runs", device=demo.device, progress=console.TERMINAL)
+    run = training.run_without_evaluation()
+    if run.iteration < run.iterations:
+        console.next_step(f"yoso train --resume {shlex.quote(str(run.folder.path))}")
+        raise click.exceptions.Exit(run.exit_code)
     return training
 
 
-def _evaluate(demo: Demo, source: "Source", truth: "PanopticSet") -> "Report":
+def _evaluate(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> "Report":
+    from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, write_html
     from yoso_cli.evaluation.report import write_report
 
-    predictor = source.predictor(demo.device)
-    report = wiring.evaluate(predictor, truth, source.recipe, source.path)
-    assert source.run is not None, "the demo's weights lie in its run"
-    kept = source.run.report_of(source.path)
+    predictor = model.predictor(demo.device)
+    command = console.typed_command()
+    report = evaluate_predictor(predictor, truth, model.recipe, model.path, command=command, progress=console.TERMINAL)
+    assert model.run is not None, "the demo's weights lie in its run"
+    kept = model.run.report_of(model.path)
     write_report(kept, report)
-    pages.write(kept.with_suffix(".html"), report, truth, pages.predicted_by(predictor, truth))
+    write_html(kept.with_suffix(".html"), report, truth, predicted_by(predictor, truth), console.TERMINAL)
     console.say(f"PQ {_percent(report.quality.all.pq)}")
     return report
 
 
-def _reparameterise(source: "Source") -> "Reparameterised":
-    from yoso_cli.commands.reparam import TOLERANCE, pictures, reparameterise
+def _reparameterise(model: "ModelFile") -> "Reparameterized":
+    from yoso_cli.api.dataset import first_pictures
+    from yoso_cli.api.reparam import reparameterize_model
 
-    assert source.run is not None, "the demo's weights lie in its run"
-    changed = reparameterise(source, source.run.reparameterised, pictures(source, 4), tolerance=TOLERANCE)
+    assert model.run is not None, "the demo's weights lie in its run"
+    changed = reparameterize_model(model, model.run.reparameterised, first_pictures(model.recipe, 4))
     console.say(f"Largest difference on {changed.pictures} pictures: {changed.difference.largest:.1e}")
     return changed
 
 
-def _time(demo: Demo, source: "Source") -> "Speed":
-    from yoso_cli.commands.timing import pictures, time_model
+def _time(demo: Demo, model: "ModelFile") -> "Speed":
+    from yoso_cli.api.benchmark import PICTURES, Clocking, time_predictor
+    from yoso_cli.api.dataset import first_pictures
 
-    return time_model(source.predictor(demo.device), pictures(source), repeats=TIMED[demo.quick], warmup=5)
+    pictures = first_pictures(model.recipe, PICTURES)
+    return time_predictor(model.predictor(demo.device), pictures, Clocking(TIMED[demo.quick], 5))
 
 
-def _draw(demo: Demo, source: "Source", truth: "PanopticSet") -> Path:
+def _draw(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> Path:
+    from yoso_cli.api.evaluate import predicted_by, side_by_side
     from yoso_cli.panoptic.draw import write_picture
 
-    assert source.run is not None, "the demo's weights lie in its run"
-    target = source.run.path / "demo.png"
-    write_picture(target, pages.side_by_side(source.predictor(demo.device), truth, count=SHOWN))
+    assert model.run is not None, "the demo's weights lie in its run"
+    target = model.run.path / "demo.png"
+    predict = predicted_by(model.predictor(demo.device), truth)
+    write_picture(target, side_by_side(truth, predict, count=SHOWN))
     return target
 
 

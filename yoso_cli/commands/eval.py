@@ -2,15 +2,18 @@
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, evaluation, options, pages, running, scoring
-from yoso_cli.commands.evaluation import Asked
-from yoso_cli.commands.running import Running
+from yoso_cli.api.predictor import EngineOptions
+from yoso_cli.commands import console, next_step, options
 from yoso_cli.errors import UsageError
+from yoso_cli.runtime.paths import require_there
+
+if TYPE_CHECKING:
+    from yoso_cli.api.evaluate import Evaluated, EvaluationRequest
 
 # What `--tta scales` adds to the plain picture, and what it may be asked for.
 SCALES = (0.75, 1.25)
@@ -95,7 +98,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     metavar="N",
     help="Pictures of one padded size that the network sees at once; none sees another's padding.",
 )
-@running.options
+@options.engine_options
 @options.runs_option
 @options.device_option
 @options.set_option
@@ -116,7 +119,7 @@ def command(
     images: Path | None,
     tta: str | None,
     batch: int,
-    running: Running,
+    engine_options: EngineOptions,
     runs: Path,
     device: str,
     overrides: tuple[str, ...],
@@ -145,21 +148,58 @@ def command(
     if predictions is None and truth is None:
         scoring_only = {"--workers": workers, "--truth-cache": truth_cache, "--images": images}
         _refuse_without_predictions({**scoring_only, "--engine": engine != "yoso"})
-        how = (metrics, split, save_predictions, html, device, overrides, *_augmentation(tta), running, batch)
-        named, recipe = _source_and_recipe(source, weights)
-        evaluation.evaluate(Asked(runs, named, recipe, *how), as_json)
+        how = {"metrics": metrics, "split": split, "overrides": overrides, "device": device, "batch": batch}
+        where = {"save_predictions": save_predictions, "html": html, "runs": runs}
+        _eval_model(_request(source, weights, tta, {**how, **where, "options": engine_options}), as_json)
         return
     if predictions is None or truth is None:
         raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
-    sources = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides}
-    runs_only = {"--save-predictions": save_predictions, "--tta": tta, "--batch": batch > 1, **running.asked()}
-    _refuse_beside_predictions({**sources, **runs_only})
+    model = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides, "--tta": tta}
+    running = {"--save-predictions": save_predictions, "--batch": batch > 1, **options.given(engine_options)}
+    _refuse_beside_predictions({**model, **running})
     if engine == "panopticapi":
         pages_too = {"--truth-cache": truth_cache, "--html": html, "--images": images}
         _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too})
         _eval_with_reference(predictions, truth, as_json)
         return
     _eval_files(predictions, truth, metrics, workers or 1, truth_cache, html, images, as_json)
+
+
+def _request(source: str | None, weights: str | None, tta: str | None, how: dict[str, Any]) -> "EvaluationRequest":
+    from yoso_cli.api.evaluate import EvaluationRequest
+
+    named, recipe = _source_and_recipe(source, weights)
+    flip, scales = _augmentation(tta)
+    typed = console.typed_command()
+    return EvaluationRequest(source=named, recipe=recipe, flip=flip, scales=scales, command=typed, **how)
+
+
+def _eval_model(request: "EvaluationRequest", as_json: bool) -> None:
+    """Evaluates a model and prints the report; with several processes, the first one prints."""
+    from yoso_cli.api.evaluate import evaluate_model
+    from yoso_cli.evaluation.summary import table
+    from yoso_cli.runtime.distributed import process_group
+
+    request.options.prepare_process()
+    with process_group() as group, console.heard(group.rank == 0):
+        done = evaluate_model(request, group=group, progress=console.TERMINAL)
+        if group.rank == 0:
+            console.result(done.report.to_dict(), table(done.report), as_json)
+            console.next_step(_next(done))
+
+
+def _next(done: "Evaluated") -> str:
+    """The command that a person would type after this evaluation."""
+    run, own, report = done.model.run, done.model.trained.data, done.report
+    place = run.path if run else done.model.path
+    source = shlex.quote(str(place))
+    own_set = (report.dataset, report.split) == (own.name, own.val_split)
+    if run and done.kept and own_set and run.report_path.is_file() and done.kept.parent != run.path:
+        return f"yoso compare {source} {shlex.quote(str(done.kept.parent))}"
+    faster = bool(done.model.weights.steps) or (run is not None and run.reparameterised.exists())
+    if not faster:
+        return f"yoso reparam {source}"
+    return next_step.viz(place, next_step.validation_pictures(done.model.recipe))
 
 
 def _refuse_standing(html: Path | None, force: bool) -> None:
@@ -186,7 +226,7 @@ def _refuse_beside_predictions(given: Mapping[str, object]) -> None:
 
 def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | None, str | None]:
     """Which weights, and by which recipe if not their own: beside --weights the argument is a recipe."""
-    from yoso_cli.commands.source import SUFFIXES
+    from yoso_cli.api.weights import SUFFIXES
 
     if source is not None and Path(source).suffix == ".json":
         raise UsageError(
@@ -217,7 +257,7 @@ def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
     from yoso_cli.evaluation.reference import reference_quality
     from yoso_cli.runtime import machine
 
-    options.require_there(predictions, truth)
+    require_there(predictions, truth)
     quality = reference_quality(predictions, truth)
     versions = machine.versions(["panopticapi-lite", "panopticapi", "numpy", "pillow"])
     rows = [
@@ -267,19 +307,25 @@ def _eval_files(
     images: Path | None,
     as_json: bool,
 ) -> None:
-    from yoso_cli.evaluation.score import read_any
+    from yoso_cli.api.evaluate import evaluate_predictions
     from yoso_cli.evaluation.summary import table
 
     if images is not None and html is None:
         raise UsageError("--images is for the page of --html.", hint="Give --html FILE as well, or leave it out.")
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images}: no such folder.", hint="Name the folder of the photos.")
-    options.require_there(predictions, truth)
-    true_set = read_any(truth)
-    report = scoring.evaluate(predictions, truth, true_set, metrics=metrics, workers=workers, cache=cache)
-    if html is not None:
-        shown = replace(true_set, image_dir=images) if images is not None else true_set
-        pages.write(html, report, shown, pages.predicted_in(predictions, true_set))
+    require_there(predictions, truth)
+    report = evaluate_predictions(
+        predictions,
+        truth,
+        metrics=metrics,
+        workers=workers,
+        cache=cache,
+        html=html,
+        images=images,
+        command=console.typed_command(),
+        progress=console.TERMINAL,
+    )
     console.result(report.to_dict(), table(report), as_json)
     if not as_json:
         wanted = f"--metric {','.join(metrics)} " if metrics else ""

@@ -1,11 +1,14 @@
 """Options that several commands share, so that they read and behave the same everywhere."""
 
-import os
+import functools
+from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import click
 
-from yoso_cli.errors import UsageError, did_you_mean
+from yoso_cli.api.predictor import EngineOptions
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -70,29 +73,72 @@ keep_going_option = click.option(
     "--keep-going", is_flag=True, help="Look at all of it and tell every problem, not just the first."
 )
 
+_ENGINE_OPTIONS = (
+    click.option(
+        "--precision",
+        type=click.Choice(["single", "bfloat16", "half"]),
+        show_default="single",
+        help="Of the network, but for its decoder and shifts; halves move a few pixels.",
+    ),
+    click.option(
+        "--channels-last/--channels-first",
+        default=None,
+        show_default="last on a CPU, first on a GPU",
+        help="Memory format of the network.",
+    ),
+    click.option(
+        "--compile/--no-compile",
+        "compiled",
+        default=None,
+        show_default="no",
+        help="Run through torch.compile, which takes minutes at each new size.",
+    ),
+    click.option("--graphs/--no-graphs", default=None, show_default="no", help="Replay CUDA graphs; GPU only."),
+    click.option(
+        "--fused/--no-fused",
+        "fused",
+        default=None,
+        show_default="fused on a CPU in single precision",
+        help="Convolutions by oneDNN, with their ReLUs and sums in one pass; CPU only.",
+    ),
+    click.option(
+        "--winograd/--no-winograd",
+        default=None,
+        show_default="where fused",
+        help="Wide 3x3 convolutions with a quarter of the multiplications; part of --fused.",
+    ),
+    click.option(
+        "--threads", type=click.IntRange(1), metavar="N", show_default="one for each core", help="Of the CPU."
+    ),
+    click.option(
+        "--fast-merge", is_flag=True, help="Merge masks at their own size: quicker, with coarser borders, other PQ."
+    ),
+)
 
-def require_there(*typed: Path | None) -> None:
-    """Raises UsageError for the first path of the command line that is not there: one rule for all commands."""
-    for path in typed:
-        if path is not None and not is_there(path):
-            raise UsageError(f"{path}: there is no such file or folder.", hint=did_you_mean(str(path), beside(path)))
+
+def engine_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command all switches of the network as options, and what they say as its argument `engine_options`."""
+    names = [one.name for one in fields(EngineOptions)]
+
+    @functools.wraps(command)
+    def with_options(*args: Any, **values: Any) -> None:
+        command(*args, engine_options=EngineOptions(**{name: values.pop(name) for name in names}), **values)
+
+    found: Callable[..., None] = with_options
+    for option in reversed(_ENGINE_OPTIONS):
+        found = option(found)
+    return found
 
 
-def is_there(path: Path) -> bool:
-    """Whether `path` exists; False as well for a name that no file could have, for which Path.exists raises."""
-    return os.path.exists(path)  # noqa: PTH110
-
-
-def beside(path: Path) -> list[str]:
-    """What lies where `path` should, written as `path` is: one of these may be meant."""
-    try:
-        return [str(path.parent / one.name) for one in path.parent.iterdir()]
-    except (OSError, ValueError):
-        return []
-
-
-def processes(workers: int | None) -> int:
-    """How many processes --workers asks for."""
-    from yoso_cli.runtime.workers import available
-
-    return workers or available()
+def given(options: EngineOptions) -> dict[str, bool]:
+    """Each switch by its option, and whether it was given."""
+    return {
+        "--precision": options.precision is not None,
+        "--channels-last": options.channels_last is not None,
+        "--compile": options.compiled is not None,
+        "--graphs": options.graphs is not None,
+        "--fused": options.fused is not None,
+        "--winograd": options.winograd is not None,
+        "--threads": options.threads is not None,
+        "--fast-merge": options.fast_merge,
+    }

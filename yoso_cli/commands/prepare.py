@@ -2,21 +2,20 @@
 
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from yoso_cli.commands import console
-from yoso_cli.commands.options import force_option, json_option, keep_going_option, processes, workers_option
+from yoso_cli.commands.options import force_option, json_option, keep_going_option, workers_option
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from yoso_cli.datasets.spec import DatasetSpec, Prepared, Skipped
-    from yoso_cli.datasets.split import Plan
+    from yoso_cli.api.datasets import PreparedDataset
+    from yoso_cli.datasets.spec import Prepared
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -61,17 +60,6 @@ def _published(function: _Function) -> _Function:
     return function
 
 
-@dataclass(frozen=True)
-class _Making:
-    """How to make what was found, as asked for."""
-
-    workers: int | None
-    keep_going: bool
-    output: Path
-    force: bool
-    as_json: bool
-
-
 @click.group()
 def command() -> None:
     """Bring a dataset into the form that all other commands read.
@@ -99,18 +87,15 @@ def shapes(train: int, val: int, size: int, seed: int, output: Path, force: bool
 
     Example: yoso prepare shapes
     """
-    from yoso_cli.datasets.shapes import prepare
+    from yoso_cli.api.datasets import prepare_shapes
 
-    splits = {name: count for name, count in (("train", train), ("val", val)) if count}
-    if not splits:
-        raise click.UsageError("--train and --val are both 0: there is nothing to draw.")
-    prepared = prepare(output, splits=splits, size=size, seed=seed, force=force, progress=console.TERMINAL)
-    _tell("shapes", prepared, as_json)
+    drawn = {"train": train, "val": val, "size": size, "seed": seed}
+    _tell(prepare_shapes(**drawn, output=output, force=force, progress=console.TERMINAL), as_json)
 
 
 @command.command()
 @_published
-def coco(root: Path, splits: tuple[str, ...], semantic: bool, **making: Any) -> None:
+def coco(as_json: bool, **asked: Any) -> None:
     """COCO panoptic 2017: checked and listed where it lies; 133 classes.
 
     The files come from https://cocodataset.org/#download: panoptic_annotations_trainval2017.zip, train2017.zip and
@@ -118,14 +103,12 @@ def coco(root: Path, splits: tuple[str, ...], semantic: bool, **making: Any) -> 
 
     Example: yoso prepare coco --root ~/coco
     """
-    from yoso_cli.datasets.coco import COCO, plans
-
-    _make(COCO, plans(root, splits, semantic=semantic), _Making(**making))
+    _make("coco", as_json, asked)
 
 
 @command.command()
 @_published
-def cityscapes(root: Path, splits: tuple[str, ...], semantic: bool, **making: Any) -> None:
+def cityscapes(as_json: bool, **asked: Any) -> None:
     """Cityscapes: 19 classes, equal to the official scripts' panoptic set.
 
     The files come from https://www.cityscapes-dataset.com/downloads/ after registering: gtFine_trainvaltest.zip and
@@ -134,9 +117,7 @@ def cityscapes(root: Path, splits: tuple[str, ...], semantic: bool, **making: An
 
     Example: yoso prepare cityscapes --root ~/cityscapes
     """
-    from yoso_cli.datasets.cityscapes import CITYSCAPES, plans
-
-    _make(CITYSCAPES, plans(root, splits, semantic=semantic), _Making(**making))
+    _make("cityscapes", as_json, asked)
 
 
 @command.command()
@@ -146,7 +127,7 @@ def cityscapes(root: Path, splits: tuple[str, ...], semantic: bool, **making: An
     type=click.Choice(["mask2former"]),
     help="Make what Mask2Former's converter makes: stuff measured before things cover it, ids near class colours.",
 )
-def ade20k(root: Path, splits: tuple[str, ...], semantic: bool, compat: str | None, **making: Any) -> None:
+def ade20k(as_json: bool, compat: str | None, **asked: Any) -> None:
     """ADE20K: 150 classes, 100 things and 50 stuff.
 
     The files come from http://sceneparsing.csail.mit.edu: ADEChallengeData2016.zip of the challenge of 2016 and
@@ -154,12 +135,7 @@ def ade20k(root: Path, splits: tuple[str, ...], semantic: bool, compat: str | No
 
     Example: yoso prepare ade20k --root ~/ade20k
     """
-    from yoso_cli.datasets import mask2former
-    from yoso_cli.datasets.ade20k import ADE20K, plans, read_picture
-
-    read = mask2former.read_picture if compat else read_picture
-    notes = {"compat": compat} if compat else {}
-    _make(ADE20K, plans(root, splits, semantic=semantic, read=read, notes=notes), _Making(**making))
+    _make("ade20k", as_json, {**asked, "compat": compat or ""})
 
 
 @command.command()
@@ -171,7 +147,7 @@ def ade20k(root: Path, splits: tuple[str, ...], semantic: bool, compat: str | No
     show_default="v1.2 where it is there",
     help="Which labels: 65 classes or 116.",
 )
-def mapillary(root: Path, splits: tuple[str, ...], semantic: bool, version: str | None, **making: Any) -> None:
+def mapillary(as_json: bool, version: str | None, **asked: Any) -> None:
     """Mapillary Vistas: 65 classes (v1.2) or 116 (v2.0).
 
     The zip comes from https://www.mapillary.com/dataset/vistas after registering. The set is called mapillary-v1.2 or
@@ -179,39 +155,19 @@ def mapillary(root: Path, splits: tuple[str, ...], semantic: bool, version: str 
 
     Example: yoso prepare mapillary --root ~/vistas
     """
-    from yoso_cli.datasets.mapillary import MAPILLARY, plans
-
-    _make(MAPILLARY, plans(root, splits, version=version or "", semantic=semantic), _Making(**making))
+    _make("mapillary", as_json, {**asked, "version": version or ""})
 
 
-def _make(spec: "DatasetSpec", found: "tuple[Sequence[Plan], Sequence[Skipped]]", how: _Making) -> None:
-    """Makes all that was found, and tells what was left out."""
-    from yoso_cli.datasets.split import make
+def _make(dataset: str, as_json: bool, asked: dict[str, Any]) -> None:
+    """Prepares all that was found, and tells what was left out; `asked` are the options by their names."""
+    from yoso_cli.api.datasets import prepare
 
-    plans, skipped = found
-    for one in skipped:
-        console.say(f"Leaving out {one.split}: {one.reason} are not there. {spec.where_from()}")
-    for plan in plans:
-        published = spec.images.get(plan.split, 0)
-        if len(plan.pictures) < published:
-            console.say(f"{plan.title}: {len(plan.pictures)} of the {published} published images are there.")
-    prepared = [
-        make(
-            plan,
-            how.output,
-            workers=processes(how.workers),
-            force=how.force,
-            keep_going=how.keep_going,
-            progress=console.TERMINAL,
-        )
-        for plan in plans
-    ]
-    _tell(plans[0].name, prepared, how.as_json, [one.split for one in skipped])
+    _tell(prepare(dataset, **asked, progress=console.TERMINAL), as_json)
 
 
-def _tell(name: str, prepared: "Sequence[Prepared]", as_json: bool, skipped: "Sequence[str]" = ()) -> None:
+def _tell(made: "PreparedDataset", as_json: bool) -> None:
     value = {
-        "dataset": name,
+        "dataset": made.name,
         "splits": [
             {
                 "split": one.panoptic_set.split,
@@ -219,18 +175,18 @@ def _tell(name: str, prepared: "Sequence[Prepared]", as_json: bool, skipped: "Se
                 "images": len(one.panoptic_set.records),
                 "status": "prepared" if one.fresh else "already prepared",
             }
-            for one in prepared
+            for one in made.splits
         ],
-        "skipped": list(skipped),
+        "skipped": [one.split for one in made.skipped],
     }
     lines = (
         f"{one.folder}: {counted(len(one.panoptic_set.records), 'image')}"
         + ("" if one.fresh else ", prepared before; --force makes them anew")
-        for one in prepared
+        for one in made.splits
     )
     console.result(value, "\n".join(lines), as_json)
     if not as_json:
-        console.next_step(_training(name, prepared))
+        console.next_step(_training(made.name, made.splits))
 
 
 def _training(name: str, prepared: "Sequence[Prepared]") -> str:

@@ -1,65 +1,22 @@
 """`yoso reparam`: the same answers from fewer operations."""
 
 import shlex
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from yoso_cli.commands import console, options, wiring
+from yoso_cli.commands import console, options
 from yoso_cli.errors import UsageError
+from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    import torch
+    from yoso_cli.api.reparam import Reparameterized
 
-    from yoso_cli.commands.source import Source
-    from yoso_cli.inference.predict import Predictor
-    from yoso_cli.model.reparam import Difference
-    from yoso_cli.model.yoso import YOSO
-
-# Relative to each tensor's largest value, in double precision: weights are rounded to single precision once.
+# As `api.reparam` has it, which a test compares: help comes without numpy.
 TOLERANCE = 1e-3
-# Calls of each network for a step's two latencies.
-TIMED = 5
-
-
-@dataclass(frozen=True)
-class Step:
-    """What one step did, beside the network before it, on one picture.
-
-    Attributes:
-        name: of the step.
-        difference: between the answers.
-        before: median latency of the network alone before the step, ms.
-        after: the same with the step, measured in turn with it.
-    """
-
-    name: str
-    difference: float
-    before: float
-    after: float
-
-
-@dataclass(frozen=True)
-class Reparameterised:
-    """What was written and how it differs.
-
-    Attributes:
-        path: the new weights file.
-        model: the changed network.
-        steps: what each did, in the order applied.
-        difference: of the answers on `pictures` real pictures.
-        pictures: how many were compared.
-    """
-
-    path: Path
-    model: "YOSO"
-    steps: tuple[Step, ...]
-    difference: "Difference"
-    pictures: int
 
 
 @click.command(name="reparam")
@@ -128,89 +85,24 @@ def command(
       yoso reparam runs/shapes-001 --output fast.safetensors
       yoso reparam --without fold_location --force
     """
-    from yoso_cli.commands.source import read_source, trained_weights
+    from yoso_cli.api.reparam import reparameterize
 
     chosen = _chosen_steps(steps, without)
-    options.require_there(*named)
-    found = read_source(trained_weights(source, runs), overrides)
-    target = output or (found.run.reparameterised if found.run else found.path.with_name("reparam.safetensors"))
-    if target.is_dir():
-        raise UsageError(f"{target}: is a folder.", hint="Name a file, as in --output fast.safetensors.")
-    if target.exists() and not force:
-        raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or choose another --output.")
-    done = reparameterise(found, target, list(named) or pictures(found, images), tolerance=tolerance, steps=chosen)
+    require_there(*named)
+    done = reparameterize(
+        source,
+        output,
+        pictures=named,
+        count=images,
+        tolerance=tolerance,
+        folds=chosen,
+        overrides=overrides,
+        force=force,
+        runs=runs,
+        progress=console.TERMINAL,
+    )
     console.result(_value(done), _text(done), as_json)
     console.next_step(f"yoso eval {shlex.quote(str(done.path))}")
-
-
-def reparameterise(
-    source: "Source", target: Path, paths: list[Path], *, tolerance: float, steps: tuple[str, ...] | None = None
-) -> Reparameterised:
-    """Changes, verifies and writes.
-
-    Args:
-        source: the trained weights.
-        target: the file to write.
-        paths: real pictures to verify on; the first one is what the steps are timed on.
-        tolerance: largest difference allowed, of each step and of all.
-        steps: names in their order; None takes all.
-
-    Raises:
-        UsageError: the weights have been through it already.
-        RunError: the answers differ by more than `tolerance`; nothing is written then.
-    """
-    from yoso_cli.model import reparam
-    from yoso_cli.model.weights import save_weights, stated_hash
-
-    if source.weights.steps:
-        raise UsageError(
-            f"{source.path}: is re-parameterised already ({', '.join(source.weights.steps)}).",
-            hint="Name the weights.safetensors of a checkpoint.",
-        )
-    names = tuple(reparam.STEPS) if steps is None else steps
-    predictor = source.predictor("cpu")
-    inputs = _inputs(predictor, paths)
-    changed, done = _step_by_step(source, predictor, names, inputs[:1], tolerance)
-    difference = reparam.verify(predictor.model, changed, inputs, tolerance=tolerance)
-    provenance = {
-        **source.weights.provenance,
-        "reparameterised": {"from": str(source.path), "sha256": stated_hash(source.path), **asdict(difference)},
-    }
-    save_weights(
-        target,
-        changed,
-        recipe=source.trained.to_dict(),
-        categories=source.weights.categories,
-        provenance=provenance,
-        steps=names,
-    )
-    return Reparameterised(target, changed, done, difference, len(paths))
-
-
-def _step_by_step(
-    source: "Source", predictor: "Predictor", names: tuple[str, ...], inputs: "list[torch.Tensor]", tolerance: float
-) -> "tuple[YOSO, tuple[Step, ...]]":
-    from yoso_cli.inference.latency import compare
-    from yoso_cli.model import reparam
-
-    done = []
-    for name in names:
-        changed = wiring.make_predictor(
-            reparam.reparameterise(predictor.model, (name,)), predictor.categories, source.recipe, predictor.device
-        )
-        difference = reparam.verify(predictor.model, changed.model, inputs, tolerance=tolerance)
-        before, after = (_forward(each, inputs[0]) for each in (predictor, changed))
-        ratio = compare(before, after, predictor.device, repeats=TIMED, warmup=1)
-        done.append(Step(name, difference.largest, ratio.first.median, ratio.second.median))
-        predictor = changed
-    return predictor.model, tuple(done)
-
-
-def _forward(predictor: "Predictor", images: "torch.Tensor") -> "Callable[[int], None]":
-    def forward(_: int) -> None:
-        predictor.engine(images)
-
-    return forward
 
 
 def _chosen_steps(steps: str | None, without: tuple[str, ...]) -> tuple[str, ...]:
@@ -227,37 +119,25 @@ def _chosen_steps(steps: str | None, without: tuple[str, ...]) -> tuple[str, ...
     return chosen
 
 
-def pictures(source: "Source", count: int) -> list[Path]:
-    """The first of the validation split. Raises DataError when it was not prepared."""
-    truth = wiring.prepared_set(source.recipe, source.recipe.data.val_split)
-    return [truth.image_path(record) for record in truth.records[:count]]
-
-
-def _inputs(predictor: "Predictor", paths: list[Path]) -> "list[torch.Tensor]":
-    from yoso_cli.panoptic.files import read_image
-
-    return [predictor.prepare(read_image(path))[0] for path in paths]
-
-
-def _value(done: Reparameterised) -> dict[str, object]:
+def _value(done: "Reparameterized") -> dict[str, object]:
     return {
         "weights": str(done.path),
         "steps": [
             {"name": step.name, "difference": step.difference, "before_ms": step.before, "after_ms": step.after}
-            for step in done.steps
+            for step in done.folds
         ],
         "pictures": done.pictures,
         "difference": {**asdict(done.difference), "largest": done.difference.largest},
     }
 
 
-def _text(done: Reparameterised) -> str:
+def _text(done: "Reparameterized") -> str:
     difference = done.difference
     return "\n".join(
         [
             console.table(
                 ("step", "ms before", "ms after", "difference"),
-                [(step.name, step.before, step.after, f"{step.difference:.1e}") for step in done.steps],
+                [(step.name, step.before, step.after, f"{step.difference:.1e}") for step in done.folds],
             ),
             f"Largest difference on {counted(done.pictures, 'picture')}: {difference.largest:.1e} "
             f"(features {difference.features:.1e}, masks {difference.mask_logits:.1e}, "

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.errors import DataError, UsageError
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
@@ -41,13 +40,10 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
       yoso stats mine
       yoso stats coco --split val2017 --json
     """
-    from yoso_cli.inspection.split import find_splits
+    from yoso_cli.api.datasets import stats
 
-    splits = [split for split in find_splits(dataset, root) if not names or split.name in names]
-    if not splits:
-        raise UsageError(f"{dataset}: has no split {' or '.join(names)}.", hint="Leave --split out for all of them.")
-    targets = [output / f"{split.dataset}-{split.name}-stats.png" for split in splits]
-    pairs = [(_taken(split), target) for split, target in zip(splits, targets, strict=True)]
+    found = stats(dataset, root=root, splits=names)
+    pairs = [(census, output / f"{split.dataset}-{split.name}-stats.png") for split, census in found]
     for census, target in pairs:
         if target.exists() and not force:
             console.say(f"{target}: is left as it is; --force draws it anew.")
@@ -59,21 +55,7 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
     }
     console.result(value, "\n\n".join(_text(census, target) for census, target in pairs), as_json)
     if not as_json:
-        console.next_step(_training(splits))
-
-
-def _taken(split: "Split") -> "Census":
-    from yoso_cli.inspection.census import take_census
-    from yoso_cli.inspection.rules import Finding
-    from yoso_cli.inspection.split import read_split
-
-    listed = read_split(split)
-    if isinstance(listed, Finding):
-        raise DataError(listed.detail)
-    mistakes = [finding for finding in listed.findings if finding.code == "unknown-category"]
-    if mistakes:
-        raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` tells all that is wrong with it.")
-    return take_census(listed.panoptic_set)
+        console.next_step(_training([split for split, _ in found]))
 
 
 def _draw(census: "Census", target: Path) -> None:

@@ -4,16 +4,17 @@ import os
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.errors import UsageError
+from yoso_cli.runtime.paths import require_there
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.training import Training
-    from yoso_cli.recipe.schema import Recipe
+    from yoso_cli.api.train import Run, Training
     from yoso_cli.runtime.distributed import ProcessGroup
 
 
@@ -80,14 +81,14 @@ def command(
 
     asked = Asked(recipe, overrides, resume, weights, into, runs, device)
     _refuse_what_does_not_go_together(asked)
-    options.require_there(resume)
+    require_there(resume)
     if dry_run:
         if recipe is None:
             raise UsageError("--dry-run tells about a RECIPE.", hint="Name one: yoso train coco --dry-run.")
-        _tell_outlook(asked, as_json)
+        _dry_run(asked, as_json)
         return
     if gpus is not None and gpus > 1:
-        from yoso_cli.commands.launch import on_several, without_option
+        from yoso_cli.runtime.launch import on_several, without_option
 
         if recipe is not None:
             recipe_file.load(recipe, overrides)  # its mistakes are told once, not by each process
@@ -113,68 +114,142 @@ def _train(asked: Asked, as_json: bool) -> int:
     """Trains, evaluates and tells; of several processes the first one does the telling. Gives the exit code."""
     import torch
 
-    from yoso_cli.commands.launch import ended_with
     from yoso_cli.runtime.distributed import process_group
-    from yoso_cli.training.stopping import Outcome, Stopping
+    from yoso_cli.runtime.launch import ended_with
 
     on_gpu = asked.device != "cpu" and torch.cuda.is_available()
     if on_gpu and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     with process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as group, console.heard(group.rank == 0):
-        training = _prepared(asked, group)
+        training = _opened(asked, group)
         try:
-            with Stopping() as stopping:
-                outcome = training.train(stopping)
-                report = training.finish(stopping) if outcome is Outcome.FINISHED else None
+            run = training.run()
         except KeyboardInterrupt:
-            training.say_how_to_go_on()
+            _say_how_to_go_on(training.folder.path)
             raise
-        code = (stopping.outcome or outcome).exit_code
         if group.rank == 0:
-            training.tell(report, as_json)
-            ended_with(code)
-    return code
+            _tell(run, as_json)
+            ended_with(run.exit_code)
+    return run.exit_code
 
 
-def _prepared(asked: Asked, group: "ProcessGroup") -> "Training":
-    from yoso_cli.commands.training import Training
+def _opened(asked: Asked, group: "ProcessGroup") -> "Training":
+    from yoso_cli.api.train import open_training, resume_training
     from yoso_cli.recipe import file as recipe_file
 
+    around: dict[str, Any] = {"device": asked.device, "group": group, "progress": console.TERMINAL}
     if asked.resume is not None:
-        return Training.resumed(asked.resume, asked.device, group)
+        return resume_training(asked.resume, **around)
     assert asked.recipe is not None, "one of the two is given"
     recipe = recipe_file.load(asked.recipe, asked.overrides)
-    # All look before the first one makes the folder.
-    if asked.into is not None and any(group.all_gather((asked.into / "recipe.yaml").is_file())):
-        _require_same_recipe(recipe, asked.into)
-        return Training.resumed(asked.into, asked.device, group)
-    return Training.started(recipe, asked.weights, asked.runs, asked.device, into=asked.into, group=group)
+    return open_training(recipe, weights=asked.weights, runs=asked.runs, into=asked.into, **around)
 
 
-def _require_same_recipe(recipe: "Recipe", into: Path) -> None:
-    from yoso_cli.run_folder import RunFolder
+def _tell(run: "Run", as_json: bool) -> None:
+    """Prints what came out and what to type next."""
+    from yoso_cli.evaluation.summary import table
 
-    if RunFolder.open(into).recipe() != recipe:
-        raise UsageError(
-            f"{into}: holds a run of another recipe, or of other --set values.",
-            hint=f"Name another folder, or go on with that run: `yoso train --resume {shlex.quote(str(into))}`.",
-        )
+    value = {
+        "run": str(run.folder.path),
+        "iteration": run.iteration,
+        "iterations": run.iterations,
+        "skipped": run.skipped,
+        "unreadable": run.unreadable,
+        "weights": str(run.weights),
+        "best": str(run.best) if run.best else None,
+        "report": run.report.to_dict() if run.report else None,
+    }
+    if run.report is None:
+        text = f"Stopped after step {run.iteration} of {run.iterations}; saved in {run.folder.path}."
+        console.result(value, text, as_json)
+        _say_how_to_go_on(run.folder.path)
+        return
+    console.result(value, "\n".join([table(run.report), "", *_summary(run)]), as_json)
+    console.next_step(f"yoso reparam {shlex.quote(str(run.folder.path))}")
 
 
-def _tell_outlook(asked: Asked, as_json: bool) -> None:
-    from yoso_cli.commands.outlook import outlook, text
-    from yoso_cli.commands.source import require_source
-    from yoso_cli.commands.wiring import preparing
+def _summary(run: "Run") -> list[str]:
+    lines = [f"Weights: {run.weights}"]
+    if run.best not in (None, run.weights):
+        lines.append(f"Best:    {run.best}")
+    lines.append(f"Curves:  {run.folder.curves_path}")
+    counts = {"steps left out": run.skipped, "unreadable pictures replaced": run.unreadable}
+    return lines + [f"{count} {what}." for what, count in counts.items() if count]
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    console.next_step(f"yoso train --resume {shlex.quote(str(folder))}")
+
+
+def _dry_run(asked: Asked, as_json: bool) -> None:
+    from yoso_cli.api.dataset import preparing
+    from yoso_cli.api.dry_run import dry_run
+    from yoso_cli.api.weights import require_source
     from yoso_cli.recipe import file as recipe_file
 
-    assert asked.recipe is not None, "a resumed run has no outlook"
+    assert asked.recipe is not None, "a resumed run has no dry run"
     if asked.weights is not None:
         require_source(asked.weights)
     recipe = recipe_file.load(asked.recipe, asked.overrides)
-    facts = outlook(recipe)
-    console.result(facts, text(facts), as_json)
+    facts = dry_run(recipe)
+    console.result(facts, _dry_run_text(facts), as_json)
     missing = [split for split in facts["data"]["splits"].values() if not split["prepared"]]
     console.next_step(preparing(recipe) if missing else shlex.join(_begin(asked)))
+
+
+def _dry_run_text(facts: dict[str, Any]) -> str:
+    """The facts as a person reads them, no line wider than the terminal."""
+    model, schedule, memory, paper = (facts[key] for key in ("model", "schedule", "memory", "paper"))
+    classes = (
+        counted(model["classes"], "class") if model["classes"] is not None else "as many classes as the dataset has"
+    )
+    million = {key: f"{model[key] / 1e6:.1f} M" for key in ("parameters", "learning")}
+    told = [
+        ("Recipe", facts["recipe"]),
+        (
+            "Model",
+            f"{model['backbone']}, {million['parameters']} parameters of which {million['learning']} learn; "
+            f"{classes}, {counted(model['proposals'], 'proposal')}, {counted(model['stages'], 'stage')}",
+        ),
+    ]
+    for name, split in facts["data"]["splits"].items():
+        found = counted(split["images"], "image") if split["prepared"] else f"missing. {split['problem']}"
+        told.append(("Data", f"{facts['data']['name']} {name}: {found}"))
+    epochs = f", {schedule['epochs']:.1f} epochs" if schedule["epochs"] else ""
+    told += [
+        (
+            "Schedule",
+            f"{counted(schedule['iterations'], 'step')} of {counted(schedule['batch'], 'picture')} of "
+            f"{schedule['crop']}{epochs}",
+        ),
+        ("Rate", schedule["rate"]),
+        (
+            "Memory",
+            f"about {_gib(memory['gib']['1'])} for one picture at a time, {_gib(memory['batch_gib'])} for all "
+            f"{schedule['batch']} ({memory['precision']}; an estimate)",
+        ),
+        ("", f"pictures at a time that fit a GPU of {_cards(memory['micro_batch'])}"),
+    ]
+    if paper["pq"] is not None:
+        told.append(("Aims at", _aim(paper)))
+    told += [("", f"the paper says of {note}") for note in paper["says"]]
+    return "\n".join(console.labelled(label, words) for label, words in told)
+
+
+def _aim(paper: dict[str, Any]) -> str:
+    """The paper's row; it does not give every figure of every row."""
+    kinds = {"things": paper["pq_things"], "stuff": paper["pq_stuff"]}
+    parts = ", ".join(f"{name} {figure:.1f}" for name, figure in kinds.items() if figure is not None)
+    speed = f", {paper['fps']:g} FPS on {paper['gpu']}" if paper["fps"] is not None else ""
+    return f"PQ {paper['pq']:.1f}{f' ({parts})' if parts else ''}{speed}: {paper['table']} of the paper"
+
+
+def _gib(size: float) -> str:
+    return f"{size:.1f} GiB" if size >= 1 else f"{size * 1024:.0f} MiB"
+
+
+def _cards(fitting: dict[str, int]) -> str:
+    return ", ".join(f"{card} GiB: {count or 'none'}" for card, count in fitting.items())
 
 
 def _begin(asked: Asked) -> list[str]:

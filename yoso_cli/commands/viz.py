@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import advice, console, options, running
-from yoso_cli.commands.running import Running
+from yoso_cli.api.predictor import EngineOptions
+from yoso_cli.commands import console, next_step, options
 from yoso_cli.errors import UsageError
+from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.source import Source
-    from yoso_cli.inference.predict import Predictor
-    from yoso_cli.panoptic.types import Category, Panoptic
+    from yoso_cli.api.predict import Model
+    from yoso_cli.api.result import Result
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Rows and columns of a contact sheet.
@@ -40,7 +40,7 @@ SHEET = (4, 4)
 @options.output_option
 @options.runs_option
 @options.device_option
-@running.options
+@options.engine_options
 @options.set_option
 @options.force_option
 @options.json_option
@@ -51,7 +51,7 @@ def command(
     output: Path | None,
     runs: Path,
     device: str,
-    running: Running,
+    engine_options: EngineOptions,
     overrides: tuple[str, ...],
     force: bool,
     as_json: bool,
@@ -81,11 +81,11 @@ def command(
         return
     if not images:
         raise UsageError("there are no IMAGES to draw.", hint="Name a photo, or a recipe after --augmented.")
-    _draw_predictions(images, source, output, runs, device, running, overrides, force, as_json)
+    _draw_predictions(images, source, output, runs, device, engine_options, overrides, force, as_json)
 
 
 def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], force: bool, as_json: bool) -> None:
-    from yoso_cli.commands.feeding import contact_sheet
+    from yoso_cli.api.training_parts import contact_sheet
     from yoso_cli.panoptic.draw import write_picture
     from yoso_cli.recipe import file as recipe_file
 
@@ -93,7 +93,7 @@ def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], fo
     target = output or Path(f"{recipe.name}-augmented.png")
     _refuse_unwritable(target)
     _refuse_existing([target], force)
-    write_picture(target, contact_sheet(recipe, rows=SHEET[0], columns=SHEET[1]))
+    write_picture(target, contact_sheet(recipe, rows=SHEET[0], columns=SHEET[1], progress=console.TERMINAL))
     console.result({"recipe": recipe.name, "output": str(target)}, f"{recipe.name} -> {target}", as_json)
     console.next_step(f"yoso train {shlex.quote(name)}")
 
@@ -104,48 +104,38 @@ def _draw_predictions(
     output: Path | None,
     runs: Path,
     device: str,
-    run_as: Running,
+    engine_options: EngineOptions,
     overrides: Sequence[str],
     force: bool,
     as_json: bool,
 ) -> None:
-    from yoso_cli.commands.source import fastest_weights, read_source
+    from yoso_cli.api.predict import open_model
 
     targets = _targets(images, output)
     _refuse_existing(targets, force)
     # A wrong name among many is told before the first is drawn, not after.
-    options.require_there(*images)
-    found = read_source(fastest_weights(source, runs), overrides)
-    predictor = found.predictor(device, run_as)
-    console.say(_used(found, predictor))
-    if run_as.fast_merge:
+    require_there(*images)
+    engine_options.prepare_process()
+    model = open_model(source, overrides, device, engine_options, runs, console.TERMINAL)
+    console.say(_used(model))
+    if engine_options.fast_merge:
         console.say("Fast merge: `yoso eval --fast-merge` measures what it costs in PQ.")
-    if found.overridden:
-        console.say(f"Not as these weights are meant to be used: {found.overridden}.")
-    pictures = [draw(predictor, image, target) for image, target in zip(images, targets, strict=True)]
+    if model.file.overridden:
+        console.say(f"Not as these weights are meant to be used: {model.file.overridden}.")
+    pictures = [_drawn(model(image), image, target) for image, target in zip(images, targets, strict=True)]
     text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
-    console.result({"weights": str(found.path), "pictures": pictures}, text, as_json)
-    named = found.run.path if found.run else source or found.path
-    console.next_step(advice.timing(named, found.recipe, images[0]))
+    console.result({"weights": str(model.path), "pictures": pictures}, text, as_json)
+    named = model.file.run.path if model.file.run else source or model.path
+    console.next_step(next_step.bench(named, model.recipe, images[0]))
 
 
-def draw(predictor: "Predictor", image: Path, target: Path) -> dict[str, Any]:
-    """Writes one overlay and tells what is on it.
-
-    Raises:
-        DataError: the picture cannot be read.
-        RunError: the overlay cannot be written.
-    """
-    from yoso_cli.panoptic.draw import overlay, write_picture
-    from yoso_cli.panoptic.files import read_image
-
-    pixels = read_image(image)
-    panoptic = predictor(pixels)
-    write_picture(target, overlay(pixels, panoptic, predictor.categories))
+def _drawn(result: "Result", image: Path, target: Path) -> dict[str, Any]:
+    """Writes one overlay and tells what is on it."""
+    result.save(target)
     return {
         "image": str(image),
         "output": str(target),
-        "summary": _summary(panoptic, predictor.categories),
+        "summary": _summary(result),
         "segments": [
             {
                 "id": segment.id,
@@ -154,24 +144,25 @@ def draw(predictor: "Predictor", image: Path, target: Path) -> dict[str, Any]:
                 "bbox": list(segment.bbox),
                 "score": segment.score,
             }
-            for segment in panoptic.segments
+            for segment in result.panoptic.segments
         ],
     }
 
 
-def _summary(panoptic: "Panoptic", categories: "Sequence[Category]") -> str:
+def _summary(result: "Result") -> str:
     """`2 star, ball, sky`, or that nothing was seen."""
-    names = {category.id: category.name for category in categories}
-    counts = Counter(names[segment.category_id] for segment in panoptic.segments)
+    counts = Counter(segment.name for segment in result.segments)
     seen = [f"{count} {name}" if count > 1 else name for name, count in counts.most_common()]
     return ", ".join(seen) or "nothing above the score threshold"
 
 
-def _used(source: "Source", predictor: "Predictor") -> str:
-    kind = "re-parameterised" if source.weights.steps else "as trained"
+def _used(model: "Model") -> str:
+    from yoso_cli.api.predictor import described
+
+    kind = "re-parameterised" if model.file.weights.steps else "as trained"
     return (
-        f"Using {source.path} ({kind}, {counted(len(predictor.categories), 'class')} of {source.recipe.data.name}), "
-        f"score above {predictor.score_threshold:g}, on {running.shown(predictor)}."
+        f"Using {model.path} ({kind}, {counted(len(model.categories), 'class')} of {model.recipe.data.name}), "
+        f"score above {model.predictor.score_threshold:g}, on {described(model.predictor)}."
     )
 
 

@@ -6,13 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import advice, console, options
-from yoso_cli.commands.sheet import announced, announcement, content, sheet
+from yoso_cli.commands import console, next_step, options
 from yoso_cli.errors import UsageError
+from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.commands.source import Source
+    from collections.abc import Mapping, Sequence
+
+    from yoso_cli.api.weights import ModelFile
+    from yoso_cli.model.weights import Weights
+    from yoso_cli.panoptic.types import Category
+    from yoso_cli.recipe.schema import Recipe
+    from yoso_cli.releases.catalog import Release
 
 
 @click.group()
@@ -33,12 +39,12 @@ def list_(as_json: bool) -> None:
     Example:
       yoso weights list
     """
-    from yoso_cli.commands.released import here
+    from yoso_cli.api.weight_import import released_here
     from yoso_cli.releases.catalog import ADDRESS, LICENCE, RELEASES
 
     rows = [row for name in RELEASES for row in _rows(name)]
     columns = ("weights", "recipe", "short,long", "paper PQ", "FPS", "classes", "MB", "here")
-    there = here()
+    there = released_here()
     lines = [
         (
             row["name"],
@@ -55,7 +61,7 @@ def list_(as_json: bool) -> None:
     text = f"{console.table(columns, lines)}\n\nFrom {ADDRESS}\nLicence: {LICENCE}."
     value = [{**row, "here": row["name"] in there} for row in rows]
     console.result({"address": ADDRESS, "licence": LICENCE, "weights": value}, text, as_json)
-    console.next_step(advice.drawing("coco") if "coco" in there else "yoso weights get coco")
+    console.next_step(next_step.viz("coco") if "coco" in there else "yoso weights get coco")
 
 
 def _rows(name: str) -> list[dict[str, Any]]:
@@ -104,21 +110,22 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
       yoso weights get coco
       yoso weights get cityscapes --from ~/Downloads/yoso_res50_cityscapes.pth
     """
-    from yoso_cli.commands import released
-    from yoso_cli.commands.source import read_source
+    from yoso_cli.api.weight_import import fetch_release, released_path
+    from yoso_cli.api.weights import read_model
     from yoso_cli.releases.cache import Cache
     from yoso_cli.releases.catalog import find
 
     find(name)
     if source is not None and "://" not in source:
-        options.require_there(Path(source))
+        require_there(Path(source))
     standing = Cache.open().released(name).is_file() and not force
-    path = released.path_of(name) if standing else released.bring(name, source)
-    found = read_source(path)
+    progress = console.TERMINAL
+    path = released_path(name, progress) if standing else fetch_release(name, source, progress)
+    found = read_model(path, progress=progress)
     if standing:
         console.say(f"{name}: is here already; --force brings it anew.")
-    console.result(content(found.weights), sheet(found), as_json)
-    console.next_step(advice.drawing(name, advice.validation_pictures(found.recipe)))
+    console.result(_content(found.weights), _sheet(found), as_json)
+    console.next_step(next_step.viz(name, next_step.validation_pictures(found.recipe)))
 
 
 @command.command("import")
@@ -159,7 +166,7 @@ def import_(
       yoso weights import yoso_res50_coco.pth
       yoso weights import model.pth --recipe mine.yaml --categories mine.yaml
     """
-    from yoso_cli.commands import importing
+    from yoso_cli.api import weight_import
     from yoso_cli.model.weights import BACKBONE, write_weights
     from yoso_cli.recipe import file as recipe_file
 
@@ -168,18 +175,18 @@ def import_(
     if target.exists() and file.exists() and target.samefile(file):
         raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
     _refuse_standing(target, force)
-    found = importing.read(file, recipe=recipe, table=categories)
+    found = weight_import.read(file, recipe=recipe, table=categories)
     write_weights(target, found.weights)
     for note in found.notes:
         console.say(f"  {note}")
-    shown = content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
+    shown = _content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
     sentence = f"Read {counted(len(found.weights.state), 'tensor')} in the {found.layout} layout; wrote {target}."
     console.result(shown, sentence, as_json)
     if found.weights.part == BACKBONE:
         console.next_step(f"yoso train coco --weights {shlex.quote(str(target))}")
         return
     recipe_inside = recipe_file.from_dict(found.weights.recipe, str(target))
-    console.next_step(advice.drawing(target, advice.validation_pictures(recipe_inside)))
+    console.next_step(next_step.viz(target, next_step.validation_pictures(recipe_inside)))
 
 
 def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
@@ -187,11 +194,11 @@ def _require_named(file: Path, recipe: str | None, categories: str | None) -> No
     from yoso_cli.conversion.category_file import read_table
     from yoso_cli.recipe import file as recipe_file
 
-    options.require_there(file)
+    require_there(file)
     if recipe is not None:
         recipe_file.find(recipe)
     if categories is not None and categories.endswith(".json"):
-        options.require_there(Path(categories))
+        require_there(Path(categories))
     elif categories is not None:
         read_table(categories)
 
@@ -219,14 +226,14 @@ def export(source: str | None, output: Path | None, runs: Path, force: bool, as_
     Example:
       yoso weights export runs/coco-001 --output yoso_coco.pth
     """
-    from yoso_cli.commands.source import read_source, trained_weights
+    from yoso_cli.api.weights import read_model, trained_weights
     from yoso_cli.model.authors import save_authors_state
 
-    found = read_source(trained_weights(source, runs))
+    found = read_model(trained_weights(source, runs, console.TERMINAL), progress=console.TERMINAL)
     target = output or Path(f"{found.trained.name}-released.pth")
     _refuse_standing(target, force)
     count = save_authors_state(
-        target, found.model(), found.plain(), no_object_weight=found.trained.loss.no_object_weight
+        target, found.network(), found.plain(), no_object_weight=found.trained.loss.no_object_weight
     )
     value = {"weights": str(found.path), "output": str(target), "tensors": count}
     console.result(
@@ -249,21 +256,21 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
     Example:
       yoso weights show coco
     """
-    from yoso_cli.commands.released import here
-    from yoso_cli.commands.source import is_release, read_source, trained_weights
+    from yoso_cli.api.weight_import import released_here
+    from yoso_cli.api.weights import is_release, read_model, trained_weights
     from yoso_cli.releases.catalog import find
 
-    if source is not None and is_release(source) and source not in here():
+    if source is not None and is_release(source) and source not in released_here():
         release = find(source)
-        console.result(announced(release), announcement(release), as_json)
+        console.result(_announced(release), _announcement(release), as_json)
         console.next_step(f"yoso weights get {source}")
         return
-    found = read_source(trained_weights(source, runs))
-    console.result(content(found.weights), sheet(found), as_json)
-    console.next_step(advice.drawing(source or found.path, advice.validation_pictures(found.recipe)))
+    found = read_model(trained_weights(source, runs, console.TERMINAL), progress=console.TERMINAL)
+    console.result(_content(found.weights), _sheet(found), as_json)
+    console.next_step(next_step.viz(source or found.path, next_step.validation_pictures(found.recipe)))
 
 
-def _reading_back(found: "Source", target: Path) -> list[str]:
+def _reading_back(found: "ModelFile", target: Path) -> list[str]:
     """The command that imports what was exported; other classes than the released ones must be named."""
     from yoso_cli.panoptic.files import LISTING
     from yoso_cli.releases.catalog import with_classes
@@ -282,3 +289,113 @@ def _refuse_standing(target: Path, force: bool) -> None:
         raise UsageError(f"{target}: is a folder.", hint="Name a file with --output.")
     if target.exists() and not force:
         raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or choose another --output.")
+
+
+def _content(weights: "Weights") -> dict[str, Any]:
+    """All but the tensors themselves, ready for JSON."""
+    from yoso_cli.model.weights import digest
+
+    return {
+        "weights": str(weights.path),
+        "part": weights.part,
+        "tensors": len(weights.state),
+        "values": _values(weights),
+        "sha256": digest(weights.state),
+        "steps": list(weights.steps),
+        "recipe": weights.recipe,
+        "categories": _class_table(weights.categories),
+        "provenance": weights.provenance,
+    }
+
+
+def _announced(release: "Release") -> dict[str, Any]:
+    """What is known of released weights that are not here, ready for JSON."""
+    from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.recipe import file as recipe_file
+    from yoso_cli.releases.catalog import LICENCE
+
+    return {
+        "weights": None,
+        "name": release.name,
+        "here": False,
+        "address": release.address,
+        "bytes": release.tensor_bytes,
+        "licence": LICENCE,
+        "recipe": recipe_file.load(release.recipe).to_dict(),
+        "categories": _class_table(read_categories(release.categories)),
+    }
+
+
+def _announcement(release: "Release") -> str:
+    """The same for a person."""
+    from yoso_cli.datasets.spec import read_categories
+    from yoso_cli.recipe import file as recipe_file
+    from yoso_cli.releases.catalog import LICENCE
+
+    recipe = recipe_file.load(release.recipe)
+    lines = {
+        "weights": f"{release.name}, not on this machine: {release.tensor_bytes / 1e6:.0f} MB to download",
+        **_known(recipe, read_categories(release.categories)),
+        "paper": f"PQ {recipe.paper.pq:g} ({recipe.paper.table})",
+        "from": release.address,
+        "licence": LICENCE,
+    }
+    return _listed(lines)
+
+
+def _sheet(found: "ModelFile") -> str:
+    """A line for each thing that a person asks about weights."""
+    weights = found.weights
+    lines: dict[str, object] = {
+        "weights": weights.path,
+        "holds": f"a {weights.part} model: {counted(len(weights.state), 'tensor')}, "
+        f"{_values(weights) / 1e6:.1f} million values",
+        **_known(found.trained, weights.categories),
+        "steps": ", ".join(weights.steps) or "none, as trained",
+        **_history(weights.provenance),
+    }
+    return _listed(lines)
+
+
+def _known(recipe: "Recipe", categories: "Sequence[Category]") -> dict[str, str]:
+    """What the recipe and the classes tell, file or no file."""
+    things = sum(category.isthing for category in categories)
+    model, used = recipe.model, recipe.inference
+    parts = {
+        "proposal": model.num_proposals,
+        "stage": model.num_stages,
+        "class layer": model.num_class_layers,
+        "mask layer": model.num_mask_layers,
+    }
+    return {
+        "recipe": f"{recipe.name}: {recipe.description}" if recipe.description else recipe.name,
+        "classes": f"{len(categories)} ({counted(things, 'thing')}, {len(categories) - things} stuff)",
+        "network": ", ".join([model.backbone, *(counted(count, noun) for noun, count in parts.items())])
+        + f", temperature {model.temperature:g}",
+        "used at": f"short edge {used.short_edge}, long edge {used.long_edge} at most, score above "
+        f"{used.score_threshold:g}, overlap {used.overlap_threshold:g}",
+    }
+
+
+def _class_table(categories: "Sequence[Category]") -> list[dict[str, Any]]:
+    return [{"id": category.id, "name": category.name, "isthing": category.isthing} for category in categories]
+
+
+def _listed(lines: "Mapping[str, object]") -> str:
+    return "\n".join(f"{name:<10}{_plain(value)}" for name, value in lines.items())
+
+
+def _history(provenance: dict[str, Any]) -> dict[str, object]:
+    """Where the weights come from: single values as they are, of a step the file it started from."""
+    plain = {key: value for key, value in provenance.items() if isinstance(value, (str, int, float))}
+    steps = {key: value["from"] for key, value in provenance.items() if isinstance(value, dict) and "from" in value}
+    return plain | steps
+
+
+def _values(weights: "Weights") -> int:
+    return sum(tensor.numel() for tensor in weights.state.values() if tensor.is_floating_point())
+
+
+def _plain(value: object) -> str:
+    """Without the control characters that a stranger's file could send to a terminal."""
+    return "".join(one if one.isprintable() else " " for one in str(value))

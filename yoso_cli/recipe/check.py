@@ -74,19 +74,15 @@ def conflicts(values: Mapping[str, Checked], problems: list[Problem]) -> list[Pr
     A section that has a mistake already is left out: its defaults stand in for the mistaken values.
     """
     found = []
-    for key, sentence in recipe_of(values).conflicts():
-        section = key.rpartition(".")[0]
+    for conflict in recipe_of(values).conflicts():
+        section = conflict.key.rpartition(".")[0]
         if any(f" {section}." in problem.text for problem in problems):
             continue
-        parts = [other for other in values if other == key or _names(other, section, sentence)]
-        place, line = (values[parts[-1]].place, values[parts[-1]].line) if parts else ("", 0)
-        found.append(Problem(line, f"{place} {key}: {sentence}".strip()))
+        # Of the two values the one that was set last is where a person looks.
+        parts = [values[key] for key in values if key in (conflict.key, conflict.other)]
+        place, line = (parts[-1].place, parts[-1].line) if parts else ("", 0)
+        found.append(Problem(line, f"{place} {conflict.key}: {conflict.sentence}".strip()))
     return found
-
-
-def _names(key: str, section: str, sentence: str) -> bool:
-    owner, _, name = key.rpartition(".")
-    return owner == section and name in sentence.split()
 
 
 def all_keys() -> list[str]:

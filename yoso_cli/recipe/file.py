@@ -50,6 +50,13 @@ def from_dict(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
     return _resolved([checked(read_plain(plain, source), problems)], problems)
 
 
+def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """`recipe` changed by `overrides` (`train.lr=2e-4`). Raises RecipeError with every mistake in them."""
+    problems: list[Problem] = []
+    base = checked(read_plain(recipe.to_dict(), "recipe"), problems)
+    return _resolved([base, _override_layer(overrides, problems)], problems)
+
+
 def packaged() -> list[tuple[str, Path]]:
     """(name, file) of every recipe that comes with the package, main ones first."""
     folder = _packaged_folder()

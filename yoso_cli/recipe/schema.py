@@ -177,6 +177,21 @@ class PaperRecipe:
 
 
 @dataclass(frozen=True)
+class Conflict:
+    """A value that cannot stand as it is.
+
+    Attributes:
+        key: of the value.
+        sentence: what is wrong with it.
+        other: the key of the value that it cannot stand beside, if there is one.
+    """
+
+    key: str
+    sentence: str
+    other: str = ""
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A whole experiment."""
 
@@ -190,34 +205,37 @@ class Recipe:
     inference: InferenceRecipe = field(default_factory=InferenceRecipe)
     paper: PaperRecipe = field(default_factory=PaperRecipe)
 
-    def conflicts(self) -> list[tuple[str, str]]:
-        """(key, sentence) for each pair of values that cannot stand together."""
-        found = []
+    def conflicts(self) -> list["Conflict"]:
+        """Values that cannot stand alone or together."""
         model, augment, train = self.model, self.augment, self.train
+        found = []
         for key, name in (("name", self.name), ("data.name", self.data.name)):
             # They become folders, and a recipe may come from a stranger.
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-                found.append((key, f"{name!r} is no folder name: letters, digits, dots, dashes and underscores"))
+                sentence = f"{name!r} is no folder name: letters, digits, dots, dashes and underscores"
+                found.append(Conflict(key, sentence))
         if model.kernel_size % 2 == 0:
-            found.append(("model.kernel_size", f"must be odd, not {model.kernel_size}"))
+            found.append(Conflict("model.kernel_size", f"must be odd, not {model.kernel_size}"))
         if model.hidden_dim % model.num_heads:
-            found.append(("model.num_heads", f"{model.num_heads} heads do not divide hidden_dim {model.hidden_dim}"))
+            sentence = f"{model.num_heads} heads do not divide hidden_dim {model.hidden_dim}"
+            found.append(Conflict("model.num_heads", sentence, "model.hidden_dim"))
         if augment.resize == "short_edge" and not augment.short_edges:
-            found.append(("augment.short_edges", "is empty, and resize is short_edge"))
+            found.append(Conflict("augment.short_edges", "is empty, and resize is short_edge", "augment.resize"))
         if augment.scale_min > augment.scale_max:
-            found.append(("augment.scale_min", f"{augment.scale_min} is above scale_max {augment.scale_max}"))
+            sentence = f"{augment.scale_min} is above scale_max {augment.scale_max}"
+            found.append(Conflict("augment.scale_min", sentence, "augment.scale_max"))
         for key, pixels in (("crop_height", augment.crop_height), ("crop_width", augment.crop_width)):
             if pixels % 32:
-                found.append((f"augment.{key}", f"must be a multiple of 32, not {pixels}"))
+                found.append(Conflict(f"augment.{key}", f"must be a multiple of 32, not {pixels}"))
         if self.inference.short_edge > self.inference.long_edge:
-            found.append(("inference.short_edge", "is above long_edge"))
+            found.append(Conflict("inference.short_edge", "is above long_edge", "inference.long_edge"))
         if list(train.milestones) != sorted(set(train.milestones)):
-            found.append(("train.milestones", "must rise"))
+            found.append(Conflict("train.milestones", "must rise"))
         plain = self.to_dict()
         for key in self.paper.said():
             section, _, name = key.partition(".")
             if name not in plain.get(section, {}):
-                found.append(("paper.says", f"{key!r} is no key of a recipe"))
+                found.append(Conflict("paper.says", f"{key!r} is no key of a recipe"))
         return found
 
     def to_dict(self) -> dict[str, Any]:

@@ -6,12 +6,18 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+MODEL_PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
+"""What has a part in a model's figures; a report and a weights file name their versions."""
+
+SCORING_PACKAGES = ("yoso-cli", "numpy", "pillow")
+"""The same where predictions are scored and no model runs."""
+
 
 def describe() -> dict[str, str | int]:
     """The CPU's model, its cores that this process may use, memory in bytes (where known), Python and platform."""
     found: dict[str, str | int] = {
         "cpu": _cpu_model(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
@@ -40,7 +46,7 @@ def _cpu_model() -> str:
     return (models[0] if models else "") or platform.processor() or platform.machine() or "unknown"
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
     """A container or `taskset` may leave a process fewer cores than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -12,7 +12,7 @@ import hashlib
 import json
 import pickle
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,8 @@ from yoso_cli.errors import DataError, RunError
 from yoso_cli.model.weights import load_state, load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
-from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE
+from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE, RunFolder
+from yoso_cli.training.background import Background
 from yoso_cli.training.step import Step
 
 VERSION = 2
@@ -141,6 +142,72 @@ def prune(checkpoints: Sequence[Path], *, keep: int, best: Path | None = None) -
     for parent in {folder.parent for folder in checkpoints}:
         for leftover in parent.glob(".iteration-*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+class CheckpointKeeper:
+    """The checkpoints of one run: written beside the training, and read back after a kill.
+
+    Args:
+        run: the run folder.
+        step: what learns.
+        recipe: travels in the weights file, as plain values.
+        categories: the same.
+        provenance: where the weights come from, the same; the iteration is added.
+        keep: how many of the newest stay, beside the best.
+    """
+
+    def __init__(
+        self,
+        run: RunFolder,
+        step: Step,
+        *,
+        recipe: Mapping[str, Any],
+        categories: tuple[Category, ...],
+        provenance: Mapping[str, Any],
+        keep: int,
+    ) -> None:
+        self._run = run
+        self._step = step
+        self._recipe = recipe
+        self._categories = categories
+        self._provenance = provenance
+        self._keep = keep
+        self._background = Background()
+
+    def save(self, loop: Loop) -> None:
+        """Copies what a checkpoint holds; writing it goes on beside the training.
+
+        Raises:
+            RunError: the checkpoint before could not be written.
+        """
+        moment = snapshot(self._step, loop)
+        self._background.start(lambda: self._write(moment, loop.iteration))
+
+    def finish(self) -> None:
+        """Waits until all is written. Raises RunError where it could not be."""
+        self._background.finish()
+
+    def newest(self, warn: Callable[[str], None]) -> Loop:
+        """Fills the step from the newest checkpoint that is whole; `warn` hears of those that are not.
+
+        Raises:
+            DataError: none of them is whole.
+        """
+        folders = self._run.checkpoints()
+        for folder in reversed(folders):
+            try:
+                return load(folder, self._step)
+            except DataError as error:
+                if folder == folders[0]:
+                    raise
+                warn(f"Warning: {error.message} Going on from the checkpoint before it.")
+        return Loop()
+
+    def _write(self, moment: Snapshot, iteration: int) -> None:
+        provenance = {**self._provenance, "iteration": iteration}
+        folder = self._run.checkpoint_path(iteration)
+        save(folder, moment, recipe=self._recipe, categories=self._categories, provenance=provenance)
+        prune(self._run.checkpoints(), keep=self._keep, best=self._run.best())
 
 
 def _on_host(value: Any) -> Any:

@@ -11,7 +11,7 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.LayerNorm, nn.GroupNorm)
 
 
 def parameter_groups(
-    model: nn.Module, *, lr: float, weight_decay: float, backbone_lr: float, backbone: str = "backbone"
+    model: nn.Module, *, weight_decay: float, backbone_lr: float, backbone: str = "backbone"
 ) -> list[dict[str, Any]]:
     """Groups for the optimizer: up to four, backbone or not, decayed or not.
 
@@ -19,13 +19,12 @@ def parameter_groups(
 
     Args:
         model: parameters without gradient are left out.
-        lr: of all but the backbone.
         weight_decay: of all but norms.
-        backbone_lr: factor on `lr` for the backbone.
+        backbone_lr: factor on the learning rate for the backbone.
         backbone: name of the submodule that learns at that factor.
 
     Returns:
-        `params`, `lr`, `weight_decay` and, for `set_rate`, `lr_factor` of each group.
+        `params`, `weight_decay` and, for `set_rate`, `lr_factor` of each group.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for path, module in model.named_modules(remove_duplicate=True):
@@ -34,18 +33,18 @@ def parameter_groups(
         parameters = [parameter for parameter in module.parameters(recurse=False) if parameter.requires_grad]
         groups.setdefault((factor, decay), []).extend(parameters)
     return [
-        {"params": parameters, "lr": lr * factor, "weight_decay": decay, "lr_factor": factor}
+        {"params": parameters, "weight_decay": decay, "lr_factor": factor}
         for (factor, decay), parameters in groups.items()
         if parameters
     ]
 
 
-def adamw(model: nn.Module, *, lr: float, weight_decay: float, backbone_lr: float) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`, moments and epsilon at torch's defaults."""
-    groups = parameter_groups(model, lr=lr, weight_decay=weight_decay, backbone_lr=backbone_lr)
+def adamw(model: nn.Module, *, weight_decay: float, backbone_lr: float) -> torch.optim.AdamW:
+    """AdamW over `parameter_groups`, moments and epsilon at torch's defaults; `set_rate` gives each step its rate."""
+    groups = parameter_groups(model, weight_decay=weight_decay, backbone_lr=backbone_lr)
     # One pass over each tensor: a quarter of the time of the plain loop, which for a small model on a CPU is a third of
     # a step.
-    return torch.optim.AdamW(groups, lr=lr, fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

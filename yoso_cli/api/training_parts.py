@@ -1,28 +1,32 @@
-"""The parts that learn, as a recipe describes them: network, starting weights, optimizer and step."""
+"""From a recipe to the parts of a training: network, starting weights, optimizer step, learning rate, pictures."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.commands import console
+from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.weights import read_weights
 from yoso_cli.errors import DataError, UsageError
+from yoso_cli.panoptic.draw import overlay, sheet
+from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet, Rgb, measured
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.runtime.distributed import ProcessGroup
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     import torch
 
+    from yoso_cli.loading.augmentation import Step as Augmentation
+    from yoso_cli.loading.dataset import PanopticDataset
     from yoso_cli.model.yoso import YOSO
-    from yoso_cli.panoptic.types import Category
-    from yoso_cli.recipe.schema import Recipe
-    from yoso_cli.runtime.distributed import ProcessGroup
     from yoso_cli.training.memory import Footprint
     from yoso_cli.training.step import Step
 
 
-def network(recipe: "Recipe", num_classes: int) -> "YOSO":
+def network(recipe: Recipe, num_classes: int) -> "YOSO":
     """The recipe's network on the CPU, where a seed means the same weights on every machine."""
     import torch
 
@@ -32,7 +36,7 @@ def network(recipe: "Recipe", num_classes: int) -> "YOSO":
     return YOSO(num_classes, **recipe.model.arguments())
 
 
-def fill_backbone(model: "YOSO", recipe: "Recipe") -> None:
+def fill_backbone(model: "YOSO", recipe: Recipe) -> None:
     """Starts from ImageNet, where the recipe says so."""
     from yoso_cli.model.backbone import load_imagenet
 
@@ -40,17 +44,16 @@ def fill_backbone(model: "YOSO", recipe: "Recipe") -> None:
         load_imagenet(model.backbone)
 
 
-def fill(model: "YOSO", path: Path, categories: "tuple[Category, ...]") -> None:
+def fill(model: "YOSO", path: Path, categories: tuple[Category, ...], progress: Progress = SILENT) -> None:
     """Starts from a weights file, of other classes too; says which classes it knows.
 
     Raises:
         DataError: it does not fit the recipe's network, or is re-parameterised.
     """
-    from yoso_cli.commands.source import read_weights
     from yoso_cli.model.weights import load_state
     from yoso_cli.training.transfer import carried_over
 
-    weights = read_weights(path)
+    weights = read_weights(path, progress)
     if weights.steps:
         raise DataError(
             f"{path}: re-parameterised weights cannot be trained further.",
@@ -59,14 +62,16 @@ def fill(model: "YOSO", path: Path, categories: "tuple[Category, ...]") -> None:
     carried = carried_over(weights, model, categories)
     load_state(model, carried.weights)
     if carried.new:
-        console.say(
+        progress.message(
             f"{path}: knows {len(carried.known)} of this dataset's {counted(len(categories), 'class')} by name, of "
             f"its own {len(weights.categories)}; to be learnt anew: {_some(carried.new)}. "
             "All but the class layers is taken over."
         )
 
 
-def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", group: "ProcessGroup") -> "Step":
+def learning_step(
+    model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress = SILENT
+) -> "Step":
     """All that learns, ready for the first batch; `model` moves to `device`.
 
     Raises:
@@ -94,13 +99,13 @@ def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", group
     forward = distributed.shared(model, device) if group.size > 1 else model
     return Step(
         model,
-        adamw(model, lr=plan.lr, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
+        adamw(model, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
         SetLoss(**asdict(recipe.loss)),
         Arithmetic(
             clip=plan.clip,
             seed=plan.seed,
             precision=plan.precision,
-            micro_batch=_micro_batch(model, recipe, device, group),
+            micro_batch=_micro_batch(model, recipe, device, group, progress),
             channels_last=plan.channels_last,
         ),
         device,
@@ -110,7 +115,7 @@ def learning_step(model: "YOSO", recipe: "Recipe", device: "torch.device", group
     )
 
 
-def rate(recipe: "Recipe") -> "Callable[[int], float]":
+def rate(recipe: Recipe) -> Callable[[int], float]:
     """The learning rate of an iteration, as the recipe's schedule has it."""
     from yoso_cli.training.optim import learning_rate
 
@@ -127,7 +132,7 @@ def rate(recipe: "Recipe") -> "Callable[[int], float]":
     )
 
 
-def footprint(model: "YOSO", recipe: "Recipe") -> "Footprint":
+def footprint(model: "YOSO", recipe: Recipe) -> "Footprint":
     """What training takes of a GPU's memory."""
     from yoso_cli.training.memory import footprint as counted
 
@@ -141,7 +146,7 @@ def footprint(model: "YOSO", recipe: "Recipe") -> "Footprint":
     )
 
 
-def _micro_batch(model: "YOSO", recipe: "Recipe", device: "torch.device", group: "ProcessGroup") -> int:
+def _micro_batch(model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress) -> int:
     """Pictures per pass: as the recipe says, or as many as fit into the smallest of the GPUs."""
     from yoso_cli.training.memory import capacity
 
@@ -151,9 +156,55 @@ def _micro_batch(model: "YOSO", recipe: "Recipe", device: "torch.device", group:
         return recipe.train.micro_batch or share
     fitting: int = min(group.all_gather(footprint(model, recipe).fitting(room, share)))
     if fitting < share:
-        console.say(f"{fitting} of {share} pictures fit into the GPU's memory at a time (train.micro_batch=0).")
+        progress.message(f"{fitting} of {share} pictures fit into the GPU's memory at a time (train.micro_batch=0).")
     return fitting
 
 
 def _some(names: tuple[str, ...]) -> str:
     return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def augmentation(recipe: Recipe) -> "Augmentation":
+    """The steps of the recipe's `augment` section."""
+    from yoso_cli.loading.augmentation import ScaleJitter, ShortEdgeCrop, Steps, padding_as_picture
+    from yoso_cli.loading.color import ColorJitter
+
+    chosen = recipe.augment
+    crop = (chosen.crop_height, chosen.crop_width)
+    steps: list[Augmentation] = []
+    if chosen.resize == "jitter":
+        steps.append(ScaleJitter(crop, chosen.scale_min, chosen.scale_max, chosen.flip, chosen.crop_place))
+    else:
+        steps.append(ShortEdgeCrop(crop, chosen.short_edges, chosen.long_edge, chosen.category_share, chosen.flip))
+    if chosen.color == "ssd":
+        steps.append(ColorJitter())
+    if chosen.padding == "negative":
+        steps.append(padding_as_picture)
+    return Steps(tuple(steps))
+
+
+def training_pictures(recipe: Recipe, panoptic_set: PanopticSet) -> "PanopticDataset":
+    """The set's pictures as the network is to see them."""
+    from yoso_cli.loading.dataset import PanopticDataset
+
+    return PanopticDataset(panoptic_set, augmentation(recipe), copy_paste=recipe.augment.copy_paste)
+
+
+def contact_sheet(recipe: Recipe, *, rows: int, columns: int, progress: Progress = SILENT) -> Rgb:
+    """The first pictures of the recipe's training split as the network would see them, each row of one picture.
+
+    Raises:
+        DataError: the dataset was not prepared, or one of these pictures cannot be read.
+    """
+    pictures = training_pictures(recipe, prepared_set(recipe, recipe.data.train_split))
+    places = range(min(rows, len(pictures)))
+    cells = [[_seen(pictures, place, column) for column in range(columns)] for place in places]
+    titles = [f"view {column + 1}" for column in range(columns)]
+    return sheet(list(tracked(cells, len(cells), "draw", progress)), titles)
+
+
+def _seen(pictures: "PanopticDataset", place: int, seed: int) -> Rgb:
+    view = pictures.view((place, seed))
+    ids = view.panoptic.id_map
+    panoptic = Panoptic(ids, measured(ids, view.panoptic.segments))
+    return overlay(view.image, panoptic, pictures.panoptic_set.categories, alpha=0.35, legend=False)

@@ -1,19 +1,27 @@
-"""Weights of other makers, made ours: which network a file holds, what it was trained for, and what was left out."""
+"""Weights from elsewhere: the authors' releases by name, any file by address, and other layouts made ours."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yoso_cli.conversion.category_file import read_table
+from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError, RecipeError
+from yoso_cli.panoptic.annotations import categories_from_json, read_json
+from yoso_cli.panoptic.types import Category
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import ModelRecipe, Recipe
+from yoso_cli.releases import catalog
+from yoso_cli.releases.cache import Cache, Known
+from yoso_cli.releases.download import download
+from yoso_cli.runtime import machine
+from yoso_cli.runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from yoso_cli.model.weights import Weights
-    from yoso_cli.panoptic.types import Category
-    from yoso_cli.recipe.schema import Recipe
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> 
     )
 
 
-def released(path: Path, name: str) -> Imported:
+def read_release(path: Path, name: str) -> Imported:
     """Reads a file that is to be the released weights called `name`, and nothing else.
 
     Raises:
@@ -72,7 +80,6 @@ def released(path: Path, name: str) -> Imported:
     """
     from yoso_cli.model.authors import is_released_layout
     from yoso_cli.model.pickled import read_state
-    from yoso_cli.releases import catalog
 
     release = catalog.find(name)
     if not path.is_file():
@@ -99,7 +106,6 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
     from yoso_cli.model.authors import class_count, load_authors_state, network
     from yoso_cli.model.weights import WHOLE, Weights
     from yoso_cli.model.yoso import YOSO
-    from yoso_cli.recipe import file as recipe_file
 
     try:
         count, told = class_count(state), network(state)
@@ -120,9 +126,7 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
     return Imported(weights, "released", (*differing, *notes))
 
 
-def _with_network(base: "Recipe", told: "Mapping[str, str | int]") -> "Recipe":
-    from yoso_cli.recipe import file as recipe_file
-
+def _with_network(base: Recipe, told: Mapping[str, str | int]) -> Recipe:
     plain = base.to_dict()
     plain["model"] |= told
     try:
@@ -134,7 +138,6 @@ def _with_network(base: "Recipe", told: "Mapping[str, str | int]") -> "Recipe":
 def _backbone(path: Path, state: "dict[str, Tensor]", name: str) -> Imported:
     from yoso_cli.model.backbone import ResNet, load_published
     from yoso_cli.model.weights import BACKBONE, Weights
-    from yoso_cli.recipe.schema import ModelRecipe, Recipe
 
     # Trained norms hold all that frozen ones do, and counts besides.
     backbone = ResNet(name, norm="batch")
@@ -148,27 +151,20 @@ def _backbone(path: Path, state: "dict[str, Tensor]", name: str) -> Imported:
 
 
 def _recipe_for(count: int, table: str | None) -> str:
-    from yoso_cli.releases.catalog import RELEASES, with_classes
-
-    release = with_classes(count)
+    release = catalog.with_classes(count)
     if release is not None:
         return release.recipe
     if table is not None:
         return "coco"
-    known = ", ".join(f"{one.classes} ({one.name})" for one in RELEASES.values())
+    known = ", ".join(f"{one.classes} ({one.name})" for one in catalog.RELEASES.values())
     raise DataError(
         f"tells {count} classes apart, and the released weights {known}.",
         hint="Name what it was trained for: `yoso weights import FILE --categories FILE --recipe RECIPE`.",
     )
 
 
-def _categories(recipe: "Recipe", count: int, table: str | None) -> "tuple[Category, ...]":
-    from yoso_cli.conversion.category_file import read_table
-    from yoso_cli.datasets.spec import read_categories
-    from yoso_cli.panoptic.annotations import categories_from_json, read_json
-    from yoso_cli.releases.catalog import with_classes
-
-    release = with_classes(count)
+def _categories(recipe: Recipe, count: int, table: str | None) -> tuple[Category, ...]:
+    release = catalog.with_classes(count)
     if table is not None and table.endswith(".json"):
         listed = read_json(Path(table)).get("categories")
         categories = categories_from_json(listed if isinstance(listed, list) else [])
@@ -184,12 +180,102 @@ def _categories(recipe: "Recipe", count: int, table: str | None) -> "tuple[Categ
 
 
 def _provenance(path: Path, layout: str) -> dict[str, Any]:
-    from yoso_cli.commands import wiring
-    from yoso_cli.releases.cache import Known
-    from yoso_cli.runtime import machine
-
     found = Known.of(path, str(path))
     return {
         "imported": {"from": found.origin, "layout": layout, "bytes": found.bytes, "sha256": found.sha256},
-        "versions": machine.versions(wiring.PACKAGES),
+        "versions": machine.versions(machine.MODEL_PACKAGES),
     }
+
+
+def released_here() -> list[str]:
+    """The names of the released weights that are in the cache, the most used first."""
+    cache = Cache.open()
+    return [name for name in catalog.RELEASES if cache.released(name).is_file()]
+
+
+def released_path(name: str, progress: Progress = SILENT) -> Path:
+    """The cached weights called `name`, brought there first if need be; held to the hash they first came with.
+
+    Raises:
+        RunError: they cannot be downloaded or kept.
+        DataError: what is there or what came is not the released file.
+    """
+    from yoso_cli.model.weights import stated_hash
+
+    cache = Cache.open()
+    target, known = cache.released(name), cache.known(name)
+    if not target.is_file():
+        return fetch_release(name, progress=progress)
+    if known is None or stated_hash(target) != known.tensors:
+        raise DataError(
+            f"{target}: is not what came under the name {name}.",
+            hint=f"Bring it anew with `yoso weights get {name} --force`.",
+        )
+    return target
+
+
+def fetch_release(name: str, source: str | None = None, progress: Progress = SILENT) -> Path:
+    """Downloads the released weights called `name`, checks them and keeps them in our format.
+
+    Args:
+        name: of the release.
+        source: a file or an address to take instead of the authors' own.
+        progress: shows the download, and hears what was done beside copying.
+
+    Raises:
+        UsageError: there is no such release.
+        RunError: they cannot be downloaded or kept.
+        DataError: what came is not the released file.
+    """
+    from yoso_cli.model.weights import digest, write_weights
+
+    release, cache = catalog.find(name), Cache.open()
+    origin = source or release.address
+    # Left there by a disk that was too full for both, the file need not come again.
+    arrived = cache.path / release.file
+    if "://" not in origin:
+        file = Path(origin)
+    else:
+        file = arrived if arrived.is_file() else _downloaded(origin, arrived, progress)
+    try:
+        found = read_release(file, name)
+        known = replace(Known.of(file, origin), tensors=digest(found.weights.state))
+        cache.check(name, known)
+    except DataError:
+        # A wrong file must not stand in the way of the right one; but a person's own is left alone.
+        arrived.unlink(missing_ok=True)
+        raise
+    versions = found.weights.provenance["versions"]
+    provenance = {"released": {"name": name, "from": origin, "sha256": known.sha256}, "versions": versions}
+    target = cache.released(name)
+    write_weights(target, replace(found.weights, provenance=provenance))
+    arrived.unlink(missing_ok=True)
+    for note in found.notes:
+        progress.message(f"  {note}")
+    return target
+
+
+def downloaded_path(address: str, progress: Progress = SILENT) -> Path:
+    """The weights file of an address, downloaded once and held to the hash it first came with.
+
+    Raises:
+        UsageError: it is no http or https address.
+        RunError: it cannot be downloaded or kept.
+        DataError: it is another file than it was.
+    """
+    cache = Cache.open()
+    target = cache.addressed(address)
+    if not target.is_file():
+        _downloaded(address, target, progress)
+    try:
+        cache.check(address, Known.of(target, address))
+    except DataError:
+        target.unlink()
+        raise
+    return target
+
+
+def _downloaded(address: str, target: Path, progress: Progress) -> Path:
+    progress.message(f"Downloading {address}")
+    download(address, target, progress=progress)
+    return target

@@ -7,21 +7,21 @@ from typing import Any
 import build
 import pytest
 
-from yoso_cli.commands import advice
+from yoso_cli.commands import next_step
 
 
 def test_the_first_picture_that_was_not_drawn_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     pictures = [Path("gone.jpg"), tmp_path / "photos/my first.jpg", Path("b.jpg")]
-    assert advice.drawing("coco", pictures) == "yoso viz IMAGE --weights coco"
+    assert next_step.viz("coco", pictures) == "yoso viz IMAGE --weights coco"
     Path("photos").mkdir()
     for picture in pictures[1:]:
         picture.touch()
-    assert advice.drawing("runs/a b", pictures) == "yoso viz 'photos/my first.jpg' --weights 'runs/a b'"
+    assert next_step.viz("runs/a b", pictures) == "yoso viz 'photos/my first.jpg' --weights 'runs/a b'"
     Path("my first-yoso.png").touch()
-    assert advice.drawing("coco", pictures) == "yoso viz b.jpg --weights coco"
+    assert next_step.viz("coco", pictures) == "yoso viz b.jpg --weights coco"
     Path("b-yoso.png").touch()
-    assert advice.drawing("coco", pictures) == "yoso viz IMAGE --weights coco"
+    assert next_step.viz("coco", pictures) == "yoso viz IMAGE --weights coco"
 
 
 def test_weights_are_shown_with_a_picture_of_their_own_dataset(line: Path, printed: Any) -> None:

@@ -1,11 +1,10 @@
-"""Lines to type next, with the paths that are known; a word in capitals stands for what is not."""
+"""The command to type next, with the paths that are known; a word in capitals stands for what is not."""
 
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.commands import wiring
 from yoso_cli.errors import DataError
 
 if TYPE_CHECKING:
@@ -15,14 +14,14 @@ if TYPE_CHECKING:
 _LOOKED_AT = 8
 
 
-def drawing(weights: str | Path, pictures: Iterable[Path] = ()) -> str:
+def viz(weights: str | Path, pictures: Iterable[Path] = ()) -> str:
     """The line that draws what `weights` see in one of `pictures`, the first that `yoso viz` has not drawn here yet."""
     fresh = (one for one in pictures if one.is_file() and not Path(f"{one.stem}-yoso.png").exists())
     picture = next(fresh, None)
     return f"yoso viz {_shown(picture) if picture else 'IMAGE'} --weights {shlex.quote(str(weights))}"
 
 
-def timing(weights: str | Path, recipe: "Recipe", picture: Path) -> str:
+def bench(weights: str | Path, recipe: "Recipe", picture: Path) -> str:
     """The line that times `weights`: on the pictures of their dataset where it was prepared, else on `picture`."""
     line = f"yoso bench {shlex.quote(str(weights))}"
     return line if validation_pictures(recipe) else f"{line} --image {_shown(picture)}"
@@ -30,11 +29,12 @@ def timing(weights: str | Path, recipe: "Recipe", picture: Path) -> str:
 
 def validation_pictures(recipe: "Recipe") -> list[Path]:
     """The first pictures of the recipe's validation split; none where it was not prepared."""
+    from yoso_cli.api.dataset import first_pictures
+
     try:
-        truth = wiring.prepared_set(recipe, recipe.data.val_split)
+        return first_pictures(recipe, _LOOKED_AT)
     except DataError:
         return []
-    return [truth.image_path(record) for record in truth.records[:_LOOKED_AT]]
 
 
 def _shown(path: Path) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import build
 import pytest
 
-from yoso_cli.commands.source import fastest_weights, read_source, trained_weights
+from yoso_cli.api.weights import fastest_weights, read_model, trained_weights
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.panoptic.files import read_set
@@ -77,11 +77,11 @@ def test_what_is_no_source_is_named(line: Path) -> None:
 def test_weights_know_their_run_wherever_one_stands(line: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights = RunFolder(FIRST).weights()
     for path in (weights, weights.resolve()):
-        run = read_source(path).run
+        run = read_model(path).run
         assert run is not None
         assert run.path.resolve() == FIRST.resolve()
     monkeypatch.chdir(FIRST)
-    run = read_source(trained_weights(Path(), RUNS)).run
+    run = read_model(trained_weights(Path(), RUNS)).run
     assert run is not None
     assert run.recipe_path.is_file()
 
@@ -90,17 +90,17 @@ def test_weights_that_only_lie_in_a_run_are_not_its_own(line: Path) -> None:
     weights = RunFolder(FIRST).weights()
     for place in ("mine.safetensors", FIRST / "mine.safetensors", FIRST / "checkpoints/mine.safetensors"):
         shutil.copy(weights, place)
-        assert read_source(Path(place)).run is None
+        assert read_model(Path(place)).run is None
 
 
 def test_set_changes_the_recipe_but_not_what_the_weights_were_trained_with(line: Path) -> None:
-    source = read_source(RunFolder(FIRST).weights(), ["inference.short_edge=32", "data.root=elsewhere"])
+    source = read_model(RunFolder(FIRST).weights(), ["inference.short_edge=32", "data.root=elsewhere"])
     assert (source.recipe.inference.short_edge, source.trained.inference.short_edge) == (32, 64)
     assert (source.recipe.data.root, source.trained.data.root) == ("elsewhere", "datasets")
     assert source.predictor("cpu").short_edge == 32
     with pytest.raises(UsageError, match="trained weights fix the network"):
-        read_source(RunFolder(FIRST).weights(), ["model.num_blocks=1"])
-    assert read_source(RunFolder(FIRST).weights(), ["model.num_blocks=2"]).recipe.model == source.recipe.model
+        read_model(RunFolder(FIRST).weights(), ["model.num_blocks=1"])
+    assert read_model(RunFolder(FIRST).weights(), ["model.num_blocks=2"]).recipe.model == source.recipe.model
 
 
 def with_categories(truth: PanopticSet, categories: tuple[Category, ...]) -> PanopticSet:
@@ -108,7 +108,7 @@ def with_categories(truth: PanopticSet, categories: tuple[Category, ...]) -> Pan
 
 
 def test_classes_must_be_the_same_in_the_same_order(line: Path) -> None:
-    source = read_source(RunFolder(FIRST).weights())
+    source = read_model(RunFolder(FIRST).weights())
     truth = read_set(Path("datasets/shapes/val"))
     source.require_classes_of(truth)
     with pytest.raises(DataError, match=r"knows 9 classes, shapes val has 8; not shared: \w+"):
@@ -122,18 +122,18 @@ def test_classes_must_be_the_same_in_the_same_order(line: Path) -> None:
 
 def test_weights_of_another_class_count_than_their_table_are_named(line: Path) -> None:
     weights = load_weights(RunFolder(FIRST).weights())
-    source = read_source(weights.path)
+    source = read_model(weights.path)
     path = Path("odd.safetensors")
-    recipe, model = source.trained, source.model()
+    recipe, model = source.trained, source.network()
     save_weights(path, model, recipe=recipe.to_dict(), categories=weights.categories[:-1], provenance={})
     with pytest.raises(DataError, match=r"odd\.safetensors: these weights do not fit the model"):
-        read_source(path).model()
+        read_model(path).network()
 
 
 def test_weights_of_another_recipe_than_their_own_are_named(line: Path) -> None:
     weights = load_weights(RunFolder(FIRST).weights())
-    source = read_source(weights.path)
+    source = read_model(weights.path)
     path = Path("odd.safetensors")
-    save_weights(path, source.model(), recipe=Recipe().to_dict(), categories=weights.categories, provenance={})
+    save_weights(path, source.network(), recipe=Recipe().to_dict(), categories=weights.categories, provenance={})
     with pytest.raises(DataError, match=r"odd\.safetensors: these weights do not fit the model"):
-        read_source(path).predictor("cpu")
+        read_model(path).predictor("cpu")

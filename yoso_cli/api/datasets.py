@@ -1,0 +1,284 @@
+"""Datasets: published ones prepared, labels of one's own converted, and either checked and counted."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from yoso_cli.conversion import forms
+from yoso_cli.conversion.category_file import read_table
+from yoso_cli.conversion.convert import Converted
+from yoso_cli.conversion.convert import convert as convert_all
+from yoso_cli.datasets import ade20k, cityscapes, coco, mapillary, mask2former, shapes
+from yoso_cli.datasets.catalog import DATASETS
+from yoso_cli.datasets.spec import Prepared, Skipped
+from yoso_cli.datasets.split import Plan, make
+from yoso_cli.errors import DataError, UsageError, did_you_mean
+from yoso_cli.evaluation.score import read_any
+from yoso_cli.inspection.census import Census, take_census
+from yoso_cli.inspection.check import Checked
+from yoso_cli.inspection.check import check as check_all
+from yoso_cli.inspection.rules import Finding
+from yoso_cli.inspection.split import Split, find_splits, read_split
+from yoso_cli.panoptic.files import MANIFEST
+from yoso_cli.runtime.machine import usable_cores
+from yoso_cli.runtime.paths import require_there
+from yoso_cli.runtime.progress import SILENT, Progress
+
+_Plans = tuple[Sequence[Plan], Sequence[Skipped]]
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """What `prepare` made or found made.
+
+    Attributes:
+        name: of the dataset, with its version where it has several.
+        splits: those that are ready.
+        skipped: splits of which something is there, but not all.
+    """
+
+    name: str
+    splits: tuple[Prepared, ...]
+    skipped: tuple[Skipped, ...] = ()
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What `convert` wrote.
+
+    Attributes:
+        destination: the folder or zip.
+        form: of it, one of `conversion.forms.TARGETS`.
+        image_dir: where the pictures stay.
+        classes: how many there are.
+        counts: pictures, segments, crowds, and what was lost.
+    """
+
+    destination: Path
+    form: str
+    image_dir: Path
+    classes: int
+    counts: Converted
+
+
+def prepare(
+    dataset: str,
+    root: str | Path = ".",
+    *,
+    splits: Sequence[str] = (),
+    semantic: bool = False,
+    version: str = "",
+    compat: str = "",
+    output: str | Path = "datasets",
+    workers: int | None = None,
+    keep_going: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> PreparedDataset:
+    """Brings a published dataset into the form that everything else reads, or finds it in that form.
+
+    Args:
+        dataset: coco, cityscapes, ade20k or mapillary.
+        root: where the download lies, unpacked or still in its archives.
+        splits: those wanted; none means all that are there.
+        semantic: also write semantic maps: 8-bit PNGs of train ids, 255 for void.
+        version: of mapillary: v1.2 or v2.0.
+        compat: of ade20k: mask2former makes what that converter makes.
+        output: the folder of all datasets; a split is written to `output`/NAME/SPLIT.
+        workers: processes that work at a time; one for each core by default.
+        keep_going: look at every picture before telling what is wrong with some.
+        force: make it anew.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: there is no such dataset, or something else is at the place already.
+        DataError: nothing is there to prepare; or files are missing or damaged, and what could be converted is kept.
+        RunError: the disk is full or the place cannot be written.
+    """
+    reading: dict[str, Callable[[], _Plans]] = {
+        "coco": lambda: coco.plans(Path(root), splits, semantic=semantic),
+        "cityscapes": lambda: cityscapes.plans(Path(root), splits, semantic=semantic),
+        "ade20k": lambda: _ade20k(Path(root), splits, semantic, compat),
+        "mapillary": lambda: mapillary.plans(Path(root), splits, version=version, semantic=semantic),
+    }
+    if dataset not in reading:
+        raise UsageError(f"{dataset}: there is no such published dataset.", hint=did_you_mean(dataset, reading))
+    spec = DATASETS[dataset]
+    plans, skipped = reading[dataset]()
+    for one in skipped:
+        progress.message(f"Leaving out {one.split}: {one.reason} are not there. {spec.where_from()}")
+    for plan in plans:
+        published = spec.images.get(plan.split, 0)
+        if len(plan.pictures) < published:
+            progress.message(f"{plan.title}: {len(plan.pictures)} of the {published} published images are there.")
+    processes = workers or usable_cores()
+    made = (
+        make(plan, Path(output), workers=processes, force=force, keep_going=keep_going, progress=progress)
+        for plan in plans
+    )
+    return PreparedDataset(plans[0].name, tuple(made), tuple(skipped))
+
+
+def prepare_shapes(
+    *,
+    train: int = 1500,
+    val: int = 100,
+    size: int = 128,
+    seed: int = 0,
+    output: str | Path = "datasets",
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> PreparedDataset:
+    """Draws scenes of shapes on textured ground; a scene depends on the seed, its split and its number alone.
+
+    Args:
+        train: scenes to train on; 0 leaves the split out.
+        val: scenes to evaluate on; 0 leaves the split out.
+        size: edge of a scene, pixels.
+        seed: another seed, other scenes.
+        output: the folder of all datasets.
+        force: draw them anew.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: both counts are 0, or something else is at the place already.
+        RunError: the disk is full or the place cannot be written.
+    """
+    counts = {name: count for name, count in (("train", train), ("val", val)) if count}
+    if not counts:
+        raise UsageError("--train and --val are both 0: there is nothing to draw.")
+    made = shapes.prepare(Path(output), splits=counts, size=size, seed=seed, force=force, progress=progress)
+    return PreparedDataset("shapes", tuple(made))
+
+
+def convert(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    source_form: str,
+    target_form: str = "prepared",
+    categories: str | None = None,
+    images: str | Path | None = None,
+    semantic: str | Path | None = None,
+    instances: str | Path | None = None,
+    truth: str | Path | None = None,
+    workers: int | None = None,
+    keep_going: bool = False,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Conversion:
+    """Converts labels, or predictions, from one form into another; pictures stay where they are.
+
+    Args:
+        source: a folder or file in the form `source_form`.
+        destination: a folder, or a zip where `target_form` is a submission.
+        source_form: one of `conversion.forms.SOURCES`.
+        target_form: one of `conversion.forms.TARGETS`.
+        categories: a YAML file of classes, or the name of a published dataset.
+        images: the pictures, where they are not in the usual place.
+        semantic: semantic maps, likewise.
+        instances: instance maps, likewise.
+        truth: the set that a submission is for.
+        workers: processes that work at a time; one for each core by default.
+        keep_going: look at every picture before telling what is wrong with some.
+        force: whether a prepared split or a zip at `destination` may be replaced.
+        progress: hears remarks and shows how far it is.
+
+    Raises:
+        UsageError: a path is not there, or `destination` is taken.
+        DataError: files are missing or damaged; nothing is written then.
+        RunError: the disk is full or the place cannot be written.
+    """
+    source, destination = Path(source), Path(destination)
+    images, semantic, instances, truth = (Path(one) if one else None for one in (images, semantic, instances, truth))
+    require_there(source, images, semantic, instances, truth)
+    _require_free(destination, target_form, force)
+    table = read_table(categories) if categories else None
+    places = forms.Places(source, table, images, semantic, instances, read_any(truth) if truth else None)
+    with forms.SOURCES[source_form](places) as opened:
+        for remark in opened.remarks:
+            progress.message(f"{remark}.")
+        opening = forms.TARGETS[target_form](opened, destination)
+        counts = convert_all(
+            opened,
+            opening.target,
+            opening.placing,
+            processes=workers or usable_cores(),
+            keep_going=keep_going,
+            progress=progress,
+        )
+        return Conversion(destination, target_form, opened.image_dir, len(opened.table.categories), counts)
+
+
+def check(
+    dataset: str | Path, *, root: str | Path = "datasets", workers: int | None = None, progress: Progress = SILENT
+) -> Checked:
+    """Everything that is wrong with a dataset; each of its files is read to the end.
+
+    Args:
+        dataset: the name of a prepared dataset below `root`, a prepared split, a folder of such, a folder in COCO's
+            layout, or a COCO panoptic JSON.
+        root: the folder of all datasets.
+        workers: processes that work at a time; one for each core by default.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: there is no such dataset.
+    """
+    splits = find_splits(str(dataset), Path(root))
+    return check_all(splits, processes=workers or usable_cores(), progress=progress)
+
+
+def stats(
+    dataset: str | Path, *, root: str | Path = "datasets", splits: Sequence[str] = ()
+) -> list[tuple[Split, Census]]:
+    """What is in each split of a dataset, from its JSON alone.
+
+    Args:
+        dataset: as for `check`.
+        root: the folder of all datasets.
+        splits: those wanted; none means all.
+
+    Raises:
+        UsageError: there is no such dataset or split.
+        DataError: a JSON is malformed.
+    """
+    chosen = [split for split in find_splits(str(dataset), Path(root)) if not splits or split.name in splits]
+    if not chosen:
+        raise UsageError(f"{dataset}: has no split {' or '.join(splits)}.", hint="Leave --split out for all of them.")
+    return [(split, _census(split)) for split in chosen]
+
+
+def _ade20k(root: Path, splits: Sequence[str], semantic: bool, compat: str) -> _Plans:
+    read = mask2former.read_picture if compat else ade20k.read_picture
+    notes: dict[str, Any] = {"compat": compat} if compat else {}
+    return ade20k.plans(root, splits, semantic=semantic, read=read, notes=notes)
+
+
+def _require_free(destination: Path, form: str, force: bool) -> None:
+    """Refuses to overwrite: a prepared split and a zip give way to `force`, a folder of anything else never does."""
+    zipped = form.endswith("-submission")
+    if zipped and destination.suffix.lower() != ".zip":
+        raise UsageError(f"{destination}: a submission is a zip.", hint="Let its name end in .zip.")
+    if form == "prepared" and destination.resolve().parent == destination.resolve():
+        raise UsageError(f"{destination}: is no place for a dataset.", hint="Name datasets/NAME/SPLIT.")
+    if not destination.exists() or (destination.is_dir() and not zipped and not any(destination.iterdir())):
+        return
+    ours = destination.is_file() if zipped else (destination / MANIFEST).exists()
+    if not ours:
+        raise UsageError(
+            f"{destination}: exists already and was not made here, so it is left alone.", hint="Name another place."
+        )
+    if not force:
+        raise UsageError(f"{destination}: exists already.", hint="Add --force to replace it.")
+
+
+def _census(split: Split) -> Census:
+    listed = read_split(split)
+    if isinstance(listed, Finding):
+        raise DataError(listed.detail)
+    mistakes = [finding for finding in listed.findings if finding.code == "unknown-category"]
+    if mistakes:
+        raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` tells all that is wrong with it.")
+    return take_census(listed.panoptic_set)

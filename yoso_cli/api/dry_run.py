@@ -1,0 +1,105 @@
+"""A dry run: what a training would be, before it begins: network, data, schedule, memory, and the row it aims at."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from yoso_cli.api import training_parts
+from yoso_cli.api.dataset import prepared_set
+from yoso_cli.datasets.catalog import published
+from yoso_cli.datasets.spec import read_categories
+from yoso_cli.errors import DataError
+from yoso_cli.panoptic.files import read_set
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.runtime.words import counted
+
+if TYPE_CHECKING:
+    from yoso_cli.training.memory import Footprint
+
+_GIB = 2**30
+# Graphics cards by memory, in GiB.
+_CARDS = (8, 12, 16, 24, 40, 80)
+# Where nothing tells the classes: enough for an estimate.
+_GUESSED_CLASSES = 100
+
+
+def dry_run(recipe: Recipe) -> dict[str, Any]:
+    """The facts, by what they are about. Works without the dataset, and says what of it is missing."""
+    from yoso_cli.training.freezing import freeze
+
+    data = {split: _split(recipe, split) for split in (recipe.data.train_split, recipe.data.val_split)}
+    classes, known = _classes(recipe)
+    model = training_parts.network(recipe, classes)
+    freeze(model, recipe.train.freeze)
+    images = data[recipe.data.train_split]["images"]
+    return {
+        "recipe": recipe.name,
+        "model": {
+            "backbone": recipe.model.backbone,
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "learning": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
+            "classes": classes if known else None,
+            "proposals": recipe.model.num_proposals,
+            "stages": recipe.model.num_stages,
+        },
+        "data": {"name": recipe.data.name, "splits": data},
+        "schedule": _schedule(recipe, images),
+        "memory": _memory(recipe, training_parts.footprint(model, recipe)),
+        "paper": recipe.to_dict()["paper"],
+    }
+
+
+def _split(recipe: Recipe, split: str) -> dict[str, Any]:
+    try:
+        return {"prepared": True, "images": len(prepared_set(recipe, split).records), "problem": None}
+    except DataError as error:
+        return {"prepared": False, "images": _published(recipe, split), "problem": str(error)}
+
+
+def _published(recipe: Recipe, split: str) -> int | None:
+    """Pictures of a split as its publishers count them."""
+    spec = published(recipe.data.name)
+    return spec.images.get(split) if spec else None
+
+
+def _classes(recipe: Recipe) -> tuple[int, bool]:
+    """How many classes there are, and whether that is known."""
+    folder = Path(recipe.data.root) / recipe.data.name / recipe.data.train_split
+    try:
+        return len(read_set(folder).categories), True
+    except DataError:
+        pass
+    try:
+        return len(read_categories(recipe.data.name)), True
+    except FileNotFoundError:
+        return _GUESSED_CLASSES, False
+
+
+def _schedule(recipe: Recipe, images: int | None) -> dict[str, Any]:
+    plan = recipe.train
+    fall = (
+        f"falls by {plan.gamma:g} after {' and '.join(map(str, plan.milestones))} steps"
+        if plan.schedule == "step"
+        else f"falls to nothing as (1 - share of the way) to the power {plan.power:g}"
+    )
+    warm = f"rises over {counted(plan.warmup, 'step')} to" if plan.warmup else "begins at"
+    return {
+        "iterations": plan.iterations,
+        "batch": plan.batch,
+        "crop": f"{recipe.augment.crop_height}x{recipe.augment.crop_width}",
+        "epochs": plan.iterations * plan.batch / images if images else None,
+        "rate": f"{warm} {plan.lr:g} (backbone {plan.lr * plan.backbone_lr:g}), {fall}",
+        "evaluations": plan.iterations // plan.evaluate_every if plan.evaluate_every else 1,
+    }
+
+
+def _memory(recipe: Recipe, footprint: "Footprint") -> dict[str, Any]:
+    batch = recipe.train.batch
+    return {
+        "precision": recipe.train.precision,
+        "gib": {str(count): footprint.total(count) / _GIB for count in (1, 2, 4, 8, 16)},
+        "batch_gib": footprint.total(batch) / _GIB,
+        "micro_batch": {
+            str(card): footprint.fitting(card * _GIB, batch) if footprint.total(1) < card * _GIB else 0
+            for card in _CARDS
+        },
+    }

@@ -1,0 +1,511 @@
+"""How good predictions are: a model's, by running it, or those of any tool on disk."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
+from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
+from yoso_cli.errors import DataError, UsageError
+from yoso_cli.evaluation import live
+from yoso_cli.evaluation.comparison import Comparison, Measured, compared
+from yoso_cli.evaluation.counting import counts_from_files
+from yoso_cli.evaluation.findings import Findings, find, found
+from yoso_cli.evaluation.instances import require_scores
+from yoso_cli.evaluation.measures import ALL, FAILURES, Counts, chosen, measures, total
+from yoso_cli.evaluation.report import (
+    FORMAT,
+    ExactMerge,
+    InferenceSettings,
+    PaperRow,
+    Report,
+    WeightsFile,
+    further_measures,
+    read_measured,
+    write_report,
+)
+from yoso_cli.evaluation.score import read_any
+from yoso_cli.panoptic.annotations import read_json
+from yoso_cli.panoptic.draw import overlay, sheet
+from yoso_cli.panoptic.files import SetWriter, read_image, read_panoptic
+from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Rgb
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.run_folder import RunFolder
+from yoso_cli.runtime import machine
+from yoso_cli.runtime.distributed import ALONE, ProcessGroup
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
+from yoso_cli.runtime.words import counted
+
+if TYPE_CHECKING:
+    from yoso_cli.inference.predict import Predictor
+
+Predict = Callable[[ImageRecord], Panoptic]
+
+# The measures beside PQ, as people call them.
+_MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
+
+
+@dataclass(frozen=True)
+class EvaluationRequest:
+    """Which model is evaluated on what, and how.
+
+    Attributes:
+        source: which weights (see `api.weights.Named`).
+        recipe: the name or file of a recipe that says how to evaluate; None for the one that the weights carry.
+        overrides: changes of recipe values, as `inference.short_edge=640`.
+        metrics: what to measure beside PQ: miou, ap, boundary or all.
+        split: of the dataset; None for the recipe's `data.val_split`.
+        device: auto, cpu, cuda or cuda:N.
+        options: how the network runs and masks are merged.
+        flip: whether each picture is seen mirrored as well.
+        scales: at which scales each picture is seen beside the recipe's.
+        batch: pictures of one padded size that the network sees at once.
+        save_predictions: a new folder for the predictions, if they are wanted.
+        html: the page to write; None for the one in the run folder.
+        runs: the folder of run folders.
+        command: the command line, for the report.
+    """
+
+    source: Named = None
+    recipe: str | None = None
+    overrides: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    split: str | None = None
+    device: str = "auto"
+    options: EngineOptions = AS_MEASURED
+    flip: bool = False
+    scales: tuple[float, ...] = ()
+    batch: int = 1
+    save_predictions: Path | None = None
+    html: Path | None = None
+    runs: Path = Path("runs")
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A finished evaluation of a model.
+
+    Attributes:
+        report: what was found.
+        model: the weights that were evaluated.
+        kept: the report in the run folder; None where the weights belong to no run.
+    """
+
+    report: Report
+    model: ModelFile
+    kept: Path | None
+
+
+def evaluate(
+    source: Named = None,
+    *,
+    recipe: str | None = None,
+    overrides: Sequence[str] = (),
+    metrics: Sequence[str] = (),
+    split: str | None = None,
+    device: str = "auto",
+    options: EngineOptions = AS_MEASURED,
+    batch: int = 1,
+    save_predictions: str | Path | None = None,
+    runs: str | Path = "runs",
+    progress: Progress = SILENT,
+) -> Report:
+    """Runs a model on a split of its dataset and scores it. A run folder keeps report.json and report.html.
+
+    Arguments are those of `EvaluationRequest`; `progress` shows how far it is.
+
+    Raises:
+        DataError: weights, pictures or truth are missing or damaged, or the classes differ.
+        RunError: the device is not there, or something cannot be written.
+        UsageError: an argument names what is not there, or changes the network.
+    """
+    request = EvaluationRequest(
+        source=source,
+        recipe=recipe,
+        overrides=tuple(overrides),
+        metrics=tuple(metrics),
+        split=split,
+        device=device,
+        options=options,
+        batch=batch,
+        save_predictions=Path(save_predictions) if save_predictions else None,
+        runs=Path(runs),
+    )
+    return evaluate_model(request, progress=progress).report
+
+
+def evaluate_model(
+    request: EvaluationRequest, *, group: ProcessGroup = ALONE, progress: Progress = SILENT
+) -> Evaluated:
+    """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one keeps it."""
+    if request.save_predictions is not None:
+        _require_empty(request.save_predictions)
+    # Nobody goes on, and writes there, before all have looked at the folder.
+    group.all_gather(None)
+    model = _model(request, group, progress)
+    truth = prepared_set(model.recipe, request.split or model.recipe.data.val_split)
+    model.require_classes_of(truth)
+    predictor = model.predictor(request.device, request.options, flip=request.flip, scales=request.scales)
+    _announce(request, model, truth, predictor, group, progress)
+    report = evaluate_predictor(
+        predictor,
+        truth,
+        model.recipe,
+        model.path,
+        metrics=request.metrics,
+        save_predictions=request.save_predictions,
+        batch=request.batch,
+        command=request.command,
+        group=group,
+        progress=progress,
+    )
+    report = report if _is_published(request, model, truth, predictor) else replace(report, paper=None)
+    kept = _keep(request, report, model, truth, predictor, progress) if group.rank == 0 else None
+    return Evaluated(report, model, kept)
+
+
+def evaluate_predictor(
+    predictor: "Predictor",
+    truth: PanopticSet,
+    recipe: Recipe,
+    weights: Path,
+    *,
+    metrics: Sequence[str] = (),
+    save_predictions: Path | None = None,
+    batch: int = 1,
+    command: str = "",
+    group: ProcessGroup = ALONE,
+    progress: Progress = SILENT,
+) -> Report:
+    """Predicts every picture of `truth` and scores it.
+
+    Args:
+        predictor: what is measured.
+        truth: with what.
+        recipe: for the report.
+        weights: the file that the predictor's weights are in, for the report.
+        metrics: what to measure beside PQ.
+        save_predictions: where to keep the predictions, if anywhere.
+        batch: pictures of one padded size that the network sees at once.
+        command: the command line, for the report.
+        group: the processes that share the pictures.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: a picture or its truth is unreadable.
+        RunError: predictions cannot be written.
+    """
+    figures, exact = _figures(predictor, truth, chosen(metrics), save_predictions, batch, group, progress)
+    return Report(
+        figures,
+        dataset=truth.name,
+        split=truth.split,
+        images=len(truth.records),
+        truth=str(truth.panoptic_dir),
+        predictions=str(save_predictions or ""),
+        recipe=recipe.name,
+        weights=WeightsFile.of(weights),
+        settings=InferenceSettings(
+            predictor.short_edge,
+            predictor.long_edge,
+            predictor.score_threshold,
+            predictor.overlap_threshold,
+            str(predictor.device),
+            tuple(map(str, predictor.looks)),
+            predictor.merge_rule,
+            str(predictor.engine.switches),
+        ),
+        exact_merge=exact,
+        paper=_paper_row(recipe),
+        versions=machine.versions(machine.MODEL_PACKAGES),
+        machine=machine.describe(),
+        command=command,
+    )
+
+
+def evaluate_predictions(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    metrics: Sequence[str] = (),
+    workers: int = 1,
+    cache: Path | None = None,
+    html: Path | None = None,
+    images: Path | None = None,
+    command: str = "",
+    progress: Progress = SILENT,
+) -> Report:
+    """Scores predictions on disk, of any tool; no model runs.
+
+    Args:
+        predictions: a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs in a folder of the
+            same name beside it.
+        truth: the same.
+        metrics: what to measure beside PQ: miou, ap, boundary or all, which leaves AP out where scores are missing.
+        workers: processes that decode and count; the figures do not depend on it.
+        cache: a file that keeps the truth's run lengths, so that scoring against it again takes less.
+        html: a page to write.
+        images: the folder of the photos that the page shows, where they do not lie in the usual place.
+        command: the command line, for the report.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
+        RunError: the cache or the page cannot be written.
+    """
+    predictions, truth = Path(predictions), Path(truth)
+    true_set = read_any(truth)
+    predicted_set = read_any(predictions, like=true_set)
+    measured = (*_measurable(metrics, predicted_set, progress), FAILURES)
+    counts = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
+    shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.parts.images)
+    report = Report(
+        find(shown, true_set, measured),
+        dataset=true_set.name,
+        split=true_set.split,
+        images=len(true_set.records),
+        truth=str(truth),
+        predictions=str(predictions),
+        versions=machine.versions(machine.SCORING_PACKAGES),
+        machine=machine.describe(),
+        command=command,
+    )
+    if html is not None:
+        pictured = replace(true_set, image_dir=images) if images is not None else true_set
+        write_html(html, report, pictured, predicted_in(predicted_set), progress)
+    return report
+
+
+def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None) -> Comparison:
+    """Whether B is better than A on the same pictures, with 95 % intervals of a paired bootstrap.
+
+    Args:
+        a: a run folder, a folder of its evaluations, a report.json, or, with `truth`, predictions on disk.
+        b: the same.
+        truth: what predictions are compared with.
+
+    Raises:
+        DataError: there is no report, or the two were measured on different pictures.
+        UsageError: one of them is none of these.
+    """
+    return compared(*(_measured(Path(side), Path(truth) if truth else None) for side in (a, b)))
+
+
+def write_html(path: Path, report: Report, truth: PanopticSet, predict: Predict, progress: Progress = SILENT) -> None:
+    """Writes `report` as a page to `path`, with the worst pictures of `truth` predicted once more.
+
+    Raises:
+        DataError: a truth or a prediction cannot be read any more.
+        RunError: the page cannot be written.
+    """
+    from yoso_cli.page.document import write_page
+    from yoso_cli.page.exhibits import exhibits
+
+    write_page(path, report, exhibits(truth, report.findings.tallies, predict))
+    progress.message(f"To look at: {path} (open it in a browser).")
+
+
+def predicted_by(predictor: "Predictor", truth: PanopticSet) -> Predict:
+    """What a model makes of each picture of `truth`."""
+    return lambda record: predictor(read_image(truth.image_path(record)))
+
+
+def predicted_in(predictions: PanopticSet) -> Predict:
+    """What lies on disk for each picture of the truth."""
+    by_id = {record.image_id: record for record in predictions.records}
+    return lambda record: read_panoptic(predictions, by_id[record.image_id])
+
+
+def side_by_side(truth: PanopticSet, predict: Predict, *, count: int = 4) -> Rgb:
+    """Photo, truth and prediction of the first `count` pictures of `truth`, in rows; uint8 (H, W, 3)."""
+
+    def row(record: ImageRecord) -> list[Rgb]:
+        image = read_image(truth.image_path(record))
+        segments = read_panoptic(truth, record), predict(record)
+        return [image, *(overlay(image, one, truth.categories, legend=False) for one in segments)]
+
+    return sheet([row(record) for record in truth.records[:count]], ("photo", "truth", "prediction"))
+
+
+def _require_empty(folder: Path) -> None:
+    """Raises UsageError when something lies in `folder`: hours of work would end there."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
+
+
+def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> ModelFile:
+    """The weights with the recipe that they carry, or that was named instead; downloaded once for all processes."""
+
+    def located() -> Path:
+        return group.in_turn(lambda: trained_weights(request.source, request.runs, progress))
+
+    if request.recipe is None:
+        return read_model(located(), request.overrides, progress)
+    # Mistakes in a recipe are told before hundreds of megabytes are read.
+    recipe = recipe_file.load(request.recipe, request.overrides)
+    model = read_model(located(), progress=progress)
+    _require_network(request.recipe, recipe, model)
+    return replace(model, recipe=recipe)
+
+
+def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
+    """Raises UsageError when the recipe's network is not that of the weights; how it starts does not matter here."""
+    free = ("backbone_weights", "backbone_norm", "aggregator")
+    ours, theirs = (
+        {key: value for key, value in one.to_dict()["model"].items() if key not in free}
+        for one in (recipe, model.trained)
+    )
+    differing = [f"{key} {ours[key]} where the weights have {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    if differing:
+        raise UsageError(
+            f"{name}: describes another network than {model.path}: {', '.join(differing)}.",
+            hint="Leave the recipe out: the weights carry their own.",
+        )
+
+
+def _announce(
+    request: EvaluationRequest,
+    model: ModelFile,
+    truth: PanopticSet,
+    predictor: "Predictor",
+    group: ProcessGroup,
+    progress: Progress,
+) -> None:
+    progress.message(f"The network runs on {described(predictor)}.")
+    where = f"{predictor.device}, {group.size} processes" if group.size > 1 else str(predictor.device)
+    images = counted(len(truth.records), "image")
+    progress.message(f"Evaluating {model.path} on {truth.name} {truth.split} ({images}, {where}).")
+    if model.overridden:
+        progress.message(f"Not as these weights are meant to be used: {model.overridden}.")
+    views = len(predictor.looks)
+    if views > 1:
+        progress.message(f"Test-time augmentation: each image is seen {views} times.")
+
+
+def _is_published(request: EvaluationRequest, model: ModelFile, truth: PanopticSet, predictor: "Predictor") -> bool:
+    """Whether the paper's figures are for this: one set, one view of each picture and the exact merge."""
+    aimed_at = (model.trained if request.recipe is None else recipe_file.load(request.recipe)).data
+    plain = len(predictor.looks) == 1 and predictor.merge_rule == "exact"
+    return (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and plain
+
+
+def _apart(request: EvaluationRequest, model: ModelFile) -> tuple[str, ...]:
+    """What sets this evaluation apart from the run's own, a word for each: another set, other views and settings."""
+    own, used = model.trained.data, model.recipe.data
+    split = request.split or used.val_split
+    dataset = [used.name] * (used.name != own.name)
+    others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
+    views = [*["flip"] * request.flip, *(f"{scale:g}x" for scale in request.scales if scale != 1)]
+    # The other switches leave the predictions as they are.
+    precision = request.options.precision or "single"
+    switches = [*["fast-merge"] * request.options.fast_merge, *[precision] * (precision != "single")]
+    return (*others, *views, *switches, *(f"{name}={now}" for name, (_, now) in model.overrides.items()))
+
+
+def _keep(
+    request: EvaluationRequest,
+    report: Report,
+    model: ModelFile,
+    truth: PanopticSet,
+    predictor: "Predictor",
+    progress: Progress,
+) -> Path | None:
+    """Writes the files of the run folder, and the page where it is wanted; gives the run folder's report."""
+    html, kept = request.html, None
+    if model.run:
+        kept = model.run.report_of(model.path, _apart(request, model))
+        if more := further_measures(kept, report):
+            named = " and ".join(_MEASURES[one] for one in more)
+            progress.message(f"Left as it was: {kept} says the same, and {named} besides.")
+        else:
+            write_report(kept, report)
+            progress.message(f"Kept in {kept}.")
+            html = html or kept.with_suffix(".html")
+    if html:
+        write_html(html, report, truth, predicted_by(predictor, truth), progress)
+    return kept
+
+
+def _figures(
+    predictor: "Predictor",
+    truth: PanopticSet,
+    metrics: Sequence[str],
+    save_predictions: Path | None,
+    batch: int,
+    group: ProcessGroup,
+    progress: Progress,
+) -> tuple[Findings, ExactMerge | None]:
+    """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
+
+    Where the merge is not the exact one, the exact one is scored as well, on the same outputs of the network.
+    """
+    from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
+
+    k, wanted = len(truth.categories), (*metrics, FAILURES)
+    mine = replace(truth, records=tuple(group.part(truth.records)))
+    exact: list[Counts] = []
+    if predictor.merge_rule == "exact":
+        predicted = predict_set(predictor, mine, batch=batch)
+    else:
+        predicted = live.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
+    writer = None
+    if save_predictions is not None:
+        image_dir = str(truth.image_dir.resolve())
+        writer = SetWriter(save_predictions, truth.name, truth.split, truth.categories, image_dir=image_dir)
+        predicted = live.saving(predicted, writer)
+    counts = live.counted(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
+    parts = group.all_gather(total(tracked(counts, len(mine.records), "eval", progress), k, wanted))
+    if writer is not None:
+        saved = group.all_gather(writer.records)
+        if group.rank == 0:
+            live.complete(writer, saved[1:])
+    images = [(record.image_id, record.image_file) for record in truth.records]
+    figures = found(total(parts, k, wanted), images, truth.categories)
+    if predictor.merge_rule == "exact":
+        return figures, None
+    of_all = total(group.all_gather(total(exact, k)), k)
+    return figures, ExactMerge.of(measures(of_all, truth.categories).quality)
+
+
+def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progress) -> tuple[str, ...]:
+    """The metrics that `names` ask for, before any PNG is read: AP needs scores, and `all` does without it then."""
+    metrics = chosen(names)
+    if "ap" not in metrics:
+        return metrics
+    try:
+        for record in predictions.records:
+            require_scores(record, predictions.categories)
+    except DataError as error:
+        if "ap" in names or ALL not in names:
+            raise
+        progress.message(f"Mask AP is left out. {error.message}")
+        return chosen(names, scored=False)
+    return metrics
+
+
+def _measured(path: Path, truth: Path | None) -> Measured:
+    """A report where there is one; else predictions, which need the truth."""
+    if (path / "recipe.yaml").is_file():
+        kept = RunFolder.open(path).report_path
+        if not kept.is_file():
+            raise DataError(f"{path}: this run has no report yet.", hint=f"Type `yoso eval {path}` first.")
+        return read_measured(kept)
+    if (path / "report.json").is_file():
+        return read_measured(path / "report.json")
+    if path.is_file() and read_json(path).get("format") == FORMAT:
+        return read_measured(path)
+    if truth is None:
+        raise UsageError(
+            f"{path}: is neither a run folder nor a report of `yoso eval`.",
+            hint="Predictions are compared with --truth PATH.",
+        )
+    return evaluate_predictions(path, truth).measured(str(path))
+
+
+def _paper_row(recipe: Recipe) -> PaperRow | None:
+    paper = recipe.paper
+    return PaperRow(paper.table, paper.pq, paper.pq_things, paper.pq_stuff) if paper.pq is not None else None

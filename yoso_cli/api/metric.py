@@ -1,0 +1,132 @@
+"""Panoptic quality of predictions in memory: for a training loop, or a few arrays."""
+
+# H, W height and width of the picture in pixels
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from yoso_cli.api.evaluate import evaluate_predictions
+from yoso_cli.errors import DataError, UsageError
+from yoso_cli.evaluation.measures import Counts, count, look, measures, total
+from yoso_cli.evaluation.quality import PanopticQuality
+from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
+
+Segments = Iterable[Segment | Mapping[str, Any]]
+Labelled = Panoptic | tuple[Any, Segments]
+"""A picture's segments: a `Panoptic`, or its id map (H, W) of integers, 0 = void (numpy or torch), and the segments.
+
+A segment is a `Segment` or a mapping with `id` and `category_id`, as COCO's `segments_info` has it; `iscrowd`, `area`
+and `score` may be left out. A true segment's area counts as stated; where it is not, it is measured.
+"""
+
+
+class PanopticMetric:
+    """PQ, SQ and RQ over pictures that come one by one, equal to panopticapi to the last bit.
+
+    Args:
+        categories: the classes that count: `Category`, or mappings with `id`, `name` and `isthing`.
+    """
+
+    def __init__(self, categories: Iterable[Category | Mapping[str, Any]]) -> None:
+        self.categories = tuple(_category(one) for one in categories)
+        self._counts = total([], len(self.categories))
+
+    def update(self, truth: Labelled, prediction: Labelled) -> None:
+        """Adds a picture.
+
+        Raises:
+            DataError: the two contradict each other or themselves, say in size or by an id that is not listed.
+        """
+        seen = look("The picture", _panoptic(truth), _panoptic(prediction), self.categories)
+        self._add(count([seen], self.categories))
+
+    def compute(self) -> PanopticQuality:
+        """The figures over all pictures so far, fractions 0..1; None where nothing was seen."""
+        return measures(self._counts, self.categories).quality
+
+    def reset(self) -> None:
+        """Forgets all pictures."""
+        self._counts = total([], len(self.categories))
+
+    def _add(self, more: Counts) -> None:
+        self._counts = total([self._counts, more], len(self.categories))
+
+
+def panoptic_quality(
+    truth: str | Path | Labelled | Sequence[Labelled],
+    prediction: str | Path | Labelled | Sequence[Labelled],
+    categories: Iterable[Category | Mapping[str, Any]] | None = None,
+) -> PanopticQuality:
+    """PQ, SQ and RQ of predictions, fractions 0..1, equal to panopticapi to the last bit.
+
+    Args:
+        truth: one picture, several in a list, or a panoptic set on disk as `evaluate_predictions` takes it.
+        prediction: the same.
+        categories: the classes that count; a set on disk brings its own.
+
+    Raises:
+        DataError: something is missing, or a pair contradicts itself.
+        UsageError: pictures come without categories, or one side is on disk and the other is not.
+    """
+    if isinstance(truth, (str, Path)) and isinstance(prediction, (str, Path)):
+        return evaluate_predictions(prediction, truth).quality
+    if isinstance(truth, (str, Path)) or isinstance(prediction, (str, Path)):
+        raise UsageError("Truth and prediction must both be paths, or both be pictures.")
+    if categories is None:
+        raise UsageError("Pictures in memory do not say which classes there are.", hint="Give `categories` as well.")
+    true, predicted = _several(truth), _several(prediction)
+    if len(true) != len(predicted):
+        raise DataError(f"There are {len(true)} true pictures and {len(predicted)} predicted ones.")
+    metric = PanopticMetric(categories)
+    for pair in zip(true, predicted, strict=True):
+        metric.update(*pair)
+    return metric.compute()
+
+
+def _several(pictures: Labelled | Sequence[Labelled]) -> Sequence[Labelled]:
+    """A picture alone is a `Panoptic` or a tuple whose first part is an array."""
+    alone = isinstance(pictures, Panoptic) or (isinstance(pictures, tuple) and hasattr(pictures[0], "shape"))
+    return [pictures] if alone else pictures  # type: ignore[list-item,return-value]
+
+
+def _panoptic(given: Labelled) -> Panoptic:
+    if isinstance(given, Panoptic):
+        return given
+    pixels, listed = given
+    # A torch tensor may lie on a GPU.
+    id_map = np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)
+    if id_map.ndim != 2 or id_map.dtype.kind not in "iu":
+        raise DataError(f"An id map is (H, W) of integers, and this is {id_map.shape} of {id_map.dtype}.")
+    id_map = id_map.astype(np.int32)
+    segments = [_segment(one) for one in listed]
+    sizes = {one.id: one for one in measured(id_map, segments)}
+    return Panoptic(id_map, tuple(sizes.get(one.id, replace(one, area=0)) if one.area < 0 else one for one in segments))
+
+
+def _segment(given: Segment | Mapping[str, Any]) -> Segment:
+    if isinstance(given, Segment):
+        return given
+    try:
+        score = given.get("score")
+        return Segment(
+            int(given["id"]),
+            int(given["category_id"]),
+            int(given.get("area", -1)),
+            iscrowd=bool(given.get("iscrowd", False)),
+            score=None if score is None else float(score),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"A segment needs an id and a category_id, and this is {dict(given)!r} ({error}).") from None
+
+
+def _category(given: Category | Mapping[str, Any]) -> Category:
+    if isinstance(given, Category):
+        return given
+    try:
+        return Category(int(given["id"]), str(given["name"]), bool(given["isthing"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"A category needs id, name and isthing, and this is {dict(given)!r} ({error}).") from None

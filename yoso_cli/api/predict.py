@@ -1,0 +1,203 @@
+"""A model to call: photos in, results out."""
+
+# H, W height and width of a picture in pixels
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import numpy as np
+from PIL import Image
+
+from yoso_cli.api.predictor import EngineOptions
+from yoso_cli.api.result import Result
+from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.types import Category, Rgb
+from yoso_cli.runtime.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.recipe.schema import Recipe
+
+Picture = str | Path | Image.Image | Rgb
+"""A path, an http or https address, a PIL image, or uint8 (H, W, 3) in RGB."""
+
+_MOST_BYTES = 256 * 2**20
+_TIMEOUT = 30.0
+
+
+class Model:
+    """A model that is ready: call it with a picture.
+
+    Args:
+        file: the weights with their recipe.
+        predictor: their network on its device.
+
+    Attributes:
+        file: the weights with their recipe.
+        predictor: the network with sizes and thresholds; takes arrays, gives `Panoptic`.
+    """
+
+    def __init__(self, file: ModelFile, predictor: "Predictor") -> None:
+        self.file = file
+        self.predictor = predictor
+
+    def __repr__(self) -> str:
+        return f"<Model {self.path}, {len(self.categories)} classes, on {self.device}>"
+
+    @property
+    def path(self) -> Path:
+        """The weights file."""
+        return self.file.path
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The classes, in the order of the network's class logits."""
+        return self.predictor.categories
+
+    @property
+    def recipe(self) -> "Recipe":
+        """The recipe it was trained with, with what was overridden."""
+        return self.file.recipe
+
+    @property
+    def device(self) -> "torch.device":
+        """Where the network runs."""
+        return self.predictor.device
+
+    # A str is an iterable of str as well; the first of the two is meant then.
+    @overload
+    def __call__(self, pictures: Picture, *, batch: int = ...) -> Result: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, pictures: Iterable[Picture], *, batch: int = ...) -> Iterator[Result]: ...
+    def __call__(self, pictures: Picture | Iterable[Picture], *, batch: int = 1) -> Result | Iterator[Result]:
+        """The segments of one picture, or of each of many, one by one in their order.
+
+        Args:
+            pictures: one, or any iterable of them, which is read only as far as results are taken.
+            batch: pictures of one padded size that the network sees at once.
+
+        Raises:
+            DataError: a picture is missing or damaged, or an array of another shape or type.
+            RunError: an address cannot be read.
+        """
+        if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
+            pixels = read_picture(pictures)
+            return Result(pixels, self.predictor(pixels), self.categories, _source(pictures))
+        return self._each(pictures, batch)
+
+    def _each(self, pictures: Iterable[Picture], batch: int) -> Iterator[Result]:
+        from yoso_cli.inference.predict import predict_stream
+
+        for picture, pixels, panoptic in predict_stream(self.predictor, pictures, read_picture, batch=batch):
+            yield Result(pixels, panoptic, self.categories, _source(picture))
+
+
+def load(
+    source: Named = None,
+    *,
+    device: str = "auto",
+    precision: str | None = None,
+    short_edge: int | None = None,
+    long_edge: int | None = None,
+    score_threshold: float | None = None,
+    overlap_threshold: float | None = None,
+    options: EngineOptions | None = None,
+    runs: str | Path = "runs",
+    progress: Progress = SILENT,
+) -> Model:
+    """A model, ready to be called: released weights by name, a run folder, a weights file or an address.
+
+    Args:
+        source: `coco`, `runs/mine-001`, `fast.safetensors` or a URL; None is the newest run. Of a run, its
+            re-parameterised weights are taken where they are newer than its newest checkpoint. A name or a URL is
+            downloaded the first time.
+        device: auto, cpu, cuda or cuda:N.
+        precision: of the network: float32, bfloat16 or float16.
+        short_edge: pixels the short edge is scaled to; this and the next three are the recipe's unless given.
+        long_edge: pixels the long edge may not exceed.
+        score_threshold: a segment must score above it; 0..1.
+        overlap_threshold: the share of its mask that a segment must keep; 0..1.
+        options: how the network runs, in full.
+        runs: the folder of run folders.
+        progress: shows a download.
+
+    Raises:
+        UsageError: there is no such thing, or a value is out of range.
+        DataError: the weights are damaged, unsafe or of another kind.
+        RunError: a download fails, or the device is not there.
+    """
+    values: dict[str, Any] = {
+        "short_edge": short_edge,
+        "long_edge": long_edge,
+        "score_threshold": score_threshold,
+        "overlap_threshold": overlap_threshold,
+    }
+    overrides = [f"inference.{name}={value}" for name, value in values.items() if value is not None]
+    if precision is not None and options is not None:
+        raise UsageError("precision stands in options already.", hint="Give one of the two.")
+    return open_model(source, overrides, device, options or EngineOptions(precision=precision), Path(runs), progress)
+
+
+def open_model(
+    source: Named,
+    overrides: Sequence[str],
+    device: str,
+    options: EngineOptions,
+    runs: Path,
+    progress: Progress,
+) -> Model:
+    """As `load`, with changes of recipe values as `--set` has them."""
+    file = read_model(fastest_weights(source, runs, progress), overrides, progress)
+    return Model(file, file.predictor(device, options))
+
+
+def read_picture(picture: Picture) -> Rgb:
+    """A picture as uint8 (H, W, 3), the way a photo viewer turns it.
+
+    Raises:
+        DataError: it is missing, damaged or too large, or an array of another shape or type.
+        RunError: its address cannot be read.
+    """
+    if isinstance(picture, np.ndarray):
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+            raise DataError(f"A picture is uint8 (H, W, 3), and this array is {picture.dtype} {picture.shape}.")
+        return picture
+    if isinstance(picture, Image.Image):
+        return np.array(picture.convert("RGB"))
+    if isinstance(picture, (str, Path)):
+        return _downloaded(str(picture)) if "://" in str(picture) else read_image(Path(picture))
+    raise DataError(f"A picture is a path, an address, a PIL image or an array, and this is {type(picture).__name__}.")
+
+
+def _downloaded(address: str) -> Rgb:
+    """The picture at an address, held in memory only."""
+    if urlsplit(address).scheme not in ("http", "https"):
+        raise UsageError(f"{address}: is no address of a picture.", hint="Begin it with https:// or http://.")
+    try:
+        with urlopen(address, timeout=_TIMEOUT) as response:  # noqa: S310  the scheme is one of two
+            content = response.read(_MOST_BYTES + 1)
+    except (URLError, OSError, ValueError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise RunError(f"{address}: cannot be read: {reason}.", hint="Look at the address and the network.") from error
+    if len(content) > _MOST_BYTES:
+        raise DataError(f"{address}: has more than {_MOST_BYTES // 2**20} MiB, which is no photo.")
+    with tempfile.NamedTemporaryFile(prefix="yoso-") as file:
+        file.write(content)
+        file.flush()
+        try:
+            return read_image(Path(file.name))
+        except DataError as error:
+            raise DataError(error.message.replace(file.name, address), hint=error.hint) from None
+
+
+def _source(picture: Picture) -> str:
+    return str(picture) if isinstance(picture, (str, Path)) else ""

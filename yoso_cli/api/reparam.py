@@ -1,0 +1,160 @@
+"""Re-parameterisation: trained weights into faster ones with the same predictions, verified before they are written."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.api.dataset import first_pictures
+from yoso_cli.api.predictor import make_predictor
+from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
+from yoso_cli.errors import UsageError
+from yoso_cli.panoptic.files import read_image
+from yoso_cli.runtime.progress import SILENT, Progress
+
+if TYPE_CHECKING:
+    import torch
+
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.model.reparam import Difference
+    from yoso_cli.model.yoso import YOSO
+
+TOLERANCE = 1e-3
+"""Relative to each tensor's largest value, in double precision: weights are rounded to single precision once."""
+
+# Calls of each network for a fold's two latencies.
+_TIMED = 5
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What one fold did, beside the network before it, on one picture.
+
+    Attributes:
+        name: of the fold.
+        difference: between the outputs, relative to the largest value.
+        before: median latency of the network alone before the fold, ms.
+        after: the same with the fold, measured in turn with it.
+    """
+
+    name: str
+    difference: float
+    before: float
+    after: float
+
+
+@dataclass(frozen=True)
+class Reparameterized:
+    """What was written and how it differs.
+
+    Attributes:
+        path: the new weights file.
+        folds: what each did, in the order applied.
+        difference: of the outputs on `pictures` real pictures.
+        pictures: how many were compared.
+    """
+
+    path: Path
+    folds: tuple[Fold, ...]
+    difference: "Difference"
+    pictures: int
+
+
+def reparameterize(
+    source: Named = None,
+    output: str | Path | None = None,
+    *,
+    pictures: Sequence[str | Path] = (),
+    count: int = 4,
+    tolerance: float = TOLERANCE,
+    folds: Sequence[str] | None = None,
+    overrides: Sequence[str] = (),
+    force: bool = False,
+    runs: str | Path = "runs",
+    progress: Progress = SILENT,
+) -> Reparameterized:
+    """Folds trained weights into faster ones, compares the two networks on real pictures, and writes the new ones.
+
+    Args:
+        source: the trained weights (see `api.weights.Named`).
+        output: the file to write; by default reparam.safetensors in the run folder, or beside the weights.
+        pictures: real ones to verify on; the folds are timed on the first. By default `count` of the validation split.
+        count: see `pictures`.
+        tolerance: largest difference allowed, of each fold and of all.
+        folds: some of `model.reparam.STEPS` in their order; None takes all.
+        overrides: changes of recipe values, as `data.root=elsewhere`.
+        force: whether `output` may be replaced.
+        runs: the folder of run folders.
+        progress: shows a download.
+
+    Raises:
+        UsageError: the weights have been folded already, or `output` is taken.
+        DataError: there are no weights or no pictures.
+        RunError: the outputs differ by more than `tolerance`; nothing is written then.
+    """
+    model = read_model(trained_weights(source, Path(runs), progress), overrides, progress)
+    target = Path(output) if output else None
+    if target is None:
+        target = model.run.reparameterised if model.run else model.path.with_name("reparam.safetensors")
+    if target.is_dir():
+        raise UsageError(f"{target}: is a folder.", hint="Name a file, as in --output fast.safetensors.")
+    if target.exists() and not force:
+        raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or choose another --output.")
+    paths = [Path(one) for one in pictures] or first_pictures(model.recipe, count)
+    return reparameterize_model(model, target, paths, tolerance=tolerance, folds=folds)
+
+
+def reparameterize_model(
+    model: ModelFile,
+    target: Path,
+    pictures: Sequence[Path],
+    *,
+    tolerance: float = TOLERANCE,
+    folds: Sequence[str] | None = None,
+) -> Reparameterized:
+    """As `reparameterize`, of weights that are read already."""
+    from yoso_cli.model import reparam
+    from yoso_cli.model.weights import save_weights, stated_hash
+
+    if model.weights.steps:
+        raise UsageError(
+            f"{model.path}: is re-parameterised already ({', '.join(model.weights.steps)}).",
+            hint="Name the weights.safetensors of a checkpoint.",
+        )
+    names = tuple(reparam.STEPS if folds is None else folds)
+    predictor = model.predictor("cpu")
+    inputs = [predictor.prepare(read_image(path))[0] for path in pictures]
+    folded, done = _fold_by_fold(model, predictor, names, inputs[:1], tolerance)
+    difference = reparam.verify(predictor.model, folded, inputs, tolerance=tolerance)
+    provenance = {
+        **model.weights.provenance,
+        "reparameterised": {"from": str(model.path), "sha256": stated_hash(model.path), **asdict(difference)},
+    }
+    recipe, categories = model.trained.to_dict(), model.weights.categories
+    save_weights(target, folded, recipe=recipe, categories=categories, provenance=provenance, steps=names)
+    return Reparameterized(target, done, difference, len(pictures))
+
+
+def _fold_by_fold(
+    model: ModelFile, predictor: "Predictor", names: Sequence[str], inputs: "list[torch.Tensor]", tolerance: float
+) -> "tuple[YOSO, tuple[Fold, ...]]":
+    from yoso_cli.inference.latency import compare
+    from yoso_cli.model import reparam
+
+    done = []
+    for name in names:
+        folded = reparam.reparameterise(predictor.model, (name,))
+        after = make_predictor(folded, predictor.categories, model.recipe, predictor.device)
+        difference = reparam.verify(predictor.model, after.model, inputs, tolerance=tolerance)
+        both = _forward(predictor, inputs[0]), _forward(after, inputs[0])
+        ratio = compare(*both, predictor.device, repeats=_TIMED, warmup=1)
+        done.append(Fold(name, difference.largest, ratio.first.median, ratio.second.median))
+        predictor = after
+    return predictor.model, tuple(done)
+
+
+def _forward(predictor: "Predictor", images: "torch.Tensor") -> Callable[[int], None]:
+    def forward(_: int) -> None:
+        predictor.engine(images)
+
+    return forward

@@ -1,0 +1,432 @@
+"""Training: a recipe to a run folder, gone on with after a stop, and evaluated at its end."""
+
+import copy
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.api import training_parts
+from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side, write_html
+from yoso_cli.api.predictor import make_predictor
+from yoso_cli.api.weights import Named, trained_weights
+from yoso_cli.errors import DataError, UsageError
+from yoso_cli.evaluation.report import Report, write_report
+from yoso_cli.panoptic.draw import write_picture
+from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.run_folder import RunFolder
+from yoso_cli.runtime import machine
+from yoso_cli.runtime.device import choose_device
+from yoso_cli.runtime.distributed import ALONE, ProcessGroup
+from yoso_cli.runtime.memory import keep_freed_memory
+from yoso_cli.runtime.progress import SILENT, Bar, Progress
+from yoso_cli.runtime.words import counted
+
+if TYPE_CHECKING:
+    import torch
+
+    from yoso_cli.inference.predict import Predictor
+    from yoso_cli.loading.batch import Batch
+    from yoso_cli.training.checkpoint import CheckpointKeeper, Loop
+    from yoso_cli.training.loop import Hooks
+    from yoso_cli.training.step import Step
+    from yoso_cli.training.stopping import Outcome, Stopping
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training left.
+
+    Attributes:
+        folder: the run folder.
+        iteration: steps made, of `iterations`.
+        iterations: of the whole run.
+        skipped: steps left out because they were not finite.
+        unreadable: pictures that others stood in for.
+        exit_code: of a command that ran it: 0, or 130 after Ctrl-C.
+        report: of the validation split; None where a signal ended the training before.
+    """
+
+    folder: RunFolder
+    iteration: int
+    iterations: int
+    skipped: int
+    unreadable: int
+    exit_code: int
+    report: Report | None
+
+    @property
+    def weights(self) -> Path:
+        """Of the newest checkpoint."""
+        return self.folder.weights()
+
+    @property
+    def best(self) -> Path | None:
+        """Of the checkpoint with the highest PQ on the validation split; None where none was measured."""
+        best = self.folder.best()
+        return best / self.weights.name if best else None
+
+
+def train(
+    recipe: str | Path | Recipe,
+    *,
+    overrides: Sequence[str] = (),
+    weights: Named = None,
+    runs: str | Path = "runs",
+    into: str | Path | None = None,
+    device: str = "auto",
+    progress: Progress = SILENT,
+) -> Run:
+    """Trains a recipe into a run folder and evaluates it.
+
+    In the main thread Ctrl-C and SIGTERM finish the step, save and return; `resume` goes on from there.
+
+    Args:
+        recipe: the name of a packaged recipe, a YAML file, or a recipe.
+        overrides: changes of recipe values, as `train.lr=2e-4`.
+        weights: what to start from instead of random or ImageNet weights (see `api.weights.Named`).
+        runs: the folder of run folders.
+        into: exactly this run folder; a run of the same recipe that is there already goes on.
+        device: auto, cpu, cuda or cuda:N.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: the recipe is wrong or not there, or another run lies in `into`.
+        DataError: the dataset or the weights are missing, damaged or do not fit.
+        RunError: the device is not there, memory ran out, or the training has diverged.
+    """
+    chosen = _recipe(recipe, overrides)
+    return open_training(
+        chosen, weights=weights, runs=Path(runs), into=Path(into) if into else None, device=device, progress=progress
+    ).run()
+
+
+def resume(run: str | Path, *, device: str = "auto", progress: Progress = SILENT) -> Run:
+    """Goes on with a run folder from its newest checkpoint, with its own recipe. Raises as `train` does."""
+    return resume_training(Path(run), device=device, progress=progress).run()
+
+
+def open_training(
+    recipe: Recipe,
+    *,
+    weights: Named = None,
+    runs: Path = Path("runs"),
+    into: Path | None = None,
+    device: str = "auto",
+    group: ProcessGroup = ALONE,
+    progress: Progress = SILENT,
+) -> "Training":
+    """A training of `recipe`, new or, where its run lies in `into` already, gone on with. Arguments as of `train`."""
+    # All look before the first one makes the folder.
+    if into is not None and any(group.all_gather((into / "recipe.yaml").is_file())):
+        _require_same_recipe(recipe, into)
+        return resume_training(into, device=device, group=group, progress=progress)
+    where, train_set, val_set = _surroundings(recipe, device)
+    model = training_parts.network(recipe, len(train_set.categories))
+    if weights is not None:
+        path = group.in_turn(lambda: trained_weights(weights, runs, progress))
+        training_parts.fill(model, path, train_set.categories, progress)
+    else:
+        group.in_turn(lambda: training_parts.fill_backbone(model, recipe))
+    step = training_parts.learning_step(model, recipe, where, group, progress)
+    # The folder is made when all else is known to be in order.
+    run = None
+    if group.rank == 0:
+        run = RunFolder.at(into) if into else RunFolder.create(runs, recipe.name)
+        run.write_recipe(recipe)
+    (found,) = (one for one in group.all_gather(run) if one)
+    checkpoints = _checkpoints(found, recipe, train_set, step)
+    training = Training(recipe, found, step, train_set, val_set, checkpoints, group, progress=progress)
+    if weights is not None:
+        # The recipe does not know these weights; with them on disk a run can go on from its very start.
+        training.save()
+        training.checkpoints.finish()
+    return training
+
+
+def resume_training(
+    path: Path, *, device: str = "auto", group: ProcessGroup = ALONE, progress: Progress = SILENT
+) -> "Training":
+    """A run that goes on from its newest checkpoint that is whole, or from its start if it has none."""
+    run = RunFolder.open(path)
+    recipe = run.recipe()
+    where, train_set, val_set = _surroundings(recipe, device)
+    model = training_parts.network(recipe, len(train_set.categories))
+    if not run.checkpoints():
+        group.in_turn(lambda: training_parts.fill_backbone(model, recipe))
+    step = training_parts.learning_step(model, recipe, where, group, progress)
+    checkpoints = _checkpoints(run, recipe, train_set, step)
+    loop = checkpoints.newest(progress.message)
+    if group.rank == 0:
+        run.truncate_metrics(loop.iteration)
+    return Training(recipe, run, step, train_set, val_set, checkpoints, group, loop=loop, progress=progress)
+
+
+class Training:
+    """One run with all its parts, ready to go.
+
+    Args:
+        recipe: the resolved one.
+        folder: where the run is kept.
+        step: what learns.
+        train_set: what it learns from.
+        val_set: what it is evaluated on.
+        checkpoints: of `folder` and `step`.
+        group: the processes that train together.
+        loop: how far it is; None at the start.
+        progress: shows how far it is.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        folder: RunFolder,
+        step: "Step",
+        train_set: PanopticSet,
+        val_set: PanopticSet,
+        checkpoints: "CheckpointKeeper",
+        group: ProcessGroup = ALONE,
+        *,
+        loop: "Loop | None" = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        from yoso_cli.training.checkpoint import Loop
+        from yoso_cli.training.run_log import RunLog
+
+        self.recipe = recipe
+        self.folder = folder
+        self.val_set = val_set
+        self.checkpoints = checkpoints
+        self.progress = progress
+        self._step = step
+        self._train_set = train_set
+        self._group = group
+        self._loop = loop or Loop()
+        self._start = self._loop.iteration
+        kept = folder if group.rank == 0 else None
+        self._log = RunLog(kept, recipe.to_dict(), workers=recipe.train.workers, say=progress.message)
+
+    def run(self) -> Run:
+        """Trains to the end or to a signal; evaluates what was trained, and draws the worst pictures into report.html.
+
+        Raises:
+            KeyboardInterrupt: a second Ctrl-C; the newest checkpoint is whole.
+        """
+        from yoso_cli.training.stopping import Outcome, Stopping
+
+        with Stopping() as stopping:
+            outcome = self._train(stopping)
+            report = self._finish(stopping) if outcome is Outcome.FINISHED else None
+        return self._ended(stopping.outcome or outcome, report)
+
+    def run_without_evaluation(self) -> Run:
+        """As `run`, but what was trained is left to be evaluated."""
+        from yoso_cli.training.stopping import Stopping
+
+        with Stopping() as stopping:
+            outcome = self._train(stopping)
+        return self._ended(outcome, None)
+
+    def evaluate(self) -> Report:
+        """Measures PQ on the validation split, each process its part, into report.json and metrics.jsonl."""
+        self.checkpoints.finish()
+        self._group.all_gather(None)  # nobody reads the checkpoint before it is there
+        predictor = self._predictor()
+        weights = self.folder.weights()
+        report = evaluate_predictor(
+            predictor, self.val_set, self.recipe, weights, group=self._group, progress=self.progress
+        )
+        if self._group.rank == 0:
+            self._keep(report, predictor)
+        return report
+
+    def save(self) -> None:
+        """Writes a checkpoint beside the training."""
+        if self._group.rank == 0:
+            self.checkpoints.save(self._loop)
+
+    def _ended(self, outcome: "Outcome", report: Report | None) -> Run:
+        self._log.close()
+        loop, iterations = self._loop, self.recipe.train.iterations
+        counts = loop.iteration, iterations, loop.skipped, loop.unreadable
+        return Run(self.folder, *counts, outcome.exit_code, report)
+
+    def _train(self, stopping: "Stopping") -> "Outcome":
+        from yoso_cli.training.loop import Plan, train
+        from yoso_cli.training.stopping import Outcome, Stopped
+
+        plan = self.recipe.train
+        self._announce()
+        try:
+            with stopping.at_once():
+                self._evaluate_what_was_cut_off()
+            with self.progress.bar(plan.iterations, "train", initial=self._start, unit="it") as bar:
+                return train(
+                    self._step,
+                    self._batches(),
+                    training_parts.rate(self.recipe),
+                    self._hooks(bar),
+                    Plan(
+                        start=self._start,
+                        stop=plan.iterations,
+                        log_every=plan.log_every,
+                        checkpoint_every=plan.checkpoint_every,
+                        evaluate_every=plan.evaluate_every,
+                        bad_steps=plan.bad_steps,
+                    ),
+                    self._step.device,
+                    stopping,
+                    self._group,
+                )
+        except Stopped:
+            return stopping.outcome or Outcome.FINISHED
+        finally:
+            self.checkpoints.finish()
+
+    def _finish(self, stopping: "Stopping") -> Report | None:
+        """The report of what was trained; None where a signal ended that."""
+        from yoso_cli.training.stopping import Stopped
+
+        try:
+            with stopping.at_once():
+                report = self.evaluate()
+                if self._group.rank == 0:
+                    page = self.folder.report_path.with_suffix(".html")
+                    predict = predicted_by(self._predictor(), self.val_set)
+                    write_html(page, report, self.val_set, predict, self.progress)
+        except Stopped:
+            return None
+        return report
+
+    def _keep(self, report: Report, predictor: "Predictor") -> None:
+        """Keeps PQ, the table and the curves so far, and pictures of what the network sees."""
+        from yoso_cli.training.curves import write_curves, write_results
+
+        folder, iteration, quality = self.folder, self._loop.iteration, report.quality
+        write_report(folder.report_path, report)
+        groups = {"pq": quality.all.pq, "pq_things": quality.things.pq, "pq_stuff": quality.stuff.pq}
+        self._log.keep({"iteration": iteration, **{name: pq for name, pq in groups.items() if pq is not None}})
+        lines = folder.metrics()
+        write_results(folder.results_path, lines)
+        write_curves(folder.curves_path, lines)
+        sample = side_by_side(self.val_set, predicted_by(predictor, self.val_set))
+        write_picture(folder.samples_path(iteration), sample)
+
+    def _announce(self) -> None:
+        plan, train_set = self.recipe.train, self._train_set
+        pictures = f"{counted(len(train_set.records), 'image')} of {train_set.name} {train_set.split}"
+        begun = f"Going on with {self.folder.path} after step {self._start}" if self._start else None
+        begun = begun or f"Training {self.folder.path}"
+        where = f"{self._step.device}" if self._group.size == 1 else f"{self._group.size} processes"
+        steps = f"{counted(plan.iterations, 'step')} with {plan.batch} each"
+        self.progress.message(f"{begun}: {pictures}, {steps}, on {where}.")
+        self.progress.message("Ctrl-C saves and stops; training can go on from there.")
+
+    def _batches(self) -> "Iterator[Batch]":
+        from yoso_cli.loading.batch import batches
+
+        plan = self.recipe.train
+        return batches(
+            training_parts.training_pictures(self.recipe, self._train_set),
+            batch=plan.batch,
+            seed=plan.seed,
+            start=self._start,
+            stop=plan.iterations,
+            # More loaders than cores only get in each other's way, and torch warns; the batches are the same.
+            workers=min(plan.workers, machine.usable_cores()),
+            part=(self._group.rank, self._group.size),
+            tolerated=plan.unreadable,
+            report=self._replaced,
+        )
+
+    def _hooks(self, bar: Bar) -> "Hooks":
+        from yoso_cli.training.freezing import set_training
+        from yoso_cli.training.loop import Hooks
+
+        def step(metrics: dict[str, float]) -> None:
+            skipped = self._loop.skipped + ("loss" not in metrics)
+            self._loop = replace(self._loop, iteration=int(metrics["iteration"]), skipped=skipped)
+            bar.update(1, **self._log.shown(metrics))
+
+        return Hooks(
+            begin=lambda: set_training(self._step.model),
+            step=step,
+            log=self._log.log,
+            save=lambda _: self.save(),
+            evaluate=lambda _: self._evaluate_between(),
+            warn=self.progress.message,
+        )
+
+    def _replaced(self, problem: str) -> None:
+        self._loop = replace(self._loop, unreadable=self._loop.unreadable + 1)
+        self.progress.message(f"Another picture stands in for one that cannot be read. {problem}")
+
+    def _evaluate_between(self) -> None:
+        pq = self.evaluate().quality.all.pq
+        shown = "-" if pq is None else f"{100 * pq:.1f}"
+        self.progress.message(f"Step {self._loop.iteration}: PQ {shown} on {self.val_set.split}.")
+
+    def _evaluate_what_was_cut_off(self) -> None:
+        """A kill amid an evaluation leaves the checkpoint before it, and no PQ."""
+        every = self.recipe.train.evaluate_every
+        if not every or not self._start or self._start % every or self._start >= self.recipe.train.iterations:
+            return
+        if not any("pq" in line for line in self.folder.metrics() if line.get("iteration") == self._start):
+            self._evaluate_between()
+
+    def _predictor(self) -> "Predictor":
+        # A copy: evaluation changes the memory layout of the network that it runs, and with it how later steps round.
+        model = copy.deepcopy(self._step.average.model if self._step.average else self._step.model)
+        return make_predictor(model, self.val_set.categories, self.recipe, self._step.device)
+
+
+def _recipe(named: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
+    if isinstance(named, Recipe):
+        return recipe_file.with_overrides(named, overrides)
+    return recipe_file.load(str(named), overrides)
+
+
+def _surroundings(recipe: Recipe, device: str) -> "tuple[torch.device, PanopticSet, PanopticSet]":
+    """The device, and the sets to train and to evaluate on."""
+    where = choose_device(device)
+    if where.type == "cpu":
+        keep_freed_memory()
+    train_set, val_set = (prepared_set(recipe, split) for split in (recipe.data.train_split, recipe.data.val_split))
+    if train_set.categories != val_set.categories:
+        raise DataError(
+            f"{train_set.name}: the splits {train_set.split} and {val_set.split} do not have the same classes.",
+            hint="Prepare both from the same dataset.",
+        )
+    return where, train_set, val_set
+
+
+def _checkpoints(run: RunFolder, recipe: Recipe, train_set: PanopticSet, step: "Step") -> "CheckpointKeeper":
+    from yoso_cli.training.checkpoint import CheckpointKeeper
+
+    provenance = {
+        "run": run.path.name,
+        "dataset": train_set.name,
+        "split": train_set.split,
+        "images": len(train_set.records),
+        "versions": machine.versions(machine.MODEL_PACKAGES),
+    }
+    return CheckpointKeeper(
+        run,
+        step,
+        recipe=recipe.to_dict(),
+        categories=train_set.categories,
+        provenance=provenance,
+        keep=recipe.train.keep,
+    )
+
+
+def _require_same_recipe(recipe: Recipe, into: Path) -> None:
+    if RunFolder.open(into).recipe() != recipe:
+        raise UsageError(
+            f"{into}: holds a run of another recipe, or of other --set values.",
+            hint=f"Name another folder, or go on with that run: `yoso train --resume {shlex.quote(str(into))}`.",
+        )

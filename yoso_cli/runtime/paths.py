@@ -1,0 +1,26 @@
+"""Paths that a person typed."""
+
+import os
+from pathlib import Path
+
+from yoso_cli.errors import UsageError, did_you_mean
+
+
+def require_there(*typed: Path | None) -> None:
+    """Raises UsageError for the first path that is not there: one rule for all commands."""
+    for path in typed:
+        if path is not None and not is_there(path):
+            raise UsageError(f"{path}: there is no such file or folder.", hint=did_you_mean(str(path), beside(path)))
+
+
+def is_there(path: Path) -> bool:
+    """Whether `path` exists; False as well for a name that no file could have, for which Path.exists raises."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def beside(path: Path) -> list[str]:
+    """What lies where `path` should, written as `path` is: one of these may be meant."""
+    try:
+        return [str(path.parent / one.name) for one in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return []
