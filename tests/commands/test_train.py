@@ -21,6 +21,7 @@ from training import processes, tiny
 
 from yoso_cli.api import training_parts
 from yoso_cli.cli import run
+from yoso_cli.commands import console
 from yoso_cli.errors import UsageError
 from yoso_cli.loading.batch import collate
 from yoso_cli.loading.dataset import PanopticDataset, Sample
@@ -549,7 +550,7 @@ def test_passes_are_as_large_as_the_memory_allows(
 
     def passes(*changes: str) -> int:
         step = training_parts.learning_step(
-            tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, ProcessGroup()
+            tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, ProcessGroup(), console.TERMINAL
         )
         forward, seen = step._forward, []
         step._forward = lambda images: (seen.append(len(images)), forward(images))[1]

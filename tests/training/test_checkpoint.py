@@ -14,6 +14,7 @@ from yoso_cli.errors import DataError, RunError
 from yoso_cli.model.weights import load_weights
 from yoso_cli.training import checkpoint
 from yoso_cli.training.ema import MovingAverage
+from yoso_cli.training.optim import set_rate
 from yoso_cli.training.step import Step
 
 PARTS = {"recipe": tiny.RECIPE.to_dict(), "categories": tiny.CATEGORIES, "provenance": {"run": "tiny-001"}}
@@ -24,6 +25,7 @@ def stepped(step: Step) -> Step:
     """With something to remember."""
     for parameter in step.model.parameters():
         parameter.grad = torch.full_like(parameter, 0.1)
+    set_rate(step.optimizer, 1e-3)
     step.optimizer.step()
     if step.average:
         step.average.update(step.model)

@@ -3,7 +3,6 @@
 import shlex
 from pathlib import Path
 
-from yoso_cli.datasets.catalog import DATASETS, published
 from yoso_cli.errors import DataError, did_you_mean
 from yoso_cli.panoptic.files import MANIFEST, read_set
 from yoso_cli.panoptic.types import PanopticSet
@@ -35,6 +34,8 @@ def first_pictures(recipe: Recipe, count: int) -> list[Path]:
 
 def preparing(recipe: Recipe, split: str = "SPLIT") -> str:
     """The command that makes the recipe's dataset: a published one is prepared with all splits and versions."""
+    from yoso_cli.datasets.catalog import published
+
     spec = published(recipe.data.name)
     folder = Path(recipe.data.root) / recipe.data.name / split
     return f"yoso prepare {spec.name}" if spec else f"yoso convert SOURCE {shlex.quote(str(folder))}"
@@ -42,6 +43,8 @@ def preparing(recipe: Recipe, split: str = "SPLIT") -> str:
 
 def _way_out(recipe: Recipe, folder: Path) -> str:
     """What to do about a split that was not prepared: another name was meant, or it is still to be made."""
+    from yoso_cli.datasets.catalog import DATASETS, published
+
     dataset = folder.parent
     there = {path.parent for path in dataset.parent.glob(f"*/*/{MANIFEST}")}
     splits = sorted(path.name for path in there if path.parent == dataset) if not folder.exists() else []

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.api import weight_import
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, make_predictor
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.recipe import file as recipe_file
@@ -143,12 +142,13 @@ def _located(named: Named, runs: Path, progress: Progress) -> Path:
     if named is None:
         return _newest(runs, progress)
     source = str(named)
-    if "://" in source:
-        return weight_import.downloaded_path(source, progress)
-    if is_release(source):
-        return weight_import.released_path(source, progress)
-    require_source(source)
-    return Path(source)
+    if "://" not in source and not is_release(source):
+        require_source(source)
+        return Path(source)
+    # Not above: what brings weights from elsewhere is a tenth of a second to import.
+    from yoso_cli.api.weight_import import downloaded_path, released_path
+
+    return downloaded_path(source, progress) if "://" in source else released_path(source, progress)
 
 
 def is_release(source: str) -> bool:
@@ -179,6 +179,8 @@ def _newest(runs: Path, progress: Progress) -> Path:
             progress.message(f"Taking {run.path}: no checkpoint yet in {passed_over}.")
         return run.path
     except DataError as error:
+        from yoso_cli.api import weight_import
+
         names = weight_import.released_here()
         if names:
             return weight_import.released_path(names[0], progress)
@@ -215,6 +217,8 @@ def read_weights(path: Path, progress: Progress = SILENT) -> "Weights":
 
     if path.suffix == ".safetensors":
         return load_weights(path)
+    from yoso_cli.api import weight_import
+
     found = weight_import.read(path)
     progress.message(f"{path}: read as {found.weights.recipe['name']} in the {found.layout} layout.")
     return found.weights
