@@ -93,6 +93,6 @@ def beside(path: Path) -> list[str]:
 
 def processes(workers: int | None) -> int:
     """How many processes --workers asks for."""
-    from yoso_cli.runtime.workers import available
+    from yoso_cli.runtime.machine import usable_cores
 
-    return workers or available()
+    return workers or usable_cores()

@@ -11,12 +11,17 @@ def describe() -> dict[str, str | int]:
     """The CPU's model, its cores that this process may use, memory in bytes (where known), Python and platform."""
     found: dict[str, str | int] = {
         "cpu": _cpu_model(),
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
     memory = _memory_bytes()
     return {**found, "memory_bytes": memory} if memory else found
+
+
+def usable_cores() -> int:
+    """How many cores this process may use: a container or `taskset` may leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
@@ -38,13 +43,6 @@ def _cpu_model() -> str:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return (models[0] if models else "") or platform.processor() or platform.machine() or "unknown"
-
-
-def _usable_cores() -> int:
-    """A container or `taskset` may leave a process fewer cores than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:
