@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from yoso_cli.panoptic.photo import photo_size
+from yoso_cli.panoptic.files import photo_size
 
 
 def content_of(image, kind, **options):

@@ -11,8 +11,7 @@ from yoso_cli.errors import UsageError
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.conversion.convert import Converted
-    from yoso_cli.conversion.form import Source
+    from yoso_cli.conversion.convert import Converted, LabelReader
 
 # The names of forms.SOURCES and forms.TARGETS, which a test compares: help comes without numpy.
 SOURCES = ("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission")
@@ -113,11 +112,11 @@ def command(
     with forms.SOURCES[source_form](places) as opened:
         for remark in opened.remarks:
             console.say(f"{remark}.")
-        opening = forms.TARGETS[target_form](opened, destination)
+        target = forms.TARGETS[target_form](opened, destination)
         converted = convert(
             opened,
-            opening.target,
-            opening.placing,
+            target.writer,
+            target.placing,
             processes=options.processes(workers),
             keep_going=keep_going,
             progress=console.TERMINAL,
@@ -153,7 +152,7 @@ def _require_free(destination: Path, form: str, force: bool) -> None:
         raise UsageError(f"{destination}: exists already.", hint="Add --force to replace it.")
 
 
-def _tell(source: "Source", converted: "Converted", destination: Path, form: str, as_json: bool) -> None:
+def _tell(source: "LabelReader", converted: "Converted", destination: Path, form: str, as_json: bool) -> None:
     value = {
         "destination": str(destination),
         "form": form,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from yoso_cli.datasets.spec import DatasetSpec, Prepared, Skipped
-    from yoso_cli.datasets.split import Plan
+    from yoso_cli.datasets.split import SplitPlan
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -155,9 +155,9 @@ def ade20k(root: Path, splits: tuple[str, ...], semantic: bool, compat: str | No
     Example: yoso prepare ade20k --root ~/ade20k
     """
     from yoso_cli.datasets import mask2former
-    from yoso_cli.datasets.ade20k import ADE20K, plans, read_picture
+    from yoso_cli.datasets.ade20k import ADE20K, plans, read_labels
 
-    read = mask2former.read_picture if compat else read_picture
+    read = mask2former.read_labels if compat else read_labels
     notes = {"compat": compat} if compat else {}
     _make(ADE20K, plans(root, splits, semantic=semantic, read=read, notes=notes), _Making(**making))
 
@@ -184,7 +184,7 @@ def mapillary(root: Path, splits: tuple[str, ...], semantic: bool, version: str 
     _make(MAPILLARY, plans(root, splits, version=version or "", semantic=semantic), _Making(**making))
 
 
-def _make(spec: "DatasetSpec", found: "tuple[Sequence[Plan], Sequence[Skipped]]", how: _Making) -> None:
+def _make(spec: "DatasetSpec", found: "tuple[Sequence[SplitPlan], Sequence[Skipped]]", how: _Making) -> None:
     """Makes all that was found, and tells what was left out."""
     from yoso_cli.datasets.split import make
 
@@ -193,8 +193,8 @@ def _make(spec: "DatasetSpec", found: "tuple[Sequence[Plan], Sequence[Skipped]]"
         console.say(f"Leaving out {one.split}: {one.reason} are not there. {spec.where_from()}")
     for plan in plans:
         published = spec.images.get(plan.split, 0)
-        if len(plan.pictures) < published:
-            console.say(f"{plan.title}: {len(plan.pictures)} of the {published} published images are there.")
+        if len(plan.photos) < published:
+            console.say(f"{plan.title}: {len(plan.photos)} of the {published} published images are there.")
     prepared = [
         make(
             plan,

@@ -14,8 +14,7 @@ from typing import Any
 
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.panoptic.entries import LARGEST_ID
-from yoso_cli.panoptic.types import Category
+from yoso_cli.panoptic.types import LARGEST_ID, Category
 from yoso_cli.recipe.reader import Section, Setting, read_text
 
 EXAMPLE = "  - {id: 1, name: car, isthing: true}"

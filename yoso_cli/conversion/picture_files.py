@@ -24,7 +24,7 @@ class Found:
     others: tuple[str, ...]
 
 
-def find(folder: Path, suffixes: Iterable[str], *, what: str) -> Found:
+def find_files(folder: Path, suffixes: Iterable[str], *, what: str) -> Found:
     """Every file below `folder`, hidden ones aside, relative to it with forward slashes.
 
     Raises:

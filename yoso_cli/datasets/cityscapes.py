@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import write_text
-from yoso_cli.datasets.coding import Coded, Coding, read_coded
-from yoso_cli.datasets.download import Source, sources
-from yoso_cli.datasets.labelled import Labelled, paired, plan_of
+from yoso_cli.datasets.archives import StoredFile, stored_files
+from yoso_cli.datasets.label_maps import LabelTable, PictureLabels, paired, read_instance_map, split_plan
 from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import Plan
-from yoso_cli.panoptic import png
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan
 from yoso_cli.panoptic.annotations import to_json
-from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import PanopticSet
 
 NAME = "cityscapes"
@@ -57,7 +54,7 @@ _CATEGORIES_OF_LABELS = {
 }
 
 
-def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[Plan], list[Skipped]]:
+def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
     """What can be made of a download; without `splits`, of train and val what is there.
 
     Args:
@@ -68,7 +65,7 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
     Raises:
         DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
     """
-    found = sources(root, ("gtFine", "leftImg8bit"))
+    found = stored_files(root, ("gtFine", "leftImg8bit"))
     maps, images = _by_split(found, _MAPS), _by_split(found, _IMAGES)
     ready, skipped = [], []
     for split in splits or CITYSCAPES.splits:
@@ -88,21 +85,21 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
     return ready, skipped
 
 
-def _by_split(found: dict[str, Source], pattern: re.Pattern[str]) -> dict[str, dict[str, Source]]:
+def _by_split(found: dict[str, StoredFile], pattern: re.Pattern[str]) -> dict[str, dict[str, StoredFile]]:
     """Split -> city/stem -> file."""
-    there: dict[str, dict[str, Source]] = {}
-    for name, source in found.items():
+    there: dict[str, dict[str, StoredFile]] = {}
+    for name, file in found.items():
         match = pattern.fullmatch(name)
         if match:
             city = name.split("/")[2]
-            there.setdefault(match["split"], {})[f"{city}/{match['stem']}"] = source
+            there.setdefault(match["split"], {})[f"{city}/{match['stem']}"] = file
     return there
 
 
-def _plan(split: str, maps: dict[str, Source], images: dict[str, Source], semantic: bool) -> Plan:
+def _plan(split: str, maps: dict[str, StoredFile], images: dict[str, StoredFile], semantic: bool) -> SplitPlan:
     whole, missing = paired(images, maps)
-    pictures = [
-        Labelled(
+    photos = [
+        LabelledPhoto(
             image_id=Path(key).name,
             image=images[key],
             image_file=f"{key}_leftImg8bit.png",
@@ -112,21 +109,19 @@ def _plan(split: str, maps: dict[str, Source], images: dict[str, Source], semant
         )
         for key in whole
     ]
-    plan = plan_of(NAME, split, pictures, read_picture, missing, panoptic_dir=f"cityscapes_panoptic_{split}")
+    plan = split_plan(NAME, split, photos, read_labels, missing, panoptic_dir=f"cityscapes_panoptic_{split}")
     return replace(plan, finish=write_official_json)
 
 
-def read_picture(picture: Labelled) -> Coded:
+def read_labels(photo: LabelledPhoto) -> PictureLabels:
     """The segments of one picture, from its instanceIds map."""
-    (source,) = picture.maps
-    label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
-    return read_coded(runs_of(label_map), coding(), label_map.shape, str(source), semantic=bool(picture.semantic_file))
+    return read_instance_map(photo, label_table())
 
 
 @cache
-def coding() -> Coding:
+def label_table() -> LabelTable:
     """What the values of an instanceIds map mean."""
-    table = Coding.blank("Cityscapes")
+    table = LabelTable.blank("Cityscapes")
     # Labels that are ignored in evaluation are void, but they occur.
     table.known[:_LABELS] = table.known[_INSTANCES : _LABELS * _INSTANCES] = True
     for train_id, category in enumerate(read_categories(NAME)):

