@@ -19,7 +19,7 @@ from yoso_cli.recipe.reader import Section, Setting, read_text
 
 EXAMPLE = "  - {id: 1, name: car, isthing: true}"
 
-# What label maps hold where nobody says anything else: unlabelled, and the field's "ignore".
+# The values of void in most label maps: unlabelled, and "ignore".
 _USUAL_VOID = (0, 255)
 # Cityscapes' other labels are annotated but not evaluated: https://github.com/mcordts/cityscapesScripts.
 _VOID_OF = {"cityscapes": range(34)}

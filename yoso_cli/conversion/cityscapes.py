@@ -1,6 +1,7 @@
 """Cityscapes' own form: one 16-bit PNG per picture, in which label * 1000 + n is the n-th instance of a label.
 
-A label alone is stuff, or a group of things that nobody told apart. The files, as published and as written here:
+A label alone is stuff, or a crowd: a group of things without separate instances. The files, as published and as written
+here:
 
     gtFine/train/aachen/aachen_000000_000019_gtFine_instanceIds.png
     leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png

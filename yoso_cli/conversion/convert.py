@@ -7,7 +7,7 @@ travel to the worker processes, so they hold paths and tables, never open files 
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -194,15 +194,16 @@ def _write(
     converted = Converted(0, 0, 0, Counter(), Counter())
     problems: list[str] = []
     pictures = conversion.reader.pictures
-    results = mapped(conversion, pictures, workers=processes)
-    for result in tracked(results, len(pictures), "converting", progress):
-        if isinstance(result, tuple):
-            entries.append(result[0])
-            converted += result[1]
-        elif isinstance(result, DataError) and keep_going:
-            problems.append(result.message)
-        else:  # a full disk is no problem of one picture
-            raise result
+    # Closed before an error removes the folder that the processes write into.
+    with closing(mapped(conversion, pictures, workers=processes)) as results:
+        for result in tracked(results, len(pictures), "converting", progress):
+            if isinstance(result, tuple):
+                entries.append(result[0])
+                converted += result[1]
+            elif isinstance(result, DataError) and keep_going:
+                problems.append(result.message)
+            else:  # a full disk is no problem of one picture
+                raise result
     return entries, converted, problems
 
 

@@ -1,7 +1,7 @@
 """The forms that labels come in, by the names that `yoso convert` knows them by."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -58,23 +58,6 @@ def _open_maps(places: Places) -> LabelReader:
     )
 
 
-def _open_cityscapes(places: Places) -> LabelReader:
-    return open_cityscapes(places.required_table("cityscapes"), places.source, places.images)
-
-
-def _open_instances(places: Places) -> LabelReader:
-    return open_instances(places.source, places.images, places.semantic, places.table)
-
-
-def _open_panoptic(places: Places) -> LabelReader:
-    return open_panoptic(places.source, places.images)
-
-
-@contextmanager
-def _opened(opened: LabelReader) -> Iterator[LabelReader]:
-    yield opened
-
-
 @contextmanager
 def _open_submission(places: Places) -> Iterator[LabelReader]:
     if places.truth is None:
@@ -93,11 +76,15 @@ def _unpredicted(found: LabelReader, truth: PanopticSet) -> tuple[str, ...]:
 
 
 SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
-    "maps": lambda places: _opened(_open_maps(places)),
-    "coco-instances": lambda places: _opened(_open_instances(places)),
-    "coco-panoptic": lambda places: _opened(_open_panoptic(places)),
-    "cityscapes": lambda places: _opened(_open_cityscapes(places)),
-    "prepared": lambda places: _opened(_open_panoptic(places)),
+    "maps": lambda places: nullcontext(_open_maps(places)),
+    "coco-instances": lambda places: nullcontext(
+        open_instances(places.source, places.images, places.semantic, places.table)
+    ),
+    "coco-panoptic": lambda places: nullcontext(open_panoptic(places.source, places.images)),
+    "cityscapes": lambda places: nullcontext(
+        open_cityscapes(places.required_table("cityscapes"), places.source, places.images)
+    ),
+    "prepared": lambda places: nullcontext(open_panoptic(places.source, places.images)),
     "submission": _open_submission,
 }
 """What labels can be read from."""

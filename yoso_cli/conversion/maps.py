@@ -21,7 +21,9 @@ from yoso_cli.conversion.picture_files import SUFFIXES, find_files, lacking, lis
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.regions import Runs, painted, runs_of
 from yoso_cli.panoptic.types import LARGEST_ID, VOID, IdMap, Panoptic, Segment, measured
+from yoso_cli.runtime.words import shortened
 
 SEMANTIC, INSTANCES, IMAGES = "semantic", "instances", "images"
 CATEGORIES_YAML = "categories.yaml"
@@ -30,7 +32,6 @@ _ID_BITS = 24
 _VOID_KEY, _UNKNOWN_KEY = -1, -2
 # As many as a pixel of 16 bits can hold.
 _VALUES = 1 << 16
-_NAMED = 5
 
 
 def read_classes(path: Path) -> IdMap:
@@ -62,7 +63,7 @@ def maps_to_panoptic(classes: IdMap, numbers: IdMap, table: CategoryTable, where
     """A semantic map and an instance map to segments, numbered 1, 2, ... by class and then by instance number.
 
     A stuff class is one segment, whatever its numbers. Of a thing class each number is a segment, and pixels without a
-    number (0) are one crowd: things that nobody told apart, as Cityscapes has it.
+    number (0) are one crowd, as in Cityscapes.
 
     Args:
         classes: int32 (H, W), category ids and void values.
@@ -75,13 +76,9 @@ def maps_to_panoptic(classes: IdMap, numbers: IdMap, table: CategoryTable, where
     """
     if classes.shape != numbers.shape:
         raise DataError(f"{where}: is {_size(classes)} where its instance map is {_size(numbers)}.")
-    # Work on runs, stretches of one class and number: there are a hundred times fewer of them than pixels.
-    class_of, number_of = classes.ravel(), numbers.ravel()
-    begins = np.ones(class_of.size, bool)
-    np.logical_or(class_of[1:] != class_of[:-1], number_of[1:] != number_of[:-1], out=begins[1:])
-    starts = np.flatnonzero(begins)
-    lengths = np.diff(starts, append=class_of.size)
-    keys, inverse = np.unique(_keys(class_of[starts], number_of[starts], lengths, table, where), return_inverse=True)
+    runs = runs_of(classes, numbers)
+    run_keys = _keys(runs, numbers[runs.rows, runs.starts], table, where)
+    keys, inverse = np.unique(run_keys, return_inverse=True)
     ids = np.zeros(len(keys), np.int32)
     segments: list[Segment] = []
     for index, key in enumerate(keys.tolist()):
@@ -91,24 +88,30 @@ def maps_to_panoptic(classes: IdMap, numbers: IdMap, table: CategoryTable, where
         ids[index] = len(segments) + 1
         crowd = category.isthing and not key & LARGEST_ID
         segments.append(Segment(len(segments) + 1, category.id, 0, iscrowd=crowd))
-    id_map: IdMap = np.repeat(ids[inverse], lengths).reshape(classes.shape)
+    id_map: IdMap = painted(runs, ids[inverse], *classes.shape)
     return Panoptic(id_map, measured(id_map, segments))
 
 
-def _keys(
-    classes: IdMap, numbers: IdMap, lengths: npt.NDArray[np.int64], table: CategoryTable, where: Path
-) -> npt.NDArray[np.int64]:
-    """For each run a number that tells its segment: the place of its class, then its instance; void has its own."""
+def _keys(runs: Runs, numbers: IdMap, table: CategoryTable, where: Path) -> npt.NDArray[np.int64]:
+    """For each run a number that identifies its segment: the place of its class, then its instance; void has its own.
+
+    Args:
+        runs: of the category ids.
+        numbers: int32 (R), the instance number of each run.
+        table: the classes.
+        where: names the file in what is raised.
+    """
     look_up = np.full(_VALUES, _UNKNOWN_KEY)
     look_up[[value for value in table.void if value < _VALUES]] = _VOID_KEY
     for place, category in enumerate(table.categories):
         if category.id < _VALUES:
             look_up[category.id] = place << _ID_BITS
-    keys = look_up[classes]
+    keys: npt.NDArray[np.int64] = look_up[runs.values]
     unknown = keys == _UNKNOWN_KEY
     if unknown.any():
         counts: Counter[int] = Counter()
-        for value, length in zip(classes[unknown].tolist(), lengths[unknown].tolist(), strict=True):
+        lengths = runs.stops - runs.starts
+        for value, length in zip(runs.values[unknown].tolist(), lengths[unknown].tolist(), strict=True):
             counts[value] += length
         raise _unknown(counts, table, where)
     is_thing = np.array([category.isthing for category in table.categories])
@@ -118,11 +121,10 @@ def _keys(
 
 
 def _unknown(counts: Counter[int], table: CategoryTable, where: Path) -> DataError:
-    some = ", ".join(f"{value} ({count} pixels)" for value, count in counts.most_common(_NAMED))
-    more = f" and {len(counts) - _NAMED} more" if len(counts) > _NAMED else ""
+    some = shortened([f"{value} ({count} pixels)" for value, count in counts.most_common()])
     void = ", ".join(map(str, sorted(table.void))) or "none"
     return DataError(
-        f"{where}: holds category ids that the table does not list: {some}{more}.",
+        f"{where}: holds category ids that the table does not list: {some}.",
         hint=f"Add the class, or list the value under `void:` in the YAML of categories (now: {void}).",
     )
 

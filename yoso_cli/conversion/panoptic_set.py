@@ -43,7 +43,7 @@ class PanopticReader(LabelReader):
         return cls(table, panoptic_set.image_dir, pictures, tuple(problems), (), panoptic_set, records)
 
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
-        """The PNG with areas and boxes measured anew. Raises DataError when it and the JSON do not belong together."""
+        """The PNG, with areas and boxes measured on it. Raises DataError when it contradicts the JSON."""
         record = self.records[picture.image_id]
         empty = {one.id for one in record.segments if not one.area}
         if empty:

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import replacing, reporting
@@ -27,6 +27,7 @@ from yoso_cli.conversion.maps import grey_png, panoptic_to_values
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
+from yoso_cli.panoptic.annotations import stays_inside
 from yoso_cli.panoptic.files import id_to_rgb
 from yoso_cli.panoptic.types import Panoptic
 
@@ -144,9 +145,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 def _require_harmless(path: Path, archive: zipfile.ZipFile) -> None:
     for member in archive.infolist():
-        posix, windows = PurePosixPath(member.filename), PureWindowsPath(member.filename)
-        climbs = ".." in posix.parts or ".." in windows.parts or posix.is_absolute() or windows.anchor
-        if climbs or stat.S_ISLNK(member.external_attr >> 16):
+        if not stays_inside(member.filename) or stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{path}: its member {member.filename!r} does not stay inside the archive.")
     total = sum(member.file_size for member in archive.infolist())
     if total > _MOST_BYTES:

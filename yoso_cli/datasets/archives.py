@@ -1,7 +1,7 @@
 """The files of a download, unpacked or still in their archives.
 
-Archives come from elsewhere: they are only ever read by member, never told to unpack themselves, and one whose members
-point out of their folder is refused as a whole.
+Archives are untrusted: only single members are read, and an archive with a member that points outside its folder is
+refused as a whole.
 """
 
 import os
@@ -12,10 +12,11 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from yoso_cli.errors import DataError, UsageError
+from yoso_cli.panoptic.annotations import stays_inside
 
 _ARCHIVES = (".zip", ".tar")
 _DEPTH_OF_ANCHORS = 2
@@ -187,15 +188,10 @@ def _open_inner(path: Path, member: str, changed: int) -> _Archive:
 
 def _refuse_climbing(archive: _Archive, where: str) -> None:
     for name, size in archive.sizes.items():
-        if _climbs(name):
+        if not stays_inside(name):
             raise DataError(
                 f"{where}: has the member {name!r}, which climbs out of the folder, so the archive is refused.",
                 hint="Fetch it again from its home; the published one has no such member.",
             )
         if size > _LARGEST_MEMBER:
             raise DataError(f"{where}: has the member {name!r} of {size} bytes, which no published file has.")
-
-
-def _climbs(name: str) -> bool:
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    return ".." in posix.parts or ".." in windows.parts or posix.is_absolute() or bool(windows.anchor) or "\0" in name

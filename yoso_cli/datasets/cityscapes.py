@@ -143,7 +143,7 @@ def write_official_json(folder: Path, made: PanopticSet) -> None:
 
 
 def official_json(made: PanopticSet) -> dict[str, Any]:
-    """The listing as createPanopticImgs spells it: with names of photos that do not exist, and supercategories."""
+    """The listing as createPanopticImgs writes it: with names of photos that do not exist, and supercategories."""
     content = to_json(made.categories, made.records)
     above = {name: category for category, names in _CATEGORIES_OF_LABELS.items() for name in names}
     for category in content["categories"]:

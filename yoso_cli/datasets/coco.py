@@ -24,6 +24,7 @@ from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.files import rgb_to_id
 from yoso_cli.panoptic.regions import painted, runs_of
 from yoso_cli.panoptic.types import VOID, IdMap, ImageRecord
+from yoso_cli.runtime.words import shortened
 
 COCO = DatasetSpec(
     name="coco",
@@ -40,7 +41,6 @@ COCO = DatasetSpec(
 )
 
 PANOPTIC = "panoptic"
-_NAMED = 5
 
 
 def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
@@ -118,9 +118,7 @@ def _records(listing: StoredFile) -> tuple[ImageRecord, ...]:
     known = {(category.id, category.name, category.isthing) for category in read_categories(COCO.name)}
     foreign = [one.name for one in categories if (one.id, one.name, one.isthing) not in known]
     if foreign:
-        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
-        some = ", ".join(foreign[:_NAMED])
-        raise DataError(f"{where}: has categories that COCO has not ({len(foreign)}): {some}{more}.")
+        raise DataError(f"{where}: has categories that COCO has not ({len(foreign)}): {shortened(foreign)}.")
     return records
 
 
@@ -171,6 +169,6 @@ def semantic_map(id_map: IdMap, record: ImageRecord, train_ids: Mapping[int, int
     places = np.searchsorted(ids, runs.values).clip(max=len(ids) - 1)
     foreign = np.unique(runs.values[ids[places] != runs.values]).tolist()
     if foreign:
-        some = ", ".join(map(str, foreign[:_NAMED])) + (", ..." if len(foreign) > _NAMED else "")
+        some = shortened(foreign, more=", ...")
         raise DataError(f"{where}: {len(foreign)} segment ids stand in the PNG but not in the JSON: {some}.")
     return painted(runs, values.astype(np.uint8)[places], *id_map.shape)

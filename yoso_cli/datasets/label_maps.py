@@ -23,13 +23,13 @@ from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import photo_size
 from yoso_cli.panoptic.regions import LabelMap, Runs, painted, regions_of, runs_of
 from yoso_cli.panoptic.types import VOID, ImageRecord, Segment
+from yoso_cli.runtime.words import shortened
 
 IMAGES = "images"
 SEMANTIC = "semantic"
 VALUES = 1 << 16
 NO_TRAIN_ID = 255
 """Void in a semantic map."""
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LabelTable:
         segment_ids: int32 (65536): the segment's id; 0 void; values with the same id are one segment.
         category_ids: int32 (65536): the published category; any number where void.
         train_ids: uint8 (65536): for a semantic map; 255 void.
-        crowds: bool (65536): whether it is a group of things not told apart.
+        crowds: bool (65536): whether it is a crowd: a group of things without separate instances.
         known: bool (65536): False for a value that the dataset does not use.
     """
 
@@ -84,7 +84,7 @@ class PictureLabels:
     train_ids: npt.NDArray[np.uint8] | None = None
 
     def panoptic_png(self) -> bytes:
-        """The PNG that spells the ids as colours, made without the map of them."""
+        """The PNG of the ids as colours, encoded from the runs: the id map itself is never built."""
         ids = self.runs.values
         largest = int(ids.max(initial=0))
         planes = [partial(self._painted, ids >> shift) if largest >> shift else None for shift in (0, 8, 16)]
@@ -136,9 +136,8 @@ def read_instance_map(photo: LabelledPhoto, table: LabelTable) -> PictureLabels:
 
 
 def _foreign(values: list[int], name: str, where: str) -> DataError:
-    some = ", ".join(map(str, values[:_NAMED])) + (", ..." if len(values) > _NAMED else "")
     return DataError(
-        f"{where}: holds values that {name} does not use: {some}.",
+        f"{where}: holds values that {name} does not use: {shortened(values, more=', ...')}.",
         hint="The map belongs to another dataset or version, or was saved anew by a tool that changed it.",
     )
 

@@ -36,7 +36,7 @@ from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
 NAME = "shapes"
 SHAPES = DatasetSpec(name=NAME, title="drawn shapes", splits=("train", "val"))
-# Raised whenever the same seed would give other pictures, so that finished work is told from outdated work.
+# Raised whenever the same seed would give other pictures, so that outdated work is recognised.
 DRAWING = 1
 
 _COLORS = {
@@ -203,7 +203,7 @@ def _leave_void(scene: _Scene) -> None:
 
 
 def _scatter_crowd(scene: _Scene) -> None:
-    """A heap of many small things of one class, not told apart: one crowd segment."""
+    """A heap of many small things of one class: one crowd segment."""
     random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
     name = str(random.choice(list(OUTLINES)))
     cx, cy = random.uniform(0.2, 0.8) * width, random.uniform(0.2, 0.8) * height

@@ -1,4 +1,4 @@
-"""What preparing any dataset has in common: what it is made from, when it is done already, what it leaves."""
+"""What all datasets have in common: their description, their classes, and whether a split is prepared already."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -47,7 +47,7 @@ class DatasetSpec:
     images: Mapping[str, int] = field(default_factory=dict)
 
     def where_from(self) -> str:
-        """Where the files come from, for someone who lacks them."""
+        """Where the files come from, as a hint for somebody who does not have them."""
         files = "; ".join(f"{archive.file} ({archive.size}) {archive.unpack}" for archive in self.archives)
         return f"From {self.home}: {files}. {self.licence}".strip()
 
@@ -75,7 +75,7 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     Args:
         folder: `<root>/<name>/<split>`.
         parameters: what its manifest must say.
-        force: make it anew, whatever it was made from.
+        force: make it again, whatever it was made from.
 
     Raises:
         UsageError: something else is there.

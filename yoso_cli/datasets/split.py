@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
-# Raised whenever the same download would give another result, so that finished work is told from outdated work.
+# Raised whenever the same download would give another result, so that outdated work is recognised.
 CONVERSION = 1
 
 _JOURNAL = "journal.jsonl"
@@ -133,7 +134,7 @@ def make(
 
 
 def _empty(folder: Path) -> None:
-    """What lies there was made from something else, or is to be made anew."""
+    """What is there was made from other files, or `force` asks to make it again."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -150,13 +151,15 @@ def _make_pictures(
     label = f"converting {plan.title}" + (f" ({before} done before)" if before else "")
     write = partial(_write_picture, make_picture=plan.make_picture, folder=folder)
     problems: list[str] = []
-    for written in tracked(mapped(write, waiting, workers=workers), len(waiting), label, progress):
-        if not isinstance(written, str):
-            journal.add(*written)
-            continue
-        problems.append(written)
-        if not keep_going:
-            break
+    # Closed before another process may go on with the folder.
+    with closing(mapped(write, waiting, workers=workers)) as results:
+        for written in tracked(results, len(waiting), label, progress):
+            if not isinstance(written, str):
+                journal.add(*written)
+                continue
+            problems.append(written)
+            if not keep_going:
+                break
     return problems
 
 

@@ -1,4 +1,4 @@
-"""All that is wrong with a dataset, told in one go."""
+"""Checks a dataset: everything that is wrong with it, found in one pass."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence

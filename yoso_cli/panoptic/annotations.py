@@ -33,7 +33,7 @@ class Mistake:
     image: str = ""
 
 
-Tell = Callable[[Mistake], None]
+OnMistake = Callable[[Mistake], None]
 
 
 class _RefusalError(Exception):
@@ -73,7 +73,7 @@ class _Known:
 
 
 def read(
-    path: Path, like: PanopticSet | None = None, tell: Tell = _refuse
+    path: Path, like: PanopticSet | None = None, on_mistake: OnMistake = _refuse
 ) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
     """The categories and pictures of a COCO panoptic JSON.
 
@@ -82,25 +82,25 @@ def read(
         like: the truth, when `path` holds predictions. COCO's result format leaves out what the truth knows: then
             pictures and categories come from here, and a segment needs `id` and `category_id` only. What is predicted
             for other pictures is left out.
-        tell: takes each mistake, after which reading goes on without the entry (a segment of an unknown category is
-            kept); by default the first mistake is the end.
+        on_mistake: takes each mistake; reading then goes on without the entry (a segment of an unknown category is
+            kept). By default the first mistake is the end.
 
     Raises:
         DataError: no such file, no JSON, or an entry that lacks a key, has a wrong value or contradicts another.
     """
-    return parse(read_json(path), str(path), like, tell)
+    return parse(read_json(path), str(path), like, on_mistake)
 
 
 def parse(
-    content: dict[str, Any], where: str, like: PanopticSet | None = None, tell: Tell = _refuse
+    content: dict[str, Any], where: str, like: PanopticSet | None = None, on_mistake: OnMistake = _refuse
 ) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
     """The same from a JSON object in memory; `where` names it in what is raised."""
     try:
-        categories = like.categories if like and "categories" not in content else _categories(content, tell)
+        categories = like.categories if like and "categories" not in content else _categories(content, on_mistake)
         by_file = like is None or "images" in content
-        images = _images(content, tell) if by_file or like is None else _images_like(like)
+        images = _images(content, on_mistake) if by_file or like is None else _images_like(like)
         known = _Known(images, {one.id for one in categories}, by_file)
-        records = _records(content, known, tell, strict=like is None)
+        records = _records(content, known, on_mistake, strict=like is None)
     except (MalformedError, _RefusalError) as error:
         hint = _HINTS.get(error.code, "A COCO panoptic JSON is expected here.")
         raise DataError(f"{where}: {error}.", hint=hint) from None
@@ -138,7 +138,7 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
 
 
 def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> dict[str, Any]:
-    """The same as COCO spells it, ready for `json.dump`."""
+    """The same as COCO's JSON has it, ready for `json.dump`."""
     images, annotations = [], []
     for record in records:
         images.append(
@@ -150,7 +150,7 @@ def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> d
 
 
 def category_to_json(category: Category) -> dict[str, Any]:
-    """A category as COCO spells it."""
+    """A category as an entry of COCO's JSON."""
     return {
         "id": category.id,
         "name": category.name,
@@ -171,7 +171,7 @@ def categories_from_json(listed: Sequence[Any]) -> tuple[Category, ...]:
         raise DataError(f"{error}.") from None
 
 
-def _categories(content: Mapping[str, Any], tell: Tell) -> tuple[Category, ...]:
+def _categories(content: Mapping[str, Any], on_mistake: OnMistake) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
     for index, entry in enumerate(entry_list(content, "categories")):
         try:
@@ -180,7 +180,7 @@ def _categories(content: Mapping[str, Any], tell: Tell) -> tuple[Category, ...]:
                 raise MalformedError(f"repeats id {category.id}", "duplicate-id")
             found[category.id] = category
         except MalformedError as error:
-            tell(Mistake(error.code, f"categories[{index}] {error}"))
+            on_mistake(Mistake(error.code, f"categories[{index}] {error}"))
     if not found:
         raise MalformedError("'categories' is empty")
     return tuple(found.values())
@@ -195,7 +195,7 @@ def _images_like(like: PanopticSet) -> dict[int | str, tuple[str, int, int]]:
     return {record.image_id: (record.image_file, record.height, record.width) for record in like.records}
 
 
-def _images(content: Mapping[str, Any], tell: Tell) -> dict[int | str, tuple[str, int, int]]:
+def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, tuple[str, int, int]]:
     found: dict[int | str, tuple[str, int, int]] = {}
     for index, entry in enumerate(entry_list(content, "images")):
         try:
@@ -205,11 +205,13 @@ def _images(content: Mapping[str, Any], tell: Tell) -> dict[int | str, tuple[str
             size = entry_int(entry, "height", 1), entry_int(entry, "width", 1)
             found[image_id] = (entry_file_name(entry), *size)
         except MalformedError as error:
-            tell(Mistake(error.code, f"images[{index}] {error}"))
+            on_mistake(Mistake(error.code, f"images[{index}] {error}"))
     return found
 
 
-def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: bool) -> tuple[ImageRecord, ...]:
+def _records(
+    content: Mapping[str, Any], known: _Known, on_mistake: OnMistake, *, strict: bool
+) -> tuple[ImageRecord, ...]:
     images = known.images
     found: dict[int | str, ImageRecord] = {}
     annotated: set[int | str] = set()
@@ -224,14 +226,14 @@ def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: b
             image_file, height, width = images[image_id]
             if image_id in found:
                 raise MalformedError(f"is the second one for image {image_id!r}", "duplicate-id")
-            segments = _segments(entry, known.categories, place, image_file, tell, strict=strict)
+            segments = _segments(entry, known.categories, place, image_file, on_mistake, strict=strict)
             found[image_id] = ImageRecord(image_id, image_file, entry_file_name(entry), height, width, segments)
         except MalformedError as error:
-            tell(Mistake(error.code, f"{place} {error}", image_file))
+            on_mistake(Mistake(error.code, f"{place} {error}", image_file))
     bare = [image_id for image_id in images if image_id not in annotated] if strict else []
     for image_id in bare:
         what = f"{len(bare)} of {len(images)} images have no annotation, the first is {bare[0]!r}"
-        tell(Mistake("image-without-annotation", what, images[image_id][0]))
+        on_mistake(Mistake("image-without-annotation", what, images[image_id][0]))
     # The order of the annotations: the reference adds floats in it, and it shows in the last digit.
     return tuple(found.values())
 
@@ -247,7 +249,13 @@ def _require_stranger(image_id: int | str, known: _Known) -> None:
 
 
 def _segments(
-    entry: Mapping[str, Any], category_ids: set[int], place: str, image_file: str, tell: Tell, *, strict: bool
+    entry: Mapping[str, Any],
+    category_ids: set[int],
+    place: str,
+    image_file: str,
+    on_mistake: OnMistake,
+    *,
+    strict: bool,
 ) -> tuple[Segment, ...]:
     found: dict[int, Segment] = {}
     for index, info in enumerate(entry_list(entry, "segments_info")):
@@ -260,7 +268,7 @@ def _segments(
                 what = f"has category_id {segment.category_id}, which is not among the categories"
                 raise MalformedError(what, "unknown-category")
         except MalformedError as error:
-            tell(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
+            on_mistake(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
     return tuple(found.values())
 
 
@@ -274,7 +282,7 @@ def _color(entry: Mapping[str, Any]) -> tuple[int, int, int]:
 
 
 def segment_to_json(segment: Segment) -> dict[str, Any]:
-    """A segment as COCO spells it."""
+    """A segment as an entry of `segments_info`."""
     info: dict[str, Any] = {
         "id": segment.id,
         "category_id": segment.category_id,
@@ -327,7 +335,7 @@ class MalformedError(Exception):
 
     Args:
         what: goes on from the entry's name: `repeats id 5`.
-        code: the kind of mistake, for those who count them.
+        code: the kind of mistake, as in `Mistake.code`.
     """
 
     def __init__(self, what: str, code: str = "malformed-entry") -> None:
@@ -338,11 +346,16 @@ class MalformedError(Exception):
 def entry_file_name(entry: Any) -> str:
     """The `file_name`: a path that stays inside its folder, so that a JSON never names a file of the user's."""
     name = entry_value(entry, "file_name", str)
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    climbs = ".." in posix.parts or ".." in windows.parts
-    if climbs or posix.is_absolute() or windows.anchor or not posix.name or "\0" in name:
+    if not stays_inside(name) or not PurePosixPath(name).name:
         raise MalformedError(f"has file_name {name!r}, which does not stay inside its folder", "path-outside")
     return name
+
+
+def stays_inside(name: str) -> bool:
+    """Whether the path `name`, from a file that a stranger made, stays inside the folder that it starts from."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    climbs = ".." in posix.parts or ".." in windows.parts
+    return not (climbs or posix.is_absolute() or windows.anchor or "\0" in name)
 
 
 def entry_id(entry: Any, key: str) -> int | str:

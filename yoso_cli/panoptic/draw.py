@@ -18,7 +18,7 @@ from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Rgb, Segmen
 Color = tuple[int, int, int]
 Box = tuple[int, int, int, int]
 
-# COCO's merged stuff classes carry suffixes that tell a person nothing.
+# COCO's merged stuff classes have suffixes that mean nothing to a reader.
 _SUFFIXES = ("-merged", "-other", "-stuff")
 
 _PAPER: Color = (250, 250, 248)

@@ -2,7 +2,7 @@
 
     <root>/<name>/<split>/{panoptic.json, panoptic/*.png, images/*, manifest.json}
 
-The PNG spells a segment's id as a colour: id = R + 256 G + 65536 B.
+The PNG stores a segment's id as a colour: id = R + 256 G + 65536 B.
 """
 
 import struct
@@ -29,6 +29,7 @@ from yoso_cli.panoptic.types import (
     Rgb,
     present_ids,
 )
+from yoso_cli.runtime.words import shortened
 
 FORMAT = "yoso-panoptic"
 VERSION = 1
@@ -234,7 +235,7 @@ def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
     if present != listed:
         where, odd = ("PNG", present - listed) if present - listed else ("JSON", listed - present)
         other = "JSON" if where == "PNG" else "PNG"
-        some = ", ".join(map(str, sorted(odd)[:5])) + (", ..." if len(odd) > 5 else "")
+        some = shortened(sorted(odd), more=", ...")
         raise DataError(
             f"{path}: {len(odd)} segment ids stand in the {where} but not in the {other}: {some}.",
             hint="The PNG and the JSON do not belong together: fetch or write both again.",
@@ -252,7 +253,7 @@ class SetWriter:
         categories: in the order that defines `train_id`.
         image_dir: where the pictures lie, relative to `folder` or absolute.
         panoptic_dir: where the PNGs lie or are to lie, relative to `folder` or absolute.
-        notes: what else the manifest shall tell, JSON values.
+        notes: what else the manifest says, JSON values.
 
     Raises:
         UsageError: `folder` holds a whole set already.

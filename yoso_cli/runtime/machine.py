@@ -36,7 +36,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _cpu_model() -> str:
-    """Linux tells the model in /proc/cpuinfo only; elsewhere the platform knows."""
+    """On Linux only /proc/cpuinfo has the model; elsewhere `platform` has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:

@@ -16,7 +16,7 @@ import time
 import traceback
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
@@ -44,8 +44,10 @@ _NO_MORE = b""
 
 def mapped(
     function: Callable[[_Item], _Result], items: Sequence[_Item], *, workers: int, at_once: int = 8
-) -> Iterator[_Result]:
+) -> Generator[_Result, None, None]:
     """`function` of each of `items`, in their order; what it raises is raised here, after the results before it.
+
+    Whoever may stop before the last result closes the generator, which waits for the processes.
 
     Args:
         function: can be pickled, with all that it holds; sent to each process once.
@@ -99,7 +101,7 @@ def _start(crew: list[_Worker], count: int, function: Callable[[Any], Any]) -> N
             # Python 3.12 warns of any thread of the process, OpenBLAS' as well.
             warnings.simplefilter("ignore", DeprecationWarning)
             process.start()
-        # The process alone has its end now, so that the pipe tells when it ends.
+        # Now only the process holds its end, so that reading from the pipe ends when the process does.
         far_end.close()
         crew.append(_Worker(process, pipe))
 
