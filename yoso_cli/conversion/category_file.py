@@ -8,11 +8,10 @@ void: [0, 255]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.datasets.spec import read_categories
+from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.panoptic.types import LARGEST_ID, Category
 from yoso_cli.recipe.reader import Section, Setting, read_text
@@ -88,8 +87,7 @@ def write_table(table: CategoryTable) -> str:
 
 
 def _published(name: str) -> CategoryTable:
-    folder = resources.files("yoso_cli.datasets") / "categories"
-    known = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+    known = category_tables()
     if name not in known:
         there = f"Name a YAML file (its name ends in .yaml), or one of: {', '.join(known)}."
         raise UsageError(f"--categories {name}: is no published dataset.", hint=did_you_mean(name, known, there))

@@ -29,9 +29,10 @@ from yoso_cli.conversion.maps import (
     panoptic_to_values,
     unspoken,
 )
-from yoso_cli.conversion.picture_files import SUFFIXES, find_files, lacking, listed
+from yoso_cli.conversion.picture_files import find_files, lacking, listed
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
+from yoso_cli.panoptic.files import PHOTO_SUFFIXES
 from yoso_cli.panoptic.types import Panoptic
 
 # The first number of an instance, and how many a label may have.
@@ -73,7 +74,7 @@ def open_cityscapes(table: CategoryTable, label_dir: Path, image_dir: Path | Non
     found = find_files(label_dir, {".png"}, what="maps of instance ids")
     names = {match[1]: file for stem, file in found.by_stem.items() if (match := _LABEL_FILE.fullmatch(stem))}
     folder = image_dir or label_dir.parent.parent / "leftImg8bit" / label_dir.name
-    images = find_files(folder, SUFFIXES, what="pictures")
+    images = find_files(folder, PHOTO_SUFFIXES, what="pictures")
     by_name = {stem.removesuffix(_PICTURE_SUFFIX): file for stem, file in images.by_stem.items()}
     problems = [
         *lacking(names, by_name, f"{label_dir}: has no *_gtFine_instanceIds.png for pictures: {{}}"),

@@ -109,17 +109,20 @@ def _prepared(source: LabelReader, destination: Path) -> Destination:
     return Destination(writer, replacing_folder(destination))
 
 
-def _results(*datasets: str) -> Callable[[LabelReader, Path], Destination]:
+def _submission(
+    writer: Callable[[LabelReader, Path], LabelWriter[Any]], *datasets: str
+) -> Callable[[LabelReader, Path], Destination]:
+    """Writes a zip for the server of one of the published `datasets`."""
+
     def opened(source: LabelReader, destination: Path) -> Destination:
         require_published(source.table, *datasets)
-        return Destination(ResultsWriter(source.table, destination.stem), replacing_zip(destination))
+        return Destination(writer(source, destination), replacing_zip(destination))
 
     return opened
 
 
-def _ade20k(source: LabelReader, destination: Path) -> Destination:
-    require_published(source.table, "ade20k")
-    return Destination(SemanticWriter(source.table), replacing_zip(destination))
+def _results(source: LabelReader, destination: Path) -> ResultsWriter:
+    return ResultsWriter(source.table, destination.stem)
 
 
 TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
@@ -128,9 +131,9 @@ TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "coco-instances": lambda source, folder: Destination(InstancesWriter(source.table), replacing_folder(folder)),
     "coco-panoptic": lambda source, folder: Destination(PanopticWriter(source.table), replacing_folder(folder)),
     "cityscapes": lambda source, folder: Destination(CityscapesWriter(source.table), replacing_folder(folder)),
-    "coco-submission": _results("coco"),
-    "cityscapes-submission": _results("cityscapes"),
-    "ade20k-submission": _ade20k,
-    "mapillary-submission": _results("mapillary-v1.2", "mapillary-v2.0"),
+    "coco-submission": _submission(_results, "coco"),
+    "cityscapes-submission": _submission(_results, "cityscapes"),
+    "ade20k-submission": _submission(lambda source, _: SemanticWriter(source.table), "ade20k"),
+    "mapillary-submission": _submission(_results, "mapillary-v1.2", "mapillary-v2.0"),
 }
 """What labels can be written as; those that end in `-submission` are zips, all others folders."""

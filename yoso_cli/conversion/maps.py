@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from yoso_cli.conversion.category_file import CategoryTable, write_table
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
-from yoso_cli.conversion.picture_files import SUFFIXES, find_files, lacking, listed
+from yoso_cli.conversion.picture_files import find_files, lacking, listed
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.files import PHOTO_SUFFIXES, rgb_to_id
 from yoso_cli.panoptic.regions import Runs, painted, runs_of
 from yoso_cli.panoptic.types import LARGEST_ID, VOID, IdMap, Panoptic, Segment, measured
 from yoso_cli.runtime.words import shortened
@@ -182,7 +182,7 @@ def open_maps(table: CategoryTable, image_dir: Path, semantic_dir: Path, instanc
         UsageError: a folder is missing. Without things, none of instance maps is needed.
         DataError: two pictures differ in their suffix alone.
     """
-    images = find_files(image_dir, SUFFIXES, what="pictures")
+    images = find_files(image_dir, PHOTO_SUFFIXES, what="pictures")
     semantic = find_files(semantic_dir, {".png"}, what="semantic maps")
     needs_numbers = any(category.isthing for category in table.categories)
     numbers = find_files(instance_dir, {".png"}, what="instance maps") if needs_numbers else None

@@ -10,8 +10,6 @@ from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.png import UNREADABLE
 from yoso_cli.runtime.words import shortened
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-
 # With these the picture is shown with width and height exchanged.
 _TURNED = (5, 6, 7, 8)
 

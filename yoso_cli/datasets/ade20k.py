@@ -27,8 +27,8 @@ from yoso_cli.datasets.label_maps import (
     paired,
     split_plan,
 )
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import LabelledPhoto, SplitPlan
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import rgb_to_id
@@ -76,30 +76,18 @@ def plans(
         DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
     """
     found = stored_files(root, tuple(_PARTS))
-    ready, skipped = [], []
-    for split in splits or ADE20K.splits:
+
+    def plan(split: str) -> SplitPlan | str:
         folder = FOLDERS.get(split, split)
         patterns = [f"{name}/{folder}/*.{suffix}" for name, suffix in _PARTS.items()]
-        images, semantic_maps, instance_maps = parts = [by_stem(found, pattern) for pattern in patterns]
+        parts = [by_stem(found, pattern) for pattern in patterns]
         lacking = [pattern for pattern, there in zip(patterns, parts, strict=True) if not there]
         if lacking:
-            skipped.append(Skipped(split, " and ".join(lacking)))
-            continue
-        whole, missing = paired(images, semantic_maps, instance_maps)
-        photos = [
-            LabelledPhoto(
-                image_id=key,
-                image=images[key],
-                image_file=f"{key}.jpg",
-                panoptic_file=f"{key}.png",
-                maps=(semantic_maps[key], instance_maps[key]),
-                semantic_file=f"{key}.png" if semantic else "",
-            )
-            for key in whole
-        ]
-        ready.append(split_plan(NAME, split, photos, read or read_labels, missing, notes=notes))
-    refuse_if_lacking(root, ADE20K, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+            return " and ".join(lacking)
+        photos, missing = paired(*parts, semantic=semantic)
+        return split_plan(NAME, split, photos, read or read_labels, missing, notes=notes)
+
+    return plan_splits(ADE20K, root, splits, ADE20K.splits, plan)
 
 
 def read_labels(photo: LabelledPhoto) -> PictureLabels:
@@ -148,7 +136,7 @@ def things() -> list[int]:
 @cache
 def label_table() -> LabelTable:
     """What a semantic map's classes mean where no instance lies on them, and the numbers of an instance map."""
-    table = LabelTable.blank("ADE20K")
+    table = LabelTable("ADE20K")
     table.known[: _CLASSES + 1] = True
     for category in read_categories(NAME):
         if not category.isthing:

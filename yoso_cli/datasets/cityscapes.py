@@ -18,8 +18,8 @@ from typing import Any
 from yoso_cli.atomic import write_text
 from yoso_cli.datasets.archives import StoredFile, stored_files
 from yoso_cli.datasets.label_maps import LabelTable, PictureLabels, paired, read_instance_map, split_plan
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import LabelledPhoto, SplitPlan
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 from yoso_cli.panoptic.annotations import to_json
 from yoso_cli.panoptic.types import PanopticSet
 
@@ -67,8 +67,8 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
     """
     found = stored_files(root, ("gtFine", "leftImg8bit"))
     maps, images = _by_split(found, _MAPS), _by_split(found, _IMAGES)
-    ready, skipped = [], []
-    for split in splits or CITYSCAPES.splits:
+
+    def plan(split: str) -> SplitPlan | str:
         lacking = [
             pattern
             for there, pattern in (
@@ -77,12 +77,9 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
             )
             if split not in there
         ]
-        if lacking:
-            skipped.append(Skipped(split, " and ".join(lacking)))
-        else:
-            ready.append(_plan(split, maps[split], images[split], semantic))
-    refuse_if_lacking(root, CITYSCAPES, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+        return " and ".join(lacking) or _plan(split, maps[split], images[split], semantic)
+
+    return plan_splits(CITYSCAPES, root, splits, CITYSCAPES.splits, plan)
 
 
 def _by_split(found: dict[str, StoredFile], pattern: re.Pattern[str]) -> dict[str, dict[str, StoredFile]]:
@@ -97,20 +94,14 @@ def _by_split(found: dict[str, StoredFile], pattern: re.Pattern[str]) -> dict[st
 
 
 def _plan(split: str, maps: dict[str, StoredFile], images: dict[str, StoredFile], semantic: bool) -> SplitPlan:
-    whole, missing = paired(images, maps)
-    photos = [
-        LabelledPhoto(
-            image_id=Path(key).name,
-            image=images[key],
-            image_file=f"{key}_leftImg8bit.png",
-            panoptic_file=f"{Path(key).name}_gtFine_panoptic.png",
-            maps=(maps[key],),
-            semantic_file=f"{Path(key).name}_gtFine_labelTrainIds.png" if semantic else "",
-        )
-        for key in whole
-    ]
+    photos, missing = paired(images, maps, semantic=semantic, named=_named)
     plan = split_plan(NAME, split, photos, read_labels, missing, panoptic_dir=f"cityscapes_panoptic_{split}")
     return replace(plan, finish=write_official_json)
+
+
+def _named(key: str) -> tuple[str, str, str, str]:
+    name = Path(key).name
+    return name, f"{key}_leftImg8bit.png", f"{name}_gtFine_panoptic.png", f"{name}_gtFine_labelTrainIds.png"
 
 
 def read_labels(photo: LabelledPhoto) -> PictureLabels:
@@ -121,7 +112,7 @@ def read_labels(photo: LabelledPhoto) -> PictureLabels:
 @cache
 def label_table() -> LabelTable:
     """What the values of an instanceIds map mean."""
-    table = LabelTable.blank("Cityscapes")
+    table = LabelTable("Cityscapes")
     # Labels that are ignored in evaluation are void, but they occur.
     table.known[:_LABELS] = table.known[_INSTANCES : _LABELS * _INSTANCES] = True
     for train_id, category in enumerate(read_categories(NAME)):

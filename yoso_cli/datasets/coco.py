@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from yoso_cli.datasets.archives import StoredFile, stored_files
 from yoso_cli.datasets.label_maps import IMAGES, NO_TRAIN_ID, SEMANTIC, check_photo, unpacked_dir
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import LabelledPhoto, SplitPlan
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.files import rgb_to_id
@@ -59,20 +59,17 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
         for name, file in stored_files(root, ("annotations",)).items()
         if (match := re.fullmatch(r"annotations/panoptic_([^/]+)\.json", name))
     }
-    ready, skipped = [], []
-    for split in splits or listings or COCO.splits:
+
+    def plan(split: str) -> SplitPlan | str:
         found = stored_files(root, ("annotations", split, f"panoptic_{split}"))
         images = _below(found, rf"(?:images/)?{re.escape(split)}/")
         pngs = _below(found, rf"(?:annotations/)?(?:panoptic_{re.escape(split)}/)+")
         lacking = [] if split in listings else [f"annotations/panoptic_{split}.json"]
         lacking += [] if pngs else [f"annotations/panoptic_{split}/*.png"]
         lacking += [] if images else [f"{split}/*.jpg"]
-        if lacking:
-            skipped.append(Skipped(split, ", ".join(lacking)))
-        else:
-            ready.append(_plan(split, listings[split], images, pngs, semantic=semantic))
-    refuse_if_lacking(root, COCO, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+        return ", ".join(lacking) or _plan(split, listings[split], images, pngs, semantic=semantic)
+
+    return plan_splits(COCO, root, splits, listings or COCO.splits, plan)
 
 
 def _below(found: Mapping[str, StoredFile], folder: str) -> dict[str, StoredFile]:

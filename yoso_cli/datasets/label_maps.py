@@ -6,7 +6,7 @@ A table says what each of the 65,536 values of a 16-bit map means: which segment
 # H, W height and width of the map in pixels
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -34,7 +34,7 @@ NO_TRAIN_ID = 255
 
 @dataclass(frozen=True)
 class LabelTable:
-    """What the values of a label map mean; each array is indexed by value.
+    """What the values of a label map mean; each array is indexed by value. At first no value is known.
 
     Attributes:
         name: of the dataset, for what is raised.
@@ -46,23 +46,11 @@ class LabelTable:
     """
 
     name: str
-    segment_ids: npt.NDArray[np.int32]
-    category_ids: npt.NDArray[np.int32]
-    train_ids: npt.NDArray[np.uint8]
-    crowds: npt.NDArray[np.bool_]
-    known: npt.NDArray[np.bool_]
-
-    @classmethod
-    def blank(cls, name: str) -> "LabelTable":
-        """A table that knows no value yet."""
-        return cls(
-            name,
-            np.zeros(VALUES, np.int32),
-            np.zeros(VALUES, np.int32),
-            np.full(VALUES, NO_TRAIN_ID, np.uint8),
-            np.zeros(VALUES, bool),
-            np.zeros(VALUES, bool),
-        )
+    segment_ids: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(VALUES, np.int32))
+    category_ids: npt.NDArray[np.int32] = field(default_factory=lambda: np.zeros(VALUES, np.int32))
+    train_ids: npt.NDArray[np.uint8] = field(default_factory=lambda: np.full(VALUES, NO_TRAIN_ID, np.uint8))
+    crowds: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(VALUES, bool))
+    known: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(VALUES, bool))
 
 
 @dataclass(frozen=True)
@@ -227,13 +215,32 @@ def check_photo(photo: StoredFile, content: bytes | None, height: int, width: in
         raise DataError(f"{photo}: is {found[1]}x{found[0]} where its labels are {width}x{height}.")
 
 
-def paired(images: Mapping[str, StoredFile], *maps: Mapping[str, StoredFile]) -> tuple[list[str], list[str]]:
-    """The keys that have a photo and all maps, and a sentence for each file whose partner is not there."""
-    every = sorted(set(images).union(*maps))
-    whole = [key for key in every if all(key in one for one in (images, *maps))]
-    missing = []
-    for key in sorted(set(every) - set(whole)):
-        there = next(one[key] for one in (images, *maps) if key in one)
-        lacking = "photo" if key not in images else "label map"
-        missing.append(f"{there}: its {lacking} is not there.")
-    return whole, missing
+def named_plainly(key: str) -> tuple[str, str, str, str]:
+    """A picture's id and the files of its photo, panoptic PNG and semantic map, where all are called by its key."""
+    return key, f"{key}.jpg", f"{key}.png", f"{key}.png"
+
+
+def paired(
+    images: Mapping[str, StoredFile],
+    *maps: Mapping[str, StoredFile],
+    semantic: bool,
+    named: Callable[[str], tuple[str, str, str, str]] = named_plainly,
+) -> tuple[list[LabelledPhoto], list[str]]:
+    """The photos that have all maps, and a sentence for each file whose partner is not there.
+
+    Args:
+        images: the photos by key.
+        maps: the label maps of each kind, by the same keys.
+        semantic: make semantic maps as well.
+        named: the names that belong to a key, as `named_plainly` has them.
+    """
+    photos, missing = [], []
+    for key in sorted(set(images).union(*maps)):
+        there = [files[key] for files in (images, *maps) if key in files]
+        if len(there) > len(maps):
+            image_id, image_file, panoptic_file, semantic_file = named(key)
+            files = (there[0], image_file, panoptic_file, tuple(there[1:]))
+            photos.append(LabelledPhoto(image_id, *files, semantic_file if semantic else ""))
+        else:
+            missing.append(f"{there[0]}: its {'label map' if key in images else 'photo'} is not there.")
+    return photos, missing

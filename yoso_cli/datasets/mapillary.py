@@ -15,8 +15,8 @@ from pathlib import Path
 
 from yoso_cli.datasets.archives import StoredFile, by_stem, stored_files
 from yoso_cli.datasets.label_maps import LabelTable, PictureLabels, paired, read_instance_map, split_plan
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import LabelledPhoto, SplitPlan
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 
 MAPILLARY = DatasetSpec(
     name="mapillary",
@@ -63,23 +63,18 @@ def plans(
     """
     found = stored_files(root, tuple(FOLDERS.values()))
     version = version or _version_in(found)
-    ready, skipped = [], []
-    for split in splits or MAPILLARY.splits:
+
+    def plan(split: str) -> SplitPlan | str:
         folder = FOLDERS.get(split, split)
         images, maps = by_stem(found, f"{folder}/images/*.jpg"), _maps(found, folder, version)
         patterns = ((images, "images/*.jpg"), (maps, f"{version}/instances/*.png"))
         lacking = [f"{folder}/{pattern}" for there, pattern in patterns if not there]
         if lacking:
-            skipped.append(Skipped(split, " and ".join(lacking)))
-            continue
-        whole, missing = paired(images, maps)
-        photos = [
-            LabelledPhoto(key, images[key], f"{key}.jpg", f"{key}.png", (maps[key],), f"{key}.png" if semantic else "")
-            for key in whole
-        ]
-        ready.append(split_plan(dataset_name(version), split, photos, partial(read_labels, version=version), missing))
-    refuse_if_lacking(root, MAPILLARY, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+            return " and ".join(lacking)
+        photos, missing = paired(images, maps, semantic=semantic)
+        return split_plan(dataset_name(version), split, photos, partial(read_labels, version=version), missing)
+
+    return plan_splits(MAPILLARY, root, splits, MAPILLARY.splits, plan)
 
 
 def _version_in(found: Mapping[str, StoredFile]) -> str:
@@ -100,7 +95,7 @@ def read_labels(photo: LabelledPhoto, *, version: str) -> PictureLabels:
 @cache
 def label_table(version: str) -> LabelTable:
     """What the values of an instance map mean."""
-    table = LabelTable.blank(f"Mapillary Vistas {version}")
+    table = LabelTable(f"Mapillary Vistas {version}")
     table.known[: LABELS[version] * _INSTANCES] = True
     for train_id, category in enumerate(read_categories(dataset_name(version))):
         values = slice((category.id - 1) * _INSTANCES, category.id * _INSTANCES)

@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -12,7 +12,7 @@ from typing import Any
 
 from yoso_cli.atomic import reporting, resumable_folder
 from yoso_cli.datasets.archives import StoredFile
-from yoso_cli.datasets.spec import Prepared, is_prepared
+from yoso_cli.datasets.spec import DatasetSpec, Prepared, Skipped, is_prepared
 from yoso_cli.datasets.statistics import write_statistics
 from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic.files import SetWriter, read_set
@@ -88,6 +88,34 @@ class SplitPlan:
     def title(self) -> str:
         """As a person calls it."""
         return f"{self.name}/{self.split}"
+
+
+def plan_splits(
+    spec: DatasetSpec, root: Path, asked: Sequence[str], usual: Iterable[str], plan: Callable[[str], SplitPlan | str]
+) -> tuple[list[SplitPlan], list[Skipped]]:
+    """Plans the splits `asked` for, or of the `usual` ones what is there.
+
+    Args:
+        spec: the dataset.
+        root: where the download is.
+        asked: splits, all of which must be there; none for the usual ones.
+        usual: splits, some of which may lack files.
+        plan: the plan of a split, or the files that it lacks.
+
+    Raises:
+        DataError: a split asked for is not there, or none is; says which file comes from where.
+    """
+    ready, skipped = [], []
+    for split in asked or usual:
+        planned = plan(split)
+        if isinstance(planned, str):
+            skipped.append(Skipped(split, planned))
+        else:
+            ready.append(planned)
+    if skipped and (asked or not ready):
+        reasons = "; ".join(f"{one.split} lacks {one.reason}" for one in skipped)
+        raise DataError(f"{root}: is no whole download of {spec.title}: {reasons}.", hint=spec.where_from())
+    return ready, skipped
 
 
 def make(
@@ -193,14 +221,11 @@ def _write(path: Path, content: bytes) -> None:
 def _finish(plan: SplitPlan, folder: Path, journal: "Journal", parameters: Mapping[str, Any]) -> PanopticSet:
     places = {"image_dir": plan.image_dir, "panoptic_dir": plan.panoptic_dir}
     writer = SetWriter(folder, plan.name, plan.split, plan.categories, **places, notes=parameters)
-    records = tuple(journal.records[photo.image_id] for photo in plan.photos)
-    for record in records:
-        writer.add(record)
-    image_dir, panoptic_dir = folder / plan.image_dir, folder / plan.panoptic_dir
-    made = PanopticSet(plan.name, plan.split, plan.categories, records, image_dir, panoptic_dir)
-    write_statistics(folder, made)
+    for photo in plan.photos:
+        writer.add(journal.records[photo.image_id])
+    write_statistics(folder, writer.panoptic_set)
     if plan.finish:
-        plan.finish(folder, made)
+        plan.finish(folder, writer.panoptic_set)
     journal.remove()
     return writer.finish()
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image
 
 Plane = npt.NDArray[np.float32]
-FloatRgb = npt.NDArray[np.float32]
+Colors = npt.NDArray[np.float32]
 RegionMap = npt.NDArray[np.int64]
 
 # An outline is a signed distance (negative inside) over coordinates in which the shape's radius is 1.
@@ -153,7 +153,7 @@ HUES = {
 }
 
 
-def wavy_bands(ground: Ground, count: int) -> RegionMap:
+def strata(ground: Ground, count: int) -> RegionMap:
     """Region numbers 0..count-1, (H, W), in wavy bands one above another."""
     random, (height, _) = ground.random, ground.shape
     x, y = ground.x / np.float32(ground.unit), ground.y / np.float32(ground.unit)

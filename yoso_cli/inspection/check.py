@@ -3,21 +3,19 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
 
 from yoso_cli.datasets.catalog import DATASETS
-from yoso_cli.datasets.spec import read_categories
+from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.inspection.picture import Examination, Examined
 from yoso_cli.inspection.rules import RULES, Finding, Rule, Severity
 from yoso_cli.inspection.split import Listed, Split, read_split
+from yoso_cli.panoptic.files import PHOTO_SUFFIXES
 from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.words import counted
 from yoso_cli.runtime.workers import mapped
-
-_IMAGES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 # How many classes well-known variants have.
 _VARIANTS = {
@@ -140,9 +138,7 @@ def _class_findings(found: PanopticSet) -> Iterator[Finding]:
 
 def _version_doubt(name: str, categories: Sequence[Category]) -> str:
     """Why `categories` are not those that are published under `name`; empty when they are, or nothing is."""
-    folder = resources.files("yoso_cli.datasets") / "categories"
-    tables = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
-    of_name = [table for table in tables if table == name or table.startswith(f"{name}-v")]
+    of_name = [table for table in category_tables() if table == name or table.startswith(f"{name}-v")]
     own = [(one.name, one.isthing) for one in categories]
     published = {table: [(one.name, one.isthing) for one in read_categories(table)] for table in of_name}
     if not published or own in published.values():
@@ -172,7 +168,7 @@ def _unlisted_files(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
         pngs[one.panoptic_dir.resolve()].update(record.panoptic_file for record in one.records)
         images[one.image_dir.resolve()].update(record.image_file for record in one.records)
         split_of |= dict.fromkeys((one.panoptic_dir.resolve(), one.image_dir.resolve()), one.split)
-    for code, folders, suffixes in (("unlisted-png", pngs, {".png"}), ("unlisted-image", images, _IMAGES)):
+    for code, folders, suffixes in (("unlisted-png", pngs, {".png"}), ("unlisted-image", images, PHOTO_SUFFIXES)):
         for folder, listed in folders.items():
             for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
                 name = path.relative_to(folder).as_posix()

@@ -98,7 +98,11 @@ def parse(
     try:
         categories = like.categories if like and "categories" not in content else _categories(content, on_mistake)
         by_file = like is None or "images" in content
-        images = _images(content, on_mistake) if by_file or like is None else _images_like(like)
+        images = (
+            _images(content, on_mistake)
+            if by_file or like is None
+            else {one.image_id: (one.image_file, one.height, one.width) for one in like.records}
+        )
         known = _Known(images, {one.id for one in categories}, by_file)
         records = _records(content, known, on_mistake, strict=like is None)
     except (MalformedError, _RefusalError) as error:
@@ -189,10 +193,6 @@ def _categories(content: Mapping[str, Any], on_mistake: OnMistake) -> tuple[Cate
 def _category(entry: Any) -> Category:
     isthing = bool(entry_int(entry, "isthing", 0, 1))
     return Category(entry_int(entry, "id", 0), entry_value(entry, "name", str), isthing, _color(entry))
-
-
-def _images_like(like: PanopticSet) -> dict[int | str, tuple[str, int, int]]:
-    return {record.image_id: (record.image_file, record.height, record.width) for record in like.records}
 
 
 def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, tuple[str, int, int]]:

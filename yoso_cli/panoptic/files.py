@@ -35,6 +35,7 @@ FORMAT = "yoso-panoptic"
 VERSION = 1
 MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 
 _JPEG = b"\xff\xd8"
 # Start of frame, of all kinds, without the three tables between them: ITU-T T.81, B.1.1.3.
@@ -290,6 +291,11 @@ class SetWriter:
         """What was added so far."""
         return tuple(self._records)
 
+    @property
+    def panoptic_set(self) -> PanopticSet:
+        """The set as far as it was added."""
+        return replace(self._set, records=self.records)
+
     def add(self, record: ImageRecord, panoptic: Panoptic | None = None, image: Rgb | None = None) -> None:
         """Adds a picture; `panoptic` None means that its PNG lies there already, `image` None the same of the photo.
 
@@ -307,10 +313,9 @@ class SetWriter:
 
     def finish(self) -> PanopticSet:
         """Writes the JSON and then the manifest. Raises RunError as `add` does."""
-        records = tuple(self._records)
-        write_json(self.folder / LISTING, annotations.to_json(self._set.categories, records))
-        write_json(self.folder / MANIFEST, {**self._manifest, "images": len(records)}, indent=2)
-        return replace(self._set, records=records)
+        write_json(self.folder / LISTING, annotations.to_json(self._set.categories, self._records))
+        write_json(self.folder / MANIFEST, {**self._manifest, "images": len(self._records)}, indent=2)
+        return self.panoptic_set
 
 
 @contextmanager

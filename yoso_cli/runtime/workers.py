@@ -112,39 +112,32 @@ def _answers(crew: list[_Worker], items: Sequence[Any], at_once: int) -> Iterato
     found: dict[int, _Answer] = {}
     given = 0
     for place in range(len(starts)):
-        waits = True
-        # At least once, also when the answer is there: no process should have nothing to do while results are used.
-        while waits:
+        while True:
             while given < min(len(starts), place + _AHEAD * len(crew)):
                 worker = min(crew, key=lambda one: len(one.given))
                 if len(worker.given) >= _GIVEN:
                     break
-                _give(worker, given, items[starts[given] : starts[given] + at_once])
+                with suppress(OSError):  # of a process that has ended: `_collect` notices it
+                    worker.pipe.send(items[starts[given] : starts[given] + at_once])
+                worker.given.append(given)
                 given += 1
+            # Also when the answer is there: no process should be idle while results are used.
             _collect(crew, found, block=place not in found)
-            waits = place not in found
+            if place in found:
+                break
         yield found.pop(place)
-
-
-def _give(worker: _Worker, place: int, chunk: Sequence[Any]) -> None:
-    try:
-        worker.pipe.send(chunk)
-    except OSError:
-        raise _ended(worker) from None
-    worker.given.append(place)
 
 
 def _collect(crew: list[_Worker], found: dict[int, _Answer], *, block: bool) -> None:
     """Adds the answers that are there, or at least one if it is to `block`, to `found`."""
     ready = wait([worker.pipe for worker in crew], None if block else 0)
     for worker in crew:
-        if worker.pipe not in ready:
-            continue
-        try:
-            answer: _Answer = worker.pipe.recv()
-        except (EOFError, OSError):
-            raise _ended(worker) from None
-        found[worker.given.popleft()] = answer
+        if worker.pipe in ready:
+            try:
+                answer: _Answer = worker.pipe.recv()
+            except (EOFError, OSError):
+                raise _ended(worker) from None
+            found[worker.given.popleft()] = answer
 
 
 def _ended(worker: _Worker) -> RunError:
