@@ -111,6 +111,13 @@ def test_a_damaged_set_is_refused_with_the_file(
     assert words in refused(*CONVERT, code=1)
 
 
+def test_a_damaged_picture_ends_every_worker_before_their_folder_goes(here: Path, refused: Refused) -> None:
+    raw.write_maps(Path("raw"), [f"{number:03}" for number in range(120)])
+    cut("raw/semantic/050.png")()
+    assert "raw/semantic/050.png: is cut short" in refused(*CONVERT, "--workers", "2", code=1)
+    assert list(Path("datasets/mine").iterdir()) == []
+
+
 def test_keep_going_tells_every_problem_at_once(here: Path, refused: Refused) -> None:
     cut("raw/semantic/a.png")()
     rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8))()

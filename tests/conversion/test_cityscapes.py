@@ -7,8 +7,8 @@ import pytest
 from conversion import raw
 
 from yoso_cli.conversion.category_file import CategoryTable
-from yoso_cli.conversion.cityscapes import CityscapesTarget, open_cityscapes
-from yoso_cli.conversion.form import Picture
+from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
+from yoso_cli.conversion.convert import SourcePicture
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.types import Category
 
@@ -26,8 +26,8 @@ def root(folder: Path) -> Path:
 def test_the_published_layout_is_found_and_read(tmp_path: Path) -> None:
     source = open_cityscapes(raw.TABLE, root(tmp_path), None)
     assert source.problems == ()
-    assert source.pictures == (Picture("aachen_000000_000019", f"{NAME}_leftImg8bit.png"),)
-    found = source.read(source.pictures[0]).panoptic
+    assert source.pictures == (SourcePicture("aachen_000000_000019", f"{NAME}_leftImg8bit.png"),)
+    found, _ = source.read(source.pictures[0])
     assert [(one.category_id, one.area, one.iscrowd) for one in found.segments] == [
         (raw.ROAD, 2, False),
         (raw.CAR, 1, True),
@@ -73,7 +73,7 @@ def test_missing_pictures_are_asked_for(tmp_path: Path) -> None:
 )
 def test_an_id_that_the_form_has_no_room_for_is_refused(tmp_path: Path, category: Category, words: str) -> None:
     panoptic = raw.panoptic_of(np.array([[1]], np.int32), {1: (category.id, False)})
-    target = CityscapesTarget(CategoryTable.of([category]))
+    target = CityscapesWriter(CategoryTable.of([category]))
     with pytest.raises(DataError, match=words):
-        target.write(tmp_path, Picture("a", "a.jpg"), panoptic)
+        target.write(tmp_path, SourcePicture("a", "a.jpg"), panoptic)
     assert not list(tmp_path.iterdir())

@@ -1,6 +1,7 @@
 """COCO's instance annotations: overlaps by the stated rule, masks as pycocotools has them, every doubt named."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,11 @@ from conversion import raw
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoso_cli.conversion.form import Loss, Reading
-from yoso_cli.conversion.instances import InstancesSource, open_instances
-from yoso_cli.conversion.masks import read_mask, to_run_lengths
+from yoso_cli.conversion.convert import InformationLoss
+from yoso_cli.conversion.instances import InstancesReader, open_instances, read_mask, to_run_lengths
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.entries import MalformedError
+from yoso_cli.panoptic.annotations import MalformedError
+from yoso_cli.panoptic.types import Panoptic
 
 # Of pycocotools' own decoder, under the newest numpy.
 QUIET = pytest.mark.filterwarnings("ignore:__array__ implementation")
@@ -30,7 +31,7 @@ def annotation(number: int, segmentation: Any, category_id: int = raw.CAR, **mor
     return {"id": number, "image_id": 1, "category_id": category_id, "segmentation": segmentation, **more}
 
 
-def opened(folder: Path, annotations: list[Any], *, stuff: Any = None, **more: Any) -> InstancesSource:
+def opened(folder: Path, annotations: list[Any], *, stuff: Any = None, **more: Any) -> InstancesReader:
     raw.write_photo(folder / "images" / "a.jpg", 6, 8)
     if stuff is not None:
         raw.write_map(folder / "semantic" / "a.png", stuff)
@@ -40,56 +41,56 @@ def opened(folder: Path, annotations: list[Any], *, stuff: Any = None, **more: A
     return open_instances(folder, None, None, raw.TABLE)
 
 
-def read(folder: Path, annotations: list[Any], **more: Any) -> Reading:
+def read(folder: Path, annotations: list[Any], **more: Any) -> tuple[Panoptic, Counter[InformationLoss]]:
     source = opened(folder, annotations, **more)
     assert source.problems == ()
     return source.read(source.pictures[0])
 
 
-def areas(reading: Reading) -> dict[int, int]:
+def areas(panoptic: Panoptic) -> dict[int, int]:
     """By segment id, which is the place of the annotation from 1."""
-    return {segment.id: segment.area for segment in reading.panoptic.segments}
+    return {segment.id: segment.area for segment in panoptic.segments}
 
 
 def test_the_smallest_instance_has_the_pixel_whatever_the_order(tmp_path: Path) -> None:
     large, small = annotation(1, rectangle(0, 0, 8, 6)), annotation(2, rectangle(2, 2, 4, 4))
     for order in ([large, small], [small, large]):
-        found = read(tmp_path, order)
+        found, losses = read(tmp_path, order)
         assert sorted(areas(found).values()) == [4, 44]
-        assert found.losses[Loss.OVERLAP] == 4
+        assert losses[InformationLoss.OVERLAP] == 4
 
 
 def test_of_two_of_one_size_the_later_has_the_pixel(tmp_path: Path) -> None:
-    found = read(tmp_path, [annotation(1, rectangle(0, 0, 4, 4)), annotation(2, rectangle(2, 0, 6, 4))])
+    found, _ = read(tmp_path, [annotation(1, rectangle(0, 0, 4, 4)), annotation(2, rectangle(2, 0, 6, 4))])
     assert areas(found) == {1: 8, 2: 16}
 
 
 def test_crowds_lie_below_all(tmp_path: Path) -> None:
     crowd = to_run_lengths(np.pad(np.ones((2, 2), bool), ((0, 4), (0, 6))))
-    found = read(tmp_path, [annotation(1, crowd, iscrowd=1), annotation(2, rectangle(0, 0, 8, 6))])
+    found, losses = read(tmp_path, [annotation(1, crowd, iscrowd=1), annotation(2, rectangle(0, 0, 8, 6))])
     assert areas(found) == {2: 48}
-    assert found.losses[Loss.HIDDEN] == 1
-    alone = read(tmp_path, [annotation(1, crowd, iscrowd=1)])
-    assert [(one.area, one.iscrowd) for one in alone.panoptic.segments] == [(4, True)]
+    assert losses[InformationLoss.HIDDEN] == 1
+    alone, _ = read(tmp_path, [annotation(1, crowd, iscrowd=1)])
+    assert [(one.area, one.iscrowd) for one in alone.segments] == [(4, True)]
 
 
 def test_a_hidden_and_an_empty_instance_are_counted_apart(tmp_path: Path) -> None:
     pieces = [rectangle(2, 2, 4, 3), rectangle(2, 3, 4, 4)]
     empty = to_run_lengths(np.zeros((6, 8), bool))
     halves = (annotation(2 + number, half) for number, half in enumerate(pieces))
-    found = read(tmp_path, [annotation(1, rectangle(2, 2, 4, 4)), *halves, annotation(9, empty)])
+    found, losses = read(tmp_path, [annotation(1, rectangle(2, 2, 4, 4)), *halves, annotation(9, empty)])
     assert areas(found) == {2: 2, 3: 2}
-    assert (found.losses[Loss.HIDDEN], found.losses[Loss.EMPTY]) == (1, 1)
+    assert (losses[InformationLoss.HIDDEN], losses[InformationLoss.EMPTY]) == (1, 1)
 
 
 def test_stuff_fills_what_no_instance_covers(tmp_path: Path) -> None:
     stuff = np.full((6, 8), raw.ROAD)
     stuff[0] = raw.PERSON
     stuff[1] = 255
-    found = read(tmp_path, [annotation(1, rectangle(0, 0, 2, 6))], stuff=stuff)
-    assert {one.category_id: one.area for one in found.panoptic.segments} == {raw.CAR: 12, raw.ROAD: 24}
-    assert found.losses[Loss.UNCLAIMED] == 6
-    assert (found.panoptic.id_map == 0).sum() == 12
+    found, losses = read(tmp_path, [annotation(1, rectangle(0, 0, 2, 6))], stuff=stuff)
+    assert {one.category_id: one.area for one in found.segments} == {raw.CAR: 12, raw.ROAD: 24}
+    assert losses[InformationLoss.UNCLAIMED] == 6
+    assert (found.id_map == 0).sum() == 12
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_compat_mask2former_gives_that_converters_set(tmp_path):
         np.random.seed(zlib.crc32(stem.encode()))
         return utils.IdGenerator(table)
 
-    (plan, _), _ = ade20k.plans(root, read=mask2former.read_picture, notes={"compat": "mask2former"})
+    (plan, _), _ = ade20k.plans(root, read=mask2former.read_labels, notes={"compat": "mask2former"})
     made = make(plan, tmp_path / "out").panoptic_set
     hidden = 0
     for record, (painted, infos) in zip(
@@ -120,7 +120,7 @@ def test_one_number_in_two_classes_is_two_instances_but_not_for_mask2former(tmp_
     things = [one.id for one in prepared.panoptic_set.records[0].segments if one.id > 256]
     assert things == [8 * 256 + 7, 13 * 256 + 7]
     with pytest.raises(ProblemsError, match="instance 7 in more than one class"):
-        prepare(root, tmp_path / "compat", read=mask2former.read_picture)
+        prepare(root, tmp_path / "compat", read=mask2former.read_labels)
 
 
 def test_semantic_maps_count_from_0(tmp_path):

@@ -16,8 +16,7 @@ from build import listing
 
 from yoso_cli.atomic import resumable_folder
 from yoso_cli.datasets import cityscapes
-from yoso_cli.datasets.journal import Journal
-from yoso_cli.datasets.split import make
+from yoso_cli.datasets.split import Journal, make
 from yoso_cli.errors import ProblemsError, RunError, UsageError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_manifest
@@ -40,13 +39,13 @@ def maps(root):
 def counting(monkeypatch):
     """The pictures that are converted from now on."""
     converted = []
-    read = cityscapes.read_coded
+    read = cityscapes.read_instance_map
 
-    def watched(runs, coding, size, where, **options):
-        converted.append(where)
-        return read(runs, coding, size, where, **options)
+    def watched(photo, table):
+        converted.append(str(photo.maps[0]))
+        return read(photo, table)
 
-    monkeypatch.setattr(cityscapes, "read_coded", watched)
+    monkeypatch.setattr(cityscapes, "read_instance_map", watched)
     return converted
 
 
@@ -139,7 +138,7 @@ def test_a_file_that_a_power_cut_emptied_is_made_again(raw, tmp_path, monkeypatc
     partial = tmp_path / "out" / "cityscapes" / ".val.partial"
     made = sorted((partial / "cityscapes_panoptic_val").iterdir())
     made[2].write_bytes(b"")
-    assert len(Journal(partial, {}).done) == 0, "of other parameters"
+    assert len(Journal(partial, {}).records) == 0, "of other parameters"
     (tmp_path / "later.png").rename(maps(raw)[0].parent / "later.png")
     converted = counting(monkeypatch)
     with pytest.raises(ProblemsError):

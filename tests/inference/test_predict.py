@@ -189,7 +189,7 @@ def test_stages_have_threads_of_their_own_where_they_take_no_core_from_the_netwo
 ) -> None:
     """Wherever it happens, the segments are the same."""
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    monkeypatch.setattr("yoso_cli.inference.predict.available", lambda: cores)
+    monkeypatch.setattr("yoso_cli.inference.predict.usable_cores", lambda: cores)
     ours = predictor()
     expected = [ours(read_image(mixed.image_path(record))).id_map for record in mixed.records]
     places = []

@@ -13,7 +13,7 @@ from PIL import Image
 
 from yoso_cli.cli import run
 from yoso_cli.datasets.spec import read_categories
-from yoso_cli.inspection.check import Checked, check
+from yoso_cli.inspection.check import CheckedDataset, check
 from yoso_cli.inspection.rules import RULES, Layer, Severity
 from yoso_cli.inspection.split import find_splits
 from yoso_cli.panoptic.annotations import category_to_json
@@ -48,7 +48,7 @@ def mine(_whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def checked(named: str = "mine") -> Checked:
+def checked(named: str = "mine") -> CheckedDataset:
     return check(find_splits(named, Path("datasets")))
 
 

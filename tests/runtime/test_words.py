@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from yoso_cli.cli import run
-from yoso_cli.runtime.words import counted
+from yoso_cli.runtime.words import counted, shortened
 
 
 def test_one_thing_and_many() -> None:
@@ -22,3 +22,9 @@ def test_a_split_of_one_picture_is_told_so(
     told = capsys.readouterr().out
     assert told.count("1 image") == 3
     assert "1 images" not in told
+
+
+def test_of_many_names_the_first_are_given() -> None:
+    assert shortened("abcde") == "a, b, c, d, e"
+    assert shortened([1, 2, 3, 4, 5], 3) == "1, 2, 3 and 2 more"
+    assert shortened([1, 2, 3], 2, more=", ...") == "1, 2, ..."

@@ -12,11 +12,11 @@ from yoso_cli.conversion.convert import convert as convert_all
 from yoso_cli.datasets import ade20k, cityscapes, coco, mapillary, mask2former, shapes
 from yoso_cli.datasets.catalog import DATASETS
 from yoso_cli.datasets.spec import Prepared, Skipped
-from yoso_cli.datasets.split import Plan, make
+from yoso_cli.datasets.split import SplitPlan, make
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.evaluation.score import read_any
 from yoso_cli.inspection.census import Census, take_census
-from yoso_cli.inspection.check import Checked
+from yoso_cli.inspection.check import CheckedDataset
 from yoso_cli.inspection.check import check as check_all
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.inspection.split import Split, find_splits, read_split
@@ -25,7 +25,7 @@ from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.progress import SILENT, Progress
 
-_Plans = tuple[Sequence[Plan], Sequence[Skipped]]
+_Plans = tuple[Sequence[SplitPlan], Sequence[Skipped]]
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def prepare(
         progress.message(f"Leaving out {one.split}: {one.reason} are not there. {spec.where_from()}")
     for plan in plans:
         published = spec.images.get(plan.split, 0)
-        if len(plan.pictures) < published:
-            progress.message(f"{plan.title}: {len(plan.pictures)} of the {published} published images are there.")
+        if len(plan.photos) < published:
+            progress.message(f"{plan.title}: {len(plan.photos)} of the {published} published images are there.")
     processes = workers or usable_cores()
     made = (
         make(plan, Path(output), workers=processes, force=force, keep_going=keep_going, progress=progress)
@@ -199,11 +199,11 @@ def convert(
     with forms.SOURCES[source_form](places) as opened:
         for remark in opened.remarks:
             progress.message(f"{remark}.")
-        opening = forms.TARGETS[target_form](opened, destination)
+        target = forms.TARGETS[target_form](opened, destination)
         counts = convert_all(
             opened,
-            opening.target,
-            opening.placing,
+            target.writer,
+            target.placing,
             processes=workers or usable_cores(),
             keep_going=keep_going,
             progress=progress,
@@ -213,7 +213,7 @@ def convert(
 
 def check(
     dataset: str | Path, *, root: str | Path = "datasets", workers: int | None = None, progress: Progress = SILENT
-) -> Checked:
+) -> CheckedDataset:
     """Everything that is wrong with a dataset; each of its files is read to the end.
 
     Args:
@@ -251,7 +251,7 @@ def stats(
 
 
 def _ade20k(root: Path, splits: Sequence[str], semantic: bool, compat: str) -> _Plans:
-    read = mask2former.read_picture if compat else ade20k.read_picture
+    read = mask2former.read_labels if compat else ade20k.read_labels
     notes: dict[str, Any] = {"compat": compat} if compat else {}
     return ade20k.plans(root, splits, semantic=semantic, read=read, notes=notes)
 

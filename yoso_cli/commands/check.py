@@ -10,7 +10,7 @@ from yoso_cli.commands import console, options
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.inspection.check import Checked, Group
+    from yoso_cli.inspection.check import CheckedDataset, Group
 
 # Of one kind of finding, as many cases are told on the screen; --json has all.
 _SHOWN = 5
@@ -54,7 +54,7 @@ def _severity(group: "Group", strict: bool) -> str:
     return "error" if strict else group.rule.severity.value
 
 
-def _value(dataset: str, checked: "Checked", strict: bool) -> dict[str, Any]:
+def _value(dataset: str, checked: "CheckedDataset", strict: bool) -> dict[str, Any]:
     severities = [_severity(group, strict) for group in checked.groups]
     return {
         "dataset": dataset,
@@ -76,7 +76,7 @@ def _value(dataset: str, checked: "Checked", strict: bool) -> dict[str, Any]:
     }
 
 
-def _text(dataset: str, checked: "Checked", value: dict[str, Any]) -> str:
+def _text(dataset: str, checked: "CheckedDataset", value: dict[str, Any]) -> str:
     lines = []
     layer = ""
     for group, told in zip(checked.groups, value["findings"], strict=True):

@@ -8,19 +8,17 @@ void: [0, 255]
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.datasets.spec import read_categories
+from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.panoptic.entries import LARGEST_ID
-from yoso_cli.panoptic.types import Category
+from yoso_cli.panoptic.types import LARGEST_ID, Category
 from yoso_cli.recipe.reader import Section, Setting, read_text
 
 EXAMPLE = "  - {id: 1, name: car, isthing: true}"
 
-# What label maps hold where nobody says anything else: unlabelled, and the field's "ignore".
+# The values of void in most label maps: unlabelled, and "ignore".
 _USUAL_VOID = (0, 255)
 # Cityscapes' other labels are annotated but not evaluated: https://github.com/mcordts/cityscapesScripts.
 _VOID_OF = {"cityscapes": range(34)}
@@ -89,8 +87,7 @@ def write_table(table: CategoryTable) -> str:
 
 
 def _published(name: str) -> CategoryTable:
-    folder = resources.files("yoso_cli.datasets") / "categories"
-    known = sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
+    known = category_tables()
     if name not in known:
         there = f"Name a YAML file (its name ends in .yaml), or one of: {', '.join(known)}."
         raise UsageError(f"--categories {name}: is no published dataset.", hint=did_you_mean(name, known, there))

@@ -1,137 +1,217 @@
-"""From a source to a target: every picture read, held against its labels and written, or nothing written at all."""
+"""From one form of labels to another: a reader gives panoptic pictures, a writer takes them.
 
+Every picture is read, compared with its labels in size and written, or nothing is written at all. Readers and writers
+travel to the worker processes, so they hold paths and tables, never open files or pictures.
+"""
+
+from abc import ABC, abstractmethod
 from collections import Counter
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
-from yoso_cli.conversion.form import Loss, Picture, Source, Target
+from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.picture_files import require_size
 from yoso_cli.errors import DataError, ProblemsError, YosoError
-from yoso_cli.runtime import workers
+from yoso_cli.panoptic.types import Panoptic
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
+from yoso_cli.runtime.workers import mapped
 
 _NAMED = 5
 _HINT = "Mend them and convert again; nothing was written."
 
 
+class InformationLoss(Enum):
+    """What a form cannot say, so that a conversion leaves it out and counts it; the value is what a person reads."""
+
+    EMPTY = "segments without a pixel are left out"
+    HIDDEN = "instances are wholly hidden by smaller ones and left out"
+    OVERLAP = "pixels were claimed by several instances; the smallest instance has them"
+    UNCLAIMED = "pixels of a thing class belong to no instance and are void"
+    SCORE = "scores are not kept"
+    CROWDS = "crowds are one with another crowd of their class"
+    STUFF_CROWD = "crowds of a stuff class are plain segments"
+    INSTANCES = "instances are not told apart any more"
+
+
+@dataclass(frozen=True)
+class SourcePicture:
+    """One picture of a source.
+
+    Attributes:
+        image_id: as the source has it; where it has none, `stem`.
+        image_file: relative to the source's `image_dir`, with forward slashes.
+    """
+
+    image_id: int | str
+    image_file: str
+
+    @property
+    def stem(self) -> str:
+        """The file without its suffix: its labels are called the same."""
+        return self.image_file.rpartition(".")[0]
+
+
+@dataclass(frozen=True)
+class LabelReader(ABC):
+    """Labels in some form.
+
+    Attributes:
+        table: the classes.
+        image_dir: where the pictures lie.
+        pictures: those with labels, in the order that the result keeps.
+        problems: what is wrong with the set as a whole; with any of it nothing is converted.
+        remarks: what a person may want to know, as files that are no pictures.
+    """
+
+    table: CategoryTable
+    image_dir: Path
+    pictures: tuple[SourcePicture, ...]
+    problems: tuple[str, ...]
+    remarks: tuple[str, ...]
+
+    @abstractmethod
+    def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
+        """The labels of `picture`, and what was lost. Raises DataError naming the file that is missing or wrong."""
+
+
+Entry = TypeVar("Entry")
+
+
+class LabelWriter(Protocol[Entry]):
+    """Writes labels in some form. `Entry` is what the listing needs to know of a picture."""
+
+    def write(self, folder: Path, picture: SourcePicture, panoptic: Panoptic) -> tuple[Entry, Counter[InformationLoss]]:
+        """Writes the files of one picture below `folder`; counts what the form cannot say.
+
+        Raises:
+            DataError: the form cannot hold this picture at all.
+            OSError: the disk is full.
+        """
+
+    def finish(self, folder: Path, entries: Sequence[Entry]) -> None:
+        """Writes what lists the whole set, last. Raises OSError when the disk is full."""
+
+
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion did.
+    """What a conversion did: of one picture, or added up over several.
 
     Attributes:
         images: pictures.
         segments: of all of them.
         crowds: how many of the segments are crowds.
         losses: what the target cannot say or the source could not mean, and how often.
-        lossy: how many pictures each loss befell.
+        lossy: how many pictures have each loss.
     """
 
     images: int
     segments: int
     crowds: int
-    losses: Counter[Loss]
-    lossy: Counter[Loss]
+    losses: Counter[InformationLoss]
+    lossy: Counter[InformationLoss]
+
+    @classmethod
+    def of(cls, panoptic: Panoptic, losses: Counter[InformationLoss]) -> "Converted":
+        """One picture's."""
+        crowds = sum(segment.iscrowd for segment in panoptic.segments)
+        return cls(1, len(panoptic.segments), crowds, losses, Counter(loss for loss, count in losses.items() if count))
+
+    def __add__(self, other: "Converted") -> "Converted":
+        return Converted(
+            self.images + other.images,
+            self.segments + other.segments,
+            self.crowds + other.crowds,
+            self.losses + other.losses,
+            self.lossy + other.lossy,
+        )
 
 
 @dataclass(frozen=True)
-class _Done:
-    piece: Any
-    segments: int
-    crowds: int
-    losses: Counter[Loss]
+class _Conversion:
+    """Converts one picture at a time; can be sent to a worker process."""
 
-
-@dataclass(frozen=True)
-class _Job:
-    """One picture's way, which a worker process can do."""
-
-    source: Source
-    target: Target[Any]
+    reader: LabelReader
+    writer: LabelWriter[Any]
     folder: Path
 
-    def __call__(self, picture: Picture) -> _Done | YosoError:
-        """What is left to list, or what is wrong with this picture."""
+    def __call__(self, picture: SourcePicture) -> tuple[Any, Converted] | YosoError:
+        """The picture's entry of the listing and its counts, or what is wrong with it."""
         try:
-            reading = self.source.read(picture)
-            require_size(self.source.image_dir / picture.image_file, *reading.panoptic.id_map.shape)
-            piece, losses = self.target.write(self.folder, picture, reading.panoptic)
+            panoptic, losses = self.reader.read(picture)
+            require_size(self.reader.image_dir / picture.image_file, *panoptic.id_map.shape)
+            entry, more = self.writer.write(self.folder, picture, panoptic)
         except YosoError as error:
             return error
-        segments = reading.panoptic.segments
-        return _Done(piece, len(segments), sum(one.iscrowd for one in segments), reading.losses + losses)
+        return entry, Converted.of(panoptic, losses + more)
 
 
 def convert(
-    source: Source,
-    target: Target[Any],
+    reader: LabelReader,
+    writer: LabelWriter[Any],
     placing: AbstractContextManager[Path],
     *,
     processes: int = 1,
     keep_going: bool = False,
     progress: Progress = SILENT,
 ) -> Converted:
-    """Writes every picture of `source` by `target`.
+    """Writes every picture of `reader` by `writer`.
 
     Args:
-        source: what is converted.
-        target: into what.
+        reader: what is converted.
+        writer: into what.
         placing: gives the folder to write into, and puts it in its place if all went well.
         processes: that work at a time.
-        keep_going: look at every picture before telling what is wrong with some; else the first problem ends it.
+        keep_going: look at every picture before reporting what is wrong with some; else the first problem ends it.
         progress: shows how far it is.
 
     Raises:
         ProblemsError: files are missing or damaged; nothing is in place then.
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full, the place cannot be written, or a worker was killed.
     """
-    _require_distinct(source)
-    title = str(source.image_dir)
-    if source.problems and not keep_going:
-        raise ProblemsError(title, _sentences(source), hint=_HINT)
+    _require_distinct(reader)
+    title, whole_set = str(reader.image_dir), [f"{problem}." for problem in reader.problems]
+    if whole_set and not keep_going:
+        raise ProblemsError(title, whole_set, hint=_HINT)
     with placing as folder:
-        done, damaged = _write(_Job(source, target, folder), processes, keep_going, progress)
-        problems = [*_sentences(source), *damaged]
-        if problems:
-            raise ProblemsError(title, problems, hint=_HINT)
-        if not done:
-            raise DataError(f"{source.image_dir}: there is no picture with labels to convert.")
-        target.finish(folder, [one.piece for one in done])
-    losses: Counter[Loss] = Counter()
-    lossy: Counter[Loss] = Counter()
-    for one in done:
-        losses += one.losses
-        lossy.update(loss for loss, count in one.losses.items() if count)
-    return Converted(len(done), sum(one.segments for one in done), sum(one.crowds for one in done), losses, lossy)
+        entries, converted, damaged = _write(_Conversion(reader, writer, folder), processes, keep_going, progress)
+        if whole_set or damaged:
+            raise ProblemsError(title, whole_set + damaged, hint=_HINT)
+        if not entries:
+            raise DataError(f"{reader.image_dir}: there is no picture with labels to convert.")
+        writer.finish(folder, entries)
+    return converted
 
 
-def _write(job: _Job, processes: int, keep_going: bool, progress: Progress) -> tuple[list[_Done], list[str]]:
-    """What was written, and what is wrong with the rest: only the first of it unless `keep_going`."""
-    done: list[_Done] = []
+def _write(
+    conversion: _Conversion, processes: int, keep_going: bool, progress: Progress
+) -> tuple[list[Any], Converted, list[str]]:
+    """The listing's entries, the counts, and what is wrong with the rest: only the first of it unless `keep_going`."""
+    entries: list[Any] = []
+    converted = Converted(0, 0, 0, Counter(), Counter())
     problems: list[str] = []
-    results = workers.mapped(job, job.source.pictures, workers=processes)
-    for result in tracked(results, len(job.source.pictures), "converting", progress):
-        if isinstance(result, _Done):
-            done.append(result)
-        elif isinstance(result, DataError):
-            if not keep_going:
+    pictures = conversion.reader.pictures
+    # Closed before an error removes the folder that the processes write into.
+    with closing(mapped(conversion, pictures, workers=processes)) as results:
+        for result in tracked(results, len(pictures), "converting", progress):
+            if isinstance(result, tuple):
+                entries.append(result[0])
+                converted += result[1]
+            elif isinstance(result, DataError) and keep_going:
+                problems.append(result.message)
+            else:  # a full disk is no problem of one picture
                 raise result
-            problems.append(result.message)
-        else:  # a full disk is no problem of one picture
-            raise result
-    return done, problems
+    return entries, converted, problems
 
 
-def _sentences(source: Source) -> list[str]:
-    return [f"{problem}." for problem in source.problems]
-
-
-def _require_distinct(source: Source) -> None:
+def _require_distinct(reader: LabelReader) -> None:
     """Two pictures that differ in their suffix alone would share one label file."""
-    twice = [stem for stem, count in Counter(picture.stem for picture in source.pictures).items() if count > 1]
+    twice = [stem for stem, count in Counter(picture.stem for picture in reader.pictures).items() if count > 1]
     if twice:
         raise DataError(
-            f"{source.image_dir}: {len(twice)} names belong to two pictures each: {', '.join(twice[:_NAMED])}.",
+            f"{reader.image_dir}: {len(twice)} names belong to two pictures each: {', '.join(twice[:_NAMED])}.",
             hint="Labels are found by the name without its suffix: rename one of each.",
         )

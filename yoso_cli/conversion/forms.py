@@ -1,19 +1,19 @@
 """The forms that labels come in, by the names that `yoso convert` knows them by."""
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import replacing_folder
 from yoso_cli.conversion.category_file import CategoryTable
-from yoso_cli.conversion.cityscapes import CityscapesTarget, open_cityscapes
-from yoso_cli.conversion.form import Source, Target
-from yoso_cli.conversion.instances import InstancesTarget, open_instances
-from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsTarget, open_maps
-from yoso_cli.conversion.panoptic_set import PanopticTarget, PreparedTarget, open_panoptic
-from yoso_cli.conversion.submission import ResultsTarget, SemanticTarget, replacing_zip, require_published, unpacked
+from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
+from yoso_cli.conversion.convert import LabelReader, LabelWriter
+from yoso_cli.conversion.instances import InstancesWriter, open_instances
+from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsWriter, open_maps
+from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, open_panoptic
+from yoso_cli.conversion.submission import ResultsWriter, SemanticWriter, replacing_zip, require_published, unpacked
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.types import PanopticSet
 
@@ -48,7 +48,7 @@ class Places:
         return self.table
 
 
-def _open_maps(places: Places) -> Source:
+def _open_maps(places: Places) -> LabelReader:
     folder = places.source
     return open_maps(
         places.required_table("maps"),
@@ -58,25 +58,8 @@ def _open_maps(places: Places) -> Source:
     )
 
 
-def _open_cityscapes(places: Places) -> Source:
-    return open_cityscapes(places.required_table("cityscapes"), places.source, places.images)
-
-
-def _open_instances(places: Places) -> Source:
-    return open_instances(places.source, places.images, places.semantic, places.table)
-
-
-def _open_panoptic(places: Places) -> Source:
-    return open_panoptic(places.source, places.images)
-
-
 @contextmanager
-def _opened(opened: Source) -> Iterator[Source]:
-    yield opened
-
-
-@contextmanager
-def _open_submission(places: Places) -> Iterator[Source]:
+def _open_submission(places: Places) -> Iterator[LabelReader]:
     if places.truth is None:
         raise UsageError(
             "--from submission: predictions do not say how large their pictures are or what classes there are.",
@@ -87,63 +70,70 @@ def _open_submission(places: Places) -> Iterator[Source]:
         yield replace(found, remarks=(*found.remarks, *_unpredicted(found, places.truth)))
 
 
-def _unpredicted(found: Source, truth: PanopticSet) -> tuple[str, ...]:
+def _unpredicted(found: LabelReader, truth: PanopticSet) -> tuple[str, ...]:
     count = len(truth.records) - len(found.pictures)
     return (f"{count} of {len(truth.records)} pictures of the truth have no prediction",) if count else ()
 
 
-SOURCES: dict[str, Callable[[Places], AbstractContextManager[Source]]] = {
-    "maps": lambda places: _opened(_open_maps(places)),
-    "coco-instances": lambda places: _opened(_open_instances(places)),
-    "coco-panoptic": lambda places: _opened(_open_panoptic(places)),
-    "cityscapes": lambda places: _opened(_open_cityscapes(places)),
-    "prepared": lambda places: _opened(_open_panoptic(places)),
+SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
+    "maps": lambda places: nullcontext(_open_maps(places)),
+    "coco-instances": lambda places: nullcontext(
+        open_instances(places.source, places.images, places.semantic, places.table)
+    ),
+    "coco-panoptic": lambda places: nullcontext(open_panoptic(places.source, places.images)),
+    "cityscapes": lambda places: nullcontext(
+        open_cityscapes(places.required_table("cityscapes"), places.source, places.images)
+    ),
+    "prepared": lambda places: nullcontext(open_panoptic(places.source, places.images)),
     "submission": _open_submission,
 }
 """What labels can be read from."""
 
 
 @dataclass(frozen=True)
-class Opening:
-    """A target and where it writes.
+class Destination:
+    """What writes, and where.
 
     Attributes:
-        target: what writes each picture.
+        writer: of each picture.
         placing: the folder to write into, in its place only when all went well.
     """
 
-    target: Target[Any]
+    writer: LabelWriter[Any]
     placing: AbstractContextManager[Path]
 
 
-def _prepared(source: Source, destination: Path) -> Opening:
+def _prepared(source: LabelReader, destination: Path) -> Destination:
     whole = destination.resolve()
-    target = PreparedTarget(source.table, whole.parent.name, whole.name, source.image_dir.resolve())
-    return Opening(target, replacing_folder(destination))
+    writer = PreparedWriter(source.table, whole.parent.name, whole.name, source.image_dir.resolve())
+    return Destination(writer, replacing_folder(destination))
 
 
-def _results(*datasets: str) -> Callable[[Source, Path], Opening]:
-    def opened(source: Source, destination: Path) -> Opening:
+def _submission(
+    writer: Callable[[LabelReader, Path], LabelWriter[Any]], *datasets: str
+) -> Callable[[LabelReader, Path], Destination]:
+    """Writes a zip for the server of one of the published `datasets`."""
+
+    def opened(source: LabelReader, destination: Path) -> Destination:
         require_published(source.table, *datasets)
-        return Opening(ResultsTarget(source.table, destination.stem), replacing_zip(destination))
+        return Destination(writer(source, destination), replacing_zip(destination))
 
     return opened
 
 
-def _ade20k(source: Source, destination: Path) -> Opening:
-    require_published(source.table, "ade20k")
-    return Opening(SemanticTarget(source.table), replacing_zip(destination))
+def _results(source: LabelReader, destination: Path) -> ResultsWriter:
+    return ResultsWriter(source.table, destination.stem)
 
 
-TARGETS: dict[str, Callable[[Source, Path], Opening]] = {
+TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "prepared": _prepared,
-    "maps": lambda source, folder: Opening(MapsTarget(source.table), replacing_folder(folder)),
-    "coco-instances": lambda source, folder: Opening(InstancesTarget(source.table), replacing_folder(folder)),
-    "coco-panoptic": lambda source, folder: Opening(PanopticTarget(source.table), replacing_folder(folder)),
-    "cityscapes": lambda source, folder: Opening(CityscapesTarget(source.table), replacing_folder(folder)),
-    "coco-submission": _results("coco"),
-    "cityscapes-submission": _results("cityscapes"),
-    "ade20k-submission": _ade20k,
-    "mapillary-submission": _results("mapillary-v1.2", "mapillary-v2.0"),
+    "maps": lambda source, folder: Destination(MapsWriter(source.table), replacing_folder(folder)),
+    "coco-instances": lambda source, folder: Destination(InstancesWriter(source.table), replacing_folder(folder)),
+    "coco-panoptic": lambda source, folder: Destination(PanopticWriter(source.table), replacing_folder(folder)),
+    "cityscapes": lambda source, folder: Destination(CityscapesWriter(source.table), replacing_folder(folder)),
+    "coco-submission": _submission(_results, "coco"),
+    "cityscapes-submission": _submission(_results, "cityscapes"),
+    "ade20k-submission": _submission(lambda source, _: SemanticWriter(source.table), "ade20k"),
+    "mapillary-submission": _submission(_results, "mapillary-v1.2", "mapillary-v2.0"),
 }
 """What labels can be written as; those that end in `-submission` are zips, all others folders."""

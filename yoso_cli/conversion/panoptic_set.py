@@ -9,7 +9,7 @@ import numpy as np
 
 from yoso_cli.atomic import write_json
 from yoso_cli.conversion.category_file import CategoryTable
-from yoso_cli.conversion.form import Loss, Picture, Reading, Source
+from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
 from yoso_cli.errors import RunError
 from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.annotations import Mistake
@@ -28,22 +28,22 @@ PANOPTIC = "panoptic"
 
 
 @dataclass(frozen=True)
-class PanopticSource(Source):
+class PanopticReader(LabelReader):
     """A COCO panoptic JSON with its PNGs."""
 
     panoptic_set: PanopticSet
     records: dict[int | str, ImageRecord]
 
     @classmethod
-    def of(cls, panoptic_set: PanopticSet, problems: Sequence[str] = ()) -> "PanopticSource":
+    def of(cls, panoptic_set: PanopticSet, problems: Sequence[str] = ()) -> "PanopticReader":
         """A set that is read already, with what was wrong with it."""
         records = {record.image_id: record for record in panoptic_set.records}
-        pictures = tuple(Picture(record.image_id, record.image_file) for record in panoptic_set.records)
+        pictures = tuple(SourcePicture(record.image_id, record.image_file) for record in panoptic_set.records)
         table = CategoryTable.of(panoptic_set.categories)
         return cls(table, panoptic_set.image_dir, pictures, tuple(problems), (), panoptic_set, records)
 
-    def read(self, picture: Picture) -> Reading:
-        """The PNG with areas and boxes measured anew. Raises DataError when it and the JSON do not belong together."""
+    def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
+        """The PNG, with areas and boxes measured on it. Raises DataError when it contradicts the JSON."""
         record = self.records[picture.image_id]
         empty = {one.id for one in record.segments if not one.area}
         if empty:
@@ -51,10 +51,10 @@ class PanopticSource(Source):
             record = replace(record, segments=tuple(one for one in record.segments if one.id not in empty))
         found = read_panoptic(self.panoptic_set, record)
         panoptic = Panoptic(found.id_map, measured(found.id_map, found.segments))
-        return Reading(panoptic, Counter({Loss.EMPTY: len(empty)}))
+        return panoptic, Counter({InformationLoss.EMPTY: len(empty)})
 
 
-def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None = None) -> PanopticSource:
+def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None = None) -> PanopticReader:
     """A prepared split, a folder with panoptic.json and panoptic/, or a JSON with its PNGs in a folder of its name.
 
     Args:
@@ -67,22 +67,24 @@ def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None =
     """
     if (path / MANIFEST).exists():
         found = read_set(path)
-        return PanopticSource.of(replace(found, image_dir=image_dir or found.image_dir))
+        return PanopticReader.of(replace(found, image_dir=image_dir or found.image_dir))
     listing, pngs = (path / LISTING, path / PANOPTIC) if path.is_dir() else (path, path.with_suffix(""))
     mistakes: list[Mistake] = []
     categories, records = annotations.read(listing, like, mistakes.append)
     images = image_dir or (like.image_dir if like else listing.parent / "images")
     found = PanopticSet(path.stem, "", categories, records, images, pngs)
-    return PanopticSource.of(found, [f"{listing}: {mistake.text}" for mistake in mistakes])
+    return PanopticReader.of(found, [f"{listing}: {mistake.text}" for mistake in mistakes])
 
 
 @dataclass(frozen=True)
-class PanopticTarget:
+class PanopticWriter:
     """Writes panoptic.json and panoptic/; pictures stay where they are."""
 
     table: CategoryTable
 
-    def write(self, folder: Path, picture: Picture, panoptic: Panoptic) -> tuple[ImageRecord, Counter[Loss]]:
+    def write(
+        self, folder: Path, picture: SourcePicture, panoptic: Panoptic
+    ) -> tuple[ImageRecord, Counter[InformationLoss]]:
         """The PNG of one picture, which is read back and compared. Raises RunError if it is another one then."""
         height, width = panoptic.id_map.shape
         record = ImageRecord(
@@ -95,22 +97,22 @@ class PanopticTarget:
             raise RunError(f"{path}: was read back with other ids than were written.", hint="The disk may be failing.")
         return record, Counter()
 
-    def finish(self, folder: Path, pieces: Sequence[ImageRecord]) -> None:
+    def finish(self, folder: Path, entries: Sequence[ImageRecord]) -> None:
         """Writes the JSON."""
-        write_json(folder / LISTING, annotations.to_json(self.table.categories, pieces))
+        write_json(folder / LISTING, annotations.to_json(self.table.categories, entries))
 
 
 @dataclass(frozen=True)
-class PreparedTarget(PanopticTarget):
+class PreparedWriter(PanopticWriter):
     """Writes a prepared split: the same and a manifest, which says where the pictures lie."""
 
     name: str
     split: str
     image_dir: Path
 
-    def finish(self, folder: Path, pieces: Sequence[ImageRecord]) -> None:
+    def finish(self, folder: Path, entries: Sequence[ImageRecord]) -> None:
         """Writes the JSON, then the manifest, and reads the whole as every other command will."""
         writer = SetWriter(folder, self.name, self.split, self.table.categories, image_dir=str(self.image_dir))
-        for record in pieces:
+        for record in entries:
             writer.add(record)
         writer.finish()

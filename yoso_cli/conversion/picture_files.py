@@ -8,10 +8,8 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.png import UNREADABLE
+from yoso_cli.runtime.words import shortened
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-
-_NAMED = 5
 # With these the picture is shown with width and height exchanged.
 _TURNED = (5, 6, 7, 8)
 
@@ -24,12 +22,12 @@ class Found:
     others: tuple[str, ...]
 
 
-def find(folder: Path, suffixes: Iterable[str], *, what: str) -> Found:
+def find_files(folder: Path, suffixes: Iterable[str], *, what: str) -> Found:
     """Every file below `folder`, hidden ones aside, relative to it with forward slashes.
 
     Raises:
         UsageError: there is no such folder.
-        DataError: two files differ in their suffix alone, so that nobody can say which one is meant.
+        DataError: two files differ in their suffix alone, so that it is unclear which one is meant.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such folder; {what} are expected there.", hint=_WHERE.get(what, ""))
@@ -65,12 +63,11 @@ def lacking(has: Iterable[str], needs: Iterable[str], sentence: str) -> tuple[st
 
 def listed(names: Sequence[str]) -> str:
     """`3 (a, b, c)`; of many names the first five."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return f"{len(names)} ({', '.join(names[:_NAMED])}{more})"
+    return f"{len(names)} ({shortened(names)})"
 
 
 def require_size(path: Path, height: int, width: int) -> None:
-    """Holds the picture `path` against the size of its labels; reads its header only.
+    """Compares the size of the picture `path` with that of its labels; reads its header only.
 
     Raises:
         DataError: missing, no picture, or of another size as a photo viewer shows it; says so if its labels were

@@ -17,16 +17,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import replacing, reporting
-from yoso_cli.conversion import label_map
 from yoso_cli.conversion.category_file import CategoryTable
-from yoso_cli.conversion.form import Loss, Picture
+from yoso_cli.conversion.convert import InformationLoss, SourcePicture
+from yoso_cli.conversion.maps import grey_png, panoptic_to_values
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
+from yoso_cli.panoptic.annotations import stays_inside
 from yoso_cli.panoptic.files import id_to_rgb
 from yoso_cli.panoptic.types import Panoptic
 
@@ -51,13 +52,15 @@ def require_published(table: CategoryTable, *datasets: str) -> None:
 
 
 @dataclass(frozen=True)
-class ResultsTarget:
+class ResultsWriter:
     """COCO's panoptic result format, `name` being that of the JSON and of the folder of PNGs."""
 
     table: CategoryTable
     name: str
 
-    def write(self, folder: Path, picture: Picture, panoptic: Panoptic) -> tuple[dict[str, Any], Counter[Loss]]:
+    def write(
+        self, folder: Path, picture: SourcePicture, panoptic: Panoptic
+    ) -> tuple[dict[str, Any], Counter[InformationLoss]]:
         """The PNG of a picture."""
         # Servers look for PNGs in one flat folder.
         file = f"{picture.stem.rpartition('/')[2]}.png"
@@ -65,34 +68,34 @@ class ResultsTarget:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
         infos = [{"id": one.id, "category_id": one.category_id} for one in panoptic.segments]
-        losses = Counter({Loss.SCORE: sum(one.score is not None for one in panoptic.segments)})
+        losses = Counter({InformationLoss.SCORE: sum(one.score is not None for one in panoptic.segments)})
         return {"image_id": picture.image_id, "file_name": file, "segments_info": infos}, losses
 
-    def finish(self, folder: Path, pieces: Sequence[dict[str, Any]]) -> None:
+    def finish(self, folder: Path, entries: Sequence[dict[str, Any]]) -> None:
         """Writes the JSON."""
-        twice = [file for file, count in Counter(piece["file_name"] for piece in pieces).items() if count > 1]
+        twice = [file for file, count in Counter(entry["file_name"] for entry in entries).items() if count > 1]
         if twice:
             raise DataError(f"{twice[0]}: two pictures of this name, and a submission has one folder for all.")
-        (folder / f"{self.name}.json").write_text(json.dumps({"annotations": list(pieces)}), encoding="utf-8")
+        (folder / f"{self.name}.json").write_text(json.dumps({"annotations": list(entries)}), encoding="utf-8")
 
 
 @dataclass(frozen=True)
-class SemanticTarget:
+class SemanticWriter:
     """A semantic map for each picture: the place of its class from 1, 0 for none."""
 
     table: CategoryTable
 
-    def write(self, folder: Path, picture: Picture, panoptic: Panoptic) -> tuple[None, Counter[Loss]]:
+    def write(self, folder: Path, picture: SourcePicture, panoptic: Panoptic) -> tuple[None, Counter[InformationLoss]]:
         """The map of a picture."""
         places = {category.id: place for place, category in enumerate(self.table.categories, start=1)}
         values = {segment.id: places[segment.category_id] for segment in panoptic.segments}
         path = folder / f"{picture.stem.rpartition('/')[2]}.png"
-        path.write_bytes(label_map.encode(label_map.painted(panoptic, 0, values), deep=False))
+        path.write_bytes(grey_png(panoptic_to_values(panoptic, 0, values), deep=False))
         things = {category.id for category in self.table.categories if category.isthing}
         instances = sum(one.category_id in things for one in panoptic.segments)
-        return None, Counter({Loss.INSTANCES: instances})
+        return None, Counter({InformationLoss.INSTANCES: instances})
 
-    def finish(self, folder: Path, pieces: Sequence[None]) -> None:
+    def finish(self, folder: Path, entries: Sequence[None]) -> None:
         """The maps are all there is."""
 
 
@@ -142,9 +145,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 def _require_harmless(path: Path, archive: zipfile.ZipFile) -> None:
     for member in archive.infolist():
-        posix, windows = PurePosixPath(member.filename), PureWindowsPath(member.filename)
-        climbs = ".." in posix.parts or ".." in windows.parts or posix.is_absolute() or windows.anchor
-        if climbs or stat.S_ISLNK(member.external_attr >> 16):
+        if not stays_inside(member.filename) or stat.S_ISLNK(member.external_attr >> 16):
             raise DataError(f"{path}: its member {member.filename!r} does not stay inside the archive.")
     total = sum(member.file_size for member in archive.infolist())
     if total > _MOST_BYTES:

@@ -16,17 +16,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from yoso_cli.datasets.coding import VALUES, Coded, Coding, read_coded
-from yoso_cli.datasets.download import by_stem, sources
-from yoso_cli.datasets.labelled import Labelled, Read, paired, plan_of
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import Plan
+from yoso_cli.datasets.archives import by_stem, stored_files
+from yoso_cli.datasets.label_maps import (
+    VALUES,
+    LabelTable,
+    PictureLabels,
+    ReadLabels,
+    labels_from_runs,
+    paired,
+    split_plan,
+)
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import rgb_to_id
-from yoso_cli.panoptic.regions import Runs, runs_of
+from yoso_cli.panoptic.regions import LabelMap, Runs, runs_of
 
 NAME = "ade20k"
 ADE20K = DatasetSpec(
@@ -48,66 +54,52 @@ _CLASSES = 150
 # An instance map's number is green, its class red: from here on, 256 n + class.
 FIRST_INSTANCE = 256
 
-LabelMap = npt.NDArray[Any]
-
 
 def plans(
     root: Path,
     splits: Sequence[str] = (),
     *,
     semantic: bool = False,
-    read: Read | None = None,
+    read: ReadLabels | None = None,
     notes: Mapping[str, Any] | None = None,
-) -> tuple[list[Plan], list[Skipped]]:
+) -> tuple[list[SplitPlan], list[Skipped]]:
     """What can be made of a download; without `splits`, what is there.
 
     Args:
         root: the folder with ADEChallengeData2016/ and annotations_instance/, or with their archives.
         splits: the ones asked for.
         semantic: make semantic maps of train ids as well.
-        read: another meaning of the maps than `read_picture`.
-        notes: what the manifest shall say of that meaning.
+        read: another meaning of the maps than `read_labels`.
+        notes: what the manifest says of that meaning.
 
     Raises:
         DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
     """
-    found = sources(root, tuple(_PARTS))
-    ready, skipped = [], []
-    for split in splits or ADE20K.splits:
+    found = stored_files(root, tuple(_PARTS))
+
+    def plan(split: str) -> SplitPlan | str:
         folder = FOLDERS.get(split, split)
         patterns = [f"{name}/{folder}/*.{suffix}" for name, suffix in _PARTS.items()]
-        images, semantic_maps, instance_maps = parts = [by_stem(found, pattern) for pattern in patterns]
+        parts = [by_stem(found, pattern) for pattern in patterns]
         lacking = [pattern for pattern, there in zip(patterns, parts, strict=True) if not there]
         if lacking:
-            skipped.append(Skipped(split, " and ".join(lacking)))
-            continue
-        whole, missing = paired(images, semantic_maps, instance_maps)
-        pictures = [
-            Labelled(
-                image_id=key,
-                image=images[key],
-                image_file=f"{key}.jpg",
-                panoptic_file=f"{key}.png",
-                maps=(semantic_maps[key], instance_maps[key]),
-                semantic_file=f"{key}.png" if semantic else "",
-            )
-            for key in whole
-        ]
-        ready.append(plan_of(NAME, split, pictures, read or read_picture, missing, notes=notes))
-    refuse_if_lacking(root, ADE20K, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+            return " and ".join(lacking)
+        photos, missing = paired(*parts, semantic=semantic)
+        return split_plan(NAME, split, photos, read or read_labels, missing, notes=notes)
+
+    return plan_splits(ADE20K, root, splits, ADE20K.splits, plan)
 
 
-def read_picture(picture: Labelled) -> Coded:
+def read_labels(photo: LabelledPhoto) -> PictureLabels:
     """The segments of one picture: stuff c has the id c+1, the n-th instance of class c the id (c+1)*256+n."""
-    runs, instances, size = read_runs(picture)
+    runs, instances, size = read_runs(photo)
     # Where there is no instance, the number is below the first one and stuff finds its place.
     values = np.where(instances < FIRST_INSTANCE, runs.values, instances)
-    coded = read_coded(runs._replace(values=values), coding(), size, str(picture.maps[1]))
-    return replace(coded, train_ids=train_ids(runs.values)) if picture.semantic_file else coded
+    labels = labels_from_runs(runs._replace(values=values), label_table(), size, str(photo.maps[1]))
+    return replace(labels, train_ids=train_ids(runs.values)) if photo.semantic_file else labels
 
 
-def read_runs(picture: Labelled) -> tuple[Runs, LabelMap, tuple[int, int]]:
+def read_runs(photo: LabelledPhoto) -> tuple[Runs, LabelMap, tuple[int, int]]:
     """The runs in which neither map changes, whose values are the semantic map's classes, uint8, from 1 on.
 
     Beside them the instance map's value of each run, int32: 256 n + class; and the maps' height and width.
@@ -115,7 +107,7 @@ def read_runs(picture: Labelled) -> tuple[Runs, LabelMap, tuple[int, int]]:
     Raises:
         DataError: one is missing, damaged or of another kind, they differ in size, or a class is unknown.
     """
-    semantic_source, instance_source = picture.maps
+    semantic_source, instance_source = photo.maps
     semantic = png.decode(semantic_source.read(), str(semantic_source), png.Kind.GREY8)
     colors = png.decode(instance_source.read(), str(instance_source), png.Kind.RGB)
     height, width = semantic.shape
@@ -142,9 +134,9 @@ def things() -> list[int]:
 
 
 @cache
-def coding() -> Coding:
+def label_table() -> LabelTable:
     """What a semantic map's classes mean where no instance lies on them, and the numbers of an instance map."""
-    table = Coding.blank("ADE20K")
+    table = LabelTable("ADE20K")
     table.known[: _CLASSES + 1] = True
     for category in read_categories(NAME):
         if not category.isthing:

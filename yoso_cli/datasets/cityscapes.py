@@ -16,14 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import write_text
-from yoso_cli.datasets.coding import Coded, Coding, read_coded
-from yoso_cli.datasets.download import Source, sources
-from yoso_cli.datasets.labelled import Labelled, paired, plan_of
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import Plan
-from yoso_cli.panoptic import png
+from yoso_cli.datasets.archives import StoredFile, stored_files
+from yoso_cli.datasets.label_maps import LabelTable, PictureLabels, paired, read_instance_map, split_plan
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 from yoso_cli.panoptic.annotations import to_json
-from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import PanopticSet
 
 NAME = "cityscapes"
@@ -57,7 +54,7 @@ _CATEGORIES_OF_LABELS = {
 }
 
 
-def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[Plan], list[Skipped]]:
+def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
     """What can be made of a download; without `splits`, of train and val what is there.
 
     Args:
@@ -68,10 +65,10 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
     Raises:
         DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
     """
-    found = sources(root, ("gtFine", "leftImg8bit"))
+    found = stored_files(root, ("gtFine", "leftImg8bit"))
     maps, images = _by_split(found, _MAPS), _by_split(found, _IMAGES)
-    ready, skipped = [], []
-    for split in splits or CITYSCAPES.splits:
+
+    def plan(split: str) -> SplitPlan | str:
         lacking = [
             pattern
             for there, pattern in (
@@ -80,53 +77,42 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
             )
             if split not in there
         ]
-        if lacking:
-            skipped.append(Skipped(split, " and ".join(lacking)))
-        else:
-            ready.append(_plan(split, maps[split], images[split], semantic))
-    refuse_if_lacking(root, CITYSCAPES, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+        return " and ".join(lacking) or _plan(split, maps[split], images[split], semantic)
+
+    return plan_splits(CITYSCAPES, root, splits, CITYSCAPES.splits, plan)
 
 
-def _by_split(found: dict[str, Source], pattern: re.Pattern[str]) -> dict[str, dict[str, Source]]:
+def _by_split(found: dict[str, StoredFile], pattern: re.Pattern[str]) -> dict[str, dict[str, StoredFile]]:
     """Split -> city/stem -> file."""
-    there: dict[str, dict[str, Source]] = {}
-    for name, source in found.items():
+    there: dict[str, dict[str, StoredFile]] = {}
+    for name, file in found.items():
         match = pattern.fullmatch(name)
         if match:
             city = name.split("/")[2]
-            there.setdefault(match["split"], {})[f"{city}/{match['stem']}"] = source
+            there.setdefault(match["split"], {})[f"{city}/{match['stem']}"] = file
     return there
 
 
-def _plan(split: str, maps: dict[str, Source], images: dict[str, Source], semantic: bool) -> Plan:
-    whole, missing = paired(images, maps)
-    pictures = [
-        Labelled(
-            image_id=Path(key).name,
-            image=images[key],
-            image_file=f"{key}_leftImg8bit.png",
-            panoptic_file=f"{Path(key).name}_gtFine_panoptic.png",
-            maps=(maps[key],),
-            semantic_file=f"{Path(key).name}_gtFine_labelTrainIds.png" if semantic else "",
-        )
-        for key in whole
-    ]
-    plan = plan_of(NAME, split, pictures, read_picture, missing, panoptic_dir=f"cityscapes_panoptic_{split}")
+def _plan(split: str, maps: dict[str, StoredFile], images: dict[str, StoredFile], semantic: bool) -> SplitPlan:
+    photos, missing = paired(images, maps, semantic=semantic, named=_named)
+    plan = split_plan(NAME, split, photos, read_labels, missing, panoptic_dir=f"cityscapes_panoptic_{split}")
     return replace(plan, finish=write_official_json)
 
 
-def read_picture(picture: Labelled) -> Coded:
+def _named(key: str) -> tuple[str, str, str, str]:
+    name = Path(key).name
+    return name, f"{key}_leftImg8bit.png", f"{name}_gtFine_panoptic.png", f"{name}_gtFine_labelTrainIds.png"
+
+
+def read_labels(photo: LabelledPhoto) -> PictureLabels:
     """The segments of one picture, from its instanceIds map."""
-    (source,) = picture.maps
-    label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
-    return read_coded(runs_of(label_map), coding(), label_map.shape, str(source), semantic=bool(picture.semantic_file))
+    return read_instance_map(photo, label_table())
 
 
 @cache
-def coding() -> Coding:
+def label_table() -> LabelTable:
     """What the values of an instanceIds map mean."""
-    table = Coding.blank("Cityscapes")
+    table = LabelTable("Cityscapes")
     # Labels that are ignored in evaluation are void, but they occur.
     table.known[:_LABELS] = table.known[_INSTANCES : _LABELS * _INSTANCES] = True
     for train_id, category in enumerate(read_categories(NAME)):
@@ -148,7 +134,7 @@ def write_official_json(folder: Path, made: PanopticSet) -> None:
 
 
 def official_json(made: PanopticSet) -> dict[str, Any]:
-    """The listing as createPanopticImgs spells it: with names of photos that do not exist, and supercategories."""
+    """The listing as createPanopticImgs writes it: with names of photos that do not exist, and supercategories."""
     content = to_json(made.categories, made.records)
     above = {name: category for category, names in _CATEGORIES_OF_LABELS.items() for name in names}
     for category in content["categories"]:

@@ -9,23 +9,22 @@ What is unpacked stays where it is and is not copied; what is packed is unpacked
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from yoso_cli.datasets.coding import NO_TRAIN_ID
-from yoso_cli.datasets.download import Source, sources
-from yoso_cli.datasets.labelled import IMAGES, SEMANTIC, check_photo
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import Converted, Plan
+from yoso_cli.datasets.archives import StoredFile, stored_files
+from yoso_cli.datasets.label_maps import IMAGES, NO_TRAIN_ID, SEMANTIC, check_photo, unpacked_dir
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.files import rgb_to_id
 from yoso_cli.panoptic.regions import painted, runs_of
 from yoso_cli.panoptic.types import VOID, IdMap, ImageRecord
+from yoso_cli.runtime.words import shortened
 
 COCO = DatasetSpec(
     name="coco",
@@ -42,24 +41,9 @@ COCO = DatasetSpec(
 )
 
 PANOPTIC = "panoptic"
-_NAMED = 5
 
 
-@dataclass(frozen=True)
-class Listed:
-    """A picture of a listing, and its two files."""
-
-    record: ImageRecord
-    image: Source
-    panoptic: Source
-
-    @property
-    def image_id(self) -> int | str:
-        """As listed."""
-        return self.record.image_id
-
-
-def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[Plan], list[Skipped]]:
+def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
     """What can be made of a download; without `splits`, of every listing what is whole.
 
     Args:
@@ -71,106 +55,97 @@ def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> 
         DataError: no such folder, a split asked for is not there, none is, or a listing is malformed.
     """
     listings = {
-        match[1]: source
-        for name, source in sources(root, ("annotations",)).items()
+        match[1]: file
+        for name, file in stored_files(root, ("annotations",)).items()
         if (match := re.fullmatch(r"annotations/panoptic_([^/]+)\.json", name))
     }
-    ready, skipped = [], []
-    for split in splits or listings or COCO.splits:
-        found = sources(root, ("annotations", split, f"panoptic_{split}"))
+
+    def plan(split: str) -> SplitPlan | str:
+        found = stored_files(root, ("annotations", split, f"panoptic_{split}"))
         images = _below(found, rf"(?:images/)?{re.escape(split)}/")
         pngs = _below(found, rf"(?:annotations/)?(?:panoptic_{re.escape(split)}/)+")
         lacking = [] if split in listings else [f"annotations/panoptic_{split}.json"]
         lacking += [] if pngs else [f"annotations/panoptic_{split}/*.png"]
         lacking += [] if images else [f"{split}/*.jpg"]
-        if lacking:
-            skipped.append(Skipped(split, ", ".join(lacking)))
-        else:
-            ready.append(_plan(split, listings[split], images, pngs, semantic=semantic))
-    refuse_if_lacking(root, COCO, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+        return ", ".join(lacking) or _plan(split, listings[split], images, pngs, semantic=semantic)
+
+    return plan_splits(COCO, root, splits, listings or COCO.splits, plan)
 
 
-def _below(found: Mapping[str, Source], folder: str) -> dict[str, Source]:
+def _below(found: Mapping[str, StoredFile], folder: str) -> dict[str, StoredFile]:
     """The pictures in a folder, by path from it; `folder` is a regular expression."""
     pattern = re.compile(folder + r"(.+\.(?:jpe?g|png))", re.IGNORECASE)
-    return {match[1]: source for name, source in found.items() if (match := pattern.fullmatch(name))}
+    return {match[1]: file for name, file in found.items() if (match := pattern.fullmatch(name))}
 
 
 def _plan(
-    split: str, listing: Source, images: Mapping[str, Source], pngs: Mapping[str, Source], *, semantic: bool
-) -> Plan:
-    records = _records(listing)
-    pictures, missing = [], []
-    for record in records:
+    split: str, listing: StoredFile, images: Mapping[str, StoredFile], pngs: Mapping[str, StoredFile], *, semantic: bool
+) -> SplitPlan:
+    photos, missing = [], []
+    for record in _records(listing):
         image, panoptic = images.get(record.image_file), pngs.get(record.panoptic_file)
         if image and panoptic:
-            pictures.append(Listed(record, image, panoptic))
+            files = (image, record.image_file, record.panoptic_file, (panoptic,))
+            photos.append(LabelledPhoto(record.image_id, *files, record.panoptic_file if semantic else "", record))
         missing += [] if image else [f"{split}/{record.image_file}: no such file."]
         missing += [] if panoptic else [f"panoptic_{split}/{record.panoptic_file}: no such file."]
-    packed_images = any(picture.image.member for picture in pictures) or not pictures
-    packed_pngs = any(picture.panoptic.member for picture in pictures) or not pictures
+    image_dir = unpacked_dir([photo.image for photo in photos], [photo.image_file for photo in photos])
+    panoptic_dir = unpacked_dir([photo.maps[0] for photo in photos], [photo.panoptic_file for photo in photos])
     categories = read_categories(COCO.name)
-    train_ids = {category.id: train_id for train_id, category in enumerate(categories)} if semantic else None
-    return Plan(
+    train_ids = {category.id: train_id for train_id, category in enumerate(categories)}
+    return SplitPlan(
         COCO.name,
         split,
         categories,
-        pictures,
-        partial(convert, unpack_image=packed_images, unpack_panoptic=packed_pngs, train_ids=train_ids),
-        IMAGES if packed_images else str(_folder_of(pictures[0].image, pictures[0].record.image_file)),
-        PANOPTIC if packed_pngs else str(_folder_of(pictures[0].panoptic, pictures[0].record.panoptic_file)),
-        {
-            "source": str(listing),
-            "source_bytes": listing.size,
-            **({"semantic_dir": SEMANTIC} if semantic else {}),
-        },
+        photos,
+        partial(
+            picture_as_listed, unpack_image=image_dir is None, unpack_panoptic=panoptic_dir is None, train_ids=train_ids
+        ),
+        image_dir or IMAGES,
+        panoptic_dir or PANOPTIC,
+        {"source": str(listing), "source_bytes": listing.size, **({"semantic_dir": SEMANTIC} if semantic else {})},
         tuple(missing),
     )
 
 
-def _folder_of(source: Source, name: str) -> Path:
-    return source.path.resolve().parents[len(Path(name).parts) - 1]
-
-
-def _records(listing: Source) -> tuple[ImageRecord, ...]:
+def _records(listing: StoredFile) -> tuple[ImageRecord, ...]:
     """The pictures of a listing. Raises DataError when it is malformed or has categories that COCO has not."""
     where = str(listing)
     categories, records = annotations.parse(annotations.parse_json(listing.read(), where), where)
     known = {(category.id, category.name, category.isthing) for category in read_categories(COCO.name)}
     foreign = [one.name for one in categories if (one.id, one.name, one.isthing) not in known]
     if foreign:
-        more = f" and {len(foreign) - _NAMED} more" if len(foreign) > _NAMED else ""
-        some = ", ".join(foreign[:_NAMED])
-        raise DataError(f"{where}: has categories that COCO has not ({len(foreign)}): {some}{more}.")
+        raise DataError(f"{where}: has categories that COCO has not ({len(foreign)}): {shortened(foreign)}.")
     return records
 
 
-def convert(
-    picture: Listed, *, unpack_image: bool, unpack_panoptic: bool, train_ids: Mapping[int, int] | None
-) -> Converted:
-    """Looks at a picture's files, and reads what is packed or to be made semantic.
+def picture_as_listed(
+    photo: LabelledPhoto, *, unpack_image: bool, unpack_panoptic: bool, train_ids: Mapping[int, int]
+) -> tuple[ImageRecord, dict[str, bytes]]:
+    """Checks a picture's files against its listing; gives those that are packed, and the semantic map to make.
 
     Raises:
         DataError: a file is unreadable, of another kind or size than listed, or its ids are not those of the listing.
     """
-    record, where = picture.record, str(picture.panoptic)
+    record, (panoptic,) = photo.listed, photo.maps
+    assert record is not None, "COCO lists its pictures"
+    where = str(panoptic)
     files: dict[str, bytes] = {}
-    content = picture.panoptic.read() if unpack_panoptic or train_ids is not None else None
-    header = png.read_header(picture.panoptic.path, png.Kind.RGB) if content is None else png.header(content, where)
+    content = panoptic.read() if unpack_panoptic or photo.semantic_file else None
+    header = png.read_header(panoptic.path, png.Kind.RGB) if content is None else png.header(content, where)
     if (header.height, header.width) != (record.height, record.width):
         size, listed = f"{header.width}x{header.height}", f"{record.width}x{record.height}"
         raise DataError(f"{where}: is {size} where the JSON says {listed}.")
     if content is not None and unpack_panoptic:
         files[f"{PANOPTIC}/{record.panoptic_file}"] = content
-    if content is not None and train_ids is not None:
+    if content is not None and photo.semantic_file:
         id_map = rgb_to_id(png.decode(content, where, png.Kind.RGB))
-        files[f"{SEMANTIC}/{record.panoptic_file}"] = png.encode(semantic_map(id_map, record, train_ids, where))
-    photo = picture.image.read() if unpack_image else None
-    check_photo(picture.image, photo, record.height, record.width)
-    if photo is not None:
-        files[f"{IMAGES}/{record.image_file}"] = photo
-    return Converted(record, files)
+        files[f"{SEMANTIC}/{photo.semantic_file}"] = png.encode(semantic_map(id_map, record, train_ids, where))
+    image = photo.image.read() if unpack_image else None
+    check_photo(photo.image, image, record.height, record.width)
+    if image is not None:
+        files[f"{IMAGES}/{record.image_file}"] = image
+    return record, files
 
 
 def semantic_map(id_map: IdMap, record: ImageRecord, train_ids: Mapping[int, int], where: str) -> npt.NDArray[np.uint8]:
@@ -191,6 +166,6 @@ def semantic_map(id_map: IdMap, record: ImageRecord, train_ids: Mapping[int, int
     places = np.searchsorted(ids, runs.values).clip(max=len(ids) - 1)
     foreign = np.unique(runs.values[ids[places] != runs.values]).tolist()
     if foreign:
-        some = ", ".join(map(str, foreign[:_NAMED])) + (", ..." if len(foreign) > _NAMED else "")
+        some = shortened(foreign, more=", ...")
         raise DataError(f"{where}: {len(foreign)} segment ids stand in the PNG but not in the JSON: {some}.")
     return painted(runs, values.astype(np.uint8)[places], *id_map.shape)

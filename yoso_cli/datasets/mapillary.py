@@ -13,13 +13,10 @@ from collections.abc import Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
-from yoso_cli.datasets.coding import Coded, Coding, read_coded
-from yoso_cli.datasets.download import Source, by_stem, sources
-from yoso_cli.datasets.labelled import Labelled, paired, plan_of
-from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories, refuse_if_lacking
-from yoso_cli.datasets.split import Plan
-from yoso_cli.panoptic import png
-from yoso_cli.panoptic.regions import runs_of
+from yoso_cli.datasets.archives import StoredFile, by_stem, stored_files
+from yoso_cli.datasets.label_maps import LabelTable, PictureLabels, paired, read_instance_map, split_plan
+from yoso_cli.datasets.spec import Archive, DatasetSpec, Skipped, read_categories
+from yoso_cli.datasets.split import LabelledPhoto, SplitPlan, plan_splits
 
 MAPILLARY = DatasetSpec(
     name="mapillary",
@@ -45,14 +42,14 @@ _FLAT = "v1.2"
 _INSTANCES = 256
 
 
-def name_of(version: str) -> str:
+def dataset_name(version: str) -> str:
     """The dataset's name: the versions are different datasets."""
     return f"{MAPILLARY.name}-{version}"
 
 
 def plans(
     root: Path, splits: Sequence[str] = (), *, version: str = "", semantic: bool = False
-) -> tuple[list[Plan], list[Skipped]]:
+) -> tuple[list[SplitPlan], list[Skipped]]:
     """What can be made of a download; without `splits`, what is there.
 
     Args:
@@ -64,52 +61,43 @@ def plans(
     Raises:
         DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
     """
-    found = sources(root, tuple(FOLDERS.values()))
+    found = stored_files(root, tuple(FOLDERS.values()))
     version = version or _version_in(found)
-    ready, skipped = [], []
-    for split in splits or MAPILLARY.splits:
+
+    def plan(split: str) -> SplitPlan | str:
         folder = FOLDERS.get(split, split)
         images, maps = by_stem(found, f"{folder}/images/*.jpg"), _maps(found, folder, version)
         patterns = ((images, "images/*.jpg"), (maps, f"{version}/instances/*.png"))
         lacking = [f"{folder}/{pattern}" for there, pattern in patterns if not there]
         if lacking:
-            skipped.append(Skipped(split, " and ".join(lacking)))
-            continue
-        whole, missing = paired(images, maps)
-        pictures = [
-            Labelled(key, images[key], f"{key}.jpg", f"{key}.png", (maps[key],), f"{key}.png" if semantic else "")
-            for key in whole
-        ]
-        ready.append(plan_of(name_of(version), split, pictures, partial(read_picture, version=version), missing))
-    refuse_if_lacking(root, MAPILLARY, skipped, may_skip=bool(ready) and not splits)
-    return ready, skipped
+            return " and ".join(lacking)
+        photos, missing = paired(images, maps, semantic=semantic)
+        return split_plan(dataset_name(version), split, photos, partial(read_labels, version=version), missing)
+
+    return plan_splits(MAPILLARY, root, splits, MAPILLARY.splits, plan)
 
 
-def _version_in(found: Mapping[str, Source]) -> str:
+def _version_in(found: Mapping[str, StoredFile]) -> str:
     present = (version for version in LABELS if any(_maps(found, folder, version) for folder in FOLDERS.values()))
     return next(present, _FLAT)
 
 
-def _maps(found: Mapping[str, Source], folder: str, version: str) -> dict[str, Source]:
+def _maps(found: Mapping[str, StoredFile], folder: str, version: str) -> dict[str, StoredFile]:
     maps = by_stem(found, f"{folder}/{version}/instances/*.png")
     return maps or (by_stem(found, f"{folder}/instances/*.png") if version == _FLAT else {})
 
 
-def read_picture(picture: Labelled, *, version: str) -> Coded:
+def read_labels(photo: LabelledPhoto, *, version: str) -> PictureLabels:
     """The segments of one picture: a thing's id is category*256+n, a stuff's category*256, whatever its n."""
-    (source,) = picture.maps
-    label_map = png.decode(source.read(), str(source), png.Kind.GREY16)
-    return read_coded(
-        runs_of(label_map), coding(version), label_map.shape, str(source), semantic=bool(picture.semantic_file)
-    )
+    return read_instance_map(photo, label_table(version))
 
 
 @cache
-def coding(version: str) -> Coding:
+def label_table(version: str) -> LabelTable:
     """What the values of an instance map mean."""
-    table = Coding.blank(f"Mapillary Vistas {version}")
+    table = LabelTable(f"Mapillary Vistas {version}")
     table.known[: LABELS[version] * _INSTANCES] = True
-    for train_id, category in enumerate(read_categories(name_of(version))):
+    for train_id, category in enumerate(read_categories(dataset_name(version))):
         values = slice((category.id - 1) * _INSTANCES, category.id * _INSTANCES)
         first = category.id * _INSTANCES
         table.segment_ids[values] = range(first, first + _INSTANCES) if category.isthing else first

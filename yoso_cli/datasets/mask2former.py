@@ -12,9 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from yoso_cli.datasets.ade20k import FIRST_INSTANCE, NAME, read_runs, things, train_ids
-from yoso_cli.datasets.coding import VALUES, Coded
-from yoso_cli.datasets.labelled import Labelled
+from yoso_cli.datasets.label_maps import VALUES, PictureLabels
 from yoso_cli.datasets.spec import read_categories
+from yoso_cli.datasets.split import LabelledPhoto
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.regions import Regions, regions_of
 from yoso_cli.panoptic.types import Category, Segment
@@ -24,24 +24,24 @@ _SPREAD = 30
 _LARGEST = 255
 
 
-def read_picture(picture: Labelled) -> Coded:
+def read_labels(photo: LabelledPhoto) -> PictureLabels:
     """The segments of one picture: stuff by class, then instances by number.
 
     Raises:
         DataError: as `ade20k.read_runs`, or one number stands for instances of two classes.
     """
-    runs, instances, size = read_runs(picture)
+    runs, instances, size = read_runs(photo)
     values = np.where(instances < FIRST_INSTANCE, runs.values, instances)
-    colors = _Colors(read_categories(NAME), str(picture.image_id))
+    colors = _Colors(read_categories(NAME), str(photo.image_id))
     ids = np.zeros(VALUES, np.int32)
     segments = []
     on_top = regions_of(runs._replace(values=values))
-    found = (*_stuff_of(regions_of(runs), colors), *_instances_of(on_top, colors, str(picture.maps[1])))
+    found = (*_stuff_of(regions_of(runs), colors), *_instances_of(on_top, colors, str(photo.maps[1])))
     for value, segment in found:
         ids[value] = segment.id
         segments.append(segment)
-    semantic = train_ids(runs.values) if picture.semantic_file else None
-    return Coded(*size, runs._replace(values=ids[values]), tuple(segments), semantic)
+    semantic = train_ids(runs.values) if photo.semantic_file else None
+    return PictureLabels(*size, runs._replace(values=ids[values]), tuple(segments), semantic)
 
 
 def _stuff_of(regions: Regions, colors: "_Colors") -> Iterator[tuple[int, Segment]]:

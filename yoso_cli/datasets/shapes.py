@@ -18,14 +18,14 @@ import numpy.typing as npt
 
 from yoso_cli.atomic import replacing_folder
 from yoso_cli.datasets.spec import DatasetSpec, Prepared, is_prepared
-from yoso_cli.datasets.textures import HUES, OUTLINES, PATTERNS, TEXTURES, Ground, Pixels, Plane, bands, cells, hsv
+from yoso_cli.datasets.textures import HUES, OUTLINES, PATTERNS, TEXTURES, Colors, Ground, Plane, cells, hsv, strata
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Rgb, Segment, measured
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
 NAME = "shapes"
 SHAPES = DatasetSpec(name=NAME, title="drawn shapes", splits=("train", "val"))
-# Raised whenever the same seed would give other pictures, so that finished work is told from outdated work.
+# Raised whenever the same seed would give other pictures, so that outdated work is recognised.
 DRAWING = 1
 
 _COLORS = {
@@ -125,7 +125,7 @@ class _Scene:
     """A picture in the making: `pixels` (H, W, 3) in 0..255; `labels` (H, W), 0 void, n the n-th of `segments`."""
 
     ground: Ground
-    pixels: Pixels
+    pixels: Colors
     labels: npt.NDArray[np.int16]
     random: np.random.Generator
     segments: list[tuple[Category, bool]] = field(default_factory=list)
@@ -150,7 +150,7 @@ def _lay_grounds(scene: _Scene) -> None:
     """Covers the picture with two or three stuffs that meet in curves."""
     random = scene.random
     names = [str(name) for name in random.permutation(list(TEXTURES))[: random.integers(2, 4)]]
-    regions = (bands if random.random() < 0.5 else cells)(scene.ground, len(names))
+    regions = (strata if random.random() < 0.5 else cells)(scene.ground, len(names))
     for region, name in enumerate(names):
         inside = regions == region
         label = scene.enter(name, int(inside.sum()))
@@ -158,7 +158,7 @@ def _lay_grounds(scene: _Scene) -> None:
         scene.pixels[inside] = _textured(scene, name)[inside]
 
 
-def _textured(scene: _Scene, name: str) -> Pixels:
+def _textured(scene: _Scene, name: str) -> Colors:
     """The whole picture, (H, W, 3), covered with the stuff `name` in two colours of chance."""
     random = scene.random
     hue = _hue(scene, name)
@@ -167,7 +167,7 @@ def _textured(scene: _Scene, name: str) -> Pixels:
     contrast = random.uniform(0.35, 0.55) * (1 if value < 0.65 else -1)
     second = hsv(hue + random.uniform(-0.05, 0.05), saturation * random.uniform(0.5, 1.1), value * (1 + contrast))
     lean = TEXTURES[name](scene.ground) * np.float32(0.5) + np.float32(0.5)
-    covered: Pixels = first + lean[..., None] * (second - first)
+    covered: Colors = first + lean[..., None] * (second - first)
     return covered
 
 
@@ -192,7 +192,7 @@ def _leave_void(scene: _Scene) -> None:
 
 
 def _scatter_crowd(scene: _Scene) -> None:
-    """A heap of many small things of one class, not told apart: one crowd segment."""
+    """A heap of many small things of one class: one crowd segment."""
     random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
     name = str(random.choice(list(OUTLINES)))
     cx, cy = random.uniform(0.2, 0.8) * width, random.uniform(0.2, 0.8) * height
@@ -249,7 +249,7 @@ def _draw_thing(scene: _Scene, name: str, cx: float, cy: float, radius: float) -
     scene.labels[window][inside] = scene.enter(name, int(inside.sum()))
 
 
-def _body(scene: _Scene, name: str, u: Plane, v: Plane, distance: Plane) -> Pixels:
+def _body(scene: _Scene, name: str, u: Plane, v: Plane, distance: Plane) -> Colors:
     """The pixels, (h, w, 3), of a thing over its own coordinates, in which its radius is 1: lit, mostly patterned."""
     random, unit = scene.random, scene.ground.unit
     color = hsv(_hue(scene, name), random.uniform(0.4, 0.95), random.uniform(0.45, 1))
@@ -258,7 +258,7 @@ def _body(scene: _Scene, name: str, u: Plane, v: Plane, distance: Plane) -> Pixe
     if random.random() < 0.8:
         shade = shade * (1 - np.float32(random.uniform(0.25, 0.45)) * (PATTERNS[name](u, v) > 0))
     rim = np.where(distance > -1.1 * unit, np.float32(random.uniform(0.55, 1)), np.float32(1))
-    body: Pixels = (shade * rim)[..., None] * color
+    body: Colors = (shade * rim)[..., None] * color
     return body
 
 
@@ -270,7 +270,7 @@ def _lit(scene: _Scene) -> Rgb:
     down = (scene.ground.y / height - np.float32(0.5)) * np.float32(np.sin(angle) * strength * 2)
     tint = random.uniform(0.9, 1.1, 3).astype(np.float32)
     grain = random.standard_normal((height, width, 3), dtype=np.float32) * np.float32(random.uniform(1.5, 7))
-    lit: Pixels = scene.pixels * (1 + across + down)[..., None] * tint + grain
+    lit: Colors = scene.pixels * (1 + across + down)[..., None] * tint + grain
     return lit.clip(0, 255).astype(np.uint8)
 
 

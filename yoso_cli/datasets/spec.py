@@ -1,13 +1,13 @@
-"""What preparing any dataset has in common: what it is made from, when it is done already, what it leaves."""
+"""What all datasets have in common: their description, their classes, and whether a split is prepared already."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.annotations import categories_from_json
 from yoso_cli.panoptic.files import MANIFEST, read_manifest
 from yoso_cli.panoptic.types import Category, PanopticSet
@@ -47,7 +47,7 @@ class DatasetSpec:
     images: Mapping[str, int] = field(default_factory=dict)
 
     def where_from(self) -> str:
-        """Where the files come from, for someone who lacks them."""
+        """Where the files come from, as a hint for somebody who does not have them."""
         files = "; ".join(f"{archive.file} ({archive.size}) {archive.unpack}" for archive in self.archives)
         return f"From {self.home}: {files}. {self.licence}".strip()
 
@@ -75,7 +75,7 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     Args:
         folder: `<root>/<name>/<split>`.
         parameters: what its manifest must say.
-        force: make it anew, whatever it was made from.
+        force: make it again, whatever it was made from.
 
     Raises:
         UsageError: something else is there.
@@ -102,15 +102,10 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     return True
 
 
-def refuse_if_lacking(root: Path, spec: DatasetSpec, skipped: Sequence[Skipped], *, may_skip: bool) -> None:
-    """Tells what a download lacks, file by file, unless the other splits will do.
-
-    Raises:
-        DataError: something is lacking, and `may_skip` is not given.
-    """
-    if skipped and not may_skip:
-        reasons = "; ".join(f"{one.split} lacks {one.reason}" for one in skipped)
-        raise DataError(f"{root}: is no whole download of {spec.title}: {reasons}.", hint=spec.where_from())
+def category_tables() -> list[str]:
+    """The names that `read_categories` knows."""
+    folder = resources.files("yoso_cli.datasets") / "categories"
+    return sorted(file.name.removesuffix(".json") for file in folder.iterdir() if file.name.endswith(".json"))
 
 
 def read_categories(name: str) -> tuple[Category, ...]:

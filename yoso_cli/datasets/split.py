@@ -1,62 +1,74 @@
-"""A split that is being made: in several processes, gone on with after an interruption, whole or not there."""
+"""A split in the making: in several processes, resumed after an interruption, complete or not there."""
 
+import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from types import TracebackType
+from typing import Any
 
 from yoso_cli.atomic import reporting, resumable_folder
-from yoso_cli.datasets.journal import Done, Journal
-from yoso_cli.datasets.spec import Prepared, is_prepared
+from yoso_cli.datasets.archives import StoredFile
+from yoso_cli.datasets.spec import DatasetSpec, Prepared, Skipped, is_prepared
 from yoso_cli.datasets.statistics import write_statistics
 from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic.files import SetWriter, read_set
-from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet
+from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
-# Raised whenever the same download would give another result, so that finished work is told from outdated work.
+# Raised whenever the same download would give another result, so that outdated work is recognised.
 CONVERSION = 1
 
-
-class Picture(Protocol):
-    """What one picture is made from; can be pickled."""
-
-    @property
-    def image_id(self) -> int | str:
-        """As the prepared set lists it."""
-
-
-class Convert(Protocol):
-    """Makes one picture's files; can be pickled."""
-
-    def __call__(self, picture: Any, /) -> "Converted":
-        """Raises DataError when what it is made from is missing or wrong."""
+_JOURNAL = "journal.jsonl"
 
 
 @dataclass(frozen=True)
-class Converted:
-    """A picture as the set lists it, and the files to write for it: content by path from the split's folder."""
+class LabelledPhoto:
+    """One photo of a download with its label maps.
 
-    record: ImageRecord
-    files: Mapping[str, bytes]
+    Attributes:
+        image_id: as the prepared set lists it.
+        image: the photo.
+        image_file: its path in the set's `image_dir`.
+        panoptic_file: the path of its panoptic PNG in the set's `panoptic_dir`.
+        maps: where its segments come from.
+        semantic_file: the path of the semantic map to make, in `semantic/`; empty for none.
+        listed: what a published listing says of it; None where the label maps are all there is.
+    """
+
+    image_id: int | str
+    image: StoredFile
+    image_file: str
+    panoptic_file: str
+    maps: tuple[StoredFile, ...]
+    semantic_file: str = ""
+    listed: ImageRecord | None = None
+
+
+MakePicture = Callable[[LabelledPhoto], tuple[ImageRecord, Mapping[str, bytes]]]
+"""Gives the photo's record and the files to write for it: content by path from the split's folder.
+
+It can be pickled, and raises DataError when a file of the download is missing or wrong.
+"""
 
 
 @dataclass(frozen=True)
-class Plan:
+class SplitPlan:
     """A split to make.
 
     Attributes:
         name: of the dataset.
         split: of the dataset.
         categories: in the order that defines `train_id`.
-        pictures: in the order of the listing.
-        convert: makes one of them.
+        photos: in the order of the listing.
+        make_picture: makes the files of one of them.
         image_dir: where the photos lie or are written, absolute or from the split's folder.
         panoptic_dir: the same of the PNGs.
-        parameters: what the manifest says of the making; with others, it is another set.
+        parameters: what the manifest says of the conversion; with other parameters it is another set.
         missing: a sentence for each file that ought to be there.
         finish: writes what the dataset has beside COCO's listing, once all pictures are there.
     """
@@ -64,8 +76,8 @@ class Plan:
     name: str
     split: str
     categories: tuple[Category, ...]
-    pictures: Sequence[Picture]
-    convert: Convert
+    photos: Sequence[LabelledPhoto]
+    make_picture: MakePicture
     image_dir: str
     panoptic_dir: str
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -78,8 +90,36 @@ class Plan:
         return f"{self.name}/{self.split}"
 
 
+def plan_splits(
+    spec: DatasetSpec, root: Path, asked: Sequence[str], usual: Iterable[str], plan: Callable[[str], SplitPlan | str]
+) -> tuple[list[SplitPlan], list[Skipped]]:
+    """Plans the splits `asked` for, or of the `usual` ones what is there.
+
+    Args:
+        spec: the dataset.
+        root: where the download is.
+        asked: splits, all of which must be there; none for the usual ones.
+        usual: splits, some of which may lack files.
+        plan: the plan of a split, or the files that it lacks.
+
+    Raises:
+        DataError: a split asked for is not there, or none is; says which file comes from where.
+    """
+    ready, skipped = [], []
+    for split in asked or usual:
+        planned = plan(split)
+        if isinstance(planned, str):
+            skipped.append(Skipped(split, planned))
+        else:
+            ready.append(planned)
+    if skipped and (asked or not ready):
+        reasons = "; ".join(f"{one.split} lacks {one.reason}" for one in skipped)
+        raise DataError(f"{root}: is no whole download of {spec.title}: {reasons}.", hint=spec.where_from())
+    return ready, skipped
+
+
 def make(
-    plan: Plan,
+    plan: SplitPlan,
     output_root: Path,
     *,
     workers: int = 1,
@@ -87,20 +127,20 @@ def make(
     keep_going: bool = False,
     progress: Progress = SILENT,
 ) -> Prepared:
-    """Makes `<output_root>/<name>/<split>`, or goes on with it, or finds it made.
+    """Makes `<output_root>/<name>/<split>`, or resumes it, or finds it made.
 
     Args:
         plan: what to make.
         output_root: the folder of all datasets.
         workers: processes.
         force: redo what is done.
-        keep_going: look at every picture before telling what is wrong with some; else the first one ends it.
+        keep_going: look at every picture before reporting what is wrong with some; else the first one ends it.
         progress: shows how far the conversion is.
 
     Raises:
         ProblemsError: files are missing or damaged. What could be converted is kept for the next time.
         UsageError: something else is at the place already.
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full, the place cannot be written, or a worker was killed.
     """
     folder = output_root / plan.name / plan.split
     parameters = {"conversion": CONVERSION, **plan.parameters}
@@ -109,10 +149,10 @@ def make(
     if plan.missing and not keep_going:
         raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or fetch the files again.")
     with resumable_folder(folder) as temporary:
-        if force or not Journal(temporary, parameters).done:
+        if force or not Journal(temporary, parameters).records:
             _empty(temporary)
         with Journal(temporary, parameters) as journal:
-            problems = [*plan.missing, *_convert(plan, temporary, journal, workers, keep_going, progress)]
+            problems = [*plan.missing, *_make_pictures(plan, temporary, journal, workers, keep_going, progress)]
         if problems:
             hint = "Fetch these files again and repeat the command: what was converted is kept."
             raise ProblemsError(plan.title, problems, hint=hint)
@@ -122,7 +162,7 @@ def make(
 
 
 def _empty(folder: Path) -> None:
-    """What lies there was made from something else, or is to be made anew."""
+    """What is there was made from other files, or `force` asks to make it again."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -130,39 +170,47 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _convert(
-    plan: Plan, folder: Path, journal: Journal, workers: int, keep_going: bool, progress: Progress
+def _make_pictures(
+    plan: SplitPlan, folder: Path, journal: "Journal", workers: int, keep_going: bool, progress: Progress
 ) -> list[str]:
-    """Converts what the journal does not know yet; gives the problems, only the first one unless `keep_going`."""
-    waiting = [picture for picture in plan.pictures if picture.image_id not in journal.done]
-    before = len(plan.pictures) - len(waiting)
+    """Makes what the journal does not know yet; gives the problems, only the first one unless `keep_going`."""
+    waiting = [photo for photo in plan.photos if photo.image_id not in journal.records]
+    before = len(plan.photos) - len(waiting)
     label = f"converting {plan.title}" + (f" ({before} done before)" if before else "")
-    convert = partial(_written, convert=plan.convert, folder=folder)
+    write = partial(_write_picture, make_picture=plan.make_picture, folder=folder)
     problems: list[str] = []
-    for done in tracked(mapped(convert, waiting, workers=workers), len(waiting), label, progress):
-        if isinstance(done, Done):
-            journal.add(done)
-            continue
-        problems.append(done)
-        if not keep_going:
-            break
+    # Closed before another process may go on with the folder.
+    with closing(mapped(write, waiting, workers=workers)) as results:
+        for written in tracked(results, len(waiting), label, progress):
+            if not isinstance(written, str):
+                journal.add(*written)
+                continue
+            problems.append(written)
+            if not keep_going:
+                break
     return problems
 
 
-def _written(picture: Picture, *, convert: Convert, folder: Path) -> Done | str:
-    """The picture with its files written, or what is wrong with it. Raises RunError when they cannot be written."""
+def _write_picture(
+    photo: LabelledPhoto, *, make_picture: MakePicture, folder: Path
+) -> tuple[ImageRecord, dict[str, int]] | str:
+    """Writes a picture's files; gives its record and their sizes, or what is wrong with the download.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
     try:
-        converted = convert(picture)
+        record, files = make_picture(photo)
     except DataError as error:
         return error.message
-    for name, content in converted.files.items():
+    for name, content in files.items():
         with reporting(folder / name):
             _write(folder / name, content)
-    return Done(converted.record, {name: len(content) for name, content in converted.files.items()})
+    return record, {name: len(content) for name, content in files.items()}
 
 
 def _write(path: Path, content: bytes) -> None:
-    """No rename: a file counts when the journal knows it, and that is told afterwards."""
+    """No rename: a file counts when the journal knows it, which is written afterwards."""
     try:
         path.write_bytes(content)
     except FileNotFoundError:
@@ -170,23 +218,79 @@ def _write(path: Path, content: bytes) -> None:
         path.write_bytes(content)
 
 
-def _finish(plan: Plan, folder: Path, journal: Journal, parameters: Mapping[str, Any]) -> PanopticSet:
-    writer = SetWriter(
-        folder,
-        plan.name,
-        plan.split,
-        plan.categories,
-        image_dir=plan.image_dir,
-        panoptic_dir=plan.panoptic_dir,
-        notes=parameters,
-    )
-    records = tuple(journal.done[picture.image_id].record for picture in plan.pictures)
-    for record in records:
-        writer.add(record)
-    image_dir, panoptic_dir = folder / plan.image_dir, folder / plan.panoptic_dir
-    made = PanopticSet(plan.name, plan.split, plan.categories, records, image_dir, panoptic_dir)
-    write_statistics(folder, made)
+def _finish(plan: SplitPlan, folder: Path, journal: "Journal", parameters: Mapping[str, Any]) -> PanopticSet:
+    places = {"image_dir": plan.image_dir, "panoptic_dir": plan.panoptic_dir}
+    writer = SetWriter(folder, plan.name, plan.split, plan.categories, **places, notes=parameters)
+    for photo in plan.photos:
+        writer.add(journal.records[photo.image_id])
+    write_statistics(folder, writer.panoptic_set)
     if plan.finish:
-        plan.finish(folder, made)
+        plan.finish(folder, writer.panoptic_set)
     journal.remove()
     return writer.finish()
+
+
+class Journal:
+    """What of the split in `folder` is done, of work with these `parameters` alone: a line for each picture.
+
+    A line is written after the picture's files, and holds their sizes. A context manager: `add` works inside its block.
+
+    Attributes:
+        records: of the finished pictures, by image id.
+    """
+
+    def __init__(self, folder: Path, parameters: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._path = folder / _JOURNAL
+        self._first = json.dumps(parameters, sort_keys=True)
+        self.records: dict[int | str, ImageRecord] = {}
+        self._lines: list[str] = []
+        self._read()
+
+    def __enter__(self) -> "Journal":
+        # Rewritten, because a kill may have cut the last line.
+        self._file = self._path.open("w", buffering=1, encoding="utf-8")
+        self._file.writelines(f"{line}\n" for line in (self._first, *self._lines))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def add(self, record: ImageRecord, sizes: Mapping[str, int]) -> None:
+        """Notes that a picture's files are written: their `sizes` in bytes by path from the split's folder."""
+        self.records[record.image_id] = record
+        segments = [[one.id, one.category_id, one.area, one.bbox, one.iscrowd] for one in record.segments]
+        place = [record.image_id, record.image_file, record.panoptic_file, record.height, record.width]
+        self._file.write(json.dumps([place, segments, sizes]) + "\n")
+
+    def remove(self) -> None:
+        """Removes the journal: the split is complete and needs none."""
+        self._path.unlink()
+
+    def _read(self) -> None:
+        try:
+            first, *lines = self._path.read_text(encoding="utf-8").splitlines()
+        except (OSError, ValueError):
+            return
+        for line in lines if first == self._first else []:
+            try:
+                (image_id, image_file, panoptic_file, height, width), entries, sizes = json.loads(line)
+                segments = tuple(
+                    Segment(id_, category, area, tuple(box), crowd) for id_, category, area, box, crowd in entries
+                )
+                record = ImageRecord(image_id, image_file, panoptic_file, height, width, segments)
+                there = self._are_there(sizes)
+            except (ValueError, TypeError, AttributeError):
+                return
+            if there:
+                self.records[record.image_id] = record
+                self._lines.append(line)
+
+    def _are_there(self, sizes: Mapping[str, int]) -> bool:
+        """A power cut may lose the content of files that the journal knows."""
+        try:
+            return all((self._folder / name).stat().st_size == size for name, size in sizes.items())
+        except OSError:
+            return False

@@ -21,7 +21,7 @@ class ClassStatistics:
         isthing: whether it is countable.
         images: pictures that show it.
         segments: crowds not counted.
-        crowds: groups not told apart.
+        crowds: segments that are crowds.
         pixels: of segments and crowds.
     """
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from PIL import Image
 
 Plane = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.float32]
-Regions = npt.NDArray[np.int64]
+Colors = npt.NDArray[np.float32]
+RegionMap = npt.NDArray[np.int64]
 
 # An outline is a signed distance (negative inside) over coordinates in which the shape's radius is 1.
 Outline = Callable[[Plane, Plane], Plane]
@@ -153,7 +153,7 @@ HUES = {
 }
 
 
-def bands(ground: Ground, count: int) -> Regions:
+def strata(ground: Ground, count: int) -> RegionMap:
     """Region numbers 0..count-1, (H, W), in wavy bands one above another."""
     random, (height, _) = ground.random, ground.shape
     x, y = ground.x / np.float32(ground.unit), ground.y / np.float32(ground.unit)
@@ -162,11 +162,11 @@ def bands(ground: Ground, count: int) -> Regions:
         bend += np.float32(depth) * np.sin(x * np.float32(2 * np.pi / length) + np.float32(random.uniform(0, 6.3)))
     tilted = y + bend + (x - np.float32(64)) * np.float32(random.uniform(-0.35, 0.35))
     steps = (np.arange(1, count) + random.uniform(-0.25, 0.25, count - 1)) / count * height / ground.unit
-    regions: Regions = np.searchsorted(steps.astype(np.float32), tilted)
+    regions: RegionMap = np.searchsorted(steps.astype(np.float32), tilted)
     return regions
 
 
-def cells(ground: Ground, count: int) -> Regions:
+def cells(ground: Ground, count: int) -> RegionMap:
     """Region numbers 0..count-1, (H, W): the nearest of `count` points around the middle, on bent coordinates."""
     random, (height, width) = ground.random, ground.shape
     reach = np.float32(7 * ground.unit)
@@ -177,7 +177,7 @@ def cells(ground: Ground, count: int) -> Regions:
     centres_x = width / 2 + np.cos(angles) * width * random.uniform(0.2, 0.4, count)
     centres_y = height / 2 + np.sin(angles) * height * random.uniform(0.2, 0.4, count)
     centres = zip(centres_x.astype(np.float32), centres_y.astype(np.float32), strict=True)
-    regions: Regions = np.argmin([(x - cx) ** 2 + (y - cy) ** 2 for cx, cy in centres], axis=0)
+    regions: RegionMap = np.argmin([(x - cx) ** 2 + (y - cy) ** 2 for cx, cy in centres], axis=0)
     return regions
 
 

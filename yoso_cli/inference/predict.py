@@ -17,8 +17,8 @@ from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.model.yoso import YOSO, Output
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
+from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.stages import stage
-from yoso_cli.runtime.workers import available
 
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""
@@ -191,7 +191,7 @@ def threads_beside_network(device: torch.device) -> int:
     threads that share cores wait for each other. Measured on two cores (docs/evaluation.md): with one thread for the
     network, stages make 1.06 of its time out of 1.13; with two they made 1.33 out of 1.04.
     """
-    return int(device.type != "cpu" or 2 * torch.get_num_threads() <= available())
+    return int(device.type != "cpu" or 2 * torch.get_num_threads() <= usable_cores())
 
 
 def _padded_sizes(picture: tuple[ImageRecord, list[Resized]]) -> Hashable:

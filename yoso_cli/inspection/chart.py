@@ -8,8 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from yoso_cli.inspection.census import Census
-from yoso_cli.panoptic.draw import Color, colors
-from yoso_cli.panoptic.labels import font_of, shown_name
+from yoso_cli.panoptic.draw import Color, colors, font_of, shown_name
 from yoso_cli.panoptic.types import Category, Rgb
 from yoso_cli.runtime.words import counted
 

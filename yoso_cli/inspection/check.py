@@ -1,16 +1,46 @@
-"""All that is wrong with a dataset, told in one go."""
+"""Checks a dataset: everything that is wrong with it, found in one pass."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from pathlib import Path
 
-from yoso_cli.inspection import whole_set
+from yoso_cli.datasets.catalog import DATASETS
+from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.inspection.picture import Examination, Examined
 from yoso_cli.inspection.rules import RULES, Finding, Rule, Severity
 from yoso_cli.inspection.split import Listed, Split, read_split
-from yoso_cli.panoptic.types import PanopticSet
-from yoso_cli.runtime import workers
+from yoso_cli.panoptic.files import PHOTO_SUFFIXES
+from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
+from yoso_cli.runtime.words import counted
+from yoso_cli.runtime.workers import mapped
+
+# How many classes well-known variants have.
+_VARIANTS = {
+    "coco": {
+        **dict.fromkeys((80, 90, 91), "COCO's things alone"),
+        **dict.fromkeys((171, 172, 182, 183), "COCO-Stuff"),
+        134: "COCO panoptic with a background class",
+        200: "COCO panoptic before its stuff classes were merged",
+    },
+    "cityscapes": {
+        30: "Cityscapes with the classes that are not evaluated",
+        **dict.fromkeys((33, 34, 35), "Cityscapes with all of its labels, void ones among them"),
+        20: "Cityscapes with a background class",
+    },
+    "ade20k": {
+        151: "ADE20K with its 'other' class",
+        **dict.fromkeys((847, 3148), "the full ADE20K"),
+        100: "ADE20K's things alone",
+    },
+    "mapillary": {
+        65: "Mapillary Vistas v1.2",
+        66: "Mapillary Vistas v1.2 with its unlabelled class",
+        **dict.fromkeys((116, 123, 124), "Mapillary Vistas v2.0"),
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -28,7 +58,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckedDataset:
     """A dataset that was looked at: how many pictures each split has, and the findings in the order of RULES."""
 
     images: dict[str, int]
@@ -39,7 +69,7 @@ class Checked:
         return sum(group.rule.severity is severity for group in self.groups)
 
 
-def check(splits: Sequence[Split], *, processes: int = 1, progress: Progress = SILENT) -> Checked:
+def check(splits: Sequence[Split], *, processes: int = 1, progress: Progress = SILENT) -> CheckedDataset:
     """Reads every file of every split to the end.
 
     Args:
@@ -62,19 +92,19 @@ def check(splits: Sequence[Split], *, processes: int = 1, progress: Progress = S
         sets.append(listed.panoptic_set)
         examined[split.name] = _examine(listed, processes, progress)
         findings += [finding for one in examined[split.name] for finding in one.findings]
-        findings += whole_set.class_findings(listed.panoptic_set)
+        findings += _class_findings(listed.panoptic_set)
     if complete:
-        findings += whole_set.unlisted_files(sets)
-    findings += whole_set.split_findings(sets)
-    findings += whole_set.content_findings(examined)
+        findings += _unlisted_files(sets)
+    findings += _split_findings(sets)
+    findings += _content_findings(examined)
     images = {split.name: len(examined.get(split.name, ())) for split in splits}
-    return Checked(images, _grouped(findings))
+    return CheckedDataset(images, _grouped(findings))
 
 
 def _examine(listed: Listed, processes: int, progress: Progress) -> list[Examined]:
     found = listed.panoptic_set
     job = Examination(replace(found, records=()), listed.doubtful)
-    results = workers.mapped(job, found.records, workers=processes)
+    results = mapped(job, found.records, workers=processes)
     return list(tracked(results, len(found.records), f"checking {found.split}", progress))
 
 
@@ -88,3 +118,94 @@ def _grouped(findings: Sequence[Finding]) -> tuple[Group, ...]:
         Group(cases[0].code, cases[0].split, cases)
         for cases in (tuple(same) for _, same in groupby(sorted(findings, key=kind), key=kind))
     )
+
+
+def _class_findings(found: PanopticSet) -> Iterator[Finding]:
+    """Classes without a segment, and what is not as it was published under that name."""
+    whole = {segment.category_id for record in found.records for segment in record.segments if not segment.iscrowd}
+    for category in found.categories:
+        if category.id not in whole:
+            code = "thing-without-instances" if category.isthing else "stuff-without-segments"
+            yield Finding(code, found.split, category.name)
+    spec = DATASETS.get(found.name)
+    published = spec.images.get(found.split) if spec else None
+    if published is not None and published != len(found.records):
+        yield Finding("image-count", found.split, detail=f"{len(found.records)} of {published}")
+    doubt = _version_doubt(found.name, found.categories)
+    if doubt:
+        yield Finding("other-version", found.split, detail=doubt)
+
+
+def _version_doubt(name: str, categories: Sequence[Category]) -> str:
+    """Why `categories` are not those that are published under `name`; empty when they are, or nothing is."""
+    of_name = [table for table in category_tables() if table == name or table.startswith(f"{name}-v")]
+    own = [(one.name, one.isthing) for one in categories]
+    published = {table: [(one.name, one.isthing) for one in read_categories(table)] for table in of_name}
+    if not published or own in published.values():
+        return ""
+    expected = " or ".join(f"{table} has {_counted(classes)}" for table, classes in published.items())
+    family = name.partition("-v")[0]
+    variant = _VARIANTS.get(family, {}).get(len(own))
+    looks = f"; it looks like {variant}" if variant else ""
+    if any(len(own) == len(classes) for classes in published.values()) and not variant:
+        (nearest,) = [classes for classes in published.values() if len(classes) == len(own)][:1]
+        odd = [name for (name, kind), other in zip(own, nearest, strict=True) if (name, kind) != other]
+        looks = f"; {len(odd)} have another name, kind or place, the first is {odd[0]!r}"
+    return f"{_counted(own)}, where {expected}{looks}"
+
+
+def _counted(classes: Sequence[tuple[str, bool]]) -> str:
+    things = sum(isthing for _, isthing in classes)
+    return f"{counted(len(classes), 'class')} ({counted(things, 'thing')}, {len(classes) - things} stuff)"
+
+
+def _unlisted_files(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
+    """Files that lie among those of the splits and that none of them lists."""
+    pngs: defaultdict[Path, set[str]] = defaultdict(set)
+    images: defaultdict[Path, set[str]] = defaultdict(set)
+    split_of: dict[Path, str] = {}
+    for one in sets:
+        pngs[one.panoptic_dir.resolve()].update(record.panoptic_file for record in one.records)
+        images[one.image_dir.resolve()].update(record.image_file for record in one.records)
+        split_of |= dict.fromkeys((one.panoptic_dir.resolve(), one.image_dir.resolve()), one.split)
+    for code, folders, suffixes in (("unlisted-png", pngs, {".png"}), ("unlisted-image", images, PHOTO_SUFFIXES)):
+        for folder, listed in folders.items():
+            for path in sorted(folder.rglob("*")) if folder.is_dir() else []:
+                name = path.relative_to(folder).as_posix()
+                if path.suffix.lower() in suffixes and name not in listed and not path.name.startswith("."):
+                    yield Finding(code, split_of[folder], name)
+
+
+def _split_findings(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
+    """What splits of one dataset must have in common: the classes, and a segment of each to train on."""
+    if len(sets) < 2:
+        return
+    first = next((one for one in sets if one.split.startswith("train")), sets[0])
+    trained = {segment.category_id for record in first.records for segment in record.segments if not segment.iscrowd}
+    for other in sets:
+        if other.categories != first.categories:
+            text = f"{counted(len(other.categories), 'class')}, {first.split} has {len(first.categories)}"
+            yield Finding("categories-differ", other.split, detail=text)
+        elif other is not first:
+            seen = {segment.category_id for record in other.records for segment in record.segments}
+            for category in other.categories:
+                if category.id in seen - trained:
+                    yield Finding("class-not-in-train", other.split, category.name)
+
+
+def _content_findings(examined: Mapping[str, Sequence[Examined]]) -> Iterator[Finding]:
+    """Pictures of the same file content, within a split and across splits.
+
+    Args:
+        examined: the pictures of each split.
+    """
+    first: dict[str, tuple[str, str]] = {}
+    for split, pictures in examined.items():
+        for picture in pictures:
+            if not picture.digest:
+                continue
+            place = first.setdefault(picture.digest, (split, picture.image_file))
+            if place[0] != split:
+                yield Finding("leak", split, picture.image_file, f"{place[1]} of {place[0]}")
+            elif place[1] != picture.image_file:
+                yield Finding("duplicate-image", split, picture.image_file, place[1])

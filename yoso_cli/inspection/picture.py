@@ -1,4 +1,4 @@
-"""One picture and its panoptic PNG, held against what the JSON says of them."""
+"""Checks one picture and its panoptic PNG against their entry in the JSON."""
 
 # H, W height and width of the picture in pixels
 
@@ -15,9 +15,10 @@ from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_id_map
 from yoso_cli.panoptic.png import UNREADABLE
 from yoso_cli.panoptic.types import VOID, ImageRecord, PanopticSet, Segment, measured, present_ids
+from yoso_cli.runtime.words import shortened
 
 _MODES = ("RGB", "L")
-# Orientations that exchange width and height; 2 to 4 keep them, so that sizes tell nothing.
+# Orientations that exchange width and height; 2 to 4 keep them, so that the sizes do not show it.
 _TURNED, _FLIPPED = (5, 6, 7, 8), (2, 3, 4)
 _MOSTLY = 0.9
 _NAMED = 3
@@ -38,7 +39,7 @@ class Examination:
 
     Attributes:
         panoptic_set: without its records, which come one at a time.
-        doubtful: pictures whose entries are incomplete, so that ids and areas say nothing.
+        doubtful: pictures whose entries are incomplete, so that ids and areas cannot be compared.
     """
 
     panoptic_set: PanopticSet
@@ -74,7 +75,7 @@ class Examination:
         return digest, findings
 
     def _look_at(self, image: Image.Image, record: ImageRecord) -> Iterator[Finding]:
-        """What the header tells: size, orientation, mode."""
+        """Checks what is in the header: size, orientation, mode."""
         orientation = image.getexif().get(ExifTags.Base.Orientation)
         stored, labelled = (image.height, image.width), (record.height, record.width)
         shown = stored[::-1] if orientation in _TURNED else stored
@@ -139,5 +140,4 @@ class Examination:
             ("stuff-crowd", crowds),
         ):
             if odd:
-                more = f" and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
-                yield self._finding(code, record, f"{', '.join(map(str, odd[:_NAMED]))}{more}")
+                yield self._finding(code, record, shortened(odd, _NAMED))

@@ -85,7 +85,7 @@ RULES = {
     "many-segments": Rule(_COMPATIBILITY, _WARNING, "Pictures have more segments than YOSO's 100 proposals can find."),
     "stuff-crowd": Rule(_COMPATIBILITY, _WARNING, "Pictures have crowds of a stuff class, which count as void."),
 }
-"""Code -> rule, in the order in which findings are told."""
+"""Code -> rule, in the order in which findings are reported."""
 
 MOST_SEGMENTS = 100
 

@@ -1,4 +1,4 @@
-"""The splits of a dataset that is to be looked at, whichever way it lies on disk, and as damaged as it may be."""
+"""Finds the splits of a dataset in any supported layout, and reads them even where they are damaged."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -107,7 +107,7 @@ def read_split(split: Split) -> Listed | Finding:
     mistakes: list[Mistake] = []
     try:
         manifest = read_manifest(split.folder) if split.folder else None
-        categories, records = annotations.read(split.listing, tell=mistakes.append)
+        categories, records = annotations.read(split.listing, on_mistake=mistakes.append)
     except DataError as error:
         return Finding("listing-unreadable", split.name, detail=error.message)
     image_dir, panoptic_dir = split.image_dir, split.panoptic_dir

@@ -1,16 +1,21 @@
-"""The COCO panoptic JSON (https://cocodataset.org/#format-data), read with every doubt named and written back."""
+"""The COCO panoptic JSON (https://cocodataset.org/#format-data), read with every mistake named and written back.
+
+A JSON comes from elsewhere: each value is checked as it is taken.
+"""
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from operator import itemgetter
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import Any, TypeVar
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic import entries
-from yoso_cli.panoptic.entries import MalformedError
-from yoso_cli.panoptic.segments_info import segment_from_json, segment_to_json
-from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
+from yoso_cli.panoptic.types import LARGEST_ID, Category, ImageRecord, PanopticSet, Segment
+
+_T = TypeVar("_T")
+
+_USUAL = itemgetter("id", "category_id", "area", "iscrowd", "bbox")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Mistake:
     image: str = ""
 
 
-Tell = Callable[[Mistake], None]
+OnMistake = Callable[[Mistake], None]
 
 
 class _RefusalError(Exception):
@@ -68,7 +73,7 @@ class _Known:
 
 
 def read(
-    path: Path, like: PanopticSet | None = None, tell: Tell = _refuse
+    path: Path, like: PanopticSet | None = None, on_mistake: OnMistake = _refuse
 ) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
     """The categories and pictures of a COCO panoptic JSON.
 
@@ -77,25 +82,29 @@ def read(
         like: the truth, when `path` holds predictions. COCO's result format leaves out what the truth knows: then
             pictures and categories come from here, and a segment needs `id` and `category_id` only. What is predicted
             for other pictures is left out.
-        tell: takes each mistake, after which reading goes on without the entry (a segment of an unknown category is
-            kept); by default the first mistake is the end.
+        on_mistake: takes each mistake; reading then goes on without the entry (a segment of an unknown category is
+            kept). By default the first mistake is the end.
 
     Raises:
         DataError: no such file, no JSON, or an entry that lacks a key, has a wrong value or contradicts another.
     """
-    return parse(read_json(path), str(path), like, tell)
+    return parse(read_json(path), str(path), like, on_mistake)
 
 
 def parse(
-    content: dict[str, Any], where: str, like: PanopticSet | None = None, tell: Tell = _refuse
+    content: dict[str, Any], where: str, like: PanopticSet | None = None, on_mistake: OnMistake = _refuse
 ) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
     """The same from a JSON object in memory; `where` names it in what is raised."""
     try:
-        categories = like.categories if like and "categories" not in content else _categories(content, tell)
+        categories = like.categories if like and "categories" not in content else _categories(content, on_mistake)
         by_file = like is None or "images" in content
-        images = _images(content, tell) if by_file or like is None else _images_like(like)
+        images = (
+            _images(content, on_mistake)
+            if by_file or like is None
+            else {one.image_id: (one.image_file, one.height, one.width) for one in like.records}
+        )
         known = _Known(images, {one.id for one in categories}, by_file)
-        records = _records(content, known, tell, strict=like is None)
+        records = _records(content, known, on_mistake, strict=like is None)
     except (MalformedError, _RefusalError) as error:
         hint = _HINTS.get(error.code, "A COCO panoptic JSON is expected here.")
         raise DataError(f"{where}: {error}.", hint=hint) from None
@@ -133,7 +142,7 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
 
 
 def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> dict[str, Any]:
-    """The same as COCO spells it, ready for `json.dump`."""
+    """The same as COCO's JSON has it, ready for `json.dump`."""
     images, annotations = [], []
     for record in records:
         images.append(
@@ -145,7 +154,7 @@ def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> d
 
 
 def category_to_json(category: Category) -> dict[str, Any]:
-    """A category as COCO spells it."""
+    """A category as an entry of COCO's JSON."""
     return {
         "id": category.id,
         "name": category.name,
@@ -166,52 +175,50 @@ def categories_from_json(listed: Sequence[Any]) -> tuple[Category, ...]:
         raise DataError(f"{error}.") from None
 
 
-def _categories(content: Mapping[str, Any], tell: Tell) -> tuple[Category, ...]:
+def _categories(content: Mapping[str, Any], on_mistake: OnMistake) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
-    for index, entry in enumerate(entries.list_of(content, "categories")):
+    for index, entry in enumerate(entry_list(content, "categories")):
         try:
             category = _category(entry)
             if category.id in found:
                 raise MalformedError(f"repeats id {category.id}", "duplicate-id")
             found[category.id] = category
         except MalformedError as error:
-            tell(Mistake(error.code, f"categories[{index}] {error}"))
+            on_mistake(Mistake(error.code, f"categories[{index}] {error}"))
     if not found:
         raise MalformedError("'categories' is empty")
     return tuple(found.values())
 
 
 def _category(entry: Any) -> Category:
-    isthing = bool(entries.whole(entry, "isthing", 0, 1))
-    return Category(entries.whole(entry, "id", 0), entries.value(entry, "name", str), isthing, _color(entry))
+    isthing = bool(entry_int(entry, "isthing", 0, 1))
+    return Category(entry_int(entry, "id", 0), entry_value(entry, "name", str), isthing, _color(entry))
 
 
-def _images_like(like: PanopticSet) -> dict[int | str, tuple[str, int, int]]:
-    return {record.image_id: (record.image_file, record.height, record.width) for record in like.records}
-
-
-def _images(content: Mapping[str, Any], tell: Tell) -> dict[int | str, tuple[str, int, int]]:
+def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, tuple[str, int, int]]:
     found: dict[int | str, tuple[str, int, int]] = {}
-    for index, entry in enumerate(entries.list_of(content, "images")):
+    for index, entry in enumerate(entry_list(content, "images")):
         try:
-            image_id = entries.image_id(entry, "id")
+            image_id = entry_id(entry, "id")
             if image_id in found:
                 raise MalformedError(f"repeats id {image_id!r}", "duplicate-id")
-            size = entries.whole(entry, "height", 1), entries.whole(entry, "width", 1)
-            found[image_id] = (entries.file_name(entry), *size)
+            size = entry_int(entry, "height", 1), entry_int(entry, "width", 1)
+            found[image_id] = (entry_file_name(entry), *size)
         except MalformedError as error:
-            tell(Mistake(error.code, f"images[{index}] {error}"))
+            on_mistake(Mistake(error.code, f"images[{index}] {error}"))
     return found
 
 
-def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: bool) -> tuple[ImageRecord, ...]:
+def _records(
+    content: Mapping[str, Any], known: _Known, on_mistake: OnMistake, *, strict: bool
+) -> tuple[ImageRecord, ...]:
     images = known.images
     found: dict[int | str, ImageRecord] = {}
     annotated: set[int | str] = set()
-    for index, entry in enumerate(entries.list_of(content, "annotations")):
+    for index, entry in enumerate(entry_list(content, "annotations")):
         place, image_file = f"annotations[{index}]", ""
         try:
-            image_id = entries.image_id(entry, "image_id")
+            image_id = entry_id(entry, "image_id")
             annotated.add(image_id)
             if image_id not in images:
                 _require_stranger(image_id, known)
@@ -219,14 +226,14 @@ def _records(content: Mapping[str, Any], known: _Known, tell: Tell, *, strict: b
             image_file, height, width = images[image_id]
             if image_id in found:
                 raise MalformedError(f"is the second one for image {image_id!r}", "duplicate-id")
-            segments = _segments(entry, known.categories, place, image_file, tell, strict=strict)
-            found[image_id] = ImageRecord(image_id, image_file, entries.file_name(entry), height, width, segments)
+            segments = _segments(entry, known.categories, place, image_file, on_mistake, strict=strict)
+            found[image_id] = ImageRecord(image_id, image_file, entry_file_name(entry), height, width, segments)
         except MalformedError as error:
-            tell(Mistake(error.code, f"{place} {error}", image_file))
+            on_mistake(Mistake(error.code, f"{place} {error}", image_file))
     bare = [image_id for image_id in images if image_id not in annotated] if strict else []
     for image_id in bare:
         what = f"{len(bare)} of {len(images)} images have no annotation, the first is {bare[0]!r}"
-        tell(Mistake("image-without-annotation", what, images[image_id][0]))
+        on_mistake(Mistake("image-without-annotation", what, images[image_id][0]))
     # The order of the annotations: the reference adds floats in it, and it shows in the last digit.
     return tuple(found.values())
 
@@ -242,10 +249,16 @@ def _require_stranger(image_id: int | str, known: _Known) -> None:
 
 
 def _segments(
-    entry: Mapping[str, Any], category_ids: set[int], place: str, image_file: str, tell: Tell, *, strict: bool
+    entry: Mapping[str, Any],
+    category_ids: set[int],
+    place: str,
+    image_file: str,
+    on_mistake: OnMistake,
+    *,
+    strict: bool,
 ) -> tuple[Segment, ...]:
     found: dict[int, Segment] = {}
-    for index, info in enumerate(entries.list_of(entry, "segments_info")):
+    for index, info in enumerate(entry_list(entry, "segments_info")):
         try:
             segment = segment_from_json(info, strict=strict)
             if segment.id in found:
@@ -255,14 +268,153 @@ def _segments(
                 what = f"has category_id {segment.category_id}, which is not among the categories"
                 raise MalformedError(what, "unknown-category")
         except MalformedError as error:
-            tell(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
+            on_mistake(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
     return tuple(found.values())
 
 
 def _color(entry: Mapping[str, Any]) -> tuple[int, int, int]:
     if "color" not in entry:
         return Category.color
-    red, green, blue = entries.numbers(entry, "color", 3)
+    red, green, blue = entry_ints(entry, "color", 3)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise MalformedError("has a 'color' outside 0..255")
     return red, green, blue
+
+
+def segment_to_json(segment: Segment) -> dict[str, Any]:
+    """A segment as an entry of `segments_info`."""
+    info: dict[str, Any] = {
+        "id": segment.id,
+        "category_id": segment.category_id,
+        "area": segment.area,
+        "bbox": list(segment.bbox),
+        "iscrowd": int(segment.iscrowd),
+    }
+    if segment.score is not None:
+        info["score"] = segment.score
+    return info
+
+
+def segment_from_json(info: Any, *, strict: bool) -> Segment:
+    """An entry of `segments_info`; where not `strict`, one of a prediction, it needs its ids only.
+
+    Raises:
+        MalformedError: it lacks a key or has a wrong value.
+    """
+    usual = _usual_segment(info)
+    if usual is not None:
+        return usual
+    segment_id, category_id = entry_int(info, "id", 1, LARGEST_ID), entry_int(info, "category_id", 0)
+    area = entry_int(info, "area", 0) if strict or "area" in info else 0
+    crowd = entry_int(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
+    bbox = entry_ints(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
+    score = _number(info["score"]) if info.get("score") is not None else None
+    return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), bool(crowd), score)
+
+
+def _usual_segment(info: Any) -> Segment | None:
+    """A segment as nearly all are written, at a third of the cost of asking for each value; None for any other."""
+    try:
+        segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
+    except (KeyError, TypeError, ValueError):
+        return None
+    kinds = {type(value) for value in (segment_id, category_id, area, crowd, x, y, width, height)}
+    if kinds != {int} or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
+        return None
+    return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, (int, float)):
+        return float(value)
+    raise MalformedError(f"has 'score' {value!r} where a number is expected")
+
+
+class MalformedError(Exception):
+    """What is wrong with one entry; the caller adds which entry and which file.
+
+    Args:
+        what: goes on from the entry's name: `repeats id 5`.
+        code: the kind of mistake, as in `Mistake.code`.
+    """
+
+    def __init__(self, what: str, code: str = "malformed-entry") -> None:
+        super().__init__(what)
+        self.code = code
+
+
+def entry_file_name(entry: Any) -> str:
+    """The `file_name`: a path that stays inside its folder, so that a JSON never names a file of the user's."""
+    name = entry_value(entry, "file_name", str)
+    if not stays_inside(name) or not PurePosixPath(name).name:
+        raise MalformedError(f"has file_name {name!r}, which does not stay inside its folder", "path-outside")
+    return name
+
+
+def stays_inside(name: str) -> bool:
+    """Whether the path `name`, from a file that a stranger made, stays inside the folder that it starts from."""
+    posix, windows = PurePosixPath(name), PureWindowsPath(name)
+    climbs = ".." in posix.parts or ".." in windows.parts
+    return not (climbs or posix.is_absolute() or windows.anchor or "\0" in name)
+
+
+def entry_id(entry: Any, key: str) -> int | str:
+    """A number or a name."""
+    found = entry_item(entry, key)
+    if isinstance(found, (int, str)) and not isinstance(found, bool):
+        return found
+    raise MalformedError(f"has {key!r} {found!r} where a number or a name is expected")
+
+
+def entry_int(entry: Any, key: str, low: int, high: int | None = None) -> int:
+    """A whole number from `low` to `high`."""
+    found = entry_item(entry, key)
+    # A set has millions of these, and nearly all of them are what they should be.
+    if type(found) is int and low <= found and (high is None or found <= high):
+        return found
+    number = integer(found)
+    if number is None or number < low or (high is not None and number > high):
+        limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
+        raise MalformedError(f"has {key!r} {found!r} where a whole number {limits} is expected")
+    return number
+
+
+def entry_ints(entry: Any, key: str, count: int) -> list[int]:
+    """`count` numbers, rounded to whole ones."""
+    values = entry_list(entry, key)
+    if len(values) == count and all(type(one) is int for one in values):
+        return values
+    rounded = [round(one) if isinstance(one, float) and abs(one) < LARGEST_ID else one for one in values]
+    whole_ones = [number for number in map(integer, rounded) if number is not None]
+    if len(values) != count or len(whole_ones) != count:
+        raise MalformedError(f"has a {key!r} that is not {count} numbers")
+    return whole_ones
+
+
+def integer(found: Any) -> int | None:
+    """A whole number, or None; some tools write `12.0` and `true` for 12 and 1."""
+    if isinstance(found, float) and found.is_integer():
+        return int(found)
+    return int(found) if isinstance(found, int) else None
+
+
+def entry_list(entry: Any, key: str) -> list[Any]:
+    """A list of anything."""
+    return entry_value(entry, key, list)
+
+
+def entry_value(entry: Any, key: str, kind: type[_T]) -> _T:
+    """A value of one kind."""
+    found = entry_item(entry, key)
+    if isinstance(found, kind):
+        return found
+    raise MalformedError(f"has {key!r} of type {type(found).__name__} where a {kind.__name__} is expected")
+
+
+def entry_item(entry: Any, key: str) -> Any:
+    """What stands under `key`."""
+    if not isinstance(entry, dict):
+        raise MalformedError(f"is a {type(entry).__name__} where an object is expected")
+    if key not in entry:
+        raise MalformedError(f"lacks {key!r}")
+    return entry[key]

@@ -127,7 +127,7 @@ def decode(content: bytes, where: str, *expected: Kind) -> Pixels:
 
 
 def header(content: bytes, where: str, *expected: Kind) -> Header:
-    """The header at the start of `content`. Raises as `decode` does, for what the header can tell."""
+    """The header at the start of `content`. Raises as `decode` does, as far as the header shows it."""
     if len(content) < _HEADER or not content.startswith(_SIGNATURE):
         raise DataError(f"{where}: is not a PNG.", hint="Label maps are PNGs: nothing else keeps ids exact.")
     width, height, depth, color = struct.unpack(">IIBB", content[16:_HEADER])
@@ -199,7 +199,7 @@ def _chunk(name: bytes, content: bytes) -> bytes:
 
 
 def _decode_kornia(content: bytes, found: Header) -> Pixels | None:
-    """None when kornia-rs is not installed or does not read this PNG: Pillow has the last word."""
+    """None when kornia-rs is not installed or does not read this PNG: then Pillow decides."""
     io, kind = _kornia_io(), found.kind
     if io is None or (kind is Kind.PALETTE and found.depth != 8):
         return None

@@ -19,6 +19,8 @@ IdMap = npt.NDArray[np.int32]
 Rgb = npt.NDArray[np.uint8]
 
 VOID = 0
+LARGEST_ID = 256**3 - 1
+"""Of a segment: its PNG stores three bytes."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Segment:
         category_id: the published id of its category.
         area: pixels. The format stores it, and evaluation uses the stored figure.
         bbox: x, y, width, height in pixels.
-        iscrowd: a group of things not told apart; never a target, never an error.
+        iscrowd: a group of things without separate instances; never a target, never an error.
         score: the model's confidence, 0..1; None for ground truth.
     """
 

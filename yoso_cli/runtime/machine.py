@@ -25,6 +25,11 @@ def describe() -> dict[str, str | int]:
     return {**found, "memory_bytes": memory} if memory else found
 
 
+def usable_cores() -> int:
+    """How many cores this process may use: a container or `taskset` may leave it fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def versions(packages: Iterable[str]) -> dict[str, str]:
     """The installed version of each of `packages`, read from its metadata: nothing is imported."""
     found = {}
@@ -37,20 +42,13 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
 
 
 def _cpu_model() -> str:
-    """Linux tells the model in /proc/cpuinfo only; elsewhere the platform knows."""
+    """On Linux only /proc/cpuinfo has the model; elsewhere `platform` has it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
     except OSError:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return (models[0] if models else "") or platform.processor() or platform.machine() or "unknown"
-
-
-def usable_cores() -> int:
-    """A container or `taskset` may leave a process fewer cores than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _memory_bytes() -> int:

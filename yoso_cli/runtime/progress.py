@@ -1,4 +1,4 @@
-"""What a long piece of work tells while it runs: sentences, and how far it is. It goes down as an argument."""
+"""How a long piece of work reports messages and its progress; passed down as an argument."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
@@ -16,10 +16,10 @@ class Bar(Protocol):
 
 
 class Progress(Protocol):
-    """Whoever watches: a terminal, a notebook, nobody."""
+    """Where progress is shown: a terminal, a notebook, or nowhere."""
 
     def message(self, text: str) -> None:
-        """Tells a sentence."""
+        """Reports a sentence."""
 
     def bar(self, total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> AbstractContextManager[Bar]:
         """Opens a bar over `total` items (None: unknown), `initial` of which are done; `unit` B is of bytes."""
@@ -33,7 +33,7 @@ class Silent:
         logging.getLogger("yoso_cli").info(text)
 
     def bar(self, total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> AbstractContextManager[Bar]:
-        """A bar that nobody sees."""
+        """A bar that shows nothing."""
         del total, label, initial, unit
         return nullcontext(_NoBar())
 

@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from yoso_cli.atomic import write_text
-from yoso_cli.panoptic.draw import category_colors, write_picture
-from yoso_cli.panoptic.labels import font_of
+from yoso_cli.panoptic.draw import category_colors, font_of, write_picture
 
 Line = Mapping[str, Any]
 Points = Sequence[tuple[float, float]]

@@ -8,7 +8,7 @@ from conversion import raw
 from hypothesis import given
 from PIL import Image
 
-from yoso_cli.conversion import label_map
+from yoso_cli.conversion import maps
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.types import Panoptic
 
@@ -16,7 +16,7 @@ NOWHERE = Path("a.png")
 
 
 def of(semantic: list[list[int]], instances: list[list[int]]) -> Panoptic:
-    return label_map.to_panoptic(np.array(semantic, np.int32), np.array(instances, np.int32), raw.TABLE, NOWHERE)
+    return maps.maps_to_panoptic(np.array(semantic, np.int32), np.array(instances, np.int32), raw.TABLE, NOWHERE)
 
 
 def test_classes_and_numbers_make_segments_in_the_order_of_the_table() -> None:
@@ -58,16 +58,16 @@ def test_maps_of_two_sizes_are_refused() -> None:
 @given(raw.panoptics())
 def test_maps_of_a_picture_give_the_picture_back(panoptic: Panoptic) -> None:
     things = {category.id for category in raw.TABLE.categories if category.isthing}
-    classes, numbers = label_map.to_classes(panoptic, 255), label_map.to_numbers(panoptic, things)
-    again = label_map.to_panoptic(classes, numbers, raw.TABLE, NOWHERE)
+    classes, numbers = maps.panoptic_to_classes(panoptic, 255), maps.panoptic_to_numbers(panoptic, things)
+    again = maps.maps_to_panoptic(classes, numbers, raw.TABLE, NOWHERE)
     assert raw.described(again) == raw.described(panoptic)
 
 
 def test_16_bits_stay_16_bits(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     raw.write_map(path, [[300, 65535]])
-    assert label_map.read_numbers(path).tolist() == [[300, 65535]]
-    assert label_map.read_classes(path).tolist() == [[300, 65535]]
+    assert maps.read_numbers(path).tolist() == [[300, 65535]]
+    assert maps.read_classes(path).tolist() == [[300, 65535]]
 
 
 def test_a_palette_gives_its_indices_and_not_its_colours(tmp_path: Path) -> None:
@@ -75,13 +75,13 @@ def test_a_palette_gives_its_indices_and_not_its_colours(tmp_path: Path) -> None
     image = Image.fromarray(np.array([[7, 3]], np.uint8))
     image.putpalette([200, 100, 50] * 256)
     image.save(path)
-    assert label_map.read_classes(path).tolist() == [[7, 3]]
-    assert label_map.read_numbers(path).tolist() == [[7, 3]]
+    assert maps.read_classes(path).tolist() == [[7, 3]]
+    assert maps.read_numbers(path).tolist() == [[7, 3]]
 
 
 def test_colours_are_numbers_of_instances_but_no_classes(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[[1, 2, 3]]], np.uint8)).save(path)
-    assert label_map.read_numbers(path).tolist() == [[1 + 256 * 2 + 65536 * 3]]
+    assert maps.read_numbers(path).tolist() == [[1 + 256 * 2 + 65536 * 3]]
     with pytest.raises(DataError, match=r"a\.png: is an 8-bit RGB PNG where a semantic map is expected"):
-        label_map.read_classes(path)
+        maps.read_classes(path)

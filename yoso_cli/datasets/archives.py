@@ -1,7 +1,7 @@
-"""What lies in a folder that was downloaded into: files, and the members of archives that are still packed.
+"""The files of a download, unpacked or still in their archives.
 
-Archives come from elsewhere: they are only ever read by member, never told to unpack themselves, and one whose members
-point out of their folder is refused as a whole.
+Archives are untrusted: only single members are read, and an archive with a member that points outside its folder is
+refused as a whole.
 """
 
 import os
@@ -12,10 +12,11 @@ import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from yoso_cli.errors import DataError, UsageError
+from yoso_cli.panoptic.annotations import stays_inside
 
 _ARCHIVES = (".zip", ".tar")
 _DEPTH_OF_ANCHORS = 2
@@ -26,7 +27,7 @@ _BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zip
 
 
 @dataclass(frozen=True)
-class Source:
+class StoredFile:
     """One file of a download.
 
     Attributes:
@@ -55,7 +56,7 @@ class Source:
             raise DataError(f"{self}: cannot be read: {error}.", hint="Fetch it again.") from None
 
 
-def sources(root: Path, anchors: Collection[str]) -> dict[str, Source]:
+def stored_files(root: Path, anchors: Collection[str]) -> dict[str, StoredFile]:
     """Every file below the folders called `anchors`, unpacked or in a zip or tar, by its path from the anchor on.
 
     Args:
@@ -68,22 +69,22 @@ def sources(root: Path, anchors: Collection[str]) -> dict[str, Source]:
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder.", hint="--root names the folder that the download lies in.")
-    found: dict[str, Source] = {}
+    found: dict[str, StoredFile] = {}
     for archive in sorted(
         path for suffix in _ARCHIVES for path in [*root.glob(f"*{suffix}"), *root.glob(f"*/*{suffix}")]
     ):
         for member, size in _opened(archive).sizes.items():
             name = _from_anchor(member, anchors)
             if name:
-                found.setdefault(name, Source(archive, member, size))
+                found.setdefault(name, StoredFile(archive, member, size))
             above, stem, suffix = PurePosixPath(name).parent, PurePosixPath(name).stem, PurePosixPath(name).suffix
             if stem in anchors and suffix == ".zip":
                 for inner, inner_size in _opened_inner(archive, member).sizes.items():
-                    found.setdefault(str(above / inner), Source(archive, f"{member}{_INNER}{inner}", inner_size))
+                    found.setdefault(str(above / inner), StoredFile(archive, f"{member}{_INNER}{inner}", inner_size))
     # What is unpacked goes before what is not.
     for anchor in _anchor_folders(root.resolve(), anchors, _DEPTH_OF_ANCHORS):
         for path in _files(anchor):
-            found[path.relative_to(anchor.parent).as_posix()] = Source(path, "", path.stat().st_size)
+            found[path.relative_to(anchor.parent).as_posix()] = StoredFile(path, "", path.stat().st_size)
     return dict(sorted(found.items()))
 
 
@@ -93,12 +94,12 @@ def _from_anchor(member: str, anchors: Collection[str]) -> str:
     return "/".join(next((parts[place:] for place, part in enumerate(parts[:-1]) if part in anchors), ()))
 
 
-def by_stem(found: Mapping[str, Source], pattern: str) -> dict[str, Source]:
+def by_stem(found: Mapping[str, StoredFile], pattern: str) -> dict[str, StoredFile]:
     """Those of `found` in one folder, by name without suffix; `pattern` is like `training/images/*.jpg`."""
     folder, _, suffix = pattern.partition("*")
     return {
-        name[len(folder) : -len(suffix)]: source
-        for name, source in found.items()
+        name[len(folder) : -len(suffix)]: file
+        for name, file in found.items()
         if name.startswith(folder) and name.endswith(suffix) and "/" not in name[len(folder) :]
     }
 
@@ -187,15 +188,10 @@ def _open_inner(path: Path, member: str, changed: int) -> _Archive:
 
 def _refuse_climbing(archive: _Archive, where: str) -> None:
     for name, size in archive.sizes.items():
-        if _climbs(name):
+        if not stays_inside(name):
             raise DataError(
                 f"{where}: has the member {name!r}, which climbs out of the folder, so the archive is refused.",
                 hint="Fetch it again from its home; the published one has no such member.",
             )
         if size > _LARGEST_MEMBER:
             raise DataError(f"{where}: has the member {name!r} of {size} bytes, which no published file has.")
-
-
-def _climbs(name: str) -> bool:
-    posix, windows = PurePosixPath(name), PureWindowsPath(name)
-    return ".." in posix.parts or ".." in windows.parts or posix.is_absolute() or bool(windows.anchor) or "\0" in name

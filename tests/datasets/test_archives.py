@@ -7,7 +7,7 @@ import zipfile
 import pytest
 from raw_layouts import zipped
 
-from yoso_cli.datasets.download import by_stem, sources
+from yoso_cli.datasets.archives import by_stem, stored_files
 from yoso_cli.errors import DataError, UsageError
 
 
@@ -24,7 +24,7 @@ def zip_of(path, members):
 
 
 def contents(root, *anchors):
-    return {name: source.read() for name, source in sources(root, anchors).items()}
+    return {name: source.read() for name, source in stored_files(root, anchors).items()}
 
 
 @pytest.mark.parametrize("where", ["a/x.png", "deep/a/x.png"])
@@ -62,7 +62,7 @@ def test_a_zip_in_a_zip_is_read_where_it_is_named(tmp_path):
     with zipfile.ZipFile(inner, "w") as file:
         file.writestr("pngs/1.png", b"one")
     zip_of(tmp_path / "outer.zip", {"a/pngs.zip": inner.getvalue(), "a/other.zip": b"never opened"})
-    found = sources(tmp_path, ["a", "pngs"])
+    found = stored_files(tmp_path, ["a", "pngs"])
     assert found["a/pngs/1.png"].read() == b"one"
     assert str(found["a/pngs/1.png"]).endswith("outer.zip:a/pngs.zip!/pngs/1.png")
 
@@ -76,7 +76,7 @@ def test_an_archive_with_a_member_that_climbs_out_is_refused(tmp_path, name, pac
         with tarfile.open(tmp_path / "evil.tar", "w") as file:
             file.addfile(tarfile.TarInfo(name), io.BytesIO())
     with pytest.raises(DataError, match=rf"evil\.{pack}: has the member .* climbs out of the folder"):
-        sources(tmp_path, ["a"])
+        stored_files(tmp_path, ["a"])
 
 
 def test_links_and_devices_in_a_tar_are_not_files(tmp_path):
@@ -85,14 +85,14 @@ def test_links_and_devices_in_a_tar_are_not_files(tmp_path):
             info = tarfile.TarInfo(f"a/{kind.decode()}.png")
             info.type, info.linkname = kind, "/etc/passwd"
             file.addfile(info)
-    assert sources(tmp_path, ["a"]) == {}
+    assert stored_files(tmp_path, ["a"]) == {}
 
 
 @pytest.mark.parametrize("name", ["some.zip", "some.tar"])
 def test_a_broken_archive_is_named(tmp_path, name):
     put(tmp_path / name, b"PK not really" * 99)
     with pytest.raises(DataError, match=rf"{name}: is no whole archive"):
-        sources(tmp_path, ["a"])
+        stored_files(tmp_path, ["a"])
 
 
 def test_a_damaged_member_is_named_when_it_is_read(tmp_path):
@@ -102,20 +102,20 @@ def test_a_damaged_member_is_named_when_it_is_read(tmp_path):
     content[500] ^= 255
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"some\.zip:a/x\.png: cannot be read"):
-        sources(tmp_path, ["a"])["a/x.png"].read()
+        stored_files(tmp_path, ["a"])["a/x.png"].read()
 
 
 def test_a_file_that_went_away_is_named(tmp_path):
     put(tmp_path / "a" / "x.png")
-    (source,) = sources(tmp_path, ["a"]).values()
+    (source,) = stored_files(tmp_path, ["a"]).values()
     source.path.unlink()
     with pytest.raises(DataError, match=r"x\.png: no such file"):
         source.read()
     with pytest.raises(UsageError, match="nowhere: no such folder"):
-        sources(tmp_path / "nowhere", ["a"])
+        stored_files(tmp_path / "nowhere", ["a"])
 
 
 def test_files_of_one_folder_go_by_their_stem(tmp_path):
     for name in ("a/b/1.png", "a/b/2.PNG", "a/b/3.jpg", "a/b/c/4.png", "a/5.png"):
         put(tmp_path / name)
-    assert set(by_stem(sources(tmp_path, ["a"]), "a/b/*.png")) == {"1"}
+    assert set(by_stem(stored_files(tmp_path, ["a"]), "a/b/*.png")) == {"1"}
