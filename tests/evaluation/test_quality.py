@@ -12,8 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import match, pair
-from yoso_cli.evaluation.overlap import shared
+from yoso_cli.evaluation.matching import match, overlap
 from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally_of, total
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
@@ -27,8 +26,7 @@ def quality(pairs: Pairs, categories: Sequence[Category] = CATEGORIES) -> Panopt
 
 
 def tally(pairs: Pairs, categories: Sequence[Category]) -> Tally:
-    together = pair([shared(truth, prediction) for truth, prediction in pairs], categories)
-    return tally_of(match(together, len(categories)), len(categories))
+    return tally_of(match([overlap(truth, prediction) for truth, prediction in pairs], categories))
 
 
 def panoptic(rows: list[list[int]], *segments: Segment) -> Panoptic:

@@ -52,8 +52,9 @@ def test_every_link_of_the_contents_leads_to_a_part(page_and_report: tuple[Path,
 
 
 def test_a_page_without_pictures_scores_or_paper_is_whole() -> None:
-    findings = replace(found(), calibration=None)
-    text = page(Report(findings, "set", "", 2), ())
+    measured = found()
+    unscored = replace(measured, figures={**measured.figures, "calibration": None})
+    text = page(Report(unscored, "set", "", 2), ())
     assert 'id="gallery"' not in text
     assert 'id="calibration"' not in text
     assert 'id="classes"' in text
@@ -74,11 +75,11 @@ def test_many_classes_and_long_names_do_not_make_a_large_page() -> None:
     categories = [Category(10**9 + place, f"{place} {name}", place % 2 == 0) for place in range(MOST_CLASSES + 200)]
     ones = [1] * len(categories)
     tallies = [tally({place: [0.6 + place / 4000] for place in range(len(categories))}, ones, ones)] * 2
-    findings = found(tallies, categories)
+    measured = found(tallies, categories)
     picture = "data:image/webp;base64," + "A" * (exhibits.MOST_BYTES // 4)
     views = tuple(View(one, picture) for one in ("photo", "truth", "prediction", "errors"))
     shown = [Exhibit(name, 0.1, dict.fromkeys(ERRORS, 10**6), tuple(categories), views)] * exhibits.MOST
-    text = page(Report(findings, name, name, 10**9, name * 100, name * 100, name, command=name * 100), shown)
+    text = page(Report(measured, name, name, 10**9, name * 100, name * 100, name, command=name * 100), shown)
     assert len(text.encode()) <= MOST_BYTES
     assert text.count("<tr data-name") == MOST_CLASSES
     assert f"The {MOST_CLASSES} classes with most segments are listed; report.json has all {len(categories)}." in text

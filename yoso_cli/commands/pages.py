@@ -24,7 +24,7 @@ def write(path: Path, report: "Report", truth: "PanopticSet", predict: "Predict"
     from yoso_cli.page.document import write_page
     from yoso_cli.page.exhibits import exhibits
 
-    write_page(path, report, exhibits(truth, report.findings.tallies, predict))
+    write_page(path, report, exhibits(truth, report.measures.tallies, predict))
     console.say(f"To look at: {path} (open it in a browser).")
 
 

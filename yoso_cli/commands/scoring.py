@@ -40,19 +40,18 @@ def evaluate(
         RunError: the cache cannot be written.
     """
     from yoso_cli.evaluation.counting import counts_from_files
-    from yoso_cli.evaluation.findings import find
-    from yoso_cli.evaluation.measures import FAILURES
+    from yoso_cli.evaluation.measures import DETAILS
     from yoso_cli.evaluation.report import Report
-    from yoso_cli.evaluation.score import read_any
+    from yoso_cli.evaluation.score import read_any, score_counts
     from yoso_cli.runtime import machine
     from yoso_cli.runtime.progress import tracked
 
     predicted_set = read_any(predictions, like=true_set)
-    measured = (*_measurable(metrics, predicted_set), FAILURES)
+    measured = (*_measurable(metrics, predicted_set), DETAILS)
     counted = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
     return Report(
-        find(
-            tracked(counted, len(true_set.records), "eval", console.TERMINAL, size=lambda one: one.parts.images),
+        score_counts(
+            tracked(counted, len(true_set.records), "eval", console.TERMINAL, size=lambda one: one.images),
             true_set,
             measured,
         ),

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from yoso_cli.evaluation.findings import Findings
-    from yoso_cli.evaluation.measures import Counts
+    from yoso_cli.evaluation.measures import Counts, Measures
     from yoso_cli.evaluation.report import ExactMerge, PaperRow, Report
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.model.yoso import YOSO
@@ -170,9 +169,9 @@ def evaluate(
     from yoso_cli.runtime import machine
     from yoso_cli.runtime.distributed import ProcessGroup
 
-    findings, exact = _find(predictor, truth, chosen(metrics), save_to, group or ProcessGroup(), batch)
+    measured, exact = _measure(predictor, truth, chosen(metrics), save_to, group or ProcessGroup(), batch)
     return Report(
-        findings,
+        measured,
         dataset=truth.name,
         split=truth.split,
         images=len(truth.records),
@@ -198,51 +197,49 @@ def evaluate(
     )
 
 
-def _find(
+def _measure(
     predictor: "Predictor",
     truth: "PanopticSet",
     metrics: "Sequence[str]",
     save_to: Path | None,
     group: "ProcessGroup",
     batch: int,
-) -> "tuple[Findings, ExactMerge | None]":
+) -> "tuple[Measures, ExactMerge | None]":
     """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
 
     Where the merge is not the exact one, the exact one is scored as well, on the same answers of the network.
     """
-    from yoso_cli.evaluation import live
-    from yoso_cli.evaluation.findings import found
-    from yoso_cli.evaluation.measures import FAILURES, measures, total
+    from yoso_cli.evaluation import counting
+    from yoso_cli.evaluation.measures import DETAILS, total
     from yoso_cli.evaluation.report import ExactMerge
+    from yoso_cli.evaluation.score import score_counts
     from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
     from yoso_cli.panoptic.files import SetWriter
     from yoso_cli.runtime.progress import tracked
 
-    k, wanted = len(truth.categories), (*metrics, FAILURES)
+    k, wanted = len(truth.categories), (*metrics, DETAILS)
     mine = replace(truth, records=tuple(group.part(truth.records)))
     exact: list[Counts] = []
     if predictor.merge_rule == "exact":
         predicted = predict_set(predictor, mine, batch=batch)
     else:
-        predicted = live.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
+        predicted = counting.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
     writer = None
     if save_to is not None:
         image_dir = str(truth.image_dir.resolve())
         writer = SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
-        predicted = live.saving(predicted, writer)
-    counted = live.counted(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
+        predicted = counting.saving(predicted, writer)
+    counted = counting.counts_as_they_come(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
     counted = tracked(counted, len(mine.records), "eval", console.TERMINAL)
     parts = group.all_gather(total(counted, k, wanted))
     if writer is not None:
         saved = group.all_gather(writer.records)
         if group.rank == 0:
-            live.complete(writer, saved[1:])
-    images = [(record.image_id, record.image_file) for record in truth.records]
-    findings = found(total(parts, k, wanted), images, truth.categories)
+            counting.complete(writer, saved[1:])
+    measured = score_counts(parts, truth, wanted)
     if predictor.merge_rule == "exact":
-        return findings, None
-    of_all = total(group.all_gather(total(exact, k)), k)
-    return findings, ExactMerge.of(measures(of_all, truth.categories).quality)
+        return measured, None
+    return measured, ExactMerge.of(score_counts(group.all_gather(total(exact, k)), truth).quality)
 
 
 def typed_command() -> str:

@@ -127,7 +127,7 @@ def read_runs(picture: Labelled) -> tuple[Runs, LabelMap, tuple[int, int]]:
     largest = int(runs.values.max(initial=0))
     if largest > _CLASSES:
         raise DataError(f"{semantic_source}: holds the class {largest} where ADE20K has {_CLASSES}.")
-    return runs, instances[runs.rows, runs.starts], (height, width)
+    return runs, instances.reshape(-1)[runs.starts], (height, width)
 
 
 def train_ids(classes: LabelMap) -> LabelMap:

@@ -85,7 +85,7 @@ class Coded:
         return None if self.train_ids is None else png.encode(self._painted(self.train_ids))
 
     def _painted(self, values: LabelMap) -> LabelMap:
-        return painted(self.runs, values.astype(np.uint8), self.height, self.width)
+        return painted(self.runs, values.astype(np.uint8))
 
 
 def read_coded(runs: Runs, coding: Coding, size: tuple[int, int], where: str, *, semantic: bool = False) -> Coded:

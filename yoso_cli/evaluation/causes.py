@@ -28,18 +28,45 @@ truth's JSON states areas that are too small, an IoU can exceed 1, and imprecise
 
 # K categories, C causes of errors, S segments of one side of a picture, P pairs that share pixels
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Floats, Matching, Pairing
-from yoso_cli.evaluation.overlap import Bools, Ints, pixel_sums
+from yoso_cli.evaluation.matching import Floats, Matching, pixel_sums
+from yoso_cli.evaluation.quality import PanopticQuality
+from yoso_cli.panoptic.regions import Bools, Ints
+from yoso_cli.panoptic.types import Category
 
 IMPRECISE = "imprecise"
 ERRORS = ("missed", "spurious", "poor_mask", "wrong_class", "merged", "split", "void_crowd")
 CAUSES = (*ERRORS, IMPRECISE)
 MISSED, SPURIOUS, POOR_MASK, WRONG_CLASS, MERGED, SPLIT, VOID_CROWD = range(len(ERRORS))
+
+NAMES = {
+    "missed": "missed",
+    "spurious": "spurious",
+    "poor_mask": "poor masks",
+    "wrong_class": "wrong class",
+    "merged": "merged",
+    "split": "split",
+    "void_crowd": "void and crowds",
+    "imprecise": "imprecise masks",
+}
+"""Each cause as people read it."""
+
+MEANINGS = {
+    "missed": "true segments that nothing was predicted for",
+    "spurious": "predicted segments where nothing of their class is",
+    "poor_mask": "right class and place, but an IoU of 0.5 or less",
+    "wrong_class": "right mask (IoU above 0.5), wrong class",
+    "merged": "several true segments predicted as one",
+    "split": "one true segment predicted as several",
+    "void_crowd": "errors on unlabelled pixels and crowds",
+    "imprecise": "found, but the masks of the matches do not fit fully",
+}
+"""Each cause in a few words."""
 
 _POOR = 0.1
 
@@ -60,27 +87,27 @@ class Errors:
     met: Ints
 
     @classmethod
-    def total(cls, parts: Iterable["Errors"], num_categories: int) -> "Errors":
+    def total(cls, parts: Sequence["Errors"], num_categories: int) -> "Errors":
         """The sum of `parts`."""
         nothing = np.zeros((num_categories, len(ERRORS)), np.int64)
-        true, predicted, met = nothing.copy(), nothing.copy(), [np.zeros((0, 2), np.int64)]
-        for one in parts:
-            true += one.true
-            predicted += one.predicted
-            met.append(one.met)
-        return cls(true, predicted, np.concatenate(met))
+        return cls(
+            sum((one.true for one in parts), nothing),
+            sum((one.predicted for one in parts), nothing),
+            np.concatenate([np.zeros((0, 2), np.int64), *(one.met for one in parts)]),
+        )
 
 
-def errors(found: Pairing, matching: Matching, num_categories: int) -> Errors:
+def errors(matching: Matching) -> Errors:
     """The cause of each error."""
-    met = _meetings(found, matching)
+    k = len(matching.categories)
+    met = _meetings(matching)
     of_true = _causes(met, absorbed=MERGED, fragmented=SPLIT, alone=MISSED)
     of_predicted = _causes(met.from_the_other_side(), absorbed=SPLIT, fragmented=MERGED, alone=SPURIOUS)
     missed, spurious = matching.missed, matching.spurious
     true, predicted = matching.true.category, matching.predicted.category
     return Errors(
-        _counted(true[missed], of_true[missed], num_categories),
-        _counted(predicted[spurious], of_predicted[spurious], num_categories),
+        _counted(true[missed], of_true[missed], k),
+        _counted(predicted[spurious], of_predicted[spurious], k),
         _encounters(met, matching),
     )
 
@@ -122,11 +149,11 @@ class _Meetings:
         return _Meetings(self.other, self.side, self.other_row, self.row, self.pixels, self.iou)
 
 
-def _meetings(found: Pairing, matching: Matching) -> _Meetings:
-    true, predicted, pixels, t, p = found.true, found.predicted, found.pixels, found.t, found.p
+def _meetings(matching: Matching) -> _Meetings:
+    true, predicted, (t, p, in_void, pixels) = matching.true, matching.predicted, matching.pairs
     claimed = t >= 0
     claimed[claimed] = ~true.iscrowd[t[claimed]]
-    void = pixel_sums(np.where(found.void, p, -1), pixels, len(predicted.id))
+    void = pixel_sums(np.where(in_void, p, -1), pixels, len(predicted.id))
     inside = pixel_sums(np.where(claimed, p, -1), pixels, len(predicted.id))
     no = np.zeros(len(true.id), np.bool_)
     true_side = _Side(true.category, true.area, _flagged(matching.t, len(true.id)), no, no)
@@ -186,3 +213,88 @@ def _flagged(rows: Ints, length: int) -> Bools:
 def _counted(category: Ints, cause: Ints, num_categories: int) -> Ints:
     cells = np.bincount(category * len(ERRORS) + cause, minlength=num_categories * len(ERRORS))
     return cells.reshape(num_categories, len(ERRORS))
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What one cause costs.
+
+    Attributes:
+        cause: one of `causes.CAUSES`.
+        pq: lost by it, a fraction.
+        true: unmatched true segments with this cause; matches, where the cause is imprecise.
+        predicted: the same of predicted segments.
+    """
+
+    cause: str
+    pq: float
+    true: int
+    predicted: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """In percent."""
+        return {"cause": self.cause, "pq": 100 * self.pq, "true": self.true, "predicted": self.predicted}
+
+
+@dataclass(frozen=True)
+class Losses:
+    """What each cause costs, in the order of `causes.CAUSES`: together 1 - PQ. Empty where no class was seen."""
+
+    all: tuple[Loss, ...]
+    things: tuple[Loss, ...]
+    stuff: tuple[Loss, ...]
+    classes: tuple[tuple[Loss, ...], ...]
+
+    @classmethod
+    def of(cls, errors: Errors, quality: PanopticQuality) -> "Losses":
+        """The errors of all pictures, weighed as PQ weighs them."""
+        seen = np.array([one.pq is not None for one in quality.classes], np.bool_)
+        things = np.array([one.category.isthing for one in quality.classes], np.bool_)
+        matches = np.array([one.tp for one in quality.classes], np.int64)
+        weights = _weights(quality, errors)  # (K, C)
+        true, predicted = (np.column_stack([side, matches]) for side in (errors.true, errors.predicted))
+
+        def group(chosen: Ints) -> tuple[Loss, ...]:
+            if not len(chosen):
+                return ()
+            columns = weights[chosen].mean(0).tolist(), true[chosen].sum(0).tolist(), predicted[chosen].sum(0).tolist()
+            return tuple(Loss(*one) for one in zip(CAUSES, *columns, strict=True))
+
+        each = (np.array([k] if one else [], np.int64) for k, one in enumerate(seen.tolist()))
+        all_, *kinds = (np.flatnonzero(chosen) for chosen in (seen, seen & things, seen & ~things))
+        return cls(group(all_), group(kinds[0]), group(kinds[1]), tuple(map(group, each)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON, in percent; classes in the order of the categories."""
+        groups = {name: [one.to_dict() for one in getattr(self, name)] for name in ("all", "things", "stuff")}
+        return {**groups, "classes": [[one.to_dict() for one in losses] for losses in self.classes]}
+
+
+def _weights(quality: PanopticQuality, errors: Errors) -> Floats:
+    """(K, C) what each cause costs each class, a fraction; 0 where the class was not seen."""
+    counts = np.array([(one.tp, one.fp, one.fn) for one in quality.classes], np.float64).reshape(-1, 3)
+    found = np.maximum(counts @ [1, 0.5, 0.5], 0.5)
+    iou = np.array([(one.sq or 0.0) * one.tp for one in quality.classes])
+    return np.column_stack([0.5 * (errors.true + errors.predicted), counts[:, 0] - iou]) / found[:, None]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How often true segments of one class and predicted ones of another have an IoU above 0.5; None is nothing."""
+
+    truth: Category | None
+    prediction: Category | None
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """By the published ids; null is nothing."""
+        sides = {"truth": self.truth, "prediction": self.prediction}
+        return {**{name: side.id if side else None for name, side in sides.items()}, "count": self.count}
+
+
+def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, ...]:
+    """Every pair of classes that met, the most frequent first; the diagonal holds what was found."""
+    pairs, counts = np.unique(errors.met, axis=0, return_counts=True)
+    named: list[Category | None] = [*categories, None]
+    met = [Meeting(named[t], named[p], n) for (t, p), n in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    return tuple(sorted(met, key=lambda one: -one.count))

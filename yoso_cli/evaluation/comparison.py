@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.confidence import (
+from yoso_cli.evaluation.matching import Floats
+from yoso_cli.evaluation.per_image import (
     FIGURES,
     GROUPS,
     HOW,
     LEVEL,
+    ImageTallies,
     Interval,
     draws,
     interval_of,
     members_of,
     scores,
 )
-from yoso_cli.evaluation.matching import Floats
-from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.words import counted
 

@@ -5,9 +5,31 @@ agree to the last bit. Where the reference crashes or goes wrong silently, this 
 
 - a group without any class seen (only things, only crowds, nothing): n = 0 and None, where it divides by zero;
 - a class seen nowhere: None, where it reports 0.
+
+PQ by size: PQ's own matches, divided by area at COCO's limits (https://cocodataset.org/#detection-eval): small is below
+32² pixels, medium below 96², large the rest. A match and a missed segment count at the size of the true segment (the
+area that its JSON states), a spurious one at the size of the predicted segment (measured). So every match and every
+error of PQ counts at exactly one size; matching itself knows no sizes, and a small segment found as a medium one is a
+match.
+
+PQ-dagger: stuff is scored by its IoU, without the 0.5 that a match needs.
+
+Porzi et al., "Seamless Scene Segmentation" (https://arxiv.org/abs/1905.01220): for things PQ† is PQ. A class c of
+stuff is at most one segment of a picture in truth and in prediction, and PQ†_c = sum of their IoUs / |S_c|, whatever
+their height, where |S_c| is the number of true segments, so of pictures whose truth has the class. A region of stuff at
+IoU 0.49 counts 0.49 instead of two errors, and stuff predicted in a picture without that class costs nothing by itself
+(it costs the class it covers).
+
+That is the formula of torchmetrics as well (`ModifiedPanopticQuality`,
+https://lightning.ai/docs/torchmetrics/stable/detection/modified_panoptic_quality.html); the authors' released code has
+plain PQ only (https://github.com/mapillary/seamseg, `seamseg/utils/panoptic.py`). Evaluators of lidar scans print
+another figure under this name: for stuff the IoU over all scans at once, which is a class' part in mIoU.
+
+Where a map splits one class of stuff into several segments of a picture, they count as one. Crowds are left out of the
+truth, and a prediction's pixels in void out of the union, as in PQ.
 """
 
-# K categories, M matched pairs
+# K categories, M matched pairs, N pairs of a picture and a class of stuff in its truth, P pairs that share pixels
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,9 +37,13 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Floats, Matching
-from yoso_cli.evaluation.overlap import Ints
+from yoso_cli.evaluation.matching import Floats, Matching, by_image, pixel_sums
+from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import Category
+
+SIZES = ("small", "medium", "large")
+LIMITS = (32**2, 96**2)
+"""The area in pixels at which medium begins, and at which large does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,14 +98,40 @@ def total(tallies: Iterable[Tally], num_categories: int) -> Tally:
     return Tally(np.concatenate(category), np.concatenate(iou), false_positives, false_negatives)
 
 
-def tally_of(matching: Matching, num_categories: int) -> Tally:
+def tally_of(matching: Matching) -> Tally:
     """The matches and errors, counted per category."""
-    true, predicted = matching.true.category, matching.predicted.category
+    return _tally(matching, matching.true.category, matching.predicted.category, len(matching.categories))
+
+
+def tally_by_size(matching: Matching) -> Tally:
+    """A tally over 3 K columns: first the K categories of small segments, then of medium, then of large."""
+    k = len(matching.categories)
+    true, predicted = (np.digitize(one.area, LIMITS) * k + one.category for one in (matching.true, matching.predicted))
+    return _tally(matching, true, predicted, len(SIZES) * k)
+
+
+def _tally(matching: Matching, true: Ints, predicted: Ints, columns: int) -> Tally:
+    """Of matches and errors by the column of each segment."""
     return Tally(
         true[matching.t],
         matching.iou,
-        np.bincount(predicted[matching.spurious], minlength=num_categories),
-        np.bincount(true[matching.missed], minlength=num_categories),
+        np.bincount(predicted[matching.spurious], minlength=columns),
+        np.bincount(true[matching.missed], minlength=columns),
+    )
+
+
+def total_by_size(tallies: Iterable[Tally], num_categories: int) -> Tally:
+    """The sum of tallies by size, over 3 K columns."""
+    return total(tallies, len(SIZES) * num_categories)
+
+
+def all_sizes(counted: Tally, num_categories: int) -> Tally:
+    """The tally over the K categories that a tally by size adds up to: PQ's own."""
+    return Tally(
+        counted.match_category % num_categories,
+        counted.match_iou,
+        counted.false_positives.reshape(len(SIZES), num_categories).sum(0),
+        counted.false_negatives.reshape(len(SIZES), num_categories).sum(0),
     )
 
 
@@ -134,12 +186,126 @@ class PanopticQuality:
         classes = tuple(_class_qualities(counted, categories))
         things = [one for one in classes if one.category.isthing]
         stuff = [one for one in classes if not one.category.isthing]
-        return cls(_mean(classes), _mean(things), _mean(stuff), classes)
+        return cls(_group(classes), _group(things), _group(stuff), classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: figures in percent (0..100, unrounded), null where nothing was seen."""
         groups = {"all": self.all.to_dict(), "things": self.things.to_dict(), "stuff": self.stuff.to_dict()}
         return {**groups, "classes": [one.to_dict() for one in self.classes]}
+
+
+@dataclass(frozen=True)
+class SizeQuality:
+    """PQ, SQ and RQ of the segments of each size."""
+
+    small: PanopticQuality
+    medium: PanopticQuality
+    large: PanopticQuality
+
+    @classmethod
+    def from_tally(cls, counted: Tally, categories: Sequence[Category]) -> "SizeQuality":
+        """The qualities that `counted`, summed from `tally_by_size`, amounts to."""
+        small, medium, large = (
+            PanopticQuality.from_tally(_at(counted, place, len(categories)), categories) for place in range(len(SIZES))
+        )
+        return cls(small, medium, large)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the limits in pixels, and the quality of each size in percent."""
+        return {"limits": list(LIMITS), **{size: getattr(self, size).to_dict() for size in SIZES}}
+
+
+def _at(counted: Tally, place: int, num_categories: int) -> Tally:
+    """The tally of one size over the K categories."""
+    first = place * num_categories
+    here = slice(first, first + num_categories)
+    mine = counted.match_category // num_categories == place
+    return Tally(
+        counted.match_category[mine] - first,
+        counted.match_iou[mine],
+        counted.false_positives[here],
+        counted.false_negatives[here],
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class StuffOverlap:
+    """IoU (N,) of each class of stuff in each picture whose truth has it; `category` (N,) is its place in the list."""
+
+    category: Ints
+    iou: Floats
+
+
+@dataclass(frozen=True)
+class StuffQuality:
+    """PQ† of one class of stuff, 0..1, and the pictures whose truth has it; None where there is none."""
+
+    category: Category
+    pq: float | None
+    images: int
+
+
+@dataclass(frozen=True)
+class DaggerQuality:
+    """PQ† over all classes, things and stuff, 0..1, None where no class was seen; and of each class of stuff."""
+
+    all: float | None
+    things: float | None
+    stuff: float | None
+    classes: tuple[StuffQuality, ...]
+
+    @classmethod
+    def from_overlap(cls, stuff: StuffOverlap, quality: PanopticQuality) -> "DaggerQuality":
+        """From the IoUs of stuff and the PQ over the same pictures."""
+        classes = tuple(_stuff_classes(stuff, [one.category for one in quality.classes]))
+        mine = [one.pq for one in classes if one.pq is not None]
+        things = [one.pq for one in quality.classes if one.category.isthing and one.pq is not None]
+        return cls(_mean([*things, *mine]), quality.things.pq, _mean(mine), classes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: figures in percent, unrounded, null where nothing was seen."""
+        groups = {"all": percent(self.all), "things": percent(self.things), "stuff": percent(self.stuff)}
+        rows = [
+            {"id": one.category.id, "name": one.category.name, "pq": percent(one.pq), "images": one.images}
+            for one in self.classes
+        ]
+        return {**groups, "classes": rows}
+
+
+def stuff_overlap(matching: Matching) -> StuffOverlap:
+    """The IoU of each class of stuff in each picture whose truth has it."""
+    true, predicted, (t, p, in_void, pixels) = matching.true, matching.predicted, matching.pairs
+    k = len(matching.categories)
+    cells = len(matching.pictures) * k
+    of_true = np.where(true.iscrowd, -1, by_image(true, k))  # each side's segments by picture and class
+    of_predicted = by_image(predicted, k)
+    t_cell = np.where(t >= 0, of_true[t] if of_true.size else -1, -1)  # (P,)
+    p_cell = np.where(p >= 0, of_predicted[p] if of_predicted.size else -1, -1)
+    shared = pixel_sums(np.where(t_cell == p_cell, t_cell, -1), pixels, cells)
+    void = pixel_sums(np.where(in_void, p_cell, -1), pixels, cells)
+    union = pixel_sums(of_true, true.area, cells) + pixel_sums(of_predicted, predicted.area, cells) - shared - void
+    is_stuff = np.array([not category.isthing for category in matching.categories], np.bool_)
+    seen = np.bincount(of_true[of_true >= 0], minlength=cells) > 0
+    present = np.flatnonzero(seen & np.tile(is_stuff, len(matching.pictures)))
+    # A stated area of 0 can leave no union; nothing is shared then either, or PQ would have refused the picture.
+    return StuffOverlap(present % k, shared[present] / np.maximum(union[present], 1))
+
+
+def total_overlap(parts: Iterable[StuffOverlap], _num_categories: int) -> StuffOverlap:
+    """All of `parts` in their order."""
+    category, iou = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for one in parts:
+        category.append(one.category)
+        iou.append(one.iou)
+    return StuffOverlap(np.concatenate(category), np.concatenate(iou))
+
+
+def _stuff_classes(stuff: StuffOverlap, categories: Sequence[Category]) -> Iterable[StuffQuality]:
+    sums = np.bincount(stuff.category, stuff.iou, minlength=len(categories)).tolist()
+    images = np.bincount(stuff.category, minlength=len(categories)).tolist()
+    for category, iou, count in zip(categories, sums, images, strict=True):
+        if not category.isthing:
+            yield StuffQuality(category, iou / count if count else None, count)
 
 
 def _class_qualities(counted: Tally, categories: Sequence[Category]) -> Iterator[ClassQuality]:
@@ -152,7 +318,7 @@ def _class_qualities(counted: Tally, categories: Sequence[Category]) -> Iterator
         yield ClassQuality(category, iou / found, iou / tp if tp else 0.0, tp / found, tp, fp, fn)
 
 
-def _mean(classes: Iterable[ClassQuality]) -> GroupQuality:
+def _group(classes: Iterable[ClassQuality]) -> GroupQuality:
     """Added in the order of the categories, as the reference does."""
     pq = sq = rq = 0.0
     n = 0
@@ -161,6 +327,10 @@ def _mean(classes: Iterable[ClassQuality]) -> GroupQuality:
             continue
         pq, sq, rq, n = pq + one.pq, sq + one.sq, rq + one.rq, n + 1
     return GroupQuality(pq / n, sq / n, rq / n, n) if n else GroupQuality(None, None, None, 0)
+
+
+def _mean(figures: Sequence[float]) -> float | None:
+    return sum(figures) / len(figures) if figures else None
 
 
 def percent(fraction: float | None) -> float | None:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from yoso_cli.atomic import replacing
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import Runs
+from yoso_cli.panoptic.regions import Runs
 
 _MAGIC = b"yoso-runs 1\n"
 _TRAILER = struct.Struct("<Q")
@@ -69,14 +69,14 @@ class Block:
     @classmethod
     def of(cls, runs: Runs, stamp: Stamp) -> "Block":
         """The block of `runs`."""
-        height, width = runs.shape
-        lengths = np.diff(runs.starts, append=height * width)
+        ids, codes = np.unique(runs.values, return_inverse=True)
+        lengths = runs.lengths
         pieces = -(-lengths // _LONGEST_RUN)
-        codes, ends = np.repeat(runs.codes.astype(_code_type(len(runs.ids))), pieces), np.cumsum(pieces)
+        codes, ends = np.repeat(codes.astype(_code_type(len(ids))), pieces), np.cumsum(pieces)
         stored = np.full(len(codes), _LONGEST_RUN, np.uint16)
         stored[ends - 1] = lengths - (pieces - 1) * _LONGEST_RUN
-        content = runs.ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
-        return cls(stamp, height, width, len(codes), len(runs.ids), content)
+        content = ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
+        return cls(stamp, *runs.shape, len(codes), len(ids), content)
 
     def to_runs(self) -> Runs | None:
         """The runs, or None where the bytes cannot be those of a map of this size."""
@@ -90,8 +90,7 @@ class Block:
         whole = self.runs and stops[-1] == self.height * self.width and lengths.all() and codes.max() < self.ids
         if not whole:
             return None
-        starts = (stops - lengths).astype(np.int32)
-        return Runs(starts, codes.astype(np.int64), ids.astype(np.int32), (self.height, self.width))
+        return Runs(ids.astype(np.int32)[codes], stops - lengths, (self.height, self.width))
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Pairing
-from yoso_cli.evaluation.overlap import Ints
+from yoso_cli.evaluation.matching import Matching
 from yoso_cli.evaluation.quality import percent
+from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import Category
 
 
@@ -97,25 +97,22 @@ class SemanticQuality:
         }
 
 
-def confusion(found: Pairing, num_categories: int) -> Ints:
+def confusion(matching: Matching) -> Ints:
     """(K, K + 1) pixels by true class and predicted class, the last column for none.
 
-    It costs next to nothing after `pair`: a few hundred pairs are counted instead of all pixels.
+    It costs next to nothing after `match`: a few hundred pairs are counted instead of all pixels.
     """
-    counted = np.flatnonzero(found.t >= 0)
-    t, p = found.t[counted], found.p[counted]
-    guess = np.append(found.predicted.category, num_categories)[p]  # row -1 is the last: no class
-    cell = found.true.category[t] * (num_categories + 1) + guess
-    cells = np.bincount(cell, found.pixels[counted], minlength=num_categories * (num_categories + 1))
-    return cells.astype(np.int64).reshape(num_categories, num_categories + 1)
+    k, (t, p, _, pixels) = len(matching.categories), matching.pairs
+    counted = np.flatnonzero(t >= 0)
+    guess = np.append(matching.predicted.category, k)[p[counted]]  # row -1 is the last: no class
+    cell = matching.true.category[t[counted]] * (k + 1) + guess
+    cells = np.bincount(cell, pixels[counted], minlength=k * (k + 1))
+    return cells.astype(np.int64).reshape(k, k + 1)
 
 
 def total(parts: Iterable[Ints], num_categories: int) -> Ints:
     """The sum of confusions."""
-    summed = np.zeros((num_categories, num_categories + 1), np.int64)
-    for one in parts:
-        summed += one
-    return summed
+    return sum(parts, np.zeros((num_categories, num_categories + 1), np.int64))
 
 
 def _ratios(shares: Ints, wholes: Ints) -> list[float | None]:

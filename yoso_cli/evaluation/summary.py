@@ -3,11 +3,10 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from yoso_cli.evaluation.confidence import Interval
-from yoso_cli.evaluation.losses import NAMES, Meeting
-from yoso_cli.evaluation.quality import ClassQuality
+from yoso_cli.evaluation.causes import NAMES, Meeting
+from yoso_cli.evaluation.per_image import Interval
+from yoso_cli.evaluation.quality import SIZES, ClassQuality
 from yoso_cli.evaluation.report import Report
-from yoso_cli.evaluation.sizes import SIZES
 from yoso_cli.runtime.words import counted
 
 # More classes than this would push the headline off the screen; then the ends of the list are shown.
@@ -35,7 +34,7 @@ def _title(report: Report) -> str:
 
 
 def _headline(report: Report) -> Iterator[str]:
-    quality, sure, paper = report.quality, report.findings.confidence, report.paper
+    quality, sure, paper = report.quality, report.measures.confidence, report.paper
     groups = {
         "All": (quality.all, sure.all),
         "Things": (quality.things, sure.things),
@@ -75,7 +74,7 @@ def _merge(report: Report) -> Iterator[str]:
 
 def _further(report: Report) -> Iterator[str]:
     """One line for each measure beside PQ."""
-    found = report.findings.measures
+    found = report.measures
     at_size = {size: getattr(found.sizes, size).all.pq for size in SIZES}
     yield f"{'PQ by segment size':<20}{_named(at_size)}"
     yield f"{'PQ† (stuff by IoU)':<20}{_named({'all': found.dagger.all, 'stuff': found.dagger.stuff})}"
@@ -106,7 +105,7 @@ def _span(interval: Interval | None) -> str:
 
 def _lost(report: Report) -> list[str]:
     """What the causes cost, the dearest first."""
-    losses = sorted(report.findings.losses.all, key=lambda one: -one.pq)
+    losses = sorted(report.measures.losses.all, key=lambda one: -one.pq)
     told = [f"{NAMES[one.cause]} {100 * one.pq:.1f}" for one in losses if one.pq >= _LEAST_LOSS]
     if not told:
         return []
@@ -116,7 +115,7 @@ def _lost(report: Report) -> list[str]:
 
 def _worst(report: Report) -> str:
     """The pictures on which most of that was lost."""
-    tallies = report.findings.tallies
+    tallies = report.measures.tallies
     lost = 100 * tallies.lost()
     told = [f"{_shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
     return f"  most of it on {', '.join(told)}" if told else ""
@@ -124,7 +123,7 @@ def _worst(report: Report) -> str:
 
 def _confused(report: Report) -> str:
     """The classes that are most often taken for another."""
-    wrong = [one for one in report.findings.confusion if one.truth and one.prediction and one.truth != one.prediction]
+    wrong = [one for one in report.measures.confusion if one.truth and one.prediction and one.truth != one.prediction]
     told = [f"{_pair(one)} ({one.count})" for one in wrong[:_NAMED]]
     return f"  wrong class: {', '.join(told)}" if told else ""
 
@@ -146,7 +145,7 @@ def _meaning(report: Report) -> list[str]:
         "(the sky). SQ: how well the masks of found segments fit. RQ: how many segments are found, false ones counted "
         "against.",
     ]
-    if report.findings.confidence.all.pq:
+    if report.measures.confidence.all.pq:
         told.append("The interval: how far PQ moves when these images are drawn again at random.")
     classes = len(report.quality.classes)
     if report.quality.all.n < classes:

@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 
 from yoso_cli.evaluation.calibration import Calibration
-from yoso_cli.evaluation.causes import CAUSES
-from yoso_cli.evaluation.confidence import Interval
-from yoso_cli.evaluation.losses import NAMES, Loss
+from yoso_cli.evaluation.causes import CAUSES, NAMES, Loss
+from yoso_cli.evaluation.per_image import Interval
 from yoso_cli.page.markup import Markup, each, joined, tag
 
 _SIDE = 260

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from yoso_cli.evaluation.confidence import Interval
-from yoso_cli.evaluation.losses import Loss
+from yoso_cli.evaluation.causes import Loss
+from yoso_cli.evaluation.per_image import Interval
 from yoso_cli.evaluation.quality import ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.page.charts import percent, span, stack
@@ -72,7 +72,7 @@ def classes(report: Report) -> Markup:
 
 
 def _classes(report: Report, further: dict[str, dict[int, float | None]]) -> Iterator[_Class]:
-    found, sure, losses = report.quality.classes, report.findings.confidence.classes, report.findings.losses.classes
+    found, sure, losses = report.quality.classes, report.measures.confidence.classes, report.measures.losses.classes
     tints = colors([one.category for one in found])
     for one, interval, lost, tint in zip(found, sure, losses, tints, strict=True):
         beside = {name: figures.get(one.category.id) for name, figures in further.items()}

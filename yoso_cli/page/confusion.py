@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from yoso_cli.evaluation.losses import Meeting
+from yoso_cli.evaluation.causes import Meeting
 from yoso_cli.evaluation.report import Report
 from yoso_cli.page.markup import Markup, each, name_of, tag
 from yoso_cli.page.parts import section
@@ -15,7 +15,7 @@ _MOST_CONFUSED = 20
 
 def confusion(report: Report) -> Markup | None:
     """Which classes are taken for which."""
-    meetings = report.findings.confusion
+    meetings = report.measures.confusion
     wrong = [one for one in meetings if one.truth and one.prediction and one.truth != one.prediction]
     seen = [one.category for one in report.quality.classes if one.pq is not None]
     if not meetings:

@@ -12,11 +12,11 @@ from PIL import Image
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.causes import ERRORS, errors
-from yoso_cli.evaluation.matching import Matching, match, pair
-from yoso_cli.evaluation.overlap import LARGEST_ID, Ints, shared
-from yoso_cli.evaluation.tallies import ImageTallies
+from yoso_cli.evaluation.matching import LARGEST_ID, Matching, match, overlap
+from yoso_cli.evaluation.per_image import ImageTallies
 from yoso_cli.panoptic.draw import enlarged, overlay
 from yoso_cli.panoptic.files import read_image, read_panoptic
+from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb
 
 Predict = Callable[[ImageRecord], Panoptic]
@@ -88,9 +88,8 @@ def exhibits(truth: PanopticSet, tallies: ImageTallies, predict: Predict) -> Ite
 def _exhibit(
     file: str, lost: float, photo: Rgb | None, true: Panoptic, predicted: Panoptic, categories: Sequence[Category]
 ) -> Exhibit:
-    found = pair([shared(true, predicted)], categories)
-    matching = match(found, len(categories))
-    wrong = errors(found, matching, len(categories))
+    matching = match([overlap(true, predicted)], categories)
+    wrong = errors(matching)
     by_cause = (wrong.true + wrong.predicted).sum(0).tolist()
     by_class = (wrong.true + wrong.predicted).sum(1).tolist()
     step = max(1, -(-max(true.id_map.shape) // _LONGEST_EDGE))

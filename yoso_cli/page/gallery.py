@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from yoso_cli.evaluation.losses import NAMES
+from yoso_cli.evaluation.causes import NAMES
 from yoso_cli.page.exhibits import COLORS, NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, Exhibit
 from yoso_cli.page.markup import Markup, cut, each, joined, name_of, tag
 from yoso_cli.page.parts import section, swatch

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 
 from yoso_cli.evaluation.boundary import WIDTH
-from yoso_cli.evaluation.dagger import DaggerQuality
 from yoso_cli.evaluation.instances import InstanceQuality
-from yoso_cli.evaluation.quality import PanopticQuality
+from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.semantic import SemanticQuality
 from yoso_cli.page.charts import percent, scale
@@ -17,7 +16,7 @@ Figures = Mapping[str, float | None]
 
 def measures(report: Report) -> Markup:
     """A card for each measure beside PQ; one that was not asked for is not there."""
-    found = report.findings.measures
+    found = report.measures
     cards = [
         _dagger(found.dagger),
         _semantic(found.semantic) if found.semantic else None,
@@ -79,7 +78,7 @@ def _card(name: str, value: float | None, told: str, further: Figures) -> Markup
 
 def by_class(report: Report) -> dict[str, dict[int, float | None]]:
     """Figures for the table of classes: under each heading, by category id."""
-    found = report.findings.measures
+    found = report.measures
     columns: dict[str, dict[int, float | None]] = {}
     if found.semantic:
         columns["IoU"] = {one.category.id: one.iou for one in found.semantic.classes}

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from yoso_cli.evaluation.confidence import GroupIntervals
-from yoso_cli.evaluation.losses import MEANINGS, NAMES, Loss
-from yoso_cli.evaluation.quality import ClassQuality, GroupQuality
+from yoso_cli.evaluation.causes import MEANINGS, NAMES, Loss
+from yoso_cli.evaluation.per_image import GroupIntervals
+from yoso_cli.evaluation.quality import LIMITS, SIZES, ClassQuality, GroupQuality
 from yoso_cli.evaluation.report import Report
-from yoso_cli.evaluation.sizes import LIMITS, SIZES
 from yoso_cli.page.charts import percent, reliability, scale, span, stack
 from yoso_cli.page.markup import Markup, each, tag
 from yoso_cli.page.parts import heading, section, swatch
@@ -16,7 +15,7 @@ _KINDS = ("all", "things", "stuff")
 
 def headline(report: Report) -> Markup:
     """PQ, SQ and RQ of all, things and stuff, with intervals, beside the paper's."""
-    quality, sure, paper = report.quality, report.findings.confidence, report.paper
+    quality, sure, paper = report.quality, report.measures.confidence, report.paper
     published = (paper.pq, paper.pq_things, paper.pq_stuff) if paper else (None, None, None)
     groups = (
         ("All classes", quality.all, sure.all),
@@ -52,7 +51,7 @@ def _card(name: str, group: GroupQuality, sure: GroupIntervals, paper: float | N
 
 def causes(report: Report) -> Markup | None:
     """What each cause took of the hundred."""
-    losses = report.findings.losses
+    losses = report.measures.losses
     if not losses.all:
         return None
     buttons, panels = [], []
@@ -97,8 +96,7 @@ def sizes(report: Report) -> Markup:
     small, large = (round(limit**0.5) for limit in LIMITS)
     limits = (f"below {small}² pixels", f"{small}² to {large}² pixels", f"{large}² pixels and more")
     rows = each(
-        _size_row(name, limit, getattr(report.findings.measures.sizes, name))
-        for name, limit in zip(SIZES, limits, strict=True)
+        _size_row(name, limit, getattr(report.measures.sizes, name)) for name, limit in zip(SIZES, limits, strict=True)
     )
     head = heading("Size", "", "PQ", "things", "stuff", "found", "false", "missed")
     table = tag("table", tag("thead", head), tag("tbody", rows), class_="sizes")
@@ -122,7 +120,7 @@ def _size_row(name: str, limit: str, quality: object) -> Markup:
 
 def calibration(report: Report) -> Markup | None:
     """Whether scores mean what they say."""
-    found = report.findings.calibration
+    found = report.measures.calibration
     if found is None:
         return None
     lead = "Of segments predicted with a score of 0.8, 80 % should be right: then bars end on the diagonal."
