@@ -10,8 +10,8 @@ from evaluation.test_score import disturbed
 from yoso_cli.evaluation.measures import DETAILS, METRICS, counts, overlap_for
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
 from yoso_cli.evaluation.score import score_counts
-from yoso_cli.page.document import write_page
-from yoso_cli.page.exhibits import exhibits
+from yoso_cli.page.gallery import exhibits
+from yoso_cli.page.report import write_page
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
 

@@ -14,11 +14,10 @@ from page.pages import HOSTILE, SECOND
 from yoso_cli.evaluation.causes import ERRORS
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import Report
-from yoso_cli.page import exhibits
-from yoso_cli.page.classes import MOST_CLASSES
-from yoso_cli.page.document import MOST_BYTES, page
-from yoso_cli.page.exhibits import Exhibit, View
-from yoso_cli.page.markup import Markup, cut, joined, tag
+from yoso_cli.page import gallery
+from yoso_cli.page.document import MOST_BYTES, Markup, cut, joined, tag
+from yoso_cli.page.gallery import Exhibit, Picture
+from yoso_cli.page.report import MOST_CLASSES, page
 from yoso_cli.panoptic.types import Category
 
 STYLE = (resources.files("yoso_cli.page") / "page.css").read_text()
@@ -76,9 +75,9 @@ def test_many_classes_and_long_names_do_not_make_a_large_page() -> None:
     ones = [1] * len(categories)
     tallies = [tally({place: [0.6 + place / 4000] for place in range(len(categories))}, ones, ones)] * 2
     measured = found(tallies, categories)
-    picture = "data:image/webp;base64," + "A" * (exhibits.MOST_BYTES // 4)
-    views = tuple(View(one, picture) for one in ("photo", "truth", "prediction", "errors"))
-    shown = [Exhibit(name, 0.1, dict.fromkeys(ERRORS, 10**6), tuple(categories), views)] * exhibits.MOST
+    picture = "data:image/webp;base64," + "A" * (gallery.MOST_BYTES // 4)
+    views = tuple(Picture(one, picture) for one in ("photo", "truth", "prediction", "errors"))
+    shown = [Exhibit(name, 0.1, dict.fromkeys(ERRORS, 10**6), tuple(categories), views)] * gallery.MOST
     text = page(Report(measured, name, name, 10**9, name * 100, name * 100, name, command=name * 100), shown)
     assert len(text.encode()) <= MOST_BYTES
     assert text.count("<tr data-name") == MOST_CLASSES

@@ -21,8 +21,8 @@ def write(path: Path, report: "Report", truth: "PanopticSet", predict: "Predict"
         DataError: a truth or a prediction cannot be read any more.
         RunError: the page cannot be written.
     """
-    from yoso_cli.page.document import write_page
-    from yoso_cli.page.exhibits import exhibits
+    from yoso_cli.page.gallery import exhibits
+    from yoso_cli.page.report import write_page
 
     write_page(path, report, exhibits(truth, report.measures.tallies, predict))
     console.say(f"To look at: {path} (open it in a browser).")

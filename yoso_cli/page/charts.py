@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.causes import CAUSES, NAMES, Loss
 from yoso_cli.evaluation.per_image import Interval
-from yoso_cli.page.markup import Markup, each, joined, tag
+from yoso_cli.page.document import Markup, each, joined, tag
 
 _SIDE = 260
 _LEFT, _BOTTOM = 44, 40
@@ -25,8 +25,7 @@ def scale(value: float | None, interval: Interval | None, paper: float | None) -
     """A figure on a line from 0 to 100, with its interval and the paper's figure (percent) beside it."""
     marks = []
     if interval is not None:
-        low, high = 100 * interval.low, 100 * interval.high
-        marks.append(tag("span", class_="scale-interval", style=f"left:{low:.2f}%;width:{high - low:.2f}%"))
+        marks.append(_range(interval, "scale-interval"))
     if paper is not None:
         marks.append(tag("span", class_="scale-paper", style=f"left:{paper:.2f}%", title=f"the paper's {paper:.1f}"))
     if value is not None:
@@ -42,9 +41,13 @@ def stack(pq: float | None, losses: Sequence[Loss], interval: Interval | None = 
     ordered = sorted(losses, key=lambda one: CAUSES.index(one.cause))
     parts += [_part(one.cause, f"lost: {NAMES[one.cause]}", one.pq) for one in ordered if one.pq > 0]
     if interval is not None:
-        low, high = 100 * interval.low, 100 * interval.high
-        parts.append(tag("span", class_="whisker", style=f"left:{low:.2f}%;width:{high - low:.2f}%"))
+        parts.append(_range(interval, "whisker"))
     return tag("div", *parts, class_="stack", aria_hidden="true")
+
+
+def _range(interval: Interval, class_: str) -> Markup:
+    low, high = 100 * interval.low, 100 * interval.high
+    return tag("span", class_=class_, style=f"left:{low:.2f}%;width:{high - low:.2f}%")
 
 
 def _part(kind: str, name: str, fraction: float) -> Markup:
