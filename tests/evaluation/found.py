@@ -33,7 +33,7 @@ def part(counted: Tally) -> ImageCounts:
     """One picture's part in the score."""
     columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
     counts = np.stack(columns, axis=-1).astype(np.float64)
-    return ImageCounts(1, np.arange(len(counts)), counts)
+    return ImageCounts(1, np.zeros(len(counts), np.int64), np.arange(len(counts)), counts)
 
 
 # Two pictures.
@@ -48,7 +48,7 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
 
     Whatever is not found is missed, and whatever is false is spurious; half of the scores of 0.75 are right.
     """
-    counted = total(tallies, len(categories))
+    counted = total(tallies)
     larger = np.zeros(2 * len(categories), np.int64)
     by_size = replace(
         counted,
@@ -64,7 +64,7 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
     parts = {
         "quality": by_size,
         "dagger": StuffOverlap(np.zeros(0, np.int64), np.zeros(0)),
-        "per_image": ImageCounts.total([part(one) for one in tallies], len(categories)),
+        "per_image": ImageCounts.total([part(one) for one in tallies]),
         "losses": Errors(errors[0], errors[1], np.array(met, np.int64).reshape(-1, 2)),
         "calibration": reliability,
     }

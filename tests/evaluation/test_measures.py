@@ -94,8 +94,8 @@ def test_the_division_among_processes_changes_no_digit(seed: int, cut: int) -> N
     pairs = [pair for offset in range(12) for pair in random_pairs((seed + offset) % 2**32)]
     seen, wanted = overlaps(pairs), (*METRICS, DETAILS)
     alone = [count([one], CATEGORIES, wanted) for one in seen]
-    halves = [total(part, len(CATEGORIES), wanted) for part in (alone[:cut], alone[cut:])]
-    apart, together = total(halves, len(CATEGORIES), wanted), count(seen, CATEGORIES, wanted)
+    halves = [total(part, CATEGORIES, wanted) for part in (alone[:cut], alone[cut:])]
+    apart, together = total(halves, CATEGORIES, wanted), count(seen, CATEGORIES, wanted)
     assert apart.images == together.images == len(pairs)
     assert figures(apart) == figures(together)
     for one in (lambda part: part["per_image"].dense(len(CATEGORIES)), lambda part: part["calibration"]):

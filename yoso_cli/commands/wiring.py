@@ -217,7 +217,7 @@ def _measure(
     from yoso_cli.panoptic.files import SetWriter
     from yoso_cli.runtime.progress import tracked
 
-    k, wanted = len(truth.categories), (*metrics, DETAILS)
+    wanted = (*metrics, DETAILS)
     mine = replace(truth, records=tuple(group.part(truth.records)))
     exact: list[Counts] = []
     if predictor.merge_rule == "exact":
@@ -231,7 +231,7 @@ def _measure(
         predicted = counting.saving(predicted, writer)
     counted = counting.counts_as_they_come(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
     counted = tracked(counted, len(mine.records), "eval", console.TERMINAL)
-    parts = group.all_gather(total(counted, k, wanted))
+    parts = group.all_gather(total(counted, truth.categories, wanted))
     if writer is not None:
         saved = group.all_gather(writer.records)
         if group.rank == 0:
@@ -239,7 +239,7 @@ def _measure(
     measured = score_counts(parts, truth, wanted)
     if predictor.merge_rule == "exact":
         return measured, None
-    return measured, ExactMerge.of(score_counts(group.all_gather(total(exact, k)), truth).quality)
+    return measured, ExactMerge.of(score_counts(group.all_gather(total(exact, truth.categories)), truth).quality)
 
 
 def typed_command() -> str:

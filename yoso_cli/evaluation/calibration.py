@@ -7,8 +7,7 @@ et al., 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning).
 
 # S predicted segments of a picture, B bins
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -34,13 +33,8 @@ class Bin:
 
     def to_dict(self) -> dict[str, Any]:
         """As fractions, like scores."""
-        return {
-            "from": self.low,
-            "to": self.high,
-            "segments": self.segments,
-            "mean_score": self.mean_score,
-            "precision": self.precision,
-        }
+        told = asdict(self)
+        return {"from": told.pop("low"), "to": told.pop("high"), **told}
 
 
 @dataclass(frozen=True)
@@ -85,8 +79,3 @@ def reliability(matching: Matching) -> Ints:
     units = (score[counts] * SCORE_UNIT).round().astype(np.int64)
     np.add.at(found, place, np.column_stack([np.ones_like(place), units, right[counts]]))
     return found
-
-
-def total(parts: Iterable[Ints], _num_categories: int) -> Ints:
-    """The sum of several `reliability`."""
-    return sum(parts, np.zeros((BINS, 3), np.int64))

@@ -35,7 +35,7 @@ from typing import Any
 import numpy as np
 
 from yoso_cli.evaluation.matching import Floats, Matching, pixel_sums
-from yoso_cli.evaluation.quality import PanopticQuality
+from yoso_cli.evaluation.quality import Figures, PanopticQuality
 from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category
 
@@ -87,14 +87,10 @@ class Errors:
     met: Ints
 
     @classmethod
-    def total(cls, parts: Sequence["Errors"], num_categories: int) -> "Errors":
-        """The sum of `parts`."""
-        nothing = np.zeros((num_categories, len(ERRORS)), np.int64)
-        return cls(
-            sum((one.true for one in parts), nothing),
-            sum((one.predicted for one in parts), nothing),
-            np.concatenate([np.zeros((0, 2), np.int64), *(one.met for one in parts)]),
-        )
+    def total(cls, parts: Sequence["Errors"]) -> "Errors":
+        """The sum of `parts`, of which there is at least one."""
+        true, predicted = (np.sum([getattr(one, side) for one in parts], axis=0) for side in ("true", "predicted"))
+        return cls(true, predicted, np.concatenate([one.met for one in parts]))
 
 
 def errors(matching: Matching) -> Errors:
@@ -216,7 +212,7 @@ def _counted(category: Ints, cause: Ints, num_categories: int) -> Ints:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(Figures):
     """What one cause costs.
 
     Attributes:
@@ -231,13 +227,9 @@ class Loss:
     true: int
     predicted: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """In percent."""
-        return {"cause": self.cause, "pq": 100 * self.pq, "true": self.true, "predicted": self.predicted}
-
 
 @dataclass(frozen=True)
-class Losses:
+class Losses(Figures):
     """What each cause costs, in the order of `causes.CAUSES`: together 1 - PQ. Empty where no class was seen."""
 
     all: tuple[Loss, ...]
@@ -264,11 +256,6 @@ class Losses:
         all_, *kinds = (np.flatnonzero(chosen) for chosen in (seen, seen & things, seen & ~things))
         return cls(group(all_), group(kinds[0]), group(kinds[1]), tuple(map(group, each)))
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in percent; classes in the order of the categories."""
-        groups = {name: [one.to_dict() for one in getattr(self, name)] for name in ("all", "things", "stuff")}
-        return {**groups, "classes": [[one.to_dict() for one in losses] for losses in self.classes]}
-
 
 def _weights(quality: PanopticQuality, errors: Errors) -> Floats:
     """(K, C) what each cause costs each class, a fraction; 0 where the class was not seen."""
@@ -288,8 +275,8 @@ class Meeting:
 
     def to_dict(self) -> dict[str, Any]:
         """By the published ids; null is nothing."""
-        sides = {"truth": self.truth, "prediction": self.prediction}
-        return {**{name: side.id if side else None for name, side in sides.items()}, "count": self.count}
+        truth, prediction = (side.id if side else None for side in (self.truth, self.prediction))
+        return {"truth": truth, "prediction": prediction, "count": self.count}
 
 
 def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, ...]:

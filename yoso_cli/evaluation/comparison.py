@@ -23,6 +23,7 @@ from yoso_cli.evaluation.per_image import (
     members_of,
     scores,
 )
+from yoso_cli.evaluation.quality import Figures
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.words import counted
 
@@ -41,7 +42,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(Figures):
     """A figure of A, of B, and B - A with its interval; fractions, None where a side has no figure."""
 
     a: float | None
@@ -65,23 +66,17 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """In percent."""
-        figures = {"a": self.a, "b": self.b, "difference": self.value}
-        percents = {name: None if figure is None else 100 * figure for name, figure in figures.items()}
-        interval = self.interval.to_list() if self.interval else None
-        return {**percents, "interval": interval, "could_be_noise": self.could_be_noise}
+        told, value = super().to_dict(), None if self.value is None else 100 * self.value
+        return {"a": told["a"], "b": told["b"], "difference": value, **told, "could_be_noise": self.could_be_noise}
 
 
 @dataclass(frozen=True)
-class GroupDifferences:
+class GroupDifferences(Figures):
     """What moved in a group of classes."""
 
     pq: Difference
     sq: Difference
     rq: Difference
-
-    def to_dict(self) -> dict[str, Any]:
-        """In percent."""
-        return {name: getattr(self, name).to_dict() for name in FIGURES}
 
 
 @dataclass(frozen=True)

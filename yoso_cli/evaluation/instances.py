@@ -14,13 +14,12 @@ panoptic map has dropped are missing, and truth is the panoptic one.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.matching import Columns, Floats, Matching, by_image, pixel_sums
-from yoso_cli.evaluation.quality import LIMITS, percent
+from yoso_cli.evaluation.quality import LIMITS, Figures
 from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category, ImageRecord, Segment
 
@@ -56,7 +55,7 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class ClassAP:
+class ClassAP(Figures):
     """One class of things: AP 0..1, None without a true segment, and the number of those."""
 
     category: Category
@@ -65,7 +64,7 @@ class ClassAP:
 
 
 @dataclass(frozen=True)
-class InstanceQuality:
+class InstanceQuality(Figures):
     """COCO's mask AP, 0..1, None where there is no true segment: over IoU 0.50 to 0.95, at two IoUs, at three sizes."""
 
     ap: float | None
@@ -97,15 +96,6 @@ class InstanceQuality:
         )
         small, medium, large = (_mean(precision[index]) for index in (1, 2, 3))
         return cls(_mean(whole), _mean(whole[0]), _mean(whole[5]), small, medium, large, classes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: figures in percent, unrounded, null where there is none."""
-        figures = {name: percent(getattr(self, name)) for name in ("ap", "ap50", "ap75", "small", "medium", "large")}
-        rows = [
-            {"id": one.category.id, "name": one.category.name, "ap": percent(one.ap), "objects": one.objects}
-            for one in self.classes
-        ]
-        return {**figures, "classes": rows}
 
 
 def require_scores(record: ImageRecord, categories: Sequence[Category]) -> None:
@@ -148,15 +138,14 @@ def detections(matching: Matching) -> Detections:
     return Detections(predicted.category[kept], scores[kept], taken, ignored, counted)
 
 
-def total(parts: Sequence[Detections], num_categories: int) -> Detections:
-    """All of `parts` in their order."""
-    none = np.zeros((len(_RANGES), len(IOUS), 0), np.bool_)
+def total(parts: Sequence[Detections]) -> Detections:
+    """All of `parts`, of which there is at least one, in their order."""
     return Detections(
-        np.concatenate([np.zeros(0, np.int64), *(one.category for one in parts)]),
-        np.concatenate([np.zeros(0), *(one.score for one in parts)]),
-        np.concatenate([none, *(one.taken for one in parts)], axis=2),
-        np.concatenate([none, *(one.ignored for one in parts)], axis=2),
-        sum((one.objects for one in parts), np.zeros((len(_RANGES), num_categories), np.int64)),
+        np.concatenate([one.category for one in parts]),
+        np.concatenate([one.score for one in parts]),
+        np.concatenate([one.taken for one in parts], axis=2),
+        np.concatenate([one.ignored for one in parts], axis=2),
+        np.sum([one.objects for one in parts], axis=0),
     )
 
 

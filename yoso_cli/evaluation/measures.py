@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation import boundary, calibration, causes, instances, per_image, quality, semantic
@@ -24,7 +24,7 @@ from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality, SizeQual
 from yoso_cli.evaluation.semantic import SemanticQuality
 from yoso_cli.panoptic.types import Category, Panoptic
 
-Figures = TypeVar("Figures")
+Kind = TypeVar("Kind")
 
 ALL = "all"
 """Asks for every metric that the predictions allow."""
@@ -36,6 +36,16 @@ AT_A_TIME = 32
 """Pictures counted at once, and counts added at once: few enough to stay small, enough to be cheap."""
 
 
+class Named(Generic[Kind]):
+    """An attribute of `Measures`: the figures of a name, with their type."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, measures: "Measures", _owner: type) -> Kind:
+        return cast(Kind, measures.figures.get(self._name))
+
+
 @dataclass(frozen=True)
 class Measures:
     """What was measured.
@@ -43,78 +53,24 @@ class Measures:
     Attributes:
         categories: the K classes.
         images: id and file of each of N pictures.
-        figures: by the names of `REPORTED`; only what was asked for.
+        figures: by the names of `REPORTED`; only what was asked for. Those that are read somewhere stand below as well.
     """
 
     categories: tuple[Category, ...]
     images: tuple[tuple[int | str, str], ...]
     figures: Mapping[str, Any]
 
-    def get(self, name: str, kind: type[Figures]) -> Figures | None:
-        """The figures called `name`, which are of that kind; None where they were not asked for."""
-        found = self.figures.get(name)
-        assert found is None or isinstance(found, kind), f"{name} is {type(found).__name__}"
-        return found
-
-    def _asked(self, name: str, kind: type[Figures]) -> Figures:
-        found = self.get(name, kind)
-        assert found is not None, f"{name} was not asked for"
-        return found
-
-    @property
-    def quality(self) -> PanopticQuality:
-        """PQ, the score."""
-        return self._asked("quality", PanopticQuality)
-
-    @property
-    def sizes(self) -> SizeQuality:
-        """PQ of small, medium and large segments."""
-        return self._asked("sizes", SizeQuality)
-
-    @property
-    def dagger(self) -> DaggerQuality:
-        """PQ†."""
-        return self._asked("dagger", DaggerQuality)
-
-    @property
-    def semantic(self) -> SemanticQuality | None:
-        """Mean IoU of the classes."""
-        return self.get("semantic", SemanticQuality)
-
-    @property
-    def instances(self) -> InstanceQuality | None:
-        """Mask AP."""
-        return self.get("instances", InstanceQuality)
-
-    @property
-    def boundary(self) -> PanopticQuality | None:
-        """Boundary PQ."""
-        return self.get("boundary", PanopticQuality)
-
-    @property
-    def tallies(self) -> ImageTallies:
-        """Each picture's part in the score."""
-        return self._asked("per_image", ImageTallies)
-
-    @property
-    def confidence(self) -> Confidence:
-        """The intervals of the score."""
-        return self._asked("confidence", Confidence)
-
-    @property
-    def losses(self) -> Losses:
-        """What each cause of errors costs."""
-        return self._asked("losses", Losses)
-
-    @property
-    def confusion(self) -> tuple[Meeting, ...]:
-        """Which classes are taken for which, the most frequent first."""
-        return tuple(self._asked("confusion", tuple))
-
-    @property
-    def calibration(self) -> Calibration | None:
-        """Of the predicted segments' scores; None where they have none."""
-        return self.get("calibration", Calibration)
+    quality = Named[PanopticQuality]("quality")
+    sizes = Named[SizeQuality]("sizes")
+    dagger = Named[DaggerQuality]("dagger")
+    semantic = Named[SemanticQuality | None]("semantic")
+    instances = Named[InstanceQuality | None]("instances")
+    boundary = Named[PanopticQuality | None]("boundary")
+    tallies = Named[ImageTallies]("per_image")
+    confidence = Named[Confidence]("confidence")
+    losses = Named[Losses]("losses")
+    confusion = Named[tuple[Meeting, ...]]("confusion")
+    calibration = Named[Calibration | None]("calibration")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON by the names of `REPORTED`; null for what was not asked for, or where there is none."""
@@ -136,7 +92,7 @@ class Metric:
         asked: by which name it is asked for; `pq` always is.
         figures: of the counts by name, and of the figures that stand before it in the table.
         count: what some pictures add, which other processes can send; None where the counts are another metric's.
-        total: the sum of such counts in their order, for K categories. Floats stay apart until `figures` adds them, so
+        total: the sum of one or more such counts in their order. Floats stay apart until `figures` adds them, so
             that these do not depend on how the pictures were divided among processes.
         plain: the figures as JSON has them.
         overlaps: what must be kept of a picture while its maps are there, beside their overlap.
@@ -145,7 +101,7 @@ class Metric:
     asked: str
     figures: Callable[[Mapping[str, Any], Measures], Any]
     count: Callable[[Matching], Any] | None = None
-    total: Callable[[Sequence[Any], int], Any] | None = None
+    total: Callable[[Sequence[Any]], Any] = sum
     plain: Callable[[Any, Sequence[Category]], Any] = _to_dict
     overlaps: Callable[[Panoptic, Panoptic, Workspace], tuple[Overlap, ...]] | None = None
 
@@ -157,7 +113,7 @@ REPORTED: dict[str, Metric] = {
             quality.all_sizes(parts["quality"], len(known.categories)), known.categories
         ),
         quality.tally_by_size,
-        quality.total_by_size,
+        quality.total,
     ),
     "sizes": Metric("pq", lambda parts, known: SizeQuality.from_tally(parts["quality"], known.categories)),
     "dagger": Metric(
@@ -170,7 +126,6 @@ REPORTED: dict[str, Metric] = {
         "miou",
         lambda parts, known: SemanticQuality.from_confusion(parts["semantic"], known.categories),
         semantic.confusion,
-        semantic.total,
     ),
     "instances": Metric(
         "ap",
@@ -205,7 +160,6 @@ REPORTED: dict[str, Metric] = {
         DETAILS,
         lambda parts, _: Calibration.of(parts["calibration"]),
         calibration.reliability,
-        calibration.total,
     ),
 }
 """What a report can hold, by its keys: a metric more is a line more here."""
@@ -302,21 +256,14 @@ def _named(picture: str) -> Iterator[None]:
         raise DataError(f"{picture}: {error.message}", hint=error.hint) from None
 
 
-def total(counted: Iterable[Counts], num_categories: int, metrics: Sequence[str] = ("pq",)) -> Counts:
+def total(counted: Iterable[Counts], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Counts:
     """The sum of what was counted for `metrics`, in its order: of pictures or of sums. Reads a stream once."""
-    stream, summed = iter(counted), _sum([], num_categories, metrics)
+    stream, summed = iter(counted), count([], categories, metrics)
     while some := list(islice(stream, AT_A_TIME)):
-        summed = _sum([summed, *some], num_categories, metrics)
+        some.insert(0, summed)
+        parts = {name: REPORTED[name].total([one.parts[name] for one in some]) for name in summed.parts}
+        summed = Counts(sum(one.images for one in some), parts)
     return summed
-
-
-def _sum(counted: Sequence[Counts], num_categories: int, metrics: Sequence[str]) -> Counts:
-    parts = {
-        name: one.total([each.parts[name] for each in counted], num_categories)
-        for name, one in _wanted(metrics).items()
-        if one.total
-    }
-    return Counts(sum(one.images for one in counted), parts)
 
 
 def measures(
@@ -333,7 +280,7 @@ def measures(
         metrics: for which they were counted.
         images: the id and the file of each picture; numbers where none are given.
     """
-    whole = total(counted, len(categories), metrics)
+    whole = total(counted, categories, metrics)
     named = tuple(images) or tuple((number, str(number)) for number in range(whole.images))
     found = Measures(tuple(categories), named, {})
     for name, metric in _wanted(metrics).items():

@@ -12,12 +12,13 @@ What it cannot know: another training of the same recipe moves the score as well
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.matching import Columns, Floats, Matching, by_image
+from yoso_cli.evaluation.quality import Figures
 from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category
 
@@ -34,7 +35,7 @@ SEED = 0
 GROUPS = ("all", "things", "stuff")
 FIGURES = ("pq", "sq", "rq")
 
-HOW = {"level": LEVEL, "resamples": RESAMPLES, "seed": SEED}
+HOW: dict[str, Any] = {"level": LEVEL, "resamples": RESAMPLES, "seed": SEED}
 """How an interval was made, for JSON."""
 
 # Draws are made in blocks of so many pictures in all: memory grows neither with their number nor with the pictures'.
@@ -47,12 +48,14 @@ class ImageCounts:
 
     Attributes:
         images: N, also those without a row.
-        cell: (P,) rising, the place of the picture x K + that of the class.
+        image: (P,) the place of the picture.
+        category: (P,) that of the class.
         counts: (P, 4) sum of IoU over matches, true positives, false positives and false negatives.
     """
 
     images: int
-    cell: Ints
+    image: Ints
+    category: Ints
     counts: Floats
 
     @classmethod
@@ -72,22 +75,22 @@ class ImageCounts:
             counted(true, matching.missed),
         )
         dense = np.stack(columns, axis=-1)
-        cell = np.flatnonzero(dense.any(-1))
-        return cls(images, cell, dense[cell])
+        present = np.flatnonzero(dense.any(-1))
+        return cls(images, *np.divmod(present, k), dense[present])
 
     @classmethod
-    def total(cls, parts: Sequence["ImageCounts"], num_categories: int) -> "ImageCounts":
-        """All pictures of `parts` in their order."""
-        before = np.cumsum([0, *(one.images for one in parts)]).tolist()
-        cells = [one.cell + first * num_categories for one, first in zip(parts, before, strict=False)]
-        counts = [np.zeros((0, 4)), *(one.counts for one in parts)]
-        return cls(before[-1], np.concatenate([np.zeros(0, np.int64), *cells]), np.concatenate(counts))
+    def total(cls, parts: Sequence["ImageCounts"]) -> "ImageCounts":
+        """All pictures of `parts`, of which there is at least one, in their order."""
+        ends = np.cumsum([one.images for one in parts])
+        image = np.concatenate([one.image + end - one.images for one, end in zip(parts, ends.tolist(), strict=True)])
+        category, counts = (np.concatenate([getattr(one, name) for one in parts]) for name in ("category", "counts"))
+        return cls(int(ends[-1]), image, category, counts)
 
     def dense(self, num_categories: int) -> Floats:
         """(N, K, 4)."""
-        counts = np.zeros((self.images * num_categories, 4))
-        counts[self.cell] = self.counts
-        return counts.reshape(self.images, num_categories, 4)
+        counts = np.zeros((self.images, num_categories, 4))
+        counts[self.image, self.category] = self.counts
+        return counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,33 +175,24 @@ class ImageTallies:
         return ImageTallies(tuple(image_ids), tuple(self.files[row] for row in rows), self.counts[rows])
 
 
-@dataclass(frozen=True)
-class Interval:
+class Interval(NamedTuple):
     """Where a figure lies in 95 % of the draws; fractions 0..1, or -1..1 for a difference."""
 
     low: float
     high: float
 
-    def to_list(self) -> list[float]:
-        """In percent."""
-        return [100 * self.low, 100 * self.high]
-
 
 @dataclass(frozen=True)
-class GroupIntervals:
+class GroupIntervals(Figures):
     """The intervals of a group's PQ, SQ and RQ; None where there is no figure."""
 
     pq: Interval | None
     sq: Interval | None
     rq: Interval | None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Pairs of percents, or null."""
-        return {name: _listed(getattr(self, name)) for name in FIGURES}
-
 
 @dataclass(frozen=True)
-class Confidence:
+class Confidence(Figures):
     """The intervals of a score: its groups' PQ, SQ and RQ, and each class' PQ in the order of the categories."""
 
     all: GroupIntervals
@@ -207,9 +201,8 @@ class Confidence:
     classes: tuple[Interval | None, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, in percent, with how they were made."""
-        groups = {name: getattr(self, name).to_dict() for name in GROUPS}
-        return {**HOW, **groups, "classes": [_listed(one) for one in self.classes]}
+        """With how they were made."""
+        return HOW | super().to_dict()
 
 
 def confidence(tallies: ImageTallies, categories: Sequence[Category]) -> Confidence:
@@ -287,10 +280,6 @@ def _times_drawn(images: int) -> Iterator[Floats]:
         drawn = random.integers(0, images, (block, images))
         drawn += np.arange(block)[:, None] * images
         yield np.bincount(drawn.ravel(), minlength=block * images).reshape(block, images).astype(np.float64)
-
-
-def _listed(interval: Interval | None) -> list[float] | None:
-    return None if interval is None else interval.to_list()
 
 
 def _image_id(value: Any) -> int | str:

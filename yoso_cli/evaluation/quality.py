@@ -32,7 +32,7 @@ truth, and a prediction's pixels in void out of the union, as in PQ.
 # K categories, M matched pairs, N pairs of a picture and a class of stuff in its truth, P pairs that share pixels
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -44,6 +44,27 @@ from yoso_cli.panoptic.types import Category
 SIZES = ("small", "medium", "large")
 LIMITS = (32**2, 96**2)
 """The area in pixels at which medium begins, and at which large does."""
+
+
+class Figures:
+    """A frozen record of what was measured, fractions and counts, which JSON has by the names of its fields."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: fractions in percent, unrounded, null where nothing was seen; a class by its id and name."""
+        told: dict[str, Any] = {}
+        for each in fields(self):  # type: ignore[arg-type] # all are dataclasses
+            value = getattr(self, each.name)
+            is_class = isinstance(value, Category)
+            told |= {"id": value.id, "name": value.name} if is_class else {each.name: _plain(value)}
+        return told
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Figures):
+        return value.to_dict()
+    if isinstance(value, tuple):
+        return [_plain(one) for one in value]
+    return 100 * value if isinstance(value, float) else value
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,9 +92,6 @@ class Tally:
         zeros = np.zeros(num_categories, np.int64)
         return cls(np.zeros(0, np.int64), np.zeros(0), zeros, zeros)
 
-    def __add__(self, other: "Tally") -> "Tally":
-        return total((self, other), len(self.false_positives))
-
     @property
     def true_positives(self) -> Ints:
         """(K,) matches per category."""
@@ -86,16 +104,14 @@ class Tally:
         return sums.astype(np.float64)
 
 
-def total(tallies: Iterable[Tally], num_categories: int) -> Tally:
-    """The sum of `tallies` in their order; it reads a stream once and keeps only counts and matches."""
-    category, iou = [np.zeros(0, np.int64)], [np.zeros(0)]
-    false_positives, false_negatives = np.zeros(num_categories, np.int64), np.zeros(num_categories, np.int64)
-    for one in tallies:
-        category.append(one.match_category)
-        iou.append(one.match_iou)
-        false_positives += one.false_positives
-        false_negatives += one.false_negatives
-    return Tally(np.concatenate(category), np.concatenate(iou), false_positives, false_negatives)
+def total(tallies: Sequence[Tally]) -> Tally:
+    """The sum of `tallies`, of which there is at least one, in their order."""
+    return Tally(
+        np.concatenate([one.match_category for one in tallies]),
+        np.concatenate([one.match_iou for one in tallies]),
+        np.sum([one.false_positives for one in tallies], axis=0),
+        np.sum([one.false_negatives for one in tallies], axis=0),
+    )
 
 
 def tally_of(matching: Matching) -> Tally:
@@ -120,11 +136,6 @@ def _tally(matching: Matching, true: Ints, predicted: Ints, columns: int) -> Tal
     )
 
 
-def total_by_size(tallies: Iterable[Tally], num_categories: int) -> Tally:
-    """The sum of tallies by size, over 3 K columns."""
-    return total(tallies, len(SIZES) * num_categories)
-
-
 def all_sizes(counted: Tally, num_categories: int) -> Tally:
     """The tally over the K categories that a tally by size adds up to: PQ's own."""
     return Tally(
@@ -136,7 +147,7 @@ def all_sizes(counted: Tally, num_categories: int) -> Tally:
 
 
 @dataclass(frozen=True)
-class GroupQuality:
+class GroupQuality(Figures):
     """The mean over the `n` classes of a group that were seen; fractions 0..1, None where n is 0."""
 
     pq: float | None
@@ -144,13 +155,9 @@ class GroupQuality:
     rq: float | None
     n: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """PQ, SQ and RQ in percent, unrounded."""
-        return {"pq": percent(self.pq), "sq": percent(self.sq), "rq": percent(self.rq), "n": self.n}
-
 
 @dataclass(frozen=True)
-class ClassQuality:
+class ClassQuality(Figures):
     """One class: fractions 0..1 (None where it was seen in neither truth nor prediction) and the counts behind them.
 
     PQ = SQ x RQ: `sq` is the mean IoU of the matches, `rq` the F1 score of finding segments.
@@ -165,14 +172,13 @@ class ClassQuality:
     fn: int
 
     def to_dict(self) -> dict[str, Any]:
-        """The category, PQ, SQ and RQ in percent, unrounded, and the counts."""
+        """As of all figures, and whether it is a thing."""
         named = {"id": self.category.id, "name": self.category.name, "isthing": self.category.isthing}
-        percents = {"pq": percent(self.pq), "sq": percent(self.sq), "rq": percent(self.rq)}
-        return {**named, **percents, "tp": self.tp, "fp": self.fp, "fn": self.fn}
+        return named | super().to_dict()
 
 
 @dataclass(frozen=True)
-class PanopticQuality:
+class PanopticQuality(Figures):
     """PQ, SQ and RQ over all classes, things, stuff, and of each class, in the order of the categories."""
 
     all: GroupQuality
@@ -188,14 +194,9 @@ class PanopticQuality:
         stuff = [one for one in classes if not one.category.isthing]
         return cls(_group(classes), _group(things), _group(stuff), classes)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: figures in percent (0..100, unrounded), null where nothing was seen."""
-        groups = {"all": self.all.to_dict(), "things": self.things.to_dict(), "stuff": self.stuff.to_dict()}
-        return {**groups, "classes": [one.to_dict() for one in self.classes]}
-
 
 @dataclass(frozen=True)
-class SizeQuality:
+class SizeQuality(Figures):
     """PQ, SQ and RQ of the segments of each size."""
 
     small: PanopticQuality
@@ -211,8 +212,8 @@ class SizeQuality:
         return cls(small, medium, large)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the limits in pixels, and the quality of each size in percent."""
-        return {"limits": list(LIMITS), **{size: getattr(self, size).to_dict() for size in SIZES}}
+        """The limits in pixels, and the quality of each size."""
+        return {"limits": list(LIMITS), **super().to_dict()}
 
 
 def _at(counted: Tally, place: int, num_categories: int) -> Tally:
@@ -237,7 +238,7 @@ class StuffOverlap:
 
 
 @dataclass(frozen=True)
-class StuffQuality:
+class StuffQuality(Figures):
     """PQ† of one class of stuff, 0..1, and the pictures whose truth has it; None where there is none."""
 
     category: Category
@@ -246,7 +247,7 @@ class StuffQuality:
 
 
 @dataclass(frozen=True)
-class DaggerQuality:
+class DaggerQuality(Figures):
     """PQ† over all classes, things and stuff, 0..1, None where no class was seen; and of each class of stuff."""
 
     all: float | None
@@ -261,15 +262,6 @@ class DaggerQuality:
         mine = [one.pq for one in classes if one.pq is not None]
         things = [one.pq for one in quality.classes if one.category.isthing and one.pq is not None]
         return cls(_mean([*things, *mine]), quality.things.pq, _mean(mine), classes)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: figures in percent, unrounded, null where nothing was seen."""
-        groups = {"all": percent(self.all), "things": percent(self.things), "stuff": percent(self.stuff)}
-        rows = [
-            {"id": one.category.id, "name": one.category.name, "pq": percent(one.pq), "images": one.images}
-            for one in self.classes
-        ]
-        return {**groups, "classes": rows}
 
 
 def stuff_overlap(matching: Matching) -> StuffOverlap:
@@ -291,13 +283,9 @@ def stuff_overlap(matching: Matching) -> StuffOverlap:
     return StuffOverlap(present % k, shared[present] / np.maximum(union[present], 1))
 
 
-def total_overlap(parts: Iterable[StuffOverlap], _num_categories: int) -> StuffOverlap:
-    """All of `parts` in their order."""
-    category, iou = [np.zeros(0, np.int64)], [np.zeros(0)]
-    for one in parts:
-        category.append(one.category)
-        iou.append(one.iou)
-    return StuffOverlap(np.concatenate(category), np.concatenate(iou))
+def total_overlap(parts: Sequence[StuffOverlap]) -> StuffOverlap:
+    """All of `parts`, of which there is at least one, in their order."""
+    return StuffOverlap(np.concatenate([one.category for one in parts]), np.concatenate([one.iou for one in parts]))
 
 
 def _stuff_classes(stuff: StuffOverlap, categories: Sequence[Category]) -> Iterable[StuffQuality]:
@@ -331,8 +319,3 @@ def _group(classes: Iterable[ClassQuality]) -> GroupQuality:
 
 def _mean(figures: Sequence[float]) -> float | None:
     return sum(figures) / len(figures) if figures else None
-
-
-def percent(fraction: float | None) -> float | None:
-    """0..1 to 0..100; None stays None."""
-    return None if fraction is None else 100 * fraction
