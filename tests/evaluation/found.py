@@ -31,8 +31,7 @@ def tally(matches: dict[int, Sequence[float]], false: Sequence[int], missed: Seq
 
 def part(counted: Tally) -> ImageCounts:
     """One picture's part in the score."""
-    columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
-    counts = np.stack(columns, axis=-1).astype(np.float64)
+    counts = np.stack(counted.columns, axis=-1).astype(np.float64)
     return ImageCounts(1, np.zeros(len(counts), np.int64), np.arange(len(counts)), counts)
 
 
@@ -62,7 +61,8 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
     reliability = np.zeros((BINS, 3), np.int64)
     reliability[7] = (8, 6 * SCORE_UNIT, 4)
     parts = {
-        "quality": by_size,
+        "quality": counted,
+        "sizes": by_size,
         "dagger": StuffOverlap(np.zeros(0, np.int64), np.zeros(0)),
         "per_image": ImageCounts.total([part(one) for one in tallies]),
         "losses": Errors(errors[0], errors[1], np.array(met, np.int64).reshape(-1, 2)),

@@ -10,7 +10,7 @@ from yoso_cli.commands import console, options, scoring
 from yoso_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from yoso_cli.evaluation.comparison import Measured
+    from yoso_cli.evaluation.per_image import Measured
     from yoso_cli.panoptic.types import PanopticSet
 
 

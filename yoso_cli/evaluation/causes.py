@@ -285,3 +285,9 @@ def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, 
     named: list[Category | None] = [*categories, None]
     met = [Meeting(named[t], named[p], n) for (t, p), n in zip(pairs.tolist(), counts.tolist(), strict=True)]
     return tuple(sorted(met, key=lambda one: -one.count))
+
+
+def mistaken(met: Sequence[Meeting]) -> list[tuple[Category, Category, int]]:
+    """The true class, the predicted one, and how often, of those in `met` where one class was taken for another."""
+    pairs = ((one.truth, one.prediction, one.count) for one in met)
+    return [(true, guess, count) for true, guess, count in pairs if true and guess and true != guess]

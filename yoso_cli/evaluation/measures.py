@@ -109,13 +109,16 @@ class Metric:
 REPORTED: dict[str, Metric] = {
     "quality": Metric(
         "pq",
-        lambda parts, known: PanopticQuality.from_tally(
-            quality.all_sizes(parts["quality"], len(known.categories)), known.categories
-        ),
+        lambda parts, known: PanopticQuality.from_tally(parts["quality"], known.categories),
+        quality.tally_of,
+        quality.total,
+    ),
+    "sizes": Metric(
+        "pq",
+        lambda parts, known: SizeQuality.from_tally(parts["sizes"], known.categories),
         quality.tally_by_size,
         quality.total,
     ),
-    "sizes": Metric("pq", lambda parts, known: SizeQuality.from_tally(parts["quality"], known.categories)),
     "dagger": Metric(
         "pq",
         lambda parts, known: DaggerQuality.from_overlap(parts["dagger"], known.quality),

@@ -12,7 +12,7 @@ What it cannot know: another training of the same recipe moves the score as well
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -21,6 +21,8 @@ from yoso_cli.evaluation.matching import Columns, Floats, Matching, by_image
 from yoso_cli.evaluation.quality import Figures
 from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category
+
+Kind = TypeVar("Kind")
 
 IOU, TP, FP, FN = range(4)
 """What the last axis of `ImageTallies.counts` holds."""
@@ -183,12 +185,26 @@ class Interval(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GroupIntervals(Figures):
-    """The intervals of a group's PQ, SQ and RQ; None where there is no figure."""
+class Measured:
+    """One side of a comparison: what to call it, on what it was measured, and each picture's part."""
 
-    pq: Interval | None
-    sq: Interval | None
-    rq: Interval | None
+    name: str
+    dataset: str
+    categories: tuple[Category, ...]
+    tallies: ImageTallies
+
+
+@dataclass(frozen=True)
+class Trio(Figures, Generic[Kind]):
+    """The same of a group's PQ, SQ and RQ."""
+
+    pq: Kind
+    sq: Kind
+    rq: Kind
+
+
+GroupIntervals = Trio[Interval | None]
+"""None where there is no figure."""
 
 
 @dataclass(frozen=True)
@@ -208,8 +224,8 @@ class Confidence(Figures):
 def confidence(tallies: ImageTallies, categories: Sequence[Category]) -> Confidence:
     """The 95 % intervals of a score; each is None for fewer than two pictures, which tell nothing about chance."""
     groups, classes = draws(tallies.counts, members_of(categories))
-    by_group = [GroupIntervals(*(interval_of(groups[:, group, figure]) for figure in range(3))) for group in range(3)]
-    return Confidence(by_group[0], by_group[1], by_group[2], tuple(interval_of(column) for column in classes.T))
+    all_, things, stuff = (GroupIntervals(*map(interval_of, groups[:, group].T)) for group in range(len(GROUPS)))
+    return Confidence(all_, things, stuff, tuple(map(interval_of, classes.T)))
 
 
 def members_of(categories: Sequence[Category]) -> Bools:

@@ -93,15 +93,11 @@ class Tally:
         return cls(np.zeros(0, np.int64), np.zeros(0), zeros, zeros)
 
     @property
-    def true_positives(self) -> Ints:
-        """(K,) matches per category."""
-        return np.bincount(self.match_category, minlength=len(self.false_positives))
-
-    @property
-    def iou(self) -> Floats:
-        """(K,) sum of the matches' IoU per category, added one by one in the order of the pictures."""
-        sums = np.bincount(self.match_category, self.match_iou, minlength=len(self.false_positives))
-        return sums.astype(np.float64)
+    def columns(self) -> tuple[Floats, Ints, Ints, Ints]:
+        """(K,) each: the sum of the matches' IoU, added one by one in the order of the pictures; TP, FP and FN."""
+        k = len(self.false_positives)
+        iou = np.bincount(self.match_category, self.match_iou, minlength=k).astype(np.float64)
+        return iou, np.bincount(self.match_category, minlength=k), self.false_positives, self.false_negatives
 
 
 def total(tallies: Sequence[Tally]) -> Tally:
@@ -133,16 +129,6 @@ def _tally(matching: Matching, true: Ints, predicted: Ints, columns: int) -> Tal
         matching.iou,
         np.bincount(predicted[matching.spurious], minlength=columns),
         np.bincount(true[matching.missed], minlength=columns),
-    )
-
-
-def all_sizes(counted: Tally, num_categories: int) -> Tally:
-    """The tally over the K categories that a tally by size adds up to: PQ's own."""
-    return Tally(
-        counted.match_category % num_categories,
-        counted.match_iou,
-        counted.false_positives.reshape(len(SIZES), num_categories).sum(0),
-        counted.false_negatives.reshape(len(SIZES), num_categories).sum(0),
     )
 
 
@@ -189,7 +175,12 @@ class PanopticQuality(Figures):
     @classmethod
     def from_tally(cls, counted: Tally, categories: Sequence[Category]) -> "PanopticQuality":
         """The quality that `counted`, made with the same `categories`, amounts to."""
-        classes = tuple(_class_qualities(counted, categories))
+        return cls.from_columns(counted.columns, categories)
+
+    @classmethod
+    def from_columns(cls, columns: Sequence[Floats | Ints], categories: Sequence[Category]) -> "PanopticQuality":
+        """The same of `Tally.columns`."""
+        classes = tuple(_class_qualities(columns, categories))
         things = [one for one in classes if one.category.isthing]
         stuff = [one for one in classes if not one.category.isthing]
         return cls(_group(classes), _group(things), _group(stuff), classes)
@@ -206,27 +197,12 @@ class SizeQuality(Figures):
     @classmethod
     def from_tally(cls, counted: Tally, categories: Sequence[Category]) -> "SizeQuality":
         """The qualities that `counted`, summed from `tally_by_size`, amounts to."""
-        small, medium, large = (
-            PanopticQuality.from_tally(_at(counted, place, len(categories)), categories) for place in range(len(SIZES))
-        )
-        return cls(small, medium, large)
+        by_size = zip(*(column.reshape(len(SIZES), -1) for column in counted.columns), strict=True)
+        return cls(*(PanopticQuality.from_columns(columns, categories) for columns in by_size))
 
     def to_dict(self) -> dict[str, Any]:
         """The limits in pixels, and the quality of each size."""
         return {"limits": list(LIMITS), **super().to_dict()}
-
-
-def _at(counted: Tally, place: int, num_categories: int) -> Tally:
-    """The tally of one size over the K categories."""
-    first = place * num_categories
-    here = slice(first, first + num_categories)
-    mine = counted.match_category // num_categories == place
-    return Tally(
-        counted.match_category[mine] - first,
-        counted.match_iou[mine],
-        counted.false_positives[here],
-        counted.false_negatives[here],
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,8 +272,7 @@ def _stuff_classes(stuff: StuffOverlap, categories: Sequence[Category]) -> Itera
             yield StuffQuality(category, iou / count if count else None, count)
 
 
-def _class_qualities(counted: Tally, categories: Sequence[Category]) -> Iterator[ClassQuality]:
-    columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
+def _class_qualities(columns: Sequence[Floats | Ints], categories: Sequence[Category]) -> Iterator[ClassQuality]:
     for category, iou, tp, fp, fn in zip(categories, *(column.tolist() for column in columns), strict=True):
         if tp + fp + fn == 0:
             yield ClassQuality(category, None, None, None, tp, fp, fn)

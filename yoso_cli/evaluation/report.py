@@ -9,9 +9,8 @@ from typing import Any
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.comparison import Measured
 from yoso_cli.evaluation.measures import DETAILS, REPORTED, Measures
-from yoso_cli.evaluation.per_image import ImageTallies
+from yoso_cli.evaluation.per_image import ImageTallies, Measured
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.panoptic.annotations import categories_from_json, read_json
 

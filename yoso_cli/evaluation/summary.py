@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from yoso_cli.evaluation.causes import NAMES, Meeting
+from yoso_cli.evaluation.causes import NAMES, mistaken
 from yoso_cli.evaluation.per_image import Interval
 from yoso_cli.evaluation.quality import SIZES, ClassQuality
 from yoso_cli.evaluation.report import Report
@@ -44,8 +44,8 @@ def _headline(report: Report) -> Iterator[str]:
     beside = "  | paper PQ  ours - paper" if paper else ""
     yield f"{'':<7}{'PQ':>6}{'95 % interval':>16}{'SQ':>7}{'RQ':>7}{'classes':>9}{beside}"
     for (name, (group, intervals)), theirs in zip(groups.items(), published, strict=True):
-        row = f"{name:<7}{_figure(group.pq):>6}{_span(intervals.pq):>16}"
-        row += f"{_figure(group.sq):>7}{_figure(group.rq):>7}{group.n:>9}"
+        row = f"{name:<7}{in_percent(group.pq):>6}{_span(intervals.pq):>16}"
+        row += f"{in_percent(group.sq):>7}{in_percent(group.rq):>7}{group.n:>9}"
         yield row + (_beside(group.pq, theirs) if paper else "")
     if paper and paper.table:
         yield f"Paper: {paper.table}"
@@ -89,7 +89,7 @@ def _further(report: Report) -> Iterator[str]:
 
 
 def _named(figures: Mapping[str, float | None]) -> str:
-    return "  ".join(f"{name} {_figure(figure)}" for name, figure in figures.items())
+    return "  ".join(f"{name} {in_percent(figure)}" for name, figure in figures.items())
 
 
 def _beside(ours: float | None, theirs: float | None) -> str:
@@ -117,21 +117,17 @@ def _worst(report: Report) -> str:
     """The pictures on which most of that was lost."""
     tallies = report.measures.tallies
     lost = 100 * tallies.lost()
-    told = [f"{_shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
+    told = [f"{shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
     return f"  most of it on {', '.join(told)}" if told else ""
 
 
 def _confused(report: Report) -> str:
     """The classes that are most often taken for another."""
-    wrong = [one for one in report.measures.confusion if one.truth and one.prediction and one.truth != one.prediction]
-    told = [f"{_pair(one)} ({one.count})" for one in wrong[:_NAMED]]
+    told = [
+        f"{shortened(true.name)} seen as {shortened(guess.name)} ({count})"
+        for true, guess, count in mistaken(report.measures.confusion)[:_NAMED]
+    ]
     return f"  wrong class: {', '.join(told)}" if told else ""
-
-
-def _pair(one: Meeting) -> str:
-    assert one.truth, "pairs of two classes"
-    assert one.prediction, "pairs of two classes"
-    return f"{_shortened(one.truth.name)} seen as {_shortened(one.prediction.name)}"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -171,14 +167,15 @@ def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
 
 def _class_row(one: ClassQuality) -> str:
     kind = "thing" if one.category.isthing else "stuff"
-    figures = f"{_figure(one.pq):>7}{_figure(one.sq):>7}{_figure(one.rq):>7}"
-    return f"{_shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
+    figures = f"{in_percent(one.pq):>7}{in_percent(one.sq):>7}{in_percent(one.rq):>7}"
+    return f"{shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
 
 
-def _shortened(name: str) -> str:
-    """Mapillary's names are paths whose end tells most."""
-    return name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
+def shortened(name: str, width: int = _NAME_WIDTH) -> str:
+    """The end of a name that is too long: Mapillary's names are paths whose end tells most."""
+    return name if len(name) <= width else "..." + name[3 - width :]
 
 
-def _figure(fraction: float | None) -> str:
+def in_percent(fraction: float | None) -> str:
+    """In percent, as people read it."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

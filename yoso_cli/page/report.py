@@ -6,7 +6,7 @@ from pathlib import Path
 
 from yoso_cli import atomic
 from yoso_cli.evaluation.boundary import WIDTH
-from yoso_cli.evaluation.causes import MEANINGS, NAMES, Loss, Meeting
+from yoso_cli.evaluation.causes import MEANINGS, NAMES, Loss, Meeting, mistaken
 from yoso_cli.evaluation.per_image import GROUPS, GroupIntervals, Interval
 from yoso_cli.evaluation.quality import LIMITS, SIZES, ClassQuality, GroupQuality, PanopticQuality
 from yoso_cli.evaluation.report import Report
@@ -335,65 +335,50 @@ def _size_row(name: str, limit: str, quality: PanopticQuality) -> Markup:
 
 def _confusion(report: Report) -> Markup | None:
     """Which classes are taken for which."""
-    meetings = report.measures.confusion
-    wrong = [one for one in meetings if one.truth and one.prediction and one.truth != one.prediction]
+    met, wrong = report.measures.confusion, mistaken(report.measures.confusion)
     seen = [one.category for one in report.quality.classes if one.pq is not None]
-    if not meetings:
+    if not met:
         return None
     lead = "True and predicted segments whose masks agree (IoU above 0.5), whatever their classes."
     listed = _most_confused(wrong) if wrong else tag("p", "No segment was found under another class.", class_="note")
-    matrix = _matrix(meetings, [category.id for category in seen], report) if len(seen) <= _LARGEST_MATRIX else None
+    matrix = _matrix(met, [*seen, None]) if len(seen) <= _LARGEST_MATRIX else None
     return section("confusion", "Confusion", lead, tag("div", matrix, listed, class_="pair"))
 
 
-def _most_confused(wrong: Sequence[Meeting]) -> Markup:
-    rows = each(
-        tag(
-            "li",
-            tag("b", str(one.count)),
-            " × ",
-            name_of(one.truth.name if one.truth else ""),
-            " seen as ",
-            name_of(one.prediction.name if one.prediction else ""),
-        )
-        for one in wrong[:_MOST_CONFUSED]
+def _most_confused(wrong: Sequence[tuple[Category, Category, int]]) -> Markup:
+    rows = (
+        tag("li", tag("b", str(count)), " × ", name_of(true.name), " seen as ", name_of(guess.name))
+        for true, guess, count in wrong[:_MOST_CONFUSED]
     )
     more = len(wrong) - _MOST_CONFUSED
     note = tag("p", f"{more} more kinds in report.json", class_="note") if more > 0 else None
-    return tag("div", tag("h3", "Most frequent"), tag("ol", rows, class_="confused"), note)
+    return tag("div", tag("h3", "Most frequent"), tag("ol", *rows, class_="confused"), note)
 
 
-def _matrix(meetings: Sequence[Meeting], ids: Sequence[int], report: Report) -> Markup:
-    counts = {(_id(one.truth), _id(one.prediction)): one.count for one in meetings}
-    names = {one.category.id: one.category.name for one in report.quality.classes}
-    columns: list[int | None] = [*ids, None]
-    head = tag("tr", tag("td"), *(tag("th", tag("span", _named(one, names)), scope="col") for one in columns))
-    rows = each(tag("tr", *_matrix_row(one, columns, counts, names)) for one in columns)
+def _matrix(met: Sequence[Meeting], classes: Sequence[Category | None]) -> Markup:
+    counts = {(one.truth, one.prediction): one.count for one in met}
+    head = tag("tr", tag("td"), *(tag("th", tag("span", _class_name(one)), scope="col") for one in classes))
+    rows = (
+        tag("tr", tag("th", _class_name(true), scope="row"), *_matrix_row(true, classes, counts)) for true in classes
+    )
     caption = tag("caption", "rows: truth; columns: prediction; shade: share of the row")
-    return scroll(tag("table", caption, tag("thead", head), tag("tbody", rows), class_="matrix"))
+    return scroll(tag("table", caption, tag("thead", head), tag("tbody", *rows), class_="matrix"))
 
 
 def _matrix_row(
-    row: int | None,
-    columns: Sequence[int | None],
-    counts: dict[tuple[int | None, int | None], int],
-    names: dict[int, str],
+    true: Category | None,
+    classes: Sequence[Category | None],
+    counts: Mapping[tuple[Category | None, Category | None], int],
 ) -> Iterator[Markup]:
-    met = [counts.get((row, other), 0) for other in columns]
-    yield tag("th", _named(row, names), scope="row")
-    for other, count in zip(columns, met, strict=True):
-        share = count / sum(met) if count else 0.0
-        right = " right" if row == other else ""
-        words = str(count) if count else "" if (row, other) != (None, None) else "·"
-        yield tag("td", words, class_=f"cell{right}", style=f"--share:{share:.3f}")
+    row = [counts.get((true, guess), 0) for guess in classes]
+    for guess, count in zip(classes, row, strict=True):
+        share = count / sum(row) if count else 0.0
+        words = str(count) if count else "" if true or guess else "·"
+        yield tag("td", words, class_="cell right" if true == guess else "cell", style=f"--share:{share:.3f}")
 
 
-def _id(category: Category | None) -> int | None:
-    return category.id if category else None
-
-
-def _named(category_id: int | None, names: dict[int, str]) -> Markup:
-    return tag("i", "nothing") if category_id is None else name_of(names[category_id])
+def _class_name(category: Category | None) -> Markup:
+    return name_of(category.name) if category else tag("i", "nothing")
 
 
 def _calibration(report: Report) -> Markup | None:
