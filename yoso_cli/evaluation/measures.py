@@ -106,39 +106,33 @@ class Metric:
     overlaps: Callable[[Panoptic, Panoptic, Workspace], tuple[Overlap, ...]] | None = None
 
 
+def _of(name: str, figures: Callable[[Any, Sequence[Category]], Any]) -> Callable[[Mapping[str, Any], Measures], Any]:
+    """`figures` of what was counted under a name, and of the categories."""
+    return lambda parts, known: figures(parts[name], known.categories)
+
+
+def _confidence(_parts: Mapping[str, Any], known: Measures) -> Confidence:
+    return per_image.confidence(known.tallies, known.categories)
+
+
+def _to_list(several: Sequence[Any], _categories: Sequence[Category]) -> list[Any]:
+    return [one.to_dict() for one in several]
+
+
 REPORTED: dict[str, Metric] = {
-    "quality": Metric(
-        "pq",
-        lambda parts, known: PanopticQuality.from_tally(parts["quality"], known.categories),
-        quality.tally_of,
-        quality.total,
-    ),
-    "sizes": Metric(
-        "pq",
-        lambda parts, known: SizeQuality.from_tally(parts["sizes"], known.categories),
-        quality.tally_by_size,
-        quality.total,
-    ),
+    "quality": Metric("pq", _of("quality", PanopticQuality.from_tally), quality.tally_of, quality.total),
+    "sizes": Metric("pq", _of("sizes", SizeQuality.from_tally), quality.tally_by_size, quality.total),
     "dagger": Metric(
         "pq",
         lambda parts, known: DaggerQuality.from_overlap(parts["dagger"], known.quality),
         quality.stuff_overlap,
         quality.total_overlap,
     ),
-    "semantic": Metric(
-        "miou",
-        lambda parts, known: SemanticQuality.from_confusion(parts["semantic"], known.categories),
-        semantic.confusion,
-    ),
-    "instances": Metric(
-        "ap",
-        lambda parts, known: InstanceQuality.from_detections(parts["instances"], known.categories),
-        instances.detections,
-        instances.total,
-    ),
+    "semantic": Metric("miou", _of("semantic", SemanticQuality.from_confusion), semantic.confusion),
+    "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections, instances.total),
     boundary.NAME: Metric(
         "boundary",
-        lambda parts, known: PanopticQuality.from_tally(parts[boundary.NAME], known.categories),
+        _of(boundary.NAME, PanopticQuality.from_tally),
         boundary.tally,
         quality.total,
         overlaps=boundary.overlaps,
@@ -150,20 +144,12 @@ REPORTED: dict[str, Metric] = {
         ImageCounts.total,
         ImageTallies.to_list,
     ),
-    "confidence": Metric(DETAILS, lambda _, known: per_image.confidence(known.tallies, known.categories)),
+    "confidence": Metric(DETAILS, _confidence),
     "losses": Metric(
         DETAILS, lambda parts, known: Losses.of(parts["losses"], known.quality), causes.errors, Errors.total
     ),
-    "confusion": Metric(
-        DETAILS,
-        lambda parts, known: causes.confusion(parts["losses"], known.categories),
-        plain=lambda met, _: [one.to_dict() for one in met],
-    ),
-    "calibration": Metric(
-        DETAILS,
-        lambda parts, _: Calibration.of(parts["calibration"]),
-        calibration.reliability,
-    ),
+    "confusion": Metric(DETAILS, _of("losses", causes.confusion), plain=_to_list),
+    "calibration": Metric(DETAILS, lambda parts, _: Calibration.of(parts["calibration"]), calibration.reliability),
 }
 """What a report can hold, by its keys: a metric more is a line more here."""
 

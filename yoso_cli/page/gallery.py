@@ -14,7 +14,7 @@ from yoso_cli.errors import DataError
 from yoso_cli.evaluation.causes import ERRORS, NAMES, errors
 from yoso_cli.evaluation.matching import LARGEST_ID, Matching, match, overlap
 from yoso_cli.evaluation.per_image import ImageTallies
-from yoso_cli.page.document import Markup, choice, cut, each, joined, name_of, section, swatch, tag
+from yoso_cli.page.document import Markup, choice, cut, each, name_of, section, swatch, tag
 from yoso_cli.panoptic.draw import enlarged, overlay
 from yoso_cli.panoptic.files import read_image, read_panoptic
 from yoso_cli.panoptic.regions import Ints
@@ -212,9 +212,7 @@ def gallery(exhibits: Sequence[Exhibit], images: int) -> Markup | None:
     classes = list({one.id: one for exhibit in exhibits for one in exhibit.categories}.values())[:_MOST_CLASSES]
     count = tag("output", counted(len(exhibits), "image"), id="gallery-count", for_="gallery-class")
     controls = tag("div", views, _class_choice(classes), count, class_="controls")
-    figures = tag(
-        "div", *(_figure(place, one) for place, one in enumerate(exhibits)), class_="gallery", id="gallery-grid"
-    )
+    figures = tag("div", *map(_figure, range(len(exhibits)), exhibits), class_="gallery", id="gallery-grid")
     return section("gallery", "Worst images", lead, controls, _legend(), figures, _dialog())
 
 
@@ -232,17 +230,7 @@ def _legend() -> Markup:
 
 
 def _figure(place: int, one: Exhibit) -> Markup:
-    pictures = each(
-        tag(
-            "img",
-            src=view.address,
-            alt=f"{view.name} of {cut(one.file)}",
-            data_view=view.name,
-            hidden=view.name != _FIRST,
-            decoding="async",
-        )
-        for view in one.views
-    )
+    pictures = each(_picture(view, one.file) for view in one.views)
     opener = tag("button", pictures, type="button", class_="open", aria_label=f"Show {cut(one.file)} large")
     views = choice("data_view", [view.name for view in one.views], _FIRST, "Show", class_="choice small")
     causes = each(
@@ -255,20 +243,15 @@ def _figure(place: int, one: Exhibit) -> Markup:
     return tag("figure", opener, caption, data_place=place, data_classes=ids)
 
 
+def _picture(view: Picture, file: str) -> Markup:
+    told, hidden = f"{view.name} of {cut(file)}", view.name != _FIRST
+    return tag("img", src=view.address, alt=told, data_view=view.name, hidden=hidden, decoding="async")
+
+
 def _dialog() -> Markup:
     keys = "← → other image · 1 2 3 4 other view · Esc close"
-    bar = tag(
-        "div",
-        tag("p", "", id="large-title", class_="title"),
-        tag("button", "previous", type="button", id="large-previous"),
-        tag("button", "next", type="button", id="large-next"),
-        tag("button", "close", type="button", id="large-close"),
-        class_="bar",
-    )
+    buttons = (tag("button", name, type="button", id=f"large-{name}") for name in ("previous", "next", "close"))
+    bar = tag("div", tag("p", "", id="large-title", class_="title"), *buttons, class_="bar")
     views = tag("div", class_="choice", id="large-views", role="group", aria_label="Show")
-    return tag(
-        "dialog",
-        joined(bar, views, tag("img", id="large-picture", alt=""), tag("p", keys, class_="note")),
-        id="large",
-        aria_labelledby="large-title",
-    )
+    picture, note = tag("img", id="large-picture", alt=""), tag("p", keys, class_="note")
+    return tag("dialog", bar, views, picture, note, id="large", aria_labelledby="large-title")

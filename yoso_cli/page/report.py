@@ -6,6 +6,7 @@ from pathlib import Path
 
 from yoso_cli import atomic
 from yoso_cli.evaluation.boundary import WIDTH
+from yoso_cli.evaluation.calibration import Bin
 from yoso_cli.evaluation.causes import MEANINGS, NAMES, Loss, Meeting, mistaken
 from yoso_cli.evaluation.per_image import GROUPS, GroupIntervals, Interval
 from yoso_cli.evaluation.quality import LIMITS, SIZES, ClassQuality, GroupQuality, PanopticQuality
@@ -220,17 +221,13 @@ def _class_figures(report: Report, further: dict[str, dict[int, float | None]]) 
 
 
 def _controls(shown: int) -> Markup:
-    kinds = each(
-        tag("option", word, value=value)
-        for word, value in (("things and stuff", ""), ("things", "thing"), ("stuff", "stuff"))
-    )
-    return tag(
-        "div",
-        tag("label", "Class ", tag("input", type="search", id="class-filter", placeholder="part of a name")),
-        tag("label", "Kind ", tag("select", kinds, id="kind-filter")),
-        tag("output", f"{shown} of {counted(shown, 'class')}", id="class-count", for_="class-filter kind-filter"),
-        class_="controls",
-    )
+    options = {"things and stuff": "", "things": "thing", "stuff": "stuff"}
+    kinds = each(tag("option", word, value=value) for word, value in options.items())
+    name = tag("label", "Class ", tag("input", type="search", id="class-filter", placeholder="part of a name"))
+    kind = tag("label", "Kind ", tag("select", kinds, id="kind-filter"))
+    told = f"{shown} of {counted(shown, 'class')}"
+    count = tag("output", told, id="class-count", for_="class-filter kind-filter")
+    return tag("div", name, kind, count, class_="controls")
 
 
 def _class_lead(known: int, seen: int, shown: int) -> Iterator[str]:
@@ -387,18 +384,16 @@ def _calibration(report: Report) -> Markup | None:
     if found is None:
         return None
     lead = "Of segments predicted with a score of 0.8, 80 % should be right: then bars end on the diagonal."
-    rows = (
-        tag(
-            "tr",
-            tag("th", f"{one.low:.1f} – {one.high:.1f}", scope="row"),
-            cells((f"{one.mean_score:.2f}", percent(one.precision), str(one.segments))),
-        )
-        for one in found.bins
-    )
+    rows = map(_bin_row, found.bins)
     bins = table(map(column, ("Scores", "mean", "right, %", "segments")), rows)
     error = tag("p", "Expected calibration error: ", tag("b", percent(found.error)), " %", class_="note")
     both = tag("div", reliability(found), tag("div", bins, error), class_="pair")
     return section("calibration", "Calibration of scores", lead, both)
+
+
+def _bin_row(one: Bin) -> Markup:
+    figures = cells((f"{one.mean_score:.2f}", percent(one.precision), str(one.segments)))
+    return tag("tr", tag("th", f"{one.low:.1f} – {one.high:.1f}", scope="row"), figures)
 
 
 def _made(report: Report) -> Markup:
