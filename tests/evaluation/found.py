@@ -7,9 +7,9 @@ import numpy as np
 
 from yoso_cli.evaluation.calibration import BINS, SCORE_UNIT
 from yoso_cli.evaluation.causes import ERRORS, MISSED, SPURIOUS, Errors
-from yoso_cli.evaluation.measures import DETAILS, Counts, Measures, measures
+from yoso_cli.evaluation.measures import DETAILS, Counts, Measures, added, measures
 from yoso_cli.evaluation.per_image import ImageCounts
-from yoso_cli.evaluation.quality import StuffOverlap, Tally, total
+from yoso_cli.evaluation.quality import StuffOverlap, Tally
 from yoso_cli.evaluation.report import PaperRow
 from yoso_cli.panoptic.types import Category
 
@@ -47,7 +47,7 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
 
     Whatever is not found is missed, and whatever is false is spurious; half of the scores of 0.75 are right.
     """
-    counted = total(tallies)
+    counted = added(tallies)
     larger = np.zeros(2 * len(categories), np.int64)
     by_size = replace(
         counted,

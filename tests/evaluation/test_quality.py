@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.matching import match, overlap
-from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally_of, total
+from yoso_cli.evaluation.measures import added
+from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally_of
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
 Pairs = list[tuple[Panoptic, Panoptic]]
@@ -94,8 +95,8 @@ def assert_equal_to_reference(pairs: Pairs, categories: Sequence[Category], fold
 def test_the_order_of_division_among_processes_changes_no_digit() -> None:
     rng = np.random.default_rng(3)
     tallies = [tally([random_pair(rng, CATEGORIES)], CATEGORIES) for _ in range(60)]
-    whole = total(tallies)
-    halves = total([total(tallies[:23]), total([Tally.empty(len(CATEGORIES)), total(tallies[23:])])])
+    whole = added(tallies)
+    halves = added([added(tallies[:23]), added([tally([], CATEGORIES), added(tallies[23:])])])
     assert PanopticQuality.from_tally(whole, CATEGORIES) == PanopticQuality.from_tally(halves, CATEGORIES)
 
 

@@ -18,9 +18,9 @@ STAMP = Stamp(10, 20)
 
 
 def written(path: Path, **pictures: IdMap) -> RunCache:
-    with writing(path) as writer:
+    with writing(path) as add:
         for name, id_map in pictures.items():
-            writer.add(name, Block.of(runs_of(id_map), STAMP))
+            add(name, Block.of(runs_of(id_map), STAMP))
     return RunCache(path)
 
 
@@ -62,8 +62,8 @@ def test_a_picture_that_changed_or_is_new_is_not_in_it(tmp_path: Path) -> None:
 
 def test_it_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     block = Block.of(runs_of(np.ones((2, 2), np.int32)), STAMP)
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "cache") as writer:
-        writer.add(f"{1 / 0}", block)
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "cache") as add:
+        add(f"{1 / 0}", block)
     assert not list(tmp_path.iterdir())
     with pytest.raises(RunError, match="cannot be written"), writing(tmp_path / "file" / "cache"):
         (tmp_path / "file").rmdir()

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import numpy as np
-from evaluation.found import CATEGORIES, PAPER, found
+from evaluation.found import CATEGORIES, PAPER, found, tally
 
 from yoso_cli.evaluation.measures import DETAILS, METRICS, Measures, count, overlap_for
 from yoso_cli.evaluation.quality import Tally
@@ -81,6 +81,6 @@ def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
 
 
 def test_nothing_seen_is_said_and_not_a_crash() -> None:
-    text = table(report(found([Tally.empty(4)], CATEGORIES)))
+    text = table(report(found([tally({}, [0] * 4, [0] * 4)], CATEGORIES)))
     assert "All         -               -      -      -        0" in text
     assert text.endswith("No class was seen: there is nothing to score.")

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from page.pages import HOSTILE, SECOND
 
 from yoso_cli.evaluation.causes import ERRORS
-from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import Report
 from yoso_cli.page import gallery
 from yoso_cli.page.document import MOST_BYTES, Markup, cut, joined, tag
@@ -63,7 +62,7 @@ def test_a_page_without_pictures_scores_or_paper_is_whole() -> None:
 
 
 def test_a_page_of_nothing_seen_is_whole() -> None:
-    text = page(Report(found([Tally.empty(4)], CATEGORIES), "set", "", 1), ())
+    text = page(Report(found([tally({}, [0] * 4, [0] * 4)], CATEGORIES), "set", "", 1), ())
     assert "0 of 0 classes" in text
     assert 'id="causes"' not in text
 

@@ -30,7 +30,7 @@ truth's JSON states areas that are too small, an IoU can exceed 1, and imprecise
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,33 +39,24 @@ from yoso_cli.evaluation.quality import Figures, PanopticQuality
 from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category
 
-IMPRECISE = "imprecise"
-ERRORS = ("missed", "spurious", "poor_mask", "wrong_class", "merged", "split", "void_crowd")
-CAUSES = (*ERRORS, IMPRECISE)
+_WORDS = {
+    "missed": ("missed", "true segments that nothing was predicted for"),
+    "spurious": ("spurious", "predicted segments where nothing of their class is"),
+    "poor_mask": ("poor masks", "right class and place, but an IoU of 0.5 or less"),
+    "wrong_class": ("wrong class", "right mask (IoU above 0.5), wrong class"),
+    "merged": ("merged", "several true segments predicted as one"),
+    "split": ("split", "one true segment predicted as several"),
+    "void_crowd": ("void and crowds", "errors on unlabelled pixels and crowds"),
+    "imprecise": ("imprecise masks", "found, but the masks of the matches do not fit fully"),
+}
+CAUSES = tuple(_WORDS)
+ERRORS = CAUSES[:-1]
+"""All but imprecise masks, which are matches."""
 MISSED, SPURIOUS, POOR_MASK, WRONG_CLASS, MERGED, SPLIT, VOID_CROWD = range(len(ERRORS))
 
-NAMES = {
-    "missed": "missed",
-    "spurious": "spurious",
-    "poor_mask": "poor masks",
-    "wrong_class": "wrong class",
-    "merged": "merged",
-    "split": "split",
-    "void_crowd": "void and crowds",
-    "imprecise": "imprecise masks",
-}
+NAMES = {cause: name for cause, (name, _) in _WORDS.items()}
 """Each cause as people read it."""
-
-MEANINGS = {
-    "missed": "true segments that nothing was predicted for",
-    "spurious": "predicted segments where nothing of their class is",
-    "poor_mask": "right class and place, but an IoU of 0.5 or less",
-    "wrong_class": "right mask (IoU above 0.5), wrong class",
-    "merged": "several true segments predicted as one",
-    "split": "one true segment predicted as several",
-    "void_crowd": "errors on unlabelled pixels and crowds",
-    "imprecise": "found, but the masks of the matches do not fit fully",
-}
+MEANINGS = {cause: meaning for cause, (_, meaning) in _WORDS.items()}
 """Each cause in a few words."""
 
 _POOR = 0.1
@@ -82,15 +73,11 @@ class Errors:
             above 0.5, whatever their classes; -1 where a segment has no such counterpart.
     """
 
+    JOINED: ClassVar = {"met": 0}
+
     true: Ints
     predicted: Ints
     met: Ints
-
-    @classmethod
-    def total(cls, parts: Sequence["Errors"]) -> "Errors":
-        """The sum of `parts`, of which there is at least one."""
-        true, predicted = (np.sum([getattr(one, side) for one in parts], axis=0) for side in ("true", "predicted"))
-        return cls(true, predicted, np.concatenate([one.met for one in parts]))
 
 
 def errors(matching: Matching) -> Errors:

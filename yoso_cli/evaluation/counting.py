@@ -6,7 +6,6 @@ from a cache. What a model makes is saved and counted in threads of their own, w
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,6 +21,9 @@ from yoso_cli.runtime.stages import stage
 
 RecordPair = tuple[ImageRecord, ImageRecord]
 Predicted = tuple[ImageRecord, Panoptic]
+
+# What some pictures add, and the runs of each one's truth where they are to be kept.
+_Counted = tuple[Counts, list[Block | None]]
 
 _LEAST_TOGETHER = 4
 
@@ -195,14 +197,6 @@ def _why_missing(truth: PanopticSet, predictions: PanopticSet) -> str:
     return "Each image of the truth needs one, if only with an empty segments_info."
 
 
-@dataclass(frozen=True)
-class _Counted:
-    """What some pictures add, and the runs of each one's truth where they are to be kept."""
-
-    counts: Counts
-    blocks: tuple[Block | None, ...]
-
-
 class _Counter:
     """Reads and compares one pair at a time; can be sent to another process before its first picture."""
 
@@ -249,7 +243,7 @@ def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], p
         seen, block = counter.compared(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
         pictures.append(seen)
         blocks.append(block)
-    return _Counted(count(pictures, counter.categories, counter.metrics), tuple(blocks))
+    return count(pictures, counter.categories, counter.metrics), blocks
 
 
 def _kept(
@@ -258,13 +252,13 @@ def _kept(
     """Passes the counts on; a cache that does not know all pictures is written anew meanwhile."""
     names = [record.panoptic_file for record, _ in pairs]
     if known is None or all(known.knows(name, Stamp.of(truth / name)) for name in names):
-        yield from (one.counts for one in counted)
+        yield from (one for one, _ in counted)
         return
     left = iter(names)
-    with writing(known.path) as writer:
-        for one in counted:
-            for block, name in zip(one.blocks, left, strict=False):
+    with writing(known.path) as add:
+        for one, blocks in counted:
+            for block, name in zip(blocks, left, strict=False):
                 kept = block or known.block(name, Stamp.of(truth / name))
                 if kept is not None:
-                    writer.add(name, kept)
-            yield one.counts
+                    add(name, kept)
+            yield one

@@ -14,6 +14,7 @@ panoptic map has dropped are missing, and truth is the panoptic one.
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -46,6 +47,8 @@ class Detections:
             is itself out of the range.
         objects: (A, K) true segments that count.
     """
+
+    JOINED: ClassVar = {"category": 0, "score": 0, "taken": 2, "ignored": 2}
 
     category: Ints
     score: Floats
@@ -136,17 +139,6 @@ def detections(matching: Matching) -> Detections:
         taken[index], ignored[index] = _taken(near, true.iscrowd, outside)
         ignored[index] |= ~taken[index] & ((area < low) | (area > high))
     return Detections(predicted.category[kept], scores[kept], taken, ignored, counted)
-
-
-def total(parts: Sequence[Detections]) -> Detections:
-    """All of `parts`, of which there is at least one, in their order."""
-    return Detections(
-        np.concatenate([one.category for one in parts]),
-        np.concatenate([one.score for one in parts]),
-        np.concatenate([one.taken for one in parts], axis=2),
-        np.concatenate([one.ignored for one in parts], axis=2),
-        np.sum([one.objects for one in parts], axis=0),
-    )
 
 
 def _things(categories: Sequence[Category]) -> list[int]:

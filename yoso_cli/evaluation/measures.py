@@ -9,14 +9,16 @@ of their sum.
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any, Generic, TypeVar, cast
+
+import numpy as np
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation import boundary, calibration, causes, instances, per_image, quality, semantic
 from yoso_cli.evaluation.calibration import Calibration
-from yoso_cli.evaluation.causes import Errors, Losses, Meeting
+from yoso_cli.evaluation.causes import Losses, Meeting
 from yoso_cli.evaluation.instances import InstanceQuality
 from yoso_cli.evaluation.matching import Matching, Overlap, PanopticRuns, Workspace, match, overlap
 from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
@@ -80,6 +82,20 @@ class Measures:
         }
 
 
+def added(parts: Sequence[Any]) -> Any:
+    """The sum of arrays, or of records of arrays, whose `JOINED` names those that are joined along an axis instead."""
+    first = parts[0]
+    if isinstance(first, np.ndarray):
+        return sum(parts)
+    columns = {each.name: [getattr(one, each.name) for one in parts] for each in fields(first)}
+    return type(first)(
+        **{
+            name: np.concatenate(column, first.JOINED[name]) if name in first.JOINED else np.sum(column, axis=0)
+            for name, column in columns.items()
+        }
+    )
+
+
 def _to_dict(figures: Any, _categories: Sequence[Category]) -> Any:
     return figures.to_dict()
 
@@ -101,7 +117,7 @@ class Metric:
     asked: str
     figures: Callable[[Mapping[str, Any], Measures], Any]
     count: Callable[[Matching], Any] | None = None
-    total: Callable[[Sequence[Any]], Any] = sum
+    total: Callable[[Sequence[Any]], Any] = added
     plain: Callable[[Any, Sequence[Category]], Any] = _to_dict
     overlaps: Callable[[Panoptic, Panoptic, Workspace], tuple[Overlap, ...]] | None = None
 
@@ -120,22 +136,17 @@ def _to_list(several: Sequence[Any], _categories: Sequence[Category]) -> list[An
 
 
 REPORTED: dict[str, Metric] = {
-    "quality": Metric("pq", _of("quality", PanopticQuality.from_tally), quality.tally_of, quality.total),
-    "sizes": Metric("pq", _of("sizes", SizeQuality.from_tally), quality.tally_by_size, quality.total),
+    "quality": Metric("pq", _of("quality", PanopticQuality.from_tally), quality.tally_of),
+    "sizes": Metric("pq", _of("sizes", SizeQuality.from_tally), quality.tally_by_size),
     "dagger": Metric(
         "pq",
         lambda parts, known: DaggerQuality.from_overlap(parts["dagger"], known.quality),
         quality.stuff_overlap,
-        quality.total_overlap,
     ),
     "semantic": Metric("miou", _of("semantic", SemanticQuality.from_confusion), semantic.confusion),
-    "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections, instances.total),
+    "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections),
     boundary.NAME: Metric(
-        "boundary",
-        _of(boundary.NAME, PanopticQuality.from_tally),
-        boundary.tally,
-        quality.total,
-        overlaps=boundary.overlaps,
+        "boundary", _of(boundary.NAME, PanopticQuality.from_tally), boundary.tally, overlaps=boundary.overlaps
     ),
     "per_image": Metric(
         DETAILS,
@@ -145,9 +156,7 @@ REPORTED: dict[str, Metric] = {
         ImageTallies.to_list,
     ),
     "confidence": Metric(DETAILS, _confidence),
-    "losses": Metric(
-        DETAILS, lambda parts, known: Losses.of(parts["losses"], known.quality), causes.errors, Errors.total
-    ),
+    "losses": Metric(DETAILS, lambda parts, known: Losses.of(parts["losses"], known.quality), causes.errors),
     "confusion": Metric(DETAILS, _of("losses", causes.confusion), plain=_to_list),
     "calibration": Metric(DETAILS, lambda parts, _: Calibration.of(parts["calibration"]), calibration.reliability),
 }

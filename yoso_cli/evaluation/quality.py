@@ -33,7 +33,7 @@ truth, and a prediction's pixels in void out of the union, as in PQ.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -81,16 +81,12 @@ class Tally:
         false_negatives: (K,) truth segments that nothing matches.
     """
 
+    JOINED: ClassVar = {"match_category": 0, "match_iou": 0}
+
     match_category: Ints
     match_iou: Floats
     false_positives: Ints
     false_negatives: Ints
-
-    @classmethod
-    def empty(cls, num_categories: int) -> "Tally":
-        """The tally of no picture."""
-        zeros = np.zeros(num_categories, np.int64)
-        return cls(np.zeros(0, np.int64), np.zeros(0), zeros, zeros)
 
     @property
     def columns(self) -> tuple[Floats, Ints, Ints, Ints]:
@@ -98,16 +94,6 @@ class Tally:
         k = len(self.false_positives)
         iou = np.bincount(self.match_category, self.match_iou, minlength=k).astype(np.float64)
         return iou, np.bincount(self.match_category, minlength=k), self.false_positives, self.false_negatives
-
-
-def total(tallies: Sequence[Tally]) -> Tally:
-    """The sum of `tallies`, of which there is at least one, in their order."""
-    return Tally(
-        np.concatenate([one.match_category for one in tallies]),
-        np.concatenate([one.match_iou for one in tallies]),
-        np.sum([one.false_positives for one in tallies], axis=0),
-        np.sum([one.false_negatives for one in tallies], axis=0),
-    )
 
 
 def tally_of(matching: Matching) -> Tally:
@@ -209,6 +195,8 @@ class SizeQuality(Figures):
 class StuffOverlap:
     """IoU (N,) of each class of stuff in each picture whose truth has it; `category` (N,) is its place in the list."""
 
+    JOINED: ClassVar = {"category": 0, "iou": 0}
+
     category: Ints
     iou: Floats
 
@@ -257,11 +245,6 @@ def stuff_overlap(matching: Matching) -> StuffOverlap:
     present = np.flatnonzero(seen & np.tile(is_stuff, len(matching.pictures)))
     # A stated area of 0 can leave no union; nothing is shared then either, or PQ would have refused the picture.
     return StuffOverlap(present % k, shared[present] / np.maximum(union[present], 1))
-
-
-def total_overlap(parts: Sequence[StuffOverlap]) -> StuffOverlap:
-    """All of `parts`, of which there is at least one, in their order."""
-    return StuffOverlap(np.concatenate([one.category for one in parts]), np.concatenate([one.iou for one in parts]))
 
 
 def _stuff_classes(stuff: StuffOverlap, categories: Sequence[Category]) -> Iterable[StuffQuality]:

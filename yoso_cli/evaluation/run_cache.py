@@ -11,11 +11,11 @@ A picture's block counts only while its PNG has the same size and time of change
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -139,36 +139,25 @@ class RunCache:
         return runs
 
 
-class RunCacheWriter:
-    """Takes the blocks of a new cache; see `writing`."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._start = file.write(_MAGIC)
-        self._places: dict[str, _Place] = {}
-
-    def add(self, name: str, block: Block) -> None:
-        """Keeps the block of the PNG called `name`."""
-        self._places[name] = block.place._replace(start=self._start)
-        self._start += self._file.write(block.content)
-
-    def finish(self) -> None:
-        """Writes the index."""
-        self._file.write(json.dumps(self._places).encode())
-        self._file.write(_TRAILER.pack(self._start))
-
-
 @contextmanager
-def writing(path: Path) -> Iterator[RunCacheWriter]:
-    """A writer of a new cache, which takes the place of the old one when the block ends well.
+def writing(path: Path) -> Iterator[Callable[[str, Block], None]]:
+    """What takes the name and the block of each PNG of a new cache, which appears when all ends well.
 
     Raises:
         RunError: the disk is full or the place cannot be written.
     """
+    places: dict[str, _Place] = {}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        writer = RunCacheWriter(file)
-        yield writer
-        writer.finish()
+        file.write(_MAGIC)
+
+        def add(name: str, block: Block) -> None:
+            places[name] = block.place._replace(start=file.tell())
+            file.write(block.content)
+
+        yield add
+        start = file.tell()
+        file.write(json.dumps(places).encode())
+        file.write(_TRAILER.pack(start))
 
 
 def _read_index(path: Path) -> dict[str, _Place]:

@@ -49,11 +49,6 @@ def joined(*children: str | None) -> Markup:
     return Markup("".join(_escaped(child) for child in children if child is not None))
 
 
-def each(children: Iterable[str]) -> Markup:
-    """The same of any number."""
-    return joined(*children)
-
-
 def trusted(text: str) -> Markup:
     """Text of this package's own files, which is markup already (or a script or style)."""
     return Markup(text)
@@ -128,7 +123,7 @@ def scroll(wide: Markup) -> Markup:
 
 def cells(figures: Iterable[str]) -> Markup:
     """Figures of a row, to the right."""
-    return each(tag("td", figure, class_="n") for figure in figures)
+    return joined(*(tag("td", figure, class_="n") for figure in figures))
 
 
 def choice(key: str, words: Iterable[str], pressed: str, label: str, **attributes: object) -> Markup:

@@ -14,7 +14,7 @@ from yoso_cli.errors import DataError
 from yoso_cli.evaluation.causes import ERRORS, NAMES, errors
 from yoso_cli.evaluation.matching import LARGEST_ID, Matching, match, overlap
 from yoso_cli.evaluation.per_image import ImageTallies
-from yoso_cli.page.document import Markup, choice, cut, each, name_of, section, swatch, tag
+from yoso_cli.page.document import Markup, choice, cut, name_of, section, swatch, tag
 from yoso_cli.panoptic.draw import enlarged, overlay
 from yoso_cli.panoptic.files import read_image, read_panoptic
 from yoso_cli.panoptic.regions import Ints
@@ -217,8 +217,8 @@ def gallery(exhibits: Sequence[Exhibit], images: int) -> Markup | None:
 
 
 def _class_choice(classes: Sequence[Category]) -> Markup:
-    options = each(tag("option", cut(one.name), value=one.id) for one in sorted(classes, key=lambda one: one.name))
-    return tag("label", "Errors of ", tag("select", tag("option", "any class", value=""), options, id="gallery-class"))
+    options = (tag("option", cut(one.name), value=one.id) for one in sorted(classes, key=lambda one: one.name))
+    return tag("label", "Errors of ", tag("select", tag("option", "any class", value=""), *options, id="gallery-class"))
 
 
 def _legend() -> Markup:
@@ -230,15 +230,15 @@ def _legend() -> Markup:
 
 
 def _figure(place: int, one: Exhibit) -> Markup:
-    pictures = each(_picture(view, one.file) for view in one.views)
-    opener = tag("button", pictures, type="button", class_="open", aria_label=f"Show {cut(one.file)} large")
+    pictures = (_picture(view, one.file) for view in one.views)
+    opener = tag("button", *pictures, type="button", class_="open", aria_label=f"Show {cut(one.file)} large")
     views = choice("data_view", [view.name for view in one.views], _FIRST, "Show", class_="choice small")
-    causes = each(
+    causes = (
         tag("li", swatch(f"c-{cause}"), f"{count} {NAMES[cause]}")
         for cause, count in sorted(one.causes.items(), key=lambda item: -item[1])
     )
     title = tag("p", name_of(one.file), tag("b", f"−{100 * one.lost:.2f} PQ"), class_="title")
-    caption = tag("figcaption", title, views, tag("ul", causes, class_="marks"))
+    caption = tag("figcaption", title, views, tag("ul", *causes, class_="marks"))
     ids = " ".join(str(category.id) for category in one.categories[:_MOST_CLASSES])
     return tag("figure", opener, caption, data_place=place, data_classes=ids)
 

@@ -19,7 +19,6 @@ from yoso_cli.page.document import (
     column,
     cut,
     document,
-    each,
     joined,
     name_of,
     scroll,
@@ -128,7 +127,7 @@ def _card(name: str, group: GroupQuality, sure: GroupIntervals, paper: float | N
     if paper is not None:
         difference = "" if group.pq is None else f" ({100 * group.pq - paper:+.1f})"
         beside = tag("p", "paper ", tag("b", f"{paper:.1f}"), difference, class_="paper")
-    parts = each(
+    parts = (
         tag("div", tag("dt", word), tag("dd", percent(value), tag("small", span(interval))))
         for word, value, interval in (("SQ", group.sq, sure.sq), ("RQ", group.rq, sure.rq))
     )
@@ -136,7 +135,7 @@ def _card(name: str, group: GroupQuality, sure: GroupIntervals, paper: float | N
     interval = tag("p", span(sure.pq) or "no interval", class_="interval")
     head = tag("h3", name, tag("small", f"{group.n} class{'' if group.n == 1 else 'es'}"))
     bar = scale(group.pq, sure.pq, paper)
-    return tag("article", head, figure, interval, bar, beside, tag("dl", parts), class_="card")
+    return tag("article", head, figure, interval, bar, beside, tag("dl", *parts), class_="card")
 
 
 def _causes(report: Report) -> Markup | None:
@@ -222,9 +221,9 @@ def _class_figures(report: Report, further: dict[str, dict[int, float | None]]) 
 
 def _controls(shown: int) -> Markup:
     options = {"things and stuff": "", "things": "thing", "stuff": "stuff"}
-    kinds = each(tag("option", word, value=value) for word, value in options.items())
+    kinds = (tag("option", word, value=value) for word, value in options.items())
     name = tag("label", "Class ", tag("input", type="search", id="class-filter", placeholder="part of a name"))
-    kind = tag("label", "Kind ", tag("select", kinds, id="kind-filter"))
+    kind = tag("label", "Kind ", tag("select", *kinds, id="kind-filter"))
     told = f"{shown} of {counted(shown, 'class')}"
     count = tag("output", told, id="class-count", for_="class-filter kind-filter")
     return tag("div", name, kind, count, class_="controls")
@@ -304,10 +303,10 @@ def _beside_pq(report: Report) -> Iterator[tuple[str, float | None, str, Mapping
 
 
 def _measure_card(name: str, value: float | None, told: str, further: Mapping[str, float | None]) -> Markup:
-    parts = each(tag("div", tag("dt", word), tag("dd", percent(figure))) for word, figure in further.items())
+    parts = (tag("div", tag("dt", word), tag("dd", percent(figure))) for word, figure in further.items())
     figure, note = tag("p", percent(value), class_="figure"), tag("p", told, class_="note")
     return tag(
-        "article", tag("h3", name), figure, scale(value, None, None), note, tag("dl", parts), class_="card small"
+        "article", tag("h3", name), figure, scale(value, None, None), note, tag("dl", *parts), class_="card small"
     )
 
 
