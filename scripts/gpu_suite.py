@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from yoso_cli.api.weights import ModelFile, read_model
-from yoso_cli.evaluation import live
-from yoso_cli.evaluation.measures import measures, total
+from yoso_cli.evaluation.counting import counts_as_they_come
+from yoso_cli.evaluation.score import score_counts
 from yoso_cli.inference import paper, roofline
 from yoso_cli.inference.engine import PRECISIONS, Switches
 from yoso_cli.inference.predict import Predictor, predict_set
@@ -338,8 +338,7 @@ def _trained(folder: Path, subject: Subject) -> ModelFile:
 
 def _pq(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> float | None:
     """In percent."""
-    k = len(truth.categories)
-    quality = measures(total(live.counted(predicted, truth, ("pq",)), k), truth.categories).quality.all.pq
+    quality = score_counts(counts_as_they_come(predicted, truth), truth).quality.all.pq
     return None if quality is None else 100 * quality
 
 

@@ -1,19 +1,16 @@
-"""Findings to report, without pictures behind them."""
+"""Measures to report, without pictures behind them."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from yoso_cli.evaluation import findings
 from yoso_cli.evaluation.calibration import BINS, SCORE_UNIT
 from yoso_cli.evaluation.causes import ERRORS, MISSED, SPURIOUS, Errors
-from yoso_cli.evaluation.dagger import StuffOverlap
-from yoso_cli.evaluation.findings import Findings
-from yoso_cli.evaluation.measures import Counts, Failures
-from yoso_cli.evaluation.quality import Tally, total
+from yoso_cli.evaluation.measures import DETAILS, Counts, Measures, added, measures
+from yoso_cli.evaluation.per_image import ImageCounts
+from yoso_cli.evaluation.quality import StuffOverlap, Tally
 from yoso_cli.evaluation.report import PaperRow
-from yoso_cli.evaluation.tallies import Parts
 from yoso_cli.panoptic.types import Category
 
 CATEGORIES = (
@@ -32,11 +29,10 @@ def tally(matches: dict[int, Sequence[float]], false: Sequence[int], missed: Seq
     return Tally(np.array(category, np.int64), np.array(iou), np.array(false), np.array(missed))
 
 
-def part(counted: Tally) -> Parts:
+def part(counted: Tally) -> ImageCounts:
     """One picture's part in the score."""
-    columns = (counted.iou, counted.true_positives, counted.false_positives, counted.false_negatives)
-    counts = np.stack(columns, axis=-1).astype(np.float64)
-    return Parts(1, np.arange(len(counts)), counts)
+    counts = np.stack(counted.columns, axis=-1).astype(np.float64)
+    return ImageCounts(1, np.zeros(len(counts), np.int64), np.arange(len(counts)), counts)
 
 
 # Two pictures.
@@ -46,12 +42,12 @@ COUNTED = (
 )
 
 
-def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = CATEGORIES) -> Findings:
+def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = CATEGORIES) -> Measures:
     """What pictures with these tallies amount to, as if all segments were small and no true one of stuff were there.
 
     Whatever is not found is missed, and whatever is false is spurious; half of the scores of 0.75 are right.
     """
-    counted = total(tallies, len(categories))
+    counted = added(tallies)
     larger = np.zeros(2 * len(categories), np.int64)
     by_size = replace(
         counted,
@@ -64,10 +60,13 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
     met += [(k, k) for k in counted.match_category.tolist()]
     reliability = np.zeros((BINS, 3), np.int64)
     reliability[7] = (8, 6 * SCORE_UNIT, 4)
-    whole = Counts(
-        Parts.total([part(one) for one in tallies], len(categories)),
-        by_size,
-        StuffOverlap(np.zeros(0, np.int64), np.zeros(0)),
-        failures=Failures(Errors(errors[0], errors[1], np.array(met, np.int64).reshape(-1, 2)), reliability),
-    )
-    return findings.found(whole, [(index, f"{index}.jpg") for index in range(len(tallies))], categories)
+    parts = {
+        "quality": counted,
+        "sizes": by_size,
+        "dagger": StuffOverlap(np.zeros(0, np.int64), np.zeros(0)),
+        "per_image": ImageCounts.total([part(one) for one in tallies]),
+        "losses": Errors(errors[0], errors[1], np.array(met, np.int64).reshape(-1, 2)),
+        "calibration": reliability,
+    }
+    images = [(index, f"{index}.jpg") for index in range(len(tallies))]
+    return measures([Counts(len(tallies), parts)], categories, ("pq", DETAILS), images)

@@ -5,8 +5,7 @@ import pytest
 from evaluation.test_quality import CATEGORIES, panoptic
 
 from yoso_cli.evaluation.calibration import BINS, SCORE_UNIT, Calibration, reliability
-from yoso_cli.evaluation.matching import match, pair
-from yoso_cli.evaluation.overlap import shared
+from yoso_cli.evaluation.matching import match, overlap
 from yoso_cli.panoptic.types import Panoptic, Segment
 
 TRUTH = panoptic([[1, 1, 2, 2, 0, 0]], Segment(1, 7, 2), Segment(2, 2, 2))
@@ -23,8 +22,7 @@ def prediction(*scores: float | None) -> Panoptic:
 
 
 def reliability_of(predicted: Panoptic) -> np.ndarray:
-    found = pair([shared(TRUTH, predicted)], CATEGORIES)
-    return reliability(match(found, len(CATEGORIES)), predicted.segments)
+    return reliability(match([overlap(TRUTH, predicted)], CATEGORIES))
 
 
 def test_scores_are_held_against_what_is_right_and_excused_segments_say_nothing() -> None:

@@ -9,10 +9,8 @@ from evaluation.test_quality import CATEGORIES, panoptic, random_pair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoso_cli.evaluation.causes import CAUSES, ERRORS, Errors, errors
-from yoso_cli.evaluation.losses import MEANINGS, Losses, confusion
-from yoso_cli.evaluation.matching import match, pair
-from yoso_cli.evaluation.overlap import shared
+from yoso_cli.evaluation.causes import CAUSES, ERRORS, MEANINGS, Errors, Losses, confusion, errors
+from yoso_cli.evaluation.matching import match, overlap
 from yoso_cli.evaluation.quality import PanopticQuality, tally_of
 from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
@@ -20,17 +18,14 @@ CAT, DOG, SKY = 7, 2, 90
 
 
 def errors_of(truth: Panoptic, prediction: Panoptic, categories: Sequence[Category] = CATEGORIES) -> Errors:
-    found = pair([shared(truth, prediction)], categories)
-    return errors(found, match(found, len(categories)), len(categories))
+    return errors(match([overlap(truth, prediction)], categories))
 
 
 def found_in(
     pairs: Sequence[tuple[Panoptic, Panoptic]], categories: Sequence[Category]
 ) -> tuple[PanopticQuality, Errors]:
-    paired = pair([shared(truth, prediction) for truth, prediction in pairs], categories)
-    matched = match(paired, len(categories))
-    counted = tally_of(matched, len(categories))
-    return PanopticQuality.from_tally(counted, categories), errors(paired, matched, len(categories))
+    matched = match([overlap(truth, prediction) for truth, prediction in pairs], categories)
+    return PanopticQuality.from_tally(tally_of(matched), categories), errors(matched)
 
 
 def causes(truth: Panoptic, prediction: Panoptic) -> tuple[dict[str, int], dict[str, int]]:

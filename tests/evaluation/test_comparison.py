@@ -7,9 +7,8 @@ import pytest
 from evaluation.test_confidence import CATEGORIES, random_counts, tallies
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.comparison import Measured, compared, table
-from yoso_cli.evaluation.confidence import confidence
-from yoso_cli.evaluation.tallies import FN, IOU, TP, ImageTallies
+from yoso_cli.evaluation.comparison import compared, table
+from yoso_cli.evaluation.per_image import FN, IOU, TP, ImageTallies, Measured, confidence
 from yoso_cli.panoptic.types import Category
 
 COUNTS = random_counts(np.random.default_rng(0), 80)

@@ -6,9 +6,8 @@ from evaluation.found import found
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoso_cli.evaluation import confidence as rooms
-from yoso_cli.evaluation.confidence import confidence, draws, members_of, scores
-from yoso_cli.evaluation.tallies import FN, FP, IOU, TP, ImageTallies
+from yoso_cli.evaluation import per_image
+from yoso_cli.evaluation.per_image import FN, FP, IOU, TP, ImageTallies, confidence, draws, members_of, scores
 from yoso_cli.panoptic.types import Category
 
 CATEGORIES = (Category(1, "cat", True), Category(5, "sky", False), Category(2, "dog", True))
@@ -34,8 +33,8 @@ def tallies(counts: np.ndarray) -> ImageTallies:
 def test_the_draws_are_those_of_a_plain_loop() -> None:
     counts = random_counts(np.random.default_rng(5), 7)
     groups, classes = draws(counts, members_of(CATEGORIES))
-    assert (groups.shape, classes.shape) == ((rooms.RESAMPLES, 3, 3), (rooms.RESAMPLES, 3))
-    random = np.random.default_rng(rooms.SEED)
+    assert (groups.shape, classes.shape) == ((per_image.RESAMPLES, 3, 3), (per_image.RESAMPLES, 3))
+    random = np.random.default_rng(per_image.SEED)
     first = counts[random.integers(0, 7, (200, 7))[0]].sum(0)
     expected_groups, expected_classes = scores(first, members_of(CATEGORIES))
     assert np.allclose(groups[0], expected_groups, equal_nan=True)
@@ -85,7 +84,7 @@ def test_the_intervals_are_in_percent_and_say_how_they_were_made() -> None:
 
 def test_the_interval_covers_the_true_score_about_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of many sets of 100 pictures from a large world, whose score is known, about 95 % hold it in their interval."""
-    monkeypatch.setattr(rooms, "RESAMPLES", 400)
+    monkeypatch.setattr(per_image, "RESAMPLES", 400)
     random = np.random.default_rng(0)
     world = random_counts(random, 20_000)
     truth = scores(world.sum(0), members_of(CATEGORIES))[0][0, 0]

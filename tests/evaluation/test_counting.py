@@ -14,7 +14,7 @@ from PIL import Image
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation import reference
 from yoso_cli.evaluation.counting import counts_from_files
-from yoso_cli.evaluation.measures import ALL, FAILURES, Measures, chosen
+from yoso_cli.evaluation.measures import ALL, DETAILS, Measures, chosen
 from yoso_cli.evaluation.reference import reference_quality
 from yoso_cli.evaluation.run_cache import RunCache
 from yoso_cli.evaluation.score import read_any, score_files, score_predicted
@@ -76,18 +76,18 @@ def test_the_reference_itself_says_the_same(tmp_path: Path) -> None:
 def test_a_filled_cache_gives_the_same_figures_and_reads_no_true_png(tmp_path: Path) -> None:
     truth, prediction = random_sets(tmp_path, 12)
     cache = tmp_path / "cache"
-    metrics = (*chosen([ALL], scored=False), FAILURES)
-    fresh = score_files(truth, prediction, metrics)
-    assert score_files(truth, prediction, metrics, cache=cache) == fresh
+    metrics = (*chosen([ALL], scored=False), DETAILS)
+    fresh = score_files(truth, prediction, metrics).to_dict()
+    assert score_files(truth, prediction, metrics, cache=cache).to_dict() == fresh
     predicted = [
         (true, Panoptic(read_id_map(prediction.panoptic_path(one)), one.segments))
         for true, one in zip(truth.records, prediction.records, strict=True)
     ]
-    assert score_predicted(truth, predicted, metrics) == fresh
+    assert score_predicted(truth, predicted, metrics).to_dict() == fresh
     for record in truth.records:
         spoil(truth.panoptic_path(record))
-    assert score_files(truth, prediction, metrics, cache=cache) == fresh
-    assert score_predicted(truth, predicted, metrics, cache=cache) == fresh
+    assert score_files(truth, prediction, metrics, cache=cache).to_dict() == fresh
+    assert score_predicted(truth, predicted, metrics, cache=cache).to_dict() == fresh
 
 
 def spoil(path: Path) -> None:

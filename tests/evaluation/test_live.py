@@ -12,8 +12,8 @@ import pytest
 from evaluation.plain import CATEGORIES
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation import live
-from yoso_cli.evaluation.measures import METRICS, Counts, count, look, measures, total
+from yoso_cli.evaluation.counting import complete, counts_as_they_come, first_of_two, saving
+from yoso_cli.evaluation.measures import METRICS, Counts, count, measures, overlap_for
 from yoso_cli.panoptic.files import SetWriter, read_panoptic, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
 
@@ -35,21 +35,21 @@ def predicted(truth: PanopticSet) -> Iterator[tuple[ImageRecord, Panoptic]]:
 def test_it_counts_what_a_plain_loop_counts(tmp_path: Path) -> None:
     truth = prepared(tmp_path, 9)
     pairs = ((read_panoptic(truth, record), prediction) for record, prediction in predicted(truth))
-    plain = count([look("", *pair, CATEGORIES, METRICS) for pair in pairs], CATEGORIES, METRICS)
-    streamed = total(live.counted(predicted(truth), truth, METRICS), len(CATEGORIES), METRICS)
-    assert measures(streamed, CATEGORIES) == measures(plain, CATEGORIES)
+    plain = count([overlap_for("", *pair, METRICS) for pair in pairs], CATEGORIES, METRICS)
+    streamed = counts_as_they_come(predicted(truth), truth, METRICS)
+    assert measures(streamed, CATEGORIES, METRICS) == measures([plain], CATEGORIES, METRICS)
 
 
 def test_of_two_predictions_the_first_goes_on_and_the_second_is_counted_too(tmp_path: Path) -> None:
     truth = prepared(tmp_path, 5)
     whole = ((record, (prediction, read_panoptic(truth, record))) for record, prediction in predicted(truth))
     second: list[Counts] = []
-    passed = list(live.first_of_two(whole, truth, second))
+    passed = list(first_of_two(whole, truth, second))
     assert [record for record, _ in passed] == list(truth.records)
     assert all(
         np.array_equal(one.id_map, other.id_map) for (_, one), (_, other) in zip(passed, predicted(truth), strict=True)
     )
-    assert measures(total(second, len(CATEGORIES)), CATEGORIES).quality.all.pq == 1
+    assert measures(second, CATEGORIES).quality.all.pq == 1
 
 
 def test_the_maps_in_memory_do_not_grow_with_the_set(tmp_path: Path) -> None:
@@ -66,10 +66,10 @@ def test_the_maps_in_memory_do_not_grow_with_the_set(tmp_path: Path) -> None:
                 yield record, prediction
 
         writer = SetWriter(tmp_path / f"kept-{images}", "x", "val", CATEGORIES)
-        for _ in live.counted(live.saving(watched(), writer), truth, METRICS):
+        for _ in counts_as_they_come(saving(watched(), writer), truth, METRICS):
             gc.collect()
             most = max(most, sum(one() is not None for one in made))
-        live.complete(writer, [])
+        complete(writer, [])
         return most
 
     # Four may be under way in each of the two stages, and one is on its way between them and out of them.
@@ -80,8 +80,8 @@ def test_several_writers_of_one_folder_make_one_set(tmp_path: Path) -> None:
     truth = prepared(tmp_path, 5)
     writers = [SetWriter(tmp_path / "kept", "x", "val", CATEGORIES) for _ in range(2)]
     for writer, part in zip(writers, (truth.records[:2], truth.records[2:]), strict=True):
-        list(live.saving(predicted(replace(truth, records=part)), writer))
-    live.complete(writers[0], [writers[1].records])
+        list(saving(predicted(replace(truth, records=part)), writer))
+    complete(writers[0], [writers[1].records])
     found = read_set(tmp_path / "kept")
     assert [record.image_id for record in found.records] == [record.image_id for record in truth.records]
     for record, (_, prediction) in zip(found.records, predicted(truth), strict=True):
@@ -95,7 +95,7 @@ def test_a_picture_that_contradicts_its_truth_is_named(tmp_path: Path) -> None:
         for index, (record, prediction) in enumerate(predicted(truth)):
             yield record, replace(prediction, segments=prediction.segments[:-1]) if index == 1 else prediction
 
-    found = live.counted(wrong(), truth, ["pq"])
+    found = counts_as_they_come(wrong(), truth, ["pq"])
     next(found)
     with pytest.raises(DataError, match=r"1\.png: The predicted map holds segment"):
         next(found)

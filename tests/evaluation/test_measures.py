@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.measures import FAILURES, METRICS, Look, Measures, count, counts, look, measures, total
+from yoso_cli.evaluation.matching import Overlap
+from yoso_cli.evaluation.measures import DETAILS, METRICS, Counts, Measures, count, counts, measures, overlap_for, total
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
@@ -20,12 +21,11 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def found(pairs: Pairs, categories: Sequence[Category] = CATEGORIES, metrics: Sequence[str] = METRICS) -> Measures:
-    counted = counts(looks(pairs, categories, metrics), categories, metrics)
-    return measures(total(counted, len(categories), metrics), categories)
+    return measures(counts(overlaps(pairs, metrics), categories, metrics), categories, metrics)
 
 
-def looks(pairs: Pairs, categories: Sequence[Category] = CATEGORIES, metrics: Sequence[str] = METRICS) -> list[Look]:
-    return [look(str(number), *pair, categories, metrics) for number, pair in enumerate(pairs)]
+def overlaps(pairs: Pairs, metrics: Sequence[str] = METRICS) -> list[Overlap]:
+    return [overlap_for(str(number), *pair, metrics) for number, pair in enumerate(pairs)]
 
 
 def annotated(seed: int) -> Panoptic:
@@ -92,24 +92,28 @@ def renamed(panoptic: Panoptic, rng: np.random.Generator) -> Panoptic:
 @given(seeds, st.integers(0, 40))
 def test_the_division_among_processes_changes_no_digit(seed: int, cut: int) -> None:
     pairs = [pair for offset in range(12) for pair in random_pairs((seed + offset) % 2**32)]
-    seen, wanted = looks(pairs), (*METRICS, FAILURES)
+    seen, wanted = overlaps(pairs), (*METRICS, DETAILS)
     alone = [count([one], CATEGORIES, wanted) for one in seen]
-    halves = [total(part, len(CATEGORIES), wanted) for part in (alone[:cut], alone[cut:])]
-    apart, together = total(halves, len(CATEGORIES), wanted), count(seen, CATEGORIES, wanted)
-    assert measures(apart, CATEGORIES) == measures(together, CATEGORIES)
-    assert np.array_equal(apart.parts.dense(len(CATEGORIES)), together.parts.dense(len(CATEGORIES)))
-    assert apart.failures is not None
-    assert together.failures is not None
-    assert np.array_equal(apart.failures.errors.true, together.failures.errors.true)
-    assert np.array_equal(apart.failures.errors.predicted, together.failures.errors.predicted)
-    assert sorted(apart.failures.errors.met.tolist()) == sorted(together.failures.errors.met.tolist())
-    assert np.array_equal(apart.failures.reliability, together.failures.reliability)
+    halves = [total(part, CATEGORIES, wanted) for part in (alone[:cut], alone[cut:])]
+    apart, together = total(halves, CATEGORIES, wanted), count(seen, CATEGORIES, wanted)
+    assert apart.images == together.images == len(pairs)
+    assert figures(apart) == figures(together)
+    for one in (lambda part: part["per_image"].dense(len(CATEGORIES)), lambda part: part["calibration"]):
+        assert np.array_equal(one(apart.parts), one(together.parts))
+    errors, others = apart.parts["losses"], together.parts["losses"]
+    assert np.array_equal(errors.true, others.true)
+    assert np.array_equal(errors.predicted, others.predicted)
+    assert sorted(errors.met.tolist()) == sorted(others.met.tolist())
+
+
+def figures(counted: Counts) -> dict[str, Any]:
+    return measures([counted], CATEGORIES, (*METRICS, DETAILS)).to_dict()
 
 
 def test_of_pictures_counted_together_the_one_that_contradicts_itself_is_named() -> None:
     good = Panoptic(np.ones((2, 2), np.int32), (Segment(1, CATEGORIES[0].id, 4),))
     bad = replace(good, segments=(replace(good.segments[0], area=-9),))
-    some = [look(name, truth, good, CATEGORIES) for name, truth in {"a": good, "b": bad, "c": good}.items()]
+    some = [overlap_for(name, truth, good) for name, truth in {"a": good, "b": bad, "c": good}.items()]
     with pytest.raises(DataError, match=r"^b: The true segment 1 has an area"):
         count(some, CATEGORIES)
 

@@ -9,17 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import (
+from yoso_cli.evaluation.matching import (
     LARGEST_ID,
     LISTED,
     UNLISTED,
     VOIDED,
+    Overlap,
     PanopticRuns,
-    Shared,
     Workspace,
-    runs_of,
-    shared,
+    overlap,
 )
+from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Segment
 
 
@@ -42,7 +42,7 @@ def panoptic(id_map: IdMap, listed: float = 1.0) -> Panoptic:
     return Panoptic(id_map, tuple(Segment(one, 1, 1) for one in ids[: round(listed * len(ids))]))
 
 
-def by_code(found: Shared) -> dict[tuple[int, int], int]:
+def by_code(found: Overlap) -> dict[tuple[int, int], int]:
     width = LISTED + len(found.predicted)
     cells, pixels = found.cells.tolist(), found.pixels.tolist()
     return {divmod(cell, width): count for cell, count in zip(cells, pixels, strict=True)}
@@ -56,8 +56,8 @@ def by_pixel(truth: Panoptic, prediction: Panoptic) -> dict[tuple[int, int], int
     return dict(Counter((codes[0].get(true, UNLISTED), codes[1][predicted]) for true, predicted in pixels))
 
 
-def by_runs(truth: Panoptic, space: Workspace | None = None) -> PanopticRuns:
-    return PanopticRuns(runs_of(truth.id_map, space), truth.segments)
+def by_runs(truth: Panoptic) -> PanopticRuns:
+    return PanopticRuns(runs_of(truth.id_map), truth.segments)
 
 
 @settings(max_examples=150, deadline=None)
@@ -67,9 +67,9 @@ def test_runs_count_what_pixels_count(seed: int, listed: float) -> None:
     true, predicted = maps(seed)
     truth, prediction = panoptic(true, listed), panoptic(predicted)
     expected, space = by_pixel(truth, prediction), Workspace()
-    for one in (truth, by_runs(truth), by_runs(truth, space)):
-        assert by_code(shared(one, prediction)) == expected
-        found = shared(one, prediction, space)
+    for one in (truth, by_runs(truth)):
+        assert by_code(overlap(one, prediction)) == expected
+        found = overlap(one, prediction, space)
         assert by_code(found) == expected
         assert found.cells.tolist() == sorted(found.cells.tolist())
 
@@ -77,7 +77,7 @@ def test_runs_count_what_pixels_count(seed: int, listed: float) -> None:
 def test_maps_of_noise_fit_into_memory() -> None:
     """A hundred thousand ids on each side would make a table of ten thousand million pairs."""
     true = np.arange(1, 100_001, dtype=np.int32).reshape(250, 400)
-    found = shared(panoptic(true), panoptic(true[::-1].copy()))
+    found = overlap(panoptic(true), panoptic(true[::-1].copy()))
     assert found.pixels.tolist() == [1] * true.size
 
 
@@ -86,27 +86,27 @@ def test_a_used_workspace_does_not_know_earlier_pictures() -> None:
     rng = np.random.default_rng(5)
     for height in (9, 3, 12):
         truth, prediction = map(panoptic, rng.integers(0, 4, (2, height, 7)).astype(np.int32))
-        assert by_code(shared(truth, prediction, space)) == by_pixel(truth, prediction)
-        assert by_code(shared(by_runs(truth, space), prediction, space)) == by_pixel(truth, prediction)
+        assert by_code(overlap(truth, prediction, space)) == by_pixel(truth, prediction)
+        assert by_code(overlap(by_runs(truth), prediction, space)) == by_pixel(truth, prediction)
 
 
 @pytest.mark.parametrize("stray", [-1, LARGEST_ID + 1])
 def test_values_that_are_no_ids_are_refused(stray: int) -> None:
     good, bad = panoptic(np.ones((2, 3), np.int32)), Panoptic(np.full((2, 3), stray, np.int32), ())
     with pytest.raises(DataError, match=f"The predicted map holds {stray}, which is outside"):
-        shared(good, bad)
+        overlap(good, bad)
     with pytest.raises(DataError, match=f"The true map holds {stray}, which is outside"):
-        shared(bad, good)
+        overlap(bad, good)
     with pytest.raises(DataError, match=f"The true map holds {stray}, which is outside"):
-        runs_of(bad.id_map)
+        overlap(by_runs(bad), good)
 
 
 def test_sizes_that_differ_are_refused_even_where_numpy_would_stretch_one() -> None:
     wide, row = panoptic(np.ones((2, 3), np.int32)), panoptic(np.ones((1, 3), np.int32))
     with pytest.raises(DataError, match="The predicted map is 3x1 pixels, the true one 3x2"):
-        shared(wide, row)
+        overlap(wide, row)
     with pytest.raises(DataError, match="The predicted map is 3x2 pixels, the true one 3x1"):
-        shared(by_runs(row), wide)
+        overlap(by_runs(row), wide)
 
 
 def test_ids_that_share_a_slot_are_told_apart() -> None:
@@ -126,5 +126,5 @@ def test_an_id_in_the_slot_of_another_is_not_listed() -> None:
 def test_maps_of_any_integers_count_alike(kind: type) -> None:
     true, predicted = np.random.default_rng(2).integers(0, 5, (2, 6, 7)).astype(np.int32)
     truth, prediction = panoptic(true), panoptic(predicted)
-    found = shared(replace(truth, id_map=true.astype(kind)), replace(prediction, id_map=predicted.astype(kind)))
+    found = overlap(replace(truth, id_map=true.astype(kind)), replace(prediction, id_map=predicted.astype(kind)))
     assert by_code(found) == by_pixel(truth, prediction)

@@ -12,9 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import match, pair
-from yoso_cli.evaluation.overlap import shared
-from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally_of, total
+from yoso_cli.evaluation.matching import match, overlap
+from yoso_cli.evaluation.measures import added
+from yoso_cli.evaluation.quality import PanopticQuality, Tally, tally_of
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
 Pairs = list[tuple[Panoptic, Panoptic]]
@@ -27,8 +27,7 @@ def quality(pairs: Pairs, categories: Sequence[Category] = CATEGORIES) -> Panopt
 
 
 def tally(pairs: Pairs, categories: Sequence[Category]) -> Tally:
-    together = pair([shared(truth, prediction) for truth, prediction in pairs], categories)
-    return tally_of(match(together, len(categories)), len(categories))
+    return tally_of(match([overlap(truth, prediction) for truth, prediction in pairs], categories))
 
 
 def panoptic(rows: list[list[int]], *segments: Segment) -> Panoptic:
@@ -96,8 +95,8 @@ def assert_equal_to_reference(pairs: Pairs, categories: Sequence[Category], fold
 def test_the_order_of_division_among_processes_changes_no_digit() -> None:
     rng = np.random.default_rng(3)
     tallies = [tally([random_pair(rng, CATEGORIES)], CATEGORIES) for _ in range(60)]
-    whole = total(tallies, len(CATEGORIES))
-    halves = total(tallies[:23], len(CATEGORIES)) + (Tally.empty(len(CATEGORIES)) + total(tallies[23:], 4))
+    whole = added(tallies)
+    halves = added([added(tallies[:23]), added([tally([], CATEGORIES), added(tallies[23:])])])
     assert PanopticQuality.from_tally(whole, CATEGORIES) == PanopticQuality.from_tally(halves, CATEGORIES)
 
 

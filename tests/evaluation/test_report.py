@@ -89,7 +89,7 @@ def test_a_report_file_is_one_side_of_a_comparison(tmp_path: Path) -> None:
     assert [(one.id, one.name, one.isthing) for one in read.categories] == [
         (one.id, one.name, one.isthing) for one in CATEGORIES
     ]
-    assert np.array_equal(read.tallies.counts, report().findings.tallies.counts)
+    assert np.array_equal(read.tallies.counts, report().measures.tallies.counts)
 
 
 @pytest.mark.parametrize(

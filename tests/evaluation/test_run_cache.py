@@ -10,23 +10,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.evaluation.overlap import runs_of
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
+from yoso_cli.panoptic.regions import painted, runs_of
 from yoso_cli.panoptic.types import IdMap
 
 STAMP = Stamp(10, 20)
 
 
 def written(path: Path, **pictures: IdMap) -> RunCache:
-    with writing(path) as writer:
+    with writing(path) as add:
         for name, id_map in pictures.items():
-            writer.add(name, Block.of(runs_of(id_map), STAMP))
+            add(name, Block.of(runs_of(id_map), STAMP))
     return RunCache(path)
 
 
 def read_back(cache: RunCache, name: str) -> IdMap | None:
     runs = cache.runs(name, STAMP)
-    return None if runs is None else runs.to_id_map()
+    return None if runs is None else painted(runs, runs.values)
 
 
 @settings(max_examples=60, deadline=None)
@@ -36,8 +36,9 @@ def test_a_block_holds_every_pixel(seed: int) -> None:
     runs = Block.of(runs_of(id_map), STAMP).to_runs()
     assert (runs is None) == (id_map.size == 0)
     if runs is not None:
-        assert np.array_equal(runs.to_id_map(), id_map)
-        assert runs.to_id_map().dtype == np.int32
+        again = painted(runs, runs.values)
+        assert np.array_equal(again, id_map)
+        assert again.dtype == np.int32
 
 
 def test_long_runs_and_many_ids_fit(tmp_path: Path) -> None:
@@ -61,8 +62,8 @@ def test_a_picture_that_changed_or_is_new_is_not_in_it(tmp_path: Path) -> None:
 
 def test_it_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     block = Block.of(runs_of(np.ones((2, 2), np.int32)), STAMP)
-    with pytest.raises(ZeroDivisionError), writing(tmp_path / "cache") as writer:
-        writer.add(f"{1 / 0}", block)
+    with pytest.raises(ZeroDivisionError), writing(tmp_path / "cache") as add:
+        add(f"{1 / 0}", block)
     assert not list(tmp_path.iterdir())
     with pytest.raises(RunError, match="cannot be written"), writing(tmp_path / "file" / "cache"):
         (tmp_path / "file").rmdir()

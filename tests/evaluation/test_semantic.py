@@ -10,8 +10,7 @@ from evaluation.test_measures import found
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoso_cli.evaluation.matching import pair
-from yoso_cli.evaluation.overlap import shared
+from yoso_cli.evaluation.matching import match, overlap
 from yoso_cli.evaluation.semantic import confusion
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
@@ -39,7 +38,7 @@ def bincount_confusion(pairs: Pairs) -> np.ndarray:
 @given(st.integers(0, 2**32 - 1))
 def test_each_cell_is_that_of_a_count_over_pixels(seed: int) -> None:
     pairs = random_pairs(seed)
-    ours = confusion(pair([shared(truth, prediction) for truth, prediction in pairs], CATEGORIES), K)
+    ours = confusion(match([overlap(truth, prediction) for truth, prediction in pairs], CATEGORIES))
     assert np.array_equal(ours, bincount_confusion(pairs)[:K])
 
 

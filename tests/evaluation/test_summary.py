@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-from evaluation.found import CATEGORIES, PAPER, found
+from evaluation.found import CATEGORIES, PAPER, found, tally
 
-from yoso_cli.evaluation.findings import Findings, find
-from yoso_cli.evaluation.measures import FAILURES, METRICS, count, look
+from yoso_cli.evaluation.measures import DETAILS, METRICS, Measures, count, overlap_for
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import PaperRow, Report
+from yoso_cli.evaluation.score import score_counts
 from yoso_cli.evaluation.summary import table
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
 
@@ -39,8 +39,8 @@ cat                           thing    58.0   77.3   75.0      3      1       1
 dog                           thing     0.0    0.0    0.0      0      2       0"""
 
 
-def report(findings: Findings | None = None, paper: PaperRow | None = PAPER) -> Report:
-    return Report(findings or found(), "coco", "val2017", 2, paper=paper)
+def report(measured: Measures | None = None, paper: PaperRow | None = PAPER) -> Report:
+    return Report(measured or found(), "coco", "val2017", 2, paper=paper)
 
 
 def test_the_table_reads_as_promised() -> None:
@@ -60,9 +60,9 @@ def test_without_published_figures_the_table_holds_ours_alone() -> None:
 def test_each_measure_that_was_asked_for_has_a_line(tmp_path: Path) -> None:
     scored = Panoptic(np.ones((40, 50), np.int32), (Segment(1, 1, 2000, score=0.5),))
     whole = PanopticSet("a", "b", CATEGORIES, (ImageRecord(1, "1", "1", 40, 50, ()),), tmp_path, tmp_path)
-    wanted = (*METRICS, FAILURES)
-    counted = count([look("1", scored, scored, CATEGORIES, wanted)], CATEGORIES, wanted)
-    text = table(report(find([counted], whole, wanted)))
+    wanted = (*METRICS, DETAILS)
+    counted = count([overlap_for("1", scored, scored, wanted)], CATEGORIES, wanted)
+    text = table(report(score_counts([counted], whole, wanted)))
     assert "\nPQ by segment size  small -  medium 100.0  large -\n" in text
     assert "\nPQ† (stuff by IoU)  all 100.0  stuff -\n" in text
     assert "\nBoundary PQ         all 100.0  things 100.0  stuff -\n" in text
@@ -81,6 +81,6 @@ def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
 
 
 def test_nothing_seen_is_said_and_not_a_crash() -> None:
-    text = table(report(found([Tally.empty(4)], CATEGORIES)))
+    text = table(report(found([tally({}, [0] * 4, [0] * 4)], CATEGORIES)))
     assert "All         -               -      -      -        0" in text
     assert text.endswith("No class was seen: there is nothing to score.")

@@ -9,7 +9,7 @@ from evaluation.test_confidence import random_counts, tallies
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoso_cli.evaluation.tallies import ImageTallies, mean_over_classes, panoptic_quality
+from yoso_cli.evaluation.per_image import ImageTallies, mean_over_classes, panoptic_quality
 
 
 @given(seed=st.integers(0, 2**32 - 1))

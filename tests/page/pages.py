@@ -7,11 +7,11 @@ import build
 import numpy as np
 from evaluation.test_score import disturbed
 
-from yoso_cli.evaluation.findings import find
-from yoso_cli.evaluation.measures import FAILURES, METRICS, counts, look
+from yoso_cli.evaluation.measures import DETAILS, METRICS, counts, overlap_for
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
-from yoso_cli.page.document import write_page
-from yoso_cli.page.exhibits import exhibits
+from yoso_cli.evaluation.score import score_counts
+from yoso_cli.page.gallery import exhibits
+from yoso_cli.page.report import write_page
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
 
@@ -55,14 +55,14 @@ def _scored(truth: PanopticSet, record: ImageRecord, random: np.random.Generator
 
 
 def report_of(
-    truth: PanopticSet, predictions: dict[int | str, Panoptic], metrics: Sequence[str] = ("pq", FAILURES)
+    truth: PanopticSet, predictions: dict[int | str, Panoptic], metrics: Sequence[str] = ("pq", DETAILS)
 ) -> Report:
-    looks = (
-        look(record.image_file, read_panoptic(truth, record), predictions[record.image_id], CATEGORIES, metrics)
+    pictures = (
+        overlap_for(record.image_file, read_panoptic(truth, record), predictions[record.image_id], metrics)
         for record in truth.records
     )
     return Report(
-        find(counts(looks, CATEGORIES, metrics), truth, metrics),
+        score_counts(counts(pictures, CATEGORIES, metrics), truth, metrics),
         dataset=HOSTILE,
         split="val",
         images=len(truth.records),
@@ -81,7 +81,7 @@ def written(folder: Path) -> tuple[Path, Report]:
     """The page's path and what it tells of."""
     truth = truth_in(folder)
     predictions = predictions_of(truth)
-    report = report_of(truth, predictions, (*METRICS, FAILURES))
+    report = report_of(truth, predictions, (*METRICS, DETAILS))
     path = folder / "report.html"
-    write_page(path, report, exhibits(truth, report.findings.tallies, lambda record: predictions[record.image_id]))
+    write_page(path, report, exhibits(truth, report.measures.tallies, lambda record: predictions[record.image_id]))
     return path, report

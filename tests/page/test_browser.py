@@ -97,7 +97,7 @@ def test_classes_are_sorted_by_a_press_on_a_heading(browser: Any) -> None:
 def test_what_was_measured_beside_pq_stands_in_cards_and_in_the_table(
     browser: Any, page_and_report: tuple[Path, Report]
 ) -> None:
-    measures = page_and_report[1].findings.measures
+    measures = page_and_report[1].measures
     assert measures.semantic
     assert measures.instances
     assert measures.boundary
@@ -115,7 +115,7 @@ def test_what_was_measured_beside_pq_stands_in_cards_and_in_the_table(
 
 
 def test_causes_are_shown_for_all_things_and_stuff(browser: Any, page_and_report: tuple[Path, Report]) -> None:
-    losses = page_and_report[1].findings.losses
+    losses = page_and_report[1].measures.losses
     for place, group in enumerate((losses.all, losses.things, losses.stuff)):
         click(browser, "[data-panels=causes] button", place)
         figures = [float(one) for one in texts(browser, "table.causes tbody td:nth-child(2)")]

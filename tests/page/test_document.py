@@ -12,13 +12,11 @@ from hypothesis import strategies as st
 from page.pages import HOSTILE, SECOND
 
 from yoso_cli.evaluation.causes import ERRORS
-from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import Report
-from yoso_cli.page import exhibits
-from yoso_cli.page.classes import MOST_CLASSES
-from yoso_cli.page.document import MOST_BYTES, page
-from yoso_cli.page.exhibits import Exhibit, View
-from yoso_cli.page.markup import Markup, cut, joined, tag
+from yoso_cli.page import gallery
+from yoso_cli.page.document import MOST_BYTES, Markup, cut, joined, tag
+from yoso_cli.page.gallery import Exhibit, Picture
+from yoso_cli.page.report import MOST_CLASSES, page
 from yoso_cli.panoptic.types import Category
 
 STYLE = (resources.files("yoso_cli.page") / "page.css").read_text()
@@ -52,8 +50,9 @@ def test_every_link_of_the_contents_leads_to_a_part(page_and_report: tuple[Path,
 
 
 def test_a_page_without_pictures_scores_or_paper_is_whole() -> None:
-    findings = replace(found(), calibration=None)
-    text = page(Report(findings, "set", "", 2), ())
+    measured = found()
+    unscored = replace(measured, figures={**measured.figures, "calibration": None})
+    text = page(Report(unscored, "set", "", 2), ())
     assert 'id="gallery"' not in text
     assert 'id="calibration"' not in text
     assert 'id="classes"' in text
@@ -63,7 +62,7 @@ def test_a_page_without_pictures_scores_or_paper_is_whole() -> None:
 
 
 def test_a_page_of_nothing_seen_is_whole() -> None:
-    text = page(Report(found([Tally.empty(4)], CATEGORIES), "set", "", 1), ())
+    text = page(Report(found([tally({}, [0] * 4, [0] * 4)], CATEGORIES), "set", "", 1), ())
     assert "0 of 0 classes" in text
     assert 'id="causes"' not in text
 
@@ -74,11 +73,11 @@ def test_many_classes_and_long_names_do_not_make_a_large_page() -> None:
     categories = [Category(10**9 + place, f"{place} {name}", place % 2 == 0) for place in range(MOST_CLASSES + 200)]
     ones = [1] * len(categories)
     tallies = [tally({place: [0.6 + place / 4000] for place in range(len(categories))}, ones, ones)] * 2
-    findings = found(tallies, categories)
-    picture = "data:image/webp;base64," + "A" * (exhibits.MOST_BYTES // 4)
-    views = tuple(View(one, picture) for one in ("photo", "truth", "prediction", "errors"))
-    shown = [Exhibit(name, 0.1, dict.fromkeys(ERRORS, 10**6), tuple(categories), views)] * exhibits.MOST
-    text = page(Report(findings, name, name, 10**9, name * 100, name * 100, name, command=name * 100), shown)
+    measured = found(tallies, categories)
+    picture = "data:image/webp;base64," + "A" * (gallery.MOST_BYTES // 4)
+    views = tuple(Picture(one, picture) for one in ("photo", "truth", "prediction", "errors"))
+    shown = [Exhibit(name, 0.1, dict.fromkeys(ERRORS, 10**6), tuple(categories), views)] * gallery.MOST
+    text = page(Report(measured, name, name, 10**9, name * 100, name * 100, name, command=name * 100), shown)
     assert len(text.encode()) <= MOST_BYTES
     assert text.count("<tr data-name") == MOST_CLASSES
     assert f"The {MOST_CLASSES} classes with most segments are listed; report.json has all {len(categories)}." in text

@@ -9,12 +9,11 @@ from yoso_cli.api.dataset import prepared_set
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.evaluation import live
-from yoso_cli.evaluation.comparison import Comparison, Measured, compared
-from yoso_cli.evaluation.counting import counts_from_files
-from yoso_cli.evaluation.findings import Findings, find, found
+from yoso_cli.evaluation import counting
+from yoso_cli.evaluation.comparison import Comparison, compared
 from yoso_cli.evaluation.instances import require_scores
-from yoso_cli.evaluation.measures import ALL, FAILURES, Counts, chosen, measures, total
+from yoso_cli.evaluation.measures import ALL, DETAILS, Counts, Measures, chosen, total
+from yoso_cli.evaluation.per_image import Measured
 from yoso_cli.evaluation.report import (
     FORMAT,
     ExactMerge,
@@ -26,7 +25,7 @@ from yoso_cli.evaluation.report import (
     read_measured,
     write_report,
 )
-from yoso_cli.evaluation.score import read_any
+from yoso_cli.evaluation.score import read_any, score_counts
 from yoso_cli.panoptic.annotations import read_json
 from yoso_cli.panoptic.draw import overlay, sheet
 from yoso_cli.panoptic.files import SetWriter, read_image, read_panoptic
@@ -260,11 +259,11 @@ def evaluate_predictions(
     predictions, truth = Path(predictions), Path(truth)
     true_set = read_any(truth)
     predicted_set = read_any(predictions, like=true_set)
-    measured = (*_measurable(metrics, predicted_set, progress), FAILURES)
-    counts = counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
-    shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.parts.images)
+    measured = (*_measurable(metrics, predicted_set, progress), DETAILS)
+    counts = counting.counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
+    shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.images)
     report = Report(
-        find(shown, true_set, measured),
+        score_counts(shown, true_set, measured),
         dataset=true_set.name,
         split=true_set.split,
         images=len(true_set.records),
@@ -302,10 +301,10 @@ def write_html(path: Path, report: Report, truth: PanopticSet, predict: Predict,
         DataError: a truth or a prediction cannot be read any more.
         RunError: the page cannot be written.
     """
-    from yoso_cli.page.document import write_page
-    from yoso_cli.page.exhibits import exhibits
+    from yoso_cli.page.gallery import exhibits
+    from yoso_cli.page.report import write_page
 
-    write_page(path, report, exhibits(truth, report.findings.tallies, predict))
+    write_page(path, report, exhibits(truth, report.measures.tallies, predict))
     progress.message(f"To look at: {path} (open it in a browser).")
 
 
@@ -438,37 +437,38 @@ def _figures(
     batch: int,
     group: ProcessGroup,
     progress: Progress,
-) -> tuple[Findings, ExactMerge | None]:
+) -> tuple[Measures, ExactMerge | None]:
     """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
 
     Where the merge is not the exact one, the exact one is scored as well, on the same outputs of the network.
     """
     from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
 
-    k, wanted = len(truth.categories), (*metrics, FAILURES)
+    wanted = (*metrics, DETAILS)
     mine = replace(truth, records=tuple(group.part(truth.records)))
     exact: list[Counts] = []
     if predictor.merge_rule == "exact":
         predicted = predict_set(predictor, mine, batch=batch)
     else:
-        predicted = live.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
+        predicted = counting.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
     writer = None
     if save_predictions is not None:
         image_dir = str(truth.image_dir.resolve())
         writer = SetWriter(save_predictions, truth.name, truth.split, truth.categories, image_dir=image_dir)
-        predicted = live.saving(predicted, writer)
-    counts = live.counted(predicted, mine, wanted, threads=threads_beside_network(predictor.device))
-    parts = group.all_gather(total(tracked(counts, len(mine.records), "eval", progress), k, wanted))
+        predicted = counting.saving(predicted, writer)
+    threads = threads_beside_network(predictor.device)
+    counts = counting.counts_as_they_come(predicted, mine, wanted, threads=threads)
+    shown = tracked(counts, len(mine.records), "eval", progress)
+    parts = group.all_gather(total(shown, truth.categories, wanted))
     if writer is not None:
         saved = group.all_gather(writer.records)
         if group.rank == 0:
-            live.complete(writer, saved[1:])
-    images = [(record.image_id, record.image_file) for record in truth.records]
-    figures = found(total(parts, k, wanted), images, truth.categories)
+            counting.complete(writer, saved[1:])
+    figures = score_counts(parts, truth, wanted)
     if predictor.merge_rule == "exact":
         return figures, None
-    of_all = total(group.all_gather(total(exact, k)), k)
-    return figures, ExactMerge.of(measures(of_all, truth.categories).quality)
+    of_all = group.all_gather(total(exact, truth.categories))
+    return figures, ExactMerge.of(score_counts(of_all, truth).quality)
 
 
 def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progress) -> tuple[str, ...]:

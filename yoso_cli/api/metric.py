@@ -11,7 +11,7 @@ import numpy as np
 
 from yoso_cli.api.evaluate import evaluate_predictions
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.evaluation.measures import Counts, count, look, measures, total
+from yoso_cli.evaluation.measures import Counts, count, measures, overlap_for
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
@@ -33,7 +33,7 @@ class PanopticMetric:
 
     def __init__(self, categories: Iterable[Category | Mapping[str, Any]]) -> None:
         self.categories = tuple(_category(one) for one in categories)
-        self._counts = total([], len(self.categories))
+        self._counts: list[Counts] = []
 
     def update(self, truth: Labelled, prediction: Labelled) -> None:
         """Adds a picture.
@@ -41,8 +41,8 @@ class PanopticMetric:
         Raises:
             DataError: the two contradict each other or themselves, say in size or by an id that is not listed.
         """
-        seen = look("The picture", _panoptic(truth), _panoptic(prediction), self.categories)
-        self._add(count([seen], self.categories))
+        overlap = overlap_for("The picture", _panoptic(truth), _panoptic(prediction))
+        self._counts.append(count([overlap], self.categories))
 
     def compute(self) -> PanopticQuality:
         """The figures over all pictures so far, fractions 0..1; None where nothing was seen."""
@@ -50,10 +50,7 @@ class PanopticMetric:
 
     def reset(self) -> None:
         """Forgets all pictures."""
-        self._counts = total([], len(self.categories))
-
-    def _add(self, more: Counts) -> None:
-        self._counts = total([self._counts, more], len(self.categories))
+        self._counts.clear()
 
 
 def panoptic_quality(

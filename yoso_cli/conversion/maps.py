@@ -77,7 +77,7 @@ def maps_to_panoptic(classes: IdMap, numbers: IdMap, table: CategoryTable, where
     if classes.shape != numbers.shape:
         raise DataError(f"{where}: is {_size(classes)} where its instance map is {_size(numbers)}.")
     runs = runs_of(classes, numbers)
-    run_keys = _keys(runs, numbers[runs.rows, runs.starts], table, where)
+    run_keys = _keys(runs, numbers.reshape(-1)[runs.starts], table, where)
     keys, inverse = np.unique(run_keys, return_inverse=True)
     ids = np.zeros(len(keys), np.int32)
     segments: list[Segment] = []
@@ -88,7 +88,7 @@ def maps_to_panoptic(classes: IdMap, numbers: IdMap, table: CategoryTable, where
         ids[index] = len(segments) + 1
         crowd = category.isthing and not key & LARGEST_ID
         segments.append(Segment(len(segments) + 1, category.id, 0, iscrowd=crowd))
-    id_map: IdMap = painted(runs, ids[inverse], *classes.shape)
+    id_map: IdMap = painted(runs, ids[inverse])
     return Panoptic(id_map, measured(id_map, segments))
 
 
@@ -110,8 +110,7 @@ def _keys(runs: Runs, numbers: IdMap, table: CategoryTable, where: Path) -> npt.
     unknown = keys == _UNKNOWN_KEY
     if unknown.any():
         counts: Counter[int] = Counter()
-        lengths = runs.stops - runs.starts
-        for value, length in zip(runs.values[unknown].tolist(), lengths[unknown].tolist(), strict=True):
+        for value, length in zip(runs.values[unknown].tolist(), runs.lengths[unknown].tolist(), strict=True):
             counts[value] += length
         raise _unknown(counts, table, where)
     is_thing = np.array([category.isthing for category in table.categories])

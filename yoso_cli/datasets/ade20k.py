@@ -119,7 +119,7 @@ def read_runs(photo: LabelledPhoto) -> tuple[Runs, LabelMap, tuple[int, int]]:
     largest = int(runs.values.max(initial=0))
     if largest > _CLASSES:
         raise DataError(f"{semantic_source}: holds the class {largest} where ADE20K has {_CLASSES}.")
-    return runs, instances[runs.rows, runs.starts], (height, width)
+    return runs, instances.reshape(-1)[runs.starts], (height, width)
 
 
 def train_ids(classes: LabelMap) -> LabelMap:

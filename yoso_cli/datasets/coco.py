@@ -168,4 +168,4 @@ def semantic_map(id_map: IdMap, record: ImageRecord, train_ids: Mapping[int, int
     if foreign:
         some = shortened(foreign, more=", ...")
         raise DataError(f"{where}: {len(foreign)} segment ids stand in the PNG but not in the JSON: {some}.")
-    return painted(runs, values.astype(np.uint8)[places], *id_map.shape)
+    return painted(runs, values.astype(np.uint8)[places])

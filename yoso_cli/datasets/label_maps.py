@@ -83,7 +83,7 @@ class PictureLabels:
         return None if self.train_ids is None else png.encode(self._painted(self.train_ids))
 
     def _painted(self, values: LabelMap) -> LabelMap:
-        return painted(self.runs, values.astype(np.uint8), self.height, self.width)
+        return painted(self.runs, values.astype(np.uint8))
 
 
 def labels_from_runs(

@@ -17,14 +17,16 @@ category id + 1, and errs where a segment happens to have that id.
 # H W picture size, d boundary width, M matches, P pairs of segments that share pixels
 
 from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from yoso_cli.evaluation.matching import Floats, Matching, rows
-from yoso_cli.evaluation.overlap import Bools, Ints, Workspace, pixel_sums, shared
+from yoso_cli.evaluation.matching import Floats, Matching, Overlap, Pairs, Workspace, overlap, pairs_of, pixel_sums
+from yoso_cli.evaluation.quality import Tally, tally_of
+from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import IdMap, Panoptic
+
+NAME = "boundary"
 
 WIDTH = 0.02
 """Of the picture's diagonal."""
@@ -49,39 +51,38 @@ def boundaries(id_map: IdMap, width: int) -> Bools:
     return outlines
 
 
-def narrowed(matching: Matching, truth: Panoptic, prediction: Panoptic, space: Workspace) -> Matching:
-    """PQ's matches of one picture with the smaller of the two IoUs, and without those that it unmakes."""
-    iou = np.minimum(matching.iou, boundary_iou(matching, truth, prediction, space))
-    kept = iou > 0.5
-    return replace(matching, t=matching.t[kept], p=matching.p[kept], iou=iou[kept])
-
-
-def boundary_iou(matching: Matching, truth: Panoptic, prediction: Panoptic, space: Workspace) -> Floats:
-    """(M,) the boundary IoU of each match of one picture."""
+def overlaps(truth: Panoptic, prediction: Panoptic, space: Workspace) -> tuple[Overlap, Overlap, Overlap]:
+    """What the maps of a picture share in the boundaries of both, in those of the truth, in those of the prediction."""
     width = boundary_width(*truth.id_map.shape)
     of_true, of_predicted = boundaries(truth.id_map, width), boundaries(prediction.id_map, width)
-    t, p = matching.t, matching.p
 
-    inside = _pixels_of(_where(of_true & of_predicted, truth, prediction, space), t, p, len(matching.predicted.id))
-    true = _where(of_true, truth, prediction, space)
-    true_area = pixel_sums(true.t, true.pixels, len(matching.true.id))
-    found = _where(of_predicted, truth, prediction, space)
-    predicted_area = pixel_sums(found.p, found.pixels, len(matching.predicted.id))
-    void = pixel_sums(np.where(found.void, found.p, -1), found.pixels, len(matching.predicted.id))
+    def within(chosen: Bools) -> Overlap:
+        true, predicted = (replace(one, id_map=one.id_map[chosen][None]) for one in (truth, prediction))
+        return overlap(true, predicted, space)
+
+    return within(of_true & of_predicted), within(of_true), within(of_predicted)
+
+
+def tally(matching: Matching) -> Tally:
+    """PQ's matches and errors with the smaller of the two IoUs: matches that it takes below 0.5 become errors."""
+    iou = np.minimum(matching.iou, _boundary_iou(matching))
+    kept = iou > 0.5
+    return tally_of(replace(matching, t=matching.t[kept], p=matching.p[kept], iou=iou[kept]))
+
+
+def _boundary_iou(matching: Matching) -> Floats:
+    """(M,) of each match."""
+    both, of_true, of_predicted = (pairs_of([one.within[NAME][n] for one in matching.pictures]) for n in range(3))
+    t, p, predicted = matching.t, matching.p, len(matching.predicted.id)
+    inside = _pixels_of(both, t, p, predicted)
+    true_area = pixel_sums(of_true.t, of_true.pixels, len(matching.true.id))
+    predicted_area = pixel_sums(of_predicted.p, of_predicted.pixels, predicted)
+    void = pixel_sums(np.where(of_predicted.void, of_predicted.p, -1), of_predicted.pixels, predicted)
     # Never zero: a match shares pixels, so the true segment has some, and a segment with pixels has a boundary.
     return inside / (true_area[t] + predicted_area[p] - inside - void[p])
 
 
-class _Pairs(NamedTuple):
-    """Some of a picture's pixels by pair of segments: rows (-1 for none), whether truth is void, pixels; (P,) each."""
-
-    t: Ints
-    p: Ints
-    void: Bools
-    pixels: Ints
-
-
-def _pixels_of(found: _Pairs, t: Ints, p: Ints, predicted: int) -> Ints:
+def _pixels_of(found: Pairs, t: Ints, p: Ints, predicted: int) -> Ints:
     """(M,) the pixels of each wanted pair; where areas are stated wrongly, a segment may be in several."""
     listed = np.flatnonzero((found.t >= 0) & (found.p >= 0))
     keys = found.t[listed] * predicted + found.p[listed]  # rising, as codes are
@@ -90,13 +91,6 @@ def _pixels_of(found: _Pairs, t: Ints, p: Ints, predicted: int) -> Ints:
     wanted = t * predicted + p
     place = np.searchsorted(keys, wanted)
     return np.where(keys[place] == wanted, pixels[place], 0)
-
-
-def _where(chosen: Bools, truth: Panoptic, prediction: Panoptic, space: Workspace) -> _Pairs:
-    """Of the pixels where `chosen` (H, W) holds."""
-    true, predicted = (replace(one, id_map=one.id_map[chosen]) for one in (truth, prediction))
-    found = shared(true, predicted, space)
-    return _Pairs(*rows([found]), found.pixels)
 
 
 def _inside_runs(values: npt.NDArray[np.int32], margin: int) -> Bools:

@@ -7,15 +7,13 @@ et al., 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning).
 
 # S predicted segments of a picture, B bins
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from yoso_cli.evaluation.matching import Matching
-from yoso_cli.evaluation.overlap import Ints
-from yoso_cli.panoptic.types import Segment
+from yoso_cli.panoptic.regions import Ints
 
 BINS = 10
 
@@ -35,13 +33,8 @@ class Bin:
 
     def to_dict(self) -> dict[str, Any]:
         """As fractions, like scores."""
-        return {
-            "from": self.low,
-            "to": self.high,
-            "segments": self.segments,
-            "mean_score": self.mean_score,
-            "precision": self.precision,
-        }
+        told = asdict(self)
+        return {"from": told.pop("low"), "to": told.pop("high"), **told}
 
 
 @dataclass(frozen=True)
@@ -70,13 +63,12 @@ class Calibration:
         return {"error": self.error, "bins": [one.to_dict() for one in self.bins]}
 
 
-def reliability(matching: Matching, segments: Sequence[Segment]) -> Ints:
+def reliability(matching: Matching) -> Ints:
     """(B, 3): segments, the sum of their scores in units of 2^-32, and how many are right, by score in steps of 0.1.
 
-    Args:
-        matching: of the pictures.
-        segments: the predicted ones, in the order of the matching; those without a score from 0 to 1 are left out.
+    Segments without a score from 0 to 1 are left out.
     """
+    segments = matching.predicted_segments
     score = np.array([np.nan if one.score is None else one.score for one in segments], np.float64)
     counts = (score >= 0) & (score <= 1)
     right = np.zeros(len(score), np.bool_)

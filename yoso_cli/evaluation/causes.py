@@ -28,18 +28,36 @@ truth's JSON states areas that are too small, an IoU can exceed 1, and imprecise
 
 # K categories, C causes of errors, S segments of one side of a picture, P pairs that share pixels
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Floats, Matching, Pairing
-from yoso_cli.evaluation.overlap import Bools, Ints, pixel_sums
+from yoso_cli.evaluation.matching import Floats, Matching, pixel_sums
+from yoso_cli.evaluation.quality import Figures, PanopticQuality
+from yoso_cli.panoptic.regions import Bools, Ints
+from yoso_cli.panoptic.types import Category
 
-IMPRECISE = "imprecise"
-ERRORS = ("missed", "spurious", "poor_mask", "wrong_class", "merged", "split", "void_crowd")
-CAUSES = (*ERRORS, IMPRECISE)
+_WORDS = {
+    "missed": ("missed", "true segments that nothing was predicted for"),
+    "spurious": ("spurious", "predicted segments where nothing of their class is"),
+    "poor_mask": ("poor masks", "right class and place, but an IoU of 0.5 or less"),
+    "wrong_class": ("wrong class", "right mask (IoU above 0.5), wrong class"),
+    "merged": ("merged", "several true segments predicted as one"),
+    "split": ("split", "one true segment predicted as several"),
+    "void_crowd": ("void and crowds", "errors on unlabelled pixels and crowds"),
+    "imprecise": ("imprecise masks", "found, but the masks of the matches do not fit fully"),
+}
+CAUSES = tuple(_WORDS)
+ERRORS = CAUSES[:-1]
+"""All but imprecise masks, which are matches."""
 MISSED, SPURIOUS, POOR_MASK, WRONG_CLASS, MERGED, SPLIT, VOID_CROWD = range(len(ERRORS))
+
+NAMES = {cause: name for cause, (name, _) in _WORDS.items()}
+"""Each cause as people read it."""
+MEANINGS = {cause: meaning for cause, (_, meaning) in _WORDS.items()}
+"""Each cause in a few words."""
 
 _POOR = 0.1
 
@@ -55,32 +73,24 @@ class Errors:
             above 0.5, whatever their classes; -1 where a segment has no such counterpart.
     """
 
+    JOINED: ClassVar = {"met": 0}
+
     true: Ints
     predicted: Ints
     met: Ints
 
-    @classmethod
-    def total(cls, parts: Iterable["Errors"], num_categories: int) -> "Errors":
-        """The sum of `parts`."""
-        nothing = np.zeros((num_categories, len(ERRORS)), np.int64)
-        true, predicted, met = nothing.copy(), nothing.copy(), [np.zeros((0, 2), np.int64)]
-        for one in parts:
-            true += one.true
-            predicted += one.predicted
-            met.append(one.met)
-        return cls(true, predicted, np.concatenate(met))
 
-
-def errors(found: Pairing, matching: Matching, num_categories: int) -> Errors:
+def errors(matching: Matching) -> Errors:
     """The cause of each error."""
-    met = _meetings(found, matching)
+    k = len(matching.categories)
+    met = _meetings(matching)
     of_true = _causes(met, absorbed=MERGED, fragmented=SPLIT, alone=MISSED)
     of_predicted = _causes(met.from_the_other_side(), absorbed=SPLIT, fragmented=MERGED, alone=SPURIOUS)
     missed, spurious = matching.missed, matching.spurious
     true, predicted = matching.true.category, matching.predicted.category
     return Errors(
-        _counted(true[missed], of_true[missed], num_categories),
-        _counted(predicted[spurious], of_predicted[spurious], num_categories),
+        _counted(true[missed], of_true[missed], k),
+        _counted(predicted[spurious], of_predicted[spurious], k),
         _encounters(met, matching),
     )
 
@@ -122,11 +132,11 @@ class _Meetings:
         return _Meetings(self.other, self.side, self.other_row, self.row, self.pixels, self.iou)
 
 
-def _meetings(found: Pairing, matching: Matching) -> _Meetings:
-    true, predicted, pixels, t, p = found.true, found.predicted, found.pixels, found.t, found.p
+def _meetings(matching: Matching) -> _Meetings:
+    true, predicted, (t, p, in_void, pixels) = matching.true, matching.predicted, matching.pairs
     claimed = t >= 0
     claimed[claimed] = ~true.iscrowd[t[claimed]]
-    void = pixel_sums(np.where(found.void, p, -1), pixels, len(predicted.id))
+    void = pixel_sums(np.where(in_void, p, -1), pixels, len(predicted.id))
     inside = pixel_sums(np.where(claimed, p, -1), pixels, len(predicted.id))
     no = np.zeros(len(true.id), np.bool_)
     true_side = _Side(true.category, true.area, _flagged(matching.t, len(true.id)), no, no)
@@ -186,3 +196,85 @@ def _flagged(rows: Ints, length: int) -> Bools:
 def _counted(category: Ints, cause: Ints, num_categories: int) -> Ints:
     cells = np.bincount(category * len(ERRORS) + cause, minlength=num_categories * len(ERRORS))
     return cells.reshape(num_categories, len(ERRORS))
+
+
+@dataclass(frozen=True)
+class Loss(Figures):
+    """What one cause costs.
+
+    Attributes:
+        cause: one of `causes.CAUSES`.
+        pq: lost by it, a fraction.
+        true: unmatched true segments with this cause; matches, where the cause is imprecise.
+        predicted: the same of predicted segments.
+    """
+
+    cause: str
+    pq: float
+    true: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Losses(Figures):
+    """What each cause costs, in the order of `causes.CAUSES`: together 1 - PQ. Empty where no class was seen."""
+
+    all: tuple[Loss, ...]
+    things: tuple[Loss, ...]
+    stuff: tuple[Loss, ...]
+    classes: tuple[tuple[Loss, ...], ...]
+
+    @classmethod
+    def of(cls, errors: Errors, quality: PanopticQuality) -> "Losses":
+        """The errors of all pictures, weighed as PQ weighs them."""
+        seen = np.array([one.pq is not None for one in quality.classes], np.bool_)
+        things = np.array([one.category.isthing for one in quality.classes], np.bool_)
+        matches = np.array([one.tp for one in quality.classes], np.int64)
+        weights = _weights(quality, errors)  # (K, C)
+        true, predicted = (np.column_stack([side, matches]) for side in (errors.true, errors.predicted))
+
+        def group(chosen: Ints) -> tuple[Loss, ...]:
+            if not len(chosen):
+                return ()
+            columns = weights[chosen].mean(0).tolist(), true[chosen].sum(0).tolist(), predicted[chosen].sum(0).tolist()
+            return tuple(Loss(*one) for one in zip(CAUSES, *columns, strict=True))
+
+        each = (np.array([k] if one else [], np.int64) for k, one in enumerate(seen.tolist()))
+        all_, *kinds = (np.flatnonzero(chosen) for chosen in (seen, seen & things, seen & ~things))
+        return cls(group(all_), group(kinds[0]), group(kinds[1]), tuple(map(group, each)))
+
+
+def _weights(quality: PanopticQuality, errors: Errors) -> Floats:
+    """(K, C) what each cause costs each class, a fraction; 0 where the class was not seen."""
+    counts = np.array([(one.tp, one.fp, one.fn) for one in quality.classes], np.float64).reshape(-1, 3)
+    found = np.maximum(counts @ [1, 0.5, 0.5], 0.5)
+    iou = np.array([(one.sq or 0.0) * one.tp for one in quality.classes])
+    return np.column_stack([0.5 * (errors.true + errors.predicted), counts[:, 0] - iou]) / found[:, None]
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """How often true segments of one class and predicted ones of another have an IoU above 0.5; None is nothing."""
+
+    truth: Category | None
+    prediction: Category | None
+    count: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """By the published ids; null is nothing."""
+        truth, prediction = (side.id if side else None for side in (self.truth, self.prediction))
+        return {"truth": truth, "prediction": prediction, "count": self.count}
+
+
+def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, ...]:
+    """Every pair of classes that met, the most frequent first; the diagonal holds what was found."""
+    pairs, counts = np.unique(errors.met, axis=0, return_counts=True)
+    named: list[Category | None] = [*categories, None]
+    met = [Meeting(named[t], named[p], n) for (t, p), n in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    return tuple(sorted(met, key=lambda one: -one.count))
+
+
+def mistaken(met: Sequence[Meeting]) -> list[tuple[Category, Category, int]]:
+    """The true class, the predicted one, and how often, of those in `met` where one class was taken for another."""
+    pairs = ((one.truth, one.prediction, one.count) for one in met)
+    return [(true, guess, count) for true, guess, count in pairs if true and guess and true != guess]

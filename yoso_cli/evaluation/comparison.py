@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.confidence import (
+from yoso_cli.evaluation.matching import Floats
+from yoso_cli.evaluation.per_image import (
     FIGURES,
     GROUPS,
     HOW,
     LEVEL,
+    ImageTallies,
     Interval,
+    Measured,
+    Trio,
     draws,
     interval_of,
     members_of,
     scores,
 )
-from yoso_cli.evaluation.matching import Floats
-from yoso_cli.evaluation.tallies import ImageTallies
+from yoso_cli.evaluation.quality import Figures
+from yoso_cli.evaluation.summary import in_percent, shortened
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.words import counted
 
@@ -31,17 +35,7 @@ FEW = 30
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One side of a comparison: what to call it, on what it was measured, and each picture's part."""
-
-    name: str
-    dataset: str
-    categories: tuple[Category, ...]
-    tallies: ImageTallies
-
-
-@dataclass(frozen=True)
-class Difference:
+class Difference(Figures):
     """A figure of A, of B, and B - A with its interval; fractions, None where a side has no figure."""
 
     a: float | None
@@ -65,23 +59,12 @@ class Difference:
 
     def to_dict(self) -> dict[str, Any]:
         """In percent."""
-        figures = {"a": self.a, "b": self.b, "difference": self.value}
-        percents = {name: None if figure is None else 100 * figure for name, figure in figures.items()}
-        interval = self.interval.to_list() if self.interval else None
-        return {**percents, "interval": interval, "could_be_noise": self.could_be_noise}
+        told, value = super().to_dict(), None if self.value is None else 100 * self.value
+        return {"a": told["a"], "b": told["b"], "difference": value, **told, "could_be_noise": self.could_be_noise}
 
 
-@dataclass(frozen=True)
-class GroupDifferences:
-    """What moved in a group of classes."""
-
-    pq: Difference
-    sq: Difference
-    rq: Difference
-
-    def to_dict(self) -> dict[str, Any]:
-        """In percent."""
-        return {name: getattr(self, name).to_dict() for name in FIGURES}
+GroupDifferences = Trio[Difference]
+"""What moved in a group of classes."""
 
 
 @dataclass(frozen=True)
@@ -145,15 +128,13 @@ def compared(a: Measured, b: Measured) -> Comparison:
     groups, classes = scores(sides.sum(0), members)  # (2, G, 3), (2, K)
     # Two equal columns of one matrix product may differ in their last bits.
     moved_groups, moved_classes = ((found[:, 1] - found[:, 0]).round(12) for found in draws(sides, members))
-    by_group = [
+    all_, things, stuff = (
         GroupDifferences(*(_difference(groups[:, g, f], moved_groups[:, g, f]) for f in range(len(FIGURES))))
         for g in range(len(GROUPS))
-    ]
-    by_class = (
-        ClassDifference(category, _difference(classes[:, k], moved_classes[:, k]))
-        for k, category in enumerate(a.categories)
     )
-    return Comparison(a.name, b.name, a.dataset, len(sides), by_group[0], by_group[1], by_group[2], tuple(by_class))
+    by_class = (_difference(classes[:, k], moved_classes[:, k]) for k in range(len(a.categories)))
+    differences = tuple(map(ClassDifference, a.categories, by_class))
+    return Comparison(a.name, b.name, a.dataset, len(sides), all_, things, stuff, differences)
 
 
 def _difference(sides: Floats, moved: Floats) -> Difference:
@@ -193,6 +174,7 @@ def _some(names: Sequence[str]) -> str:
 
 # More would push the headline off the screen.
 _MOST_CLASSES = 12
+_NAME_WIDTH = 24
 
 
 def table(found: Comparison) -> str:
@@ -218,7 +200,7 @@ def _row(name: str, one: Difference, *, width: int, too_few: bool) -> str:
     value, interval = one.value, one.interval
     moved = "-" if value is None else f"{100 * value:+.2f}"
     span = "-" if interval is None else f"{100 * interval.low:+.2f} .. {100 * interval.high:+.2f}"
-    return f"{name:<{width}}{_figure(one.a):>7}{_figure(one.b):>7}{moved:>8}{span:>18}  {_words(one, too_few)}"
+    return f"{name:<{width}}{in_percent(one.a):>7}{in_percent(one.b):>7}{moved:>8}{span:>18}  {_words(one, too_few)}"
 
 
 def _words(one: Difference, too_few: bool) -> str:
@@ -242,7 +224,9 @@ def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]
     lines = ["PQ of each class that moved:" if too_few else told]
     moved = [one for one in both if one.pq.value or one.pq.moved]
     shown = moved[:_MOST_CLASSES]
-    lines += [_row(_shortened(one.category.name), one.pq, width=24, too_few=too_few) for one in shown]
+    lines += [
+        _row(shortened(one.category.name, _NAME_WIDTH - 1), one.pq, width=_NAME_WIDTH, too_few=too_few) for one in shown
+    ]
     if len(moved) > _MOST_CLASSES:
         lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json tells all ...")
     if len(moved) < len(both):
@@ -272,11 +256,3 @@ def _verdict(found: Comparison) -> str:
         f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ (95 % interval: the "
         "images drawn again, the same for both). Training again may move a score as well; this knows nothing of that."
     )
-
-
-def _shortened(name: str) -> str:
-    return name if len(name) <= 23 else "..." + name[-20:]
-
-
-def _figure(fraction: float | None) -> str:
-    return "-" if fraction is None else f"{100 * fraction:.1f}"

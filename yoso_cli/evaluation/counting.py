@@ -1,25 +1,34 @@
-"""Pairs of PNGs become counts, in one process or several; the truth's may come from a cache of its runs.
+"""Predictions become counts: those on disk, those in memory, and those that a model is making.
 
-Decoding is what takes time. So each process decodes, matches and counts a few dozen pictures of its own, and only the
-counts travel; they are added up in the order of the pictures, whoever counted them.
+From disk, decoding is what takes time. So each process decodes, matches and counts a few dozen pictures of its own, and
+only the counts travel; they are added up in the order of the pictures, whoever counted them. The truth's runs may come
+from a cache. What a model makes is saved and counted in threads of their own, while the model goes on.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.measures import AT_A_TIME, Counts, Look, count, counts, look
-from yoso_cli.evaluation.overlap import PanopticRuns, Workspace, runs_of
+from yoso_cli.evaluation.matching import Overlap, PanopticRuns, Workspace
+from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
-from yoso_cli.panoptic.files import read_id_map
+from yoso_cli.panoptic.files import SetWriter, read_id_map, read_panoptic
+from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet
 from yoso_cli.runtime import workers as processes
+from yoso_cli.runtime.stages import stage
 
 RecordPair = tuple[ImageRecord, ImageRecord]
+Predicted = tuple[ImageRecord, Panoptic]
+
+# What some pictures add, and the runs of each one's truth where they are to be kept.
+_Counted = tuple[Counts, list[Block | None]]
 
 _LEAST_TOGETHER = 4
+
+# Pictures that may wait for a slower stage.
+_AHEAD = 4
 
 
 def counts_from_files(
@@ -66,7 +75,7 @@ def _portions(pictures: int, workers: int) -> list[range]:
 
 def counts_from_memory(
     truth: PanopticSet,
-    predicted: Iterable[tuple[ImageRecord, Panoptic]],
+    predicted: Iterable[Predicted],
     metrics: Sequence[str] = ("pq",),
     *,
     cache: Path | None = None,
@@ -84,8 +93,81 @@ def counts_from_memory(
     """
     known = RunCache(cache) if cache is not None else None
     counter = _Counter(truth.panoptic_dir, truth.categories, metrics, known)
-    looks = (counter.looked(record, prediction, "The prediction")[0] for record, prediction in predicted)
-    return counts(looks, truth.categories, metrics)
+    pictures = (counter.compared(record, prediction, "The prediction")[0] for record, prediction in predicted)
+    return counts(pictures, truth.categories, metrics)
+
+
+def counts_as_they_come(
+    predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequence[str] = ("pq",), *, threads: int = 1
+) -> Iterator[Counts]:
+    """What each prediction for a record of `truth` adds to the score, counted while the next one is made.
+
+    Args:
+        predicted: of which a few are held in memory.
+        truth: what is compared with, on disk.
+        metrics: some of `measures.METRICS`.
+        threads: 1, or 0 where the model needs all cores.
+
+    Raises:
+        DataError: a true PNG is unreadable or contradicts itself; says which.
+    """
+    return stage(_compared(truth, metrics), predicted, threads=threads, ahead=_AHEAD)
+
+
+def first_of_two(
+    predicted: Iterable[tuple[ImageRecord, tuple[Panoptic, Panoptic]]], truth: PanopticSet, second: list[Counts]
+) -> Iterator[Predicted]:
+    """Passes the first prediction for each picture on; what the second adds to PQ is appended to `second`.
+
+    Raises:
+        DataError: as `counts_as_they_come` does.
+    """
+    compare = _compared(truth, ("pq",))
+
+    def pass_first(one: tuple[ImageRecord, tuple[Panoptic, Panoptic]]) -> Predicted:
+        record, (first, other) = one
+        second.append(compare((record, other)))
+        return record, first
+
+    return stage(pass_first, predicted, threads=1, ahead=_AHEAD)
+
+
+def _compared(truth: PanopticSet, metrics: Sequence[str]) -> Callable[[Predicted], Counts]:
+    """Counts one prediction; for one thread, whose memory is used again."""
+    space = Workspace()
+
+    def compare(one: Predicted) -> Counts:
+        record, prediction = one
+        name, true = str(truth.panoptic_path(record)), read_panoptic(truth, record)
+        return count([overlap_for(name, true, prediction, metrics, space)], truth.categories, metrics)
+
+    return compare
+
+
+def saving(predicted: Iterable[Predicted], writer: SetWriter) -> Iterator[Predicted]:
+    """Passes predictions on while `writer` takes them down; `complete` it when the last one has gone by.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+
+    def save(one: Predicted) -> Predicted:
+        writer.add(*one)
+        return one
+
+    return stage(save, predicted, threads=1, ahead=_AHEAD)
+
+
+def complete(writer: SetWriter, others: Iterable[Sequence[ImageRecord]]) -> None:
+    """Finishes a set whose later pictures, in order, were written by other processes into the same folder.
+
+    Raises:
+        RunError: the disk is full or the place cannot be written.
+    """
+    for records in others:
+        for record in records:
+            writer.add(record)
+    writer.finish()
 
 
 def record_pairs(truth: PanopticSet, predictions: PanopticSet) -> list[RecordPair]:
@@ -115,16 +197,8 @@ def _why_missing(truth: PanopticSet, predictions: PanopticSet) -> str:
     return "Each image of the truth needs one, if only with an empty segments_info."
 
 
-@dataclass(frozen=True)
-class _Counted:
-    """What some pictures add, and the runs of each one's truth where they are to be kept."""
-
-    counts: Counts
-    blocks: tuple[Block | None, ...]
-
-
 class _Counter:
-    """Reads and looks at one pair at a time; can be sent to another process before its first picture."""
+    """Reads and compares one pair at a time; can be sent to another process before its first picture."""
 
     def __init__(
         self, truth: Path, categories: Sequence[Category], metrics: Sequence[str], cache: RunCache | None
@@ -134,11 +208,11 @@ class _Counter:
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
 
-    def looked(self, true: ImageRecord, prediction: Panoptic, named: str) -> tuple[Look, Block | None]:
+    def compared(self, true: ImageRecord, prediction: Panoptic, named: str) -> tuple[Overlap, Block | None]:
         """Compares one picture of the truth with its prediction, which errors call `named`."""
         path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
-        return look(f"{named} against {path}", truth, prediction, self.categories, self.metrics, self._space), block
+        return overlap_for(f"{named} against {path}", truth, prediction, self.metrics, self._space), block
 
     def _truth(self, record: ImageRecord, path: Path) -> tuple[Panoptic | PanopticRuns, Block | None]:
         """The true picture, and its block where a cache is kept."""
@@ -148,7 +222,8 @@ class _Counter:
         runs = self._cache.runs(record.panoptic_file, stamp)
         if runs is not None:
             return PanopticRuns(runs, record.segments), None
-        runs = runs_of(self.read(path, 0), self._space)
+        id_map = self.read(path, 0)
+        runs = runs_of(id_map, flags=self._space.flags(id_map.size))
         return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
 
     def read(self, path: Path, side: int) -> IdMap:
@@ -162,13 +237,13 @@ class _Counter:
 
 def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], places: range) -> _Counted:
     """Counts some of `pairs`, whose predictions' PNGs lie in `folder`."""
-    looks, blocks = [], []
+    pictures, blocks = [], []
     for true, predicted in pairs[places.start : places.stop]:
         path = folder / predicted.panoptic_file
-        seen, block = counter.looked(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
-        looks.append(seen)
+        seen, block = counter.compared(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
+        pictures.append(seen)
         blocks.append(block)
-    return _Counted(count(looks, counter.categories, counter.metrics), tuple(blocks))
+    return count(pictures, counter.categories, counter.metrics), blocks
 
 
 def _kept(
@@ -177,13 +252,13 @@ def _kept(
     """Passes the counts on; a cache that does not know all pictures is written anew meanwhile."""
     names = [record.panoptic_file for record, _ in pairs]
     if known is None or all(known.knows(name, Stamp.of(truth / name)) for name in names):
-        yield from (one.counts for one in counted)
+        yield from (one for one, _ in counted)
         return
     left = iter(names)
-    with writing(known.path) as writer:
-        for one in counted:
-            for block, name in zip(one.blocks, left, strict=False):
+    with writing(known.path) as add:
+        for one, blocks in counted:
+            for block, name in zip(blocks, left, strict=False):
                 kept = block or known.block(name, Stamp.of(truth / name))
                 if kept is not None:
-                    writer.add(name, kept)
-            yield one.counts
+                    add(name, kept)
+            yield one

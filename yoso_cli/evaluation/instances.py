@@ -9,19 +9,19 @@ Segments of a panoptic map do not overlap, so this is not the AP of COCO's insta
 panoptic map has dropped are missing, and truth is the panoptic one.
 """
 
-# K categories, D detections, G true segments of one picture, A area ranges, T IoU thresholds, R recalls
+# K categories, D detections, A area ranges, T IoU thresholds, R recalls
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import Columns, Floats, Pairing
-from yoso_cli.evaluation.overlap import Bools, Ints, pixel_sums
-from yoso_cli.evaluation.quality import percent
-from yoso_cli.evaluation.sizes import LIMITS
+from yoso_cli.evaluation.matching import Columns, Floats, Matching, by_image, pixel_sums
+from yoso_cli.evaluation.quality import LIMITS, Figures
+from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category, ImageRecord, Segment
 
 IOUS = np.linspace(0.5, 0.95, 10)
@@ -48,6 +48,8 @@ class Detections:
         objects: (A, K) true segments that count.
     """
 
+    JOINED: ClassVar = {"category": 0, "score": 0, "taken": 2, "ignored": 2}
+
     category: Ints
     score: Floats
     taken: Bools
@@ -56,7 +58,7 @@ class Detections:
 
 
 @dataclass(frozen=True)
-class ClassAP:
+class ClassAP(Figures):
     """One class of things: AP 0..1, None without a true segment, and the number of those."""
 
     category: Category
@@ -65,7 +67,7 @@ class ClassAP:
 
 
 @dataclass(frozen=True)
-class InstanceQuality:
+class InstanceQuality(Figures):
     """COCO's mask AP, 0..1, None where there is no true segment: over IoU 0.50 to 0.95, at two IoUs, at three sizes."""
 
     ap: float | None
@@ -98,15 +100,6 @@ class InstanceQuality:
         small, medium, large = (_mean(precision[index]) for index in (1, 2, 3))
         return cls(_mean(whole), _mean(whole[0]), _mean(whole[5]), small, medium, large, classes)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: figures in percent, unrounded, null where there is none."""
-        figures = {name: percent(getattr(self, name)) for name in ("ap", "ap50", "ap75", "small", "medium", "large")}
-        rows = [
-            {"id": one.category.id, "name": one.category.name, "ap": percent(one.ap), "objects": one.objects}
-            for one in self.classes
-        ]
-        return {**figures, "classes": rows}
-
 
 def require_scores(record: ImageRecord, categories: Sequence[Category]) -> None:
     """Raises DataError when a predicted segment of a thing has no score."""
@@ -128,23 +121,15 @@ def _scores(segments: Sequence[Segment], categories: Sequence[Category]) -> Floa
     return np.array([segment.score or 0.0 for segment in segments])
 
 
-def detections(found: Pairing, segments: Sequence[Segment], categories: Sequence[Category]) -> Detections:
-    """What one picture adds.
-
-    Args:
-        found: truth and prediction of the picture.
-        segments: the predicted segments, in the order in which they were paired.
-        categories: the K classes.
-
-    Raises:
-        DataError: a segment of a thing has no score.
-    """
-    scores = _scores(segments, categories)
+def detections(matching: Matching) -> Detections:
+    """What the pictures add. Raises DataError when a predicted segment of a thing has no score."""
+    categories, true, predicted = matching.categories, matching.true, matching.predicted
+    scores = _scores(matching.predicted_segments, categories)
     isthing = np.array([category.isthing for category in categories], np.bool_)
-    kept = _ranked(found.predicted, scores, isthing)
-    objects = np.flatnonzero(isthing[found.true.category])
-    near = _near(found, kept, objects)
-    area, true = found.predicted.area[kept], found.true
+    kept = _ranked(predicted, scores, isthing)
+    objects = np.flatnonzero(isthing[true.category])
+    near = _near(matching, kept)
+    area = predicted.area[kept]
     shape = (len(_RANGES), len(IOUS), len(kept))
     taken, ignored = np.zeros(shape, np.bool_), np.zeros(shape, np.bool_)
     counted = np.zeros((len(_RANGES), len(categories)), np.int64)
@@ -153,25 +138,7 @@ def detections(found: Pairing, segments: Sequence[Segment], categories: Sequence
         counted[index] = np.bincount(true.category[objects[~outside[objects]]], minlength=len(categories))
         taken[index], ignored[index] = _taken(near, true.iscrowd, outside)
         ignored[index] |= ~taken[index] & ((area < low) | (area > high))
-    return Detections(found.predicted.category[kept], scores[kept], taken, ignored, counted)
-
-
-def total(parts: Sequence[Detections]) -> Detections:
-    """All of `parts`, of which there is at least one, in their order."""
-    return Detections(
-        np.concatenate([one.category for one in parts]),
-        np.concatenate([one.score for one in parts]),
-        np.concatenate([one.taken for one in parts], axis=2),
-        np.concatenate([one.ignored for one in parts], axis=2),
-        np.sum([one.objects for one in parts], axis=0),
-    )
-
-
-def no_detections(num_categories: int) -> Detections:
-    """What no picture adds."""
-    none = np.zeros((len(_RANGES), len(IOUS), 0), np.bool_)
-    objects = np.zeros((len(_RANGES), num_categories), np.int64)
-    return Detections(np.zeros(0, np.int64), np.zeros(0), none, none, objects)
+    return Detections(predicted.category[kept], scores[kept], taken, ignored, counted)
 
 
 def _things(categories: Sequence[Category]) -> list[int]:
@@ -179,31 +146,30 @@ def _things(categories: Sequence[Category]) -> list[int]:
 
 
 def _ranked(predicted: Columns, scores: Floats, isthing: Bools) -> Ints:
-    """Rows of the predicted things by falling score, the best 100 of each class."""
-    order = np.argsort(-scores, kind="stable")
+    """Rows of the predicted things, picture after picture, by falling score: the best 100 of each class."""
+    order = np.lexsort((-scores, predicted.image))
     order = order[isthing[predicted.category[order]]]
-    seen = np.zeros(len(isthing), np.int64)
+    seen: Counter[int] = Counter()
     kept = []
-    for row in order.tolist():
-        category = predicted.category[row]
-        seen[category] += 1
-        if seen[category] <= MOST_DETECTIONS:
+    for row, cell in zip(order.tolist(), by_image(predicted, len(isthing))[order].tolist(), strict=True):
+        seen[cell] += 1
+        if seen[cell] <= MOST_DETECTIONS:
             kept.append(row)
     return np.array(kept, np.int64)
 
 
-def _near(found: Pairing, kept: Ints, objects: Ints) -> list[list[tuple[int, float]]]:
+def _near(matching: Matching, kept: Ints) -> list[list[tuple[int, float]]]:
     """For each kept detection the true segments of its class at an IoU that could matter, as (row, IoU), rows rising.
 
     The IoU with a crowd is the share of the detection inside it.
     """
-    true, predicted, pixels = found.true, found.predicted, found.pixels
-    true_area = pixel_sums(found.t, pixels, len(true.id))
+    true, predicted, (t, p, _, pixels) = matching.true, matching.predicted, matching.pairs
+    true_area = pixel_sums(t, pixels, len(true.id))
     place = np.full(len(predicted.id) + 1, -1)
     place[kept] = np.arange(len(kept))
-    both = np.flatnonzero((found.t >= 0) & (place[found.p] >= 0))
-    both = both[true.category[found.t[both]] == predicted.category[found.p[both]]]
-    t, p, shared = found.t[both], found.p[both], pixels[both]
+    both = np.flatnonzero((t >= 0) & (place[p] >= 0))
+    both = both[true.category[t[both]] == predicted.category[p[both]]]
+    t, p, shared = t[both], p[both], pixels[both]
     iou = shared / np.where(true.iscrowd[t], predicted.area[p], predicted.area[p] + true_area[t] - shared)
     near: list[list[tuple[int, float]]] = [[] for _ in kept]
     for row in np.lexsort((t, place[p])):

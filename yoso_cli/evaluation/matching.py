@@ -1,9 +1,12 @@
-"""Which predicted segments are which true ones, exactly as panopticapi decides it on one core.
+"""How truth and prediction meet: the pixels that their segments share, and which predicted segment is which true one.
 
-Many pictures are looked at together: what they share is a few hundred numbers for each, and the time of numpy's calls
-would be most of all if each picture had its own.
+Pixels are counted by runs (see `panoptic.regions`): a picture has a hundred times fewer of them than pixels, so finding
+where they begin is all that is done for each pixel. What the two maps of a picture share, its `Overlap`, is a few
+hundred numbers. Many pictures are then matched together, as numpy's calls would take most of the time if each picture
+had its own.
 
-What that evaluator (`panopticapi.evaluation.pq_compute_single_core`) does and a reader may not expect:
+Segments are matched exactly as panopticapi matches them on one core (`panopticapi.evaluation.pq_compute_single_core`).
+What it does and a reader may not expect:
 
 - a truth segment's area is the one its JSON states, a predicted segment's area is measured on its map;
 - pixels of a truth map that no segment claims count against a prediction, unlike void (0);
@@ -13,22 +16,89 @@ Two maps of different size, an id listed twice or outside 1..2^24-1, a truth seg
 that leaves no union are a DataError; there the reference crashes or goes wrong silently.
 """
 
-# N pictures, K categories, S segments of one side of all pictures, P pairs that share pixels, M matched pairs
+# H W picture size, R runs, N pictures, K categories, S segments of one side, P pairs that share pixels, M matched pairs
 
-from collections.abc import Sequence, Sized
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass, field, replace
 from itertools import chain
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import LISTED, VOIDED, Bools, Ints, Shared, pixel_sums, some
-from yoso_cli.panoptic.types import Category, Segment
+from yoso_cli.panoptic.regions import Bools, Ints, Runs, mark_changes, painted, runs_of
+from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Segment
 
 Floats = npt.NDArray[np.float64]
 
+LARGEST_ID = (1 << 24) - 1
+
+UNLISTED, VOIDED, LISTED = 0, 1, 2
+"""The code of an id: listed by no segment, void, or a segment's place in its list from 2 on."""
+
+_NO_ID_AND_VOID = np.array([-1, VOID], np.int32)
+
+# Ids are hashed into so many bits: of 100 ids, two share a slot once in fifty pictures, which are then searched.
+_SLOT_BITS = 18
+# 2^32 over the golden ratio spreads neighbours far apart (Knuth, The Art of Computer Programming, Vol. 3, Sec. 6.4).
+_SPREAD = np.uint32(2654435769)
+
+# A table of all pairs is fastest; where a map holds noise instead of segments, it would not fit into memory.
+_LARGEST_TABLE = 1 << 20
+
 _NONE = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticRuns:
+    """What `Panoptic` is, with the runs of its map instead of the map: counting with them takes half the time."""
+
+    runs: Runs
+    segments: tuple[Segment, ...]
+
+    @property
+    def id_map(self) -> IdMap:
+        """The map (H, W), made anew each time."""
+        return painted(self.runs, self.runs.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap:
+    """The pixels that each true segment of a picture shares with each predicted one.
+
+    Attributes:
+        true: the true segments.
+        predicted: the predicted ones.
+        cells: (P,) rising, the true code x (predicted segments + 2) + the predicted code (see `LISTED`).
+        pixels: (P,) of each pair.
+        name: of the picture, for errors.
+        within: the same of only some of the pixels, by the metric that asks for it.
+    """
+
+    true: tuple[Segment, ...]
+    predicted: tuple[Segment, ...]
+    cells: Ints
+    pixels: Ints
+    name: str = ""
+    within: Mapping[str, tuple["Overlap", ...]] = field(default_factory=dict)
+
+
+class Pairs(NamedTuple):
+    """Segments that share pixels, in many pictures, (P,) each.
+
+    Attributes:
+        t: the row of the true segment, -1 where the true pixels are void or listed by no segment.
+        p: the row of the predicted segment, -1 for void.
+        void: whether the true pixels are void.
+        pixels: that the two share.
+    """
+
+    t: Ints
+    p: Ints
+    void: Bools
+    pixels: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,25 +117,34 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Matching:
-    """The matches of one picture or of many: the same category and an IoU above 0.5.
+    """The segments of N pictures, which of them share pixels, and which match: one category and an IoU above 0.5.
 
     Attributes:
-        images: N.
+        pictures: N of them.
+        categories: the K classes that count.
         true: the true segments.
         predicted: the predicted segments.
+        pairs: that share pixels; every metric starts from them.
         t: (M,) the row of each match in `true`; picture after picture, by rising true id, then predicted id.
         p: (M,) its row in `predicted`.
         iou: (M,) its IoU, above 0.5.
         excused: (S,) predicted segments that lie for more than half in void or in a crowd of their category.
     """
 
-    images: int
+    pictures: Sequence[Overlap]
+    categories: Sequence[Category]
     true: Columns
     predicted: Columns
+    pairs: Pairs
     t: Ints
     p: Ints
     iou: Floats
     excused: Bools
+
+    @property
+    def predicted_segments(self) -> list[Segment]:
+        """The predicted segments in the order of their rows."""
+        return list(chain.from_iterable(one.predicted for one in self.pictures))
 
     @property
     def missed(self) -> Ints:
@@ -82,57 +161,201 @@ class Matching:
         return np.flatnonzero(spurious)
 
 
-@dataclass(frozen=True, eq=False)
-class Pairing:
-    """What the two maps of each picture share; every metric starts from it.
+class Workspace:
+    """Memory that is used again for each picture: getting fresh pages would take a third of the time.
 
-    Attributes:
-        images: N.
-        true: the true segments.
-        predicted: the predicted segments.
-        t: (P,) the row of each pair in `true`, -1 where the true pixels are void or listed by no segment.
-        p: (P,) its row in `predicted`, -1 for void.
-        void: (P,) whether the true pixels are void.
-        pixels: (P,) that the two share.
+    It belongs to one thread. It grows with the largest picture and never holds a result.
     """
 
-    images: int
-    true: Columns
-    predicted: Columns
-    t: Ints
-    p: Ints
-    void: Bools
-    pixels: Ints
+    def __init__(self) -> None:
+        self._flags = np.empty((2, 0), np.bool_)
+        # A place for every possible id would take no hashing, but fetching its pages costs more than all the rest.
+        self._codes = np.zeros(1 << _SLOT_BITS, np.int32)
+
+    def flags(self, size: int) -> tuple[Bools, Bools]:
+        """Two arrays (size,) of anything."""
+        if self._flags.shape[1] < size:
+            self._flags = np.empty((2, size), np.bool_)
+        return self._flags[0, :size], self._flags[1, :size]
+
+    def codes(self, values: IdMap, listed: IdMap) -> Ints:
+        """The code of each of `values` (R,), which are in 0..LARGEST_ID, where `listed` (S,) are the segments' ids."""
+        known = np.concatenate([_NO_ID_AND_VOID, listed])  # by code
+        slots = _slots(known[VOIDED:])
+        if len(set(slots.tolist())) < len(slots):
+            return _searched(values, known)
+        self._codes[slots] = np.arange(VOIDED, len(known))
+        codes = self._codes[_slots(values)]
+        self._codes[slots] = UNLISTED
+        # Whatever else falls into the slot of an id is not that id.
+        codes *= known[codes] == values
+        return codes.astype(np.int64)
 
 
-def pair(pictures: Sequence[Shared], categories: Sequence[Category]) -> Pairing:
-    """Lays predictions over their truths.
+def overlap(truth: Panoptic | PanopticRuns, prediction: Panoptic, space: Workspace | None = None) -> Overlap:
+    """Counts the pixels of each pair of segments in two maps of one size (H, W).
 
     Args:
-        pictures: what the maps of each of N pictures share; true areas are used as stated, predicted ones are measured.
-        categories: the K classes that count, in the order of the result.
+        truth: the true segments; their map may hold ids that are not listed.
+        prediction: each id of its map must be listed.
+        space: to be given again with the next picture.
 
     Raises:
-        DataError: a segment is of no such category, or a predicted one has no pixel.
+        DataError: the sizes differ, a map holds a value that cannot be an id or an unlisted predicted one, or an id is
+            listed twice or cannot be one.
+    """
+    true_map = truth.runs if isinstance(truth, PanopticRuns) else truth.id_map
+    if true_map.shape != prediction.id_map.shape:
+        raise DataError(
+            f"The predicted map is {_size(prediction.id_map.shape)} pixels, the true one {_size(true_map.shape)}.",
+            hint="Predictions must have the size of the annotated picture.",
+        )
+    space = space or Workspace()
+    true_ids, predicted_ids = _listed_ids(truth.segments, "true"), _listed_ids(prediction.segments, "predicted")
+    predicted = prediction.id_map.reshape(-1)
+    if isinstance(true_map, Runs):
+        starts, run = _cut(true_map, predicted, space)
+        true_codes = space.codes(_require_ids(true_map.values, "true"), true_ids)[run]
+    else:
+        joint = runs_of(true_map, prediction.id_map, flags=space.flags(predicted.size))
+        starts, true_codes = joint.starts, space.codes(_require_ids(joint.values, "true"), true_ids)
+    values = _require_ids(predicted[starts], "predicted")
+    predicted_codes = space.codes(values, predicted_ids)
+    _require_listed(values, predicted_codes)
+    width = LISTED + len(predicted_ids)
+    cells, pixels = _summed(
+        true_codes * width + predicted_codes, _run_lengths(starts, predicted.size), (LISTED + len(true_ids)) * width
+    )
+    return Overlap(truth.segments, prediction.segments, cells, pixels)
+
+
+def _slots(ids: IdMap) -> npt.NDArray[np.uint32]:
+    slots: npt.NDArray[np.uint32] = (ids.view(np.uint32) * _SPREAD) >> np.uint32(32 - _SLOT_BITS)
+    return slots
+
+
+def _searched(values: IdMap, known: IdMap) -> Ints:
+    """The code of each of `values` (R,), which is its place in `known`, 0 where it is not there."""
+    order = np.argsort(known)
+    found = order[np.searchsorted(known, values, sorter=order).clip(max=len(known) - 1)]
+    return np.where(known[found] == values, found, UNLISTED)
+
+
+def _listed_ids(segments: Sequence[Segment], side: str) -> IdMap:
+    ids = [segment.id for segment in segments]
+    stray = next((one for one in ids if not VOID < one <= LARGEST_ID), None)
+    if stray is not None:
+        raise DataError(f"The {side} segment id {stray} is outside 1..{LARGEST_ID}.")
+    if len(set(ids)) < len(ids):
+        repeated = [one for one, times in Counter(ids).items() if times > 1]
+        raise DataError(f"The {side} segment {some(repeated)} is listed more than once.")
+    return np.array(ids, np.int32)
+
+
+def _cut(truth: Runs, predicted: IdMap, space: Workspace) -> tuple[Ints, Ints]:
+    """(R,) where the joint runs of two maps start, of which one is runs already, and the true run that each is in."""
+    begins, true_begins = space.flags(predicted.size)
+    mark_changes(predicted, begins)
+    true_begins[:] = False
+    true_begins[truth.starts] = True
+    begins |= true_begins
+    starts = np.flatnonzero(begins)
+    return starts, np.cumsum(true_begins[starts]) - 1
+
+
+def _run_lengths(starts: Ints, size: int) -> Ints:
+    """(R,) of the runs that start there, in a map of so many pixels."""
+    lengths = np.empty_like(starts)
+    np.subtract(starts[1:], starts[:-1], out=lengths[:-1])
+    lengths[-1:] = size - starts[-1:]
+    return lengths
+
+
+def _require_ids(values: IdMap, side: str) -> IdMap:
+    if values.min(initial=0) < 0 or values.max(initial=0) > LARGEST_ID:
+        stray = values[(values < 0) | (values > LARGEST_ID)]
+        raise DataError(f"The {side} map holds {stray[0]}, which is outside 0..{LARGEST_ID}.")
+    # Models' maps come as int64 as well, whatever their type says; hashing reads 32 bits.
+    return values.astype(np.int32, copy=False)
+
+
+def _require_listed(values: IdMap, codes: Ints) -> None:
+    if codes.size and codes.min() == UNLISTED:
+        stray = np.unique(values[codes == UNLISTED])
+        raise DataError(
+            f"The predicted map holds segment {some(stray.tolist())}, which the JSON does not list.",
+            hint="Each id of a predicted map needs an entry in segments_info.",
+        )
+
+
+def _summed(run_cell: Ints, lengths: Ints, cells: int) -> tuple[Ints, Ints]:
+    """Which of so many cells occur among the (R,) runs, rising, and the sum of their lengths, (P,) each."""
+    if cells > _LARGEST_TABLE:
+        present, run_cell = np.unique(run_cell, return_inverse=True)
+        return present, np.bincount(run_cell, lengths).astype(np.int64)
+    # Exact: floats hold integers below 2^53.
+    table = np.bincount(run_cell, lengths, minlength=cells)
+    present = np.flatnonzero(table)
+    return present, table[present].astype(np.int64)
+
+
+def pixel_sums(rows: Ints, pixels: Ints, length: int) -> Ints:
+    """(length,) pixels per row; rows of -1 are left out. Exact: floats hold integers below 2^53."""
+    kept = rows >= 0
+    return np.bincount(rows[kept], pixels[kept], minlength=length).astype(np.int64)
+
+
+def some(ids: Iterable[int]) -> str:
+    """The first few of `ids`, for a message."""
+    shown = [str(one) for one in ids]
+    return ", ".join(shown[:5]) + (f" and {len(shown) - 5} more" if len(shown) > 5 else "")
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return "x".join(str(edge) for edge in reversed(shape))
+
+
+def match(pictures: Sequence[Overlap], categories: Sequence[Category]) -> Matching:
+    """Matches the predicted segments of N pictures with the true ones; crowds and void (0) are never an error.
+
+    True areas are used as stated, predicted ones are measured.
+
+    Raises:
+        DataError: a segment is of none of the `categories`, a predicted one has no pixel, or a true segment's stated
+            area leaves no union.
     """
     place = {category.id: index for index, category in enumerate(categories)}
     true = _columns([one.true for one in pictures], place, "true")
     listed = _columns([one.predicted for one in pictures], place, "predicted")
-    t, p, void = rows(pictures)
-    pixels = np.concatenate([_NONE, *(one.pixels for one in pictures)])
+    pairs = pairs_of(pictures)
+    t, p, in_void, pixels = pairs
     area = pixel_sums(p, pixels, len(listed.id))
     _require_present(listed, area)
-    predicted = Columns(listed.image, listed.id, listed.category, area, listed.iscrowd)
-    return Pairing(len(pictures), true, predicted, t, p, void, pixels)
+    predicted = replace(listed, area=area)
+    void = pixel_sums(np.where(in_void, p, -1), pixels, len(predicted.id))
+    both = np.flatnonzero((t >= 0) & (p >= 0))
+    same = both[~true.iscrowd[t[both]] & (true.category[t[both]] == predicted.category[p[both]])]
+    t_same, p_same, shared = t[same], p[same], pixels[same]
+    union = predicted.area[p_same] + true.area[t_same] - shared - void[p_same]
+    _require_union(true, t_same, union)
+    iou = shared / union
+    hit = np.flatnonzero(iou > 0.5)
+    # IoUs are added in this order; the reference's is that of the ids, whatever the order of the JSON.
+    hit = hit[np.lexsort((predicted.id[p_same[hit]], true.id[t_same[hit]], true.image[t_same[hit]]))]
+    shielded = void + _crowd_pixels(true, predicted, pairs, len(pictures), len(categories))
+    return Matching(
+        pictures, categories, true, predicted, pairs, t_same[hit], p_same[hit], iou[hit], shielded / area > 0.5
+    )
 
 
-def rows(pictures: Sequence[Shared]) -> tuple[Ints, Ints, Bools]:
-    """(P,) each: the row of every pair among all true segments and all predicted ones, and whether it is in void."""
+def pairs_of(pictures: Sequence[Overlap]) -> Pairs:
+    """The pairs of all pictures; rows count the segments of the pictures before as well."""
     true, predicted = _lengths([one.true for one in pictures]), _lengths([one.predicted for one in pictures])
     image = np.repeat(np.arange(len(pictures)), _lengths([one.cells for one in pictures]))
     cells = np.concatenate([_NONE, *(one.cells for one in pictures)])
+    pixels = np.concatenate([_NONE, *(one.pixels for one in pictures)])
     true_code, predicted_code = np.divmod(cells, (LISTED + predicted)[image])
-    return _row(true_code, image, true), _row(predicted_code, image, predicted), true_code == VOIDED
+    return Pairs(_row(true_code, image, true), _row(predicted_code, image, predicted), true_code == VOIDED, pixels)
 
 
 def _row(code: Ints, image: Ints, segments: Ints) -> Ints:
@@ -144,36 +367,14 @@ def _lengths(several: Sequence[Sized]) -> Ints:
     return np.array([len(one) for one in several], np.int64)
 
 
-def match(found: Pairing, num_categories: int) -> Matching:
-    """Matches predicted segments with true ones; crowds and void (0) are never an error.
-
-    Raises:
-        DataError: a true segment's stated area leaves no union.
-    """
-    true, predicted, pixels, t, p = found.true, found.predicted, found.pixels, found.t, found.p
-    void = pixel_sums(np.where(found.void, p, -1), pixels, len(predicted.id))
-    both = np.flatnonzero((t >= 0) & (p >= 0))
-    same = both[~true.iscrowd[t[both]] & (true.category[t[both]] == predicted.category[p[both]])]
-    t_same, p_same, shared = t[same], p[same], pixels[same]
-    union = predicted.area[p_same] + true.area[t_same] - shared - void[p_same]
-    _require_union(true, t_same, union)
-    iou = shared / union
-    hit = np.flatnonzero(iou > 0.5)
-    # IoUs are added in this order; the reference's is that of the ids, whatever the order of the JSON.
-    hit = hit[np.lexsort((predicted.id[p_same[hit]], true.id[t_same[hit]], true.image[t_same[hit]]))]
-    excused = (void + _crowd_pixels(found, num_categories)) / predicted.area > 0.5
-    return Matching(found.images, true, predicted, t_same[hit], p_same[hit], iou[hit], excused)
-
-
-def _crowd_pixels(found: Pairing, num_categories: int) -> Ints:
+def _crowd_pixels(true: Columns, predicted: Columns, pairs: Pairs, images: int, num_categories: int) -> Ints:
     """(S,) pixels that each predicted segment shares with the last listed crowd of its category."""
-    true, predicted, t, p = found.true, found.predicted, found.t, found.p
     crowds = np.flatnonzero(true.iscrowd)
-    crowd_of = np.full(found.images * num_categories, -1)
+    crowd_of = np.full(images * num_categories, -1)
     crowd_of[by_image(true, num_categories)[crowds]] = crowds
-    both = np.flatnonzero((t >= 0) & (p >= 0))
-    shielded = both[crowd_of[by_image(predicted, num_categories)[p[both]]] == t[both]]
-    return pixel_sums(p[shielded], found.pixels[shielded], len(predicted.id))
+    both = np.flatnonzero((pairs.t >= 0) & (pairs.p >= 0))
+    shielded = both[crowd_of[by_image(predicted, num_categories)[pairs.p[both]]] == pairs.t[both]]
+    return pixel_sums(pairs.p[shielded], pairs.pixels[shielded], len(predicted.id))
 
 
 def by_image(segments: Columns, num_categories: int) -> Ints:

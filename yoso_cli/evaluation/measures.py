@@ -1,105 +1,182 @@
-"""All that an evaluation can measure, counted from one look at each pair of maps.
+"""All that an evaluation can measure: the table of the metrics, and how pictures become figures.
 
-A look keeps the few hundred numbers that the maps of a picture share, and lets go of the maps. Counting takes many
-looks at once: its time is that of a few dozen calls of numpy, for however many pictures.
+Each pair of maps becomes an `Overlap`, a few hundred numbers, and the maps are let go of. Some dozens of these are
+matched together and counted for each metric. The counts are added up in the order of the pictures, and figures are made
+of their sum.
 """
 
 # K categories, N pictures
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation import boundary, calibration, causes, dagger, instances, quality, semantic, sizes
-from yoso_cli.evaluation.causes import Errors
-from yoso_cli.evaluation.dagger import DaggerQuality, StuffOverlap
-from yoso_cli.evaluation.instances import Detections, InstanceQuality
-from yoso_cli.evaluation.matching import Matching, Pairing, match, pair
-from yoso_cli.evaluation.overlap import Ints, PanopticRuns, Shared, Workspace, shared
-from yoso_cli.evaluation.quality import PanopticQuality, Tally
+from yoso_cli.evaluation import boundary, calibration, causes, instances, per_image, quality, semantic
+from yoso_cli.evaluation.calibration import Calibration
+from yoso_cli.evaluation.causes import Losses, Meeting
+from yoso_cli.evaluation.instances import InstanceQuality
+from yoso_cli.evaluation.matching import Matching, Overlap, PanopticRuns, Workspace, match, overlap
+from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
+from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality, SizeQuality
 from yoso_cli.evaluation.semantic import SemanticQuality
-from yoso_cli.evaluation.sizes import SizeQuality
-from yoso_cli.evaluation.tallies import Parts
 from yoso_cli.panoptic.types import Category, Panoptic
 
-Part = TypeVar("Part")
-
-METRICS = ("pq", "miou", "ap", "boundary")
-"""What can be asked for. PQ, by size and PQ† come together and always: they cost nothing beside the matching."""
+Kind = TypeVar("Kind")
 
 ALL = "all"
 """Asks for every metric that the predictions allow."""
 
-FAILURES = "failures"
-"""May stand among the metrics: why the score is not 100. It costs about a tenth of a millisecond for each picture."""
+DETAILS = "details"
+"""May stand among the metrics: each picture's part, intervals, and why the score is not 100. A report needs it."""
 
 AT_A_TIME = 32
-"""Looks that are counted at once, and counts that are added at once: few enough to stay small, enough to be cheap."""
+"""Pictures counted at once, and counts added at once: few enough to stay small, enough to be cheap."""
+
+
+class Named(Generic[Kind]):
+    """An attribute of `Measures`: the figures of a name, with their type."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __get__(self, measures: "Measures", _owner: type) -> Kind:
+        return cast(Kind, measures.figures.get(self._name))
 
 
 @dataclass(frozen=True)
 class Measures:
-    """What was found; None where it was not asked for.
+    """What was measured.
 
     Attributes:
-        quality: PQ.
-        sizes: PQ of small, medium and large segments.
-        dagger: PQ†.
-        semantic: mIoU.
-        instances: mask AP.
-        boundary: boundary PQ.
+        categories: the K classes.
+        images: id and file of each of N pictures.
+        figures: by the names of `REPORTED`; only what was asked for. Those that are read somewhere stand below as well.
     """
 
-    quality: PanopticQuality
-    sizes: SizeQuality
-    dagger: DaggerQuality
-    semantic: SemanticQuality | None = None
-    instances: InstanceQuality | None = None
-    boundary: PanopticQuality | None = None
+    categories: tuple[Category, ...]
+    images: tuple[tuple[int | str, str], ...]
+    figures: Mapping[str, Any]
+
+    quality = Named[PanopticQuality]("quality")
+    sizes = Named[SizeQuality]("sizes")
+    dagger = Named[DaggerQuality]("dagger")
+    semantic = Named[SemanticQuality | None]("semantic")
+    instances = Named[InstanceQuality | None]("instances")
+    boundary = Named[PanopticQuality | None]("boundary")
+    tallies = Named[ImageTallies]("per_image")
+    confidence = Named[Confidence]("confidence")
+    losses = Named[Losses]("losses")
+    confusion = Named[tuple[Meeting, ...]]("confusion")
+    calibration = Named[Calibration | None]("calibration")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON by the names of the attributes; null for what was not asked for."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: None if value is None else value.to_dict() for name, value in values.items()}
+        """Plain values for JSON by the names of `REPORTED`; null for what was not asked for, or where there is none."""
+        found = {name: self.figures.get(name) for name in REPORTED}
+        return {
+            name: None if one is None else REPORTED[name].plain(one, self.categories) for name, one in found.items()
+        }
+
+
+def added(parts: Sequence[Any]) -> Any:
+    """The sum of arrays, or of records of arrays, whose `JOINED` names those that are joined along an axis instead."""
+    first = parts[0]
+    if isinstance(first, np.ndarray):
+        return sum(parts)
+    columns = {each.name: [getattr(one, each.name) for one in parts] for each in fields(first)}
+    return type(first)(
+        **{
+            name: np.concatenate(column, first.JOINED[name]) if name in first.JOINED else np.sum(column, axis=0)
+            for name, column in columns.items()
+        }
+    )
+
+
+def _to_dict(figures: Any, _categories: Sequence[Category]) -> Any:
+    return figures.to_dict()
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One entry of a report.
+
+    Attributes:
+        asked: by which name it is asked for; `pq` always is.
+        figures: of the counts by name, and of the figures that stand before it in the table.
+        count: what some pictures add, which other processes can send; None where the counts are another metric's.
+        total: the sum of one or more such counts in their order. Floats stay apart until `figures` adds them, so
+            that these do not depend on how the pictures were divided among processes.
+        plain: the figures as JSON has them.
+        overlaps: what must be kept of a picture while its maps are there, beside their overlap.
+    """
+
+    asked: str
+    figures: Callable[[Mapping[str, Any], Measures], Any]
+    count: Callable[[Matching], Any] | None = None
+    total: Callable[[Sequence[Any]], Any] = added
+    plain: Callable[[Any, Sequence[Category]], Any] = _to_dict
+    overlaps: Callable[[Panoptic, Panoptic, Workspace], tuple[Overlap, ...]] | None = None
+
+
+def _of(name: str, figures: Callable[[Any, Sequence[Category]], Any]) -> Callable[[Mapping[str, Any], Measures], Any]:
+    """`figures` of what was counted under a name, and of the categories."""
+    return lambda parts, known: figures(parts[name], known.categories)
+
+
+def _confidence(_parts: Mapping[str, Any], known: Measures) -> Confidence:
+    return per_image.confidence(known.tallies, known.categories)
+
+
+def _to_list(several: Sequence[Any], _categories: Sequence[Category]) -> list[Any]:
+    return [one.to_dict() for one in several]
+
+
+REPORTED: dict[str, Metric] = {
+    "quality": Metric("pq", _of("quality", PanopticQuality.from_tally), quality.tally_of),
+    "sizes": Metric("pq", _of("sizes", SizeQuality.from_tally), quality.tally_by_size),
+    "dagger": Metric(
+        "pq",
+        lambda parts, known: DaggerQuality.from_overlap(parts["dagger"], known.quality),
+        quality.stuff_overlap,
+    ),
+    "semantic": Metric("miou", _of("semantic", SemanticQuality.from_confusion), semantic.confusion),
+    "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections),
+    boundary.NAME: Metric(
+        "boundary", _of(boundary.NAME, PanopticQuality.from_tally), boundary.tally, overlaps=boundary.overlaps
+    ),
+    "per_image": Metric(
+        DETAILS,
+        lambda parts, known: ImageTallies.of(known.images, parts["per_image"], len(known.categories)),
+        ImageCounts.of,
+        ImageCounts.total,
+        ImageTallies.to_list,
+    ),
+    "confidence": Metric(DETAILS, _confidence),
+    "losses": Metric(DETAILS, lambda parts, known: Losses.of(parts["losses"], known.quality), causes.errors),
+    "confusion": Metric(DETAILS, _of("losses", causes.confusion), plain=_to_list),
+    "calibration": Metric(DETAILS, lambda parts, _: Calibration.of(parts["calibration"]), calibration.reliability),
+}
+"""What a report can hold, by its keys: a metric more is a line more here."""
+
+METRICS = tuple(dict.fromkeys(one.asked for one in REPORTED.values() if one.asked != DETAILS))
+"""What can be asked for. PQ, by size and PQ† come together and always: they cost nothing beside the matching."""
 
 
 @dataclass(frozen=True, eq=False)
 class Counts:
-    """What one picture, or many, add to the measures.
-
-    Whatever is summed in floats stays apart and in the order of the pictures until the end, so that the figures do not
-    depend on how the pictures were divided among processes.
+    """What one picture, or many, add to the metrics.
 
     Attributes:
-        parts: the part of each of N pictures in PQ.
-        pq: matches and errors by size and category.
-        stuff: IoUs of stuff.
-        confusion: (K, K + 1) pixels, or None.
-        detections: or None.
-        boundary: matches and errors of boundary PQ by category, or None.
-        failures: the causes of errors and the reliability of scores, or None.
+        images: how many.
+        parts: by the names of `REPORTED`.
     """
 
-    parts: Parts
-    pq: Tally
-    stuff: StuffOverlap
-    confusion: Ints | None = None
-    detections: Detections | None = None
-    boundary: Tally | None = None
-    failures: "Failures | None" = None
-
-
-@dataclass(frozen=True, eq=False)
-class Failures:
-    """What tells why the score is not 100: see `causes` and `calibration`."""
-
-    errors: Errors
-    reliability: Ints
+    images: int
+    parts: Mapping[str, Any]
 
 
 def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
@@ -108,65 +185,64 @@ def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
     return tuple(one for one in METRICS if one == "pq" or one in names or one in everything)
 
 
-@dataclass(frozen=True, eq=False)
-class Look:
-    """What was seen of one picture.
-
-    Attributes:
-        name: of the picture, for errors.
-        shared: what its two maps share.
-        boundary: its matches and errors of boundary PQ, which must be counted while the maps are there; or None.
-    """
-
-    name: str
-    shared: Shared
-    boundary: Tally | None
+def _wanted(metrics: Sequence[str]) -> dict[str, Metric]:
+    return {name: one for name, one in REPORTED.items() if one.asked == "pq" or one.asked in metrics}
 
 
-def look(
+def overlap_for(
     name: str,
     truth: Panoptic | PanopticRuns,
     prediction: Panoptic,
-    categories: Sequence[Category],
     metrics: Sequence[str] = ("pq",),
     space: Workspace | None = None,
-) -> Look:
-    """Looks at one picture for `metrics`; `space` is to be given again with the next one.
+) -> Overlap:
+    """The overlap of a picture's two maps, with all that `metrics` need: then the maps can go.
+
+    Args:
+        name: of the picture, for errors.
+        truth: its map may hold ids that are not listed.
+        prediction: each id of its map must be listed.
+        metrics: some of `METRICS` and `DETAILS`.
+        space: to be given again with the next picture.
 
     Raises:
         DataError: the pair contradicts itself; says which, by `name`.
     """
     space = space or Workspace()
     with _named(name):
-        found = shared(truth, prediction, space)
-        if "boundary" not in metrics:
-            return Look(name, found, None)
-        matching = match(pair([found], categories), len(categories))
+        found = overlap(truth, prediction, space)
+        asking = {key: one.overlaps for key, one in _wanted(metrics).items() if one.overlaps}
+        if not asking:
+            return replace(found, name=name)
         maps = Panoptic(truth.id_map, truth.segments)
-        narrowed = boundary.narrowed(matching, maps, prediction, space)
-        return Look(name, found, quality.tally_of(narrowed, len(categories)))
+        within = {key: restricted(maps, prediction, space) for key, restricted in asking.items()}
+        return replace(found, name=name, within=within)
 
 
-def counts(looks: Iterable[Look], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Iterator[Counts]:
-    """What `looks`, a few dozen at a time, add to each of `metrics`. Raises as `count` does."""
-    stream = iter(looks)
+def counts(
+    pictures: Iterable[Overlap], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)
+) -> Iterator[Counts]:
+    """What `pictures`, a few dozen at a time, add to each of `metrics`. Raises as `count` does."""
+    stream = iter(pictures)
     while some := list(islice(stream, AT_A_TIME)):
         yield count(some, categories, metrics)
 
 
-def count(looks: Sequence[Look], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Counts:
+def count(pictures: Sequence[Overlap], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Counts:
     """What some pictures add to each of `metrics`.
 
     Raises:
-        DataError: a picture contradicts itself, or AP is asked for and a segment has no score; names the picture.
+        DataError: a picture contradicts itself, or lacks what a metric needs; says which.
     """
     try:
-        return _count(looks, categories, metrics)
-    except DataError:
+        matching = match(pictures, categories)
+        return Counts(len(pictures), {name: one.count(matching) for name, one in _wanted(metrics).items() if one.count})
+    except DataError as error:
+        if len(pictures) == 1:
+            raise DataError(f"{pictures[0].name}: {error.message}", hint=error.hint) from None
         # Together they do not say who it is.
-        for one in looks:
-            with _named(one.name):
-                _count([one], categories, metrics)
+        for one in pictures:
+            count([one], categories, metrics)
         raise
 
 
@@ -178,91 +254,33 @@ def _named(picture: str) -> Iterator[None]:
         raise DataError(f"{picture}: {error.message}", hint=error.hint) from None
 
 
-def _count(looks: Sequence[Look], categories: Sequence[Category], metrics: Sequence[str]) -> Counts:
-    k, pictures = len(categories), [one.shared for one in looks]
-    found = pair(pictures, categories)
-    matching = match(found, k)
-    is_stuff = np.array([not category.isthing for category in categories], np.bool_)
-    boundaries = [one.boundary for one in looks if one.boundary is not None]
-    return Counts(
-        Parts.of(matching, k),
-        sizes.tally_by_size(matching, k),
-        dagger.stuff_overlap(found, is_stuff),
-        semantic.confusion(found, k) if "miou" in metrics else None,
-        _detections(pictures, categories) if "ap" in metrics else None,
-        quality.total(boundaries, k) if boundaries else None,
-        _failures(found, matching, pictures, k) if FAILURES in metrics else None,
-    )
-
-
-def _detections(pictures: Sequence[Shared], categories: Sequence[Category]) -> Detections:
-    return instances.total(
-        [instances.detections(pair([one], categories), one.predicted, categories) for one in pictures]
-    )
-
-
-def _failures(found: Pairing, matching: Matching, pictures: Sequence[Shared], num_categories: int) -> Failures:
-    predicted = [segment for one in pictures for segment in one.predicted]
-    return Failures(causes.errors(found, matching, num_categories), calibration.reliability(matching, predicted))
-
-
-def total(parts: Iterable[Counts], num_categories: int, metrics: Sequence[str] = ("pq",)) -> Counts:
-    """The sum of `parts` in their order, which may come from pictures or be sums themselves; reads a stream once."""
-    stream = iter(parts)
-    summed = _nothing(num_categories, metrics)
+def total(counted: Iterable[Counts], categories: Sequence[Category], metrics: Sequence[str] = ("pq",)) -> Counts:
+    """The sum of what was counted for `metrics`, in its order: of pictures or of sums. Reads a stream once."""
+    stream, summed = iter(counted), count([], categories, metrics)
     while some := list(islice(stream, AT_A_TIME)):
-        summed = _sum([summed, *some], num_categories)
+        some.insert(0, summed)
+        parts = {name: REPORTED[name].total([one.parts[name] for one in some]) for name in summed.parts}
+        summed = Counts(sum(one.images for one in some), parts)
     return summed
 
 
-def measures(counted: Counts, categories: Sequence[Category]) -> Measures:
-    """The figures that `counted`, made with the same `categories`, amounts to."""
-    whole = PanopticQuality.from_tally(sizes.all_sizes(counted.pq, len(categories)), categories)
-    return Measures(
-        whole,
-        SizeQuality.from_tally(counted.pq, categories),
-        DaggerQuality.from_overlap(counted.stuff, whole),
-        _if_there(counted.confusion, lambda one: SemanticQuality.from_confusion(one, categories)),
-        _if_there(counted.detections, lambda one: InstanceQuality.from_detections(one, categories)),
-        _if_there(counted.boundary, lambda one: PanopticQuality.from_tally(one, categories)),
-    )
+def measures(
+    counted: Iterable[Counts],
+    categories: Sequence[Category],
+    metrics: Sequence[str] = ("pq",),
+    images: Iterable[tuple[int | str, str]] = (),
+) -> Measures:
+    """The figures that the sum of what was `counted` amounts to.
 
-
-Result = TypeVar("Result")
-
-
-def _if_there(part: Part | None, figures: Callable[[Part], Result]) -> Result | None:
-    return None if part is None else figures(part)
-
-
-def _nothing(num_categories: int, metrics: Sequence[str]) -> Counts:
-    return Counts(
-        Parts(0, np.zeros(0, np.int64), np.zeros((0, 4))),
-        Tally.empty(len(sizes.SIZES) * num_categories),
-        dagger.total([]),
-        semantic.total([], num_categories) if "miou" in metrics else None,
-        instances.no_detections(num_categories) if "ap" in metrics else None,
-        Tally.empty(num_categories) if "boundary" in metrics else None,
-        _sum_of_failures([], num_categories) if FAILURES in metrics else None,
-    )
-
-
-def _sum(parts: Sequence[Counts], num_categories: int) -> Counts:
-    confusions = [one.confusion for one in parts if one.confusion is not None]
-    detections = [one.detections for one in parts if one.detections is not None]
-    boundaries = [one.boundary for one in parts if one.boundary is not None]
-    failures = [one.failures for one in parts if one.failures is not None]
-    return Counts(
-        Parts.total([one.parts for one in parts], num_categories),
-        quality.total((one.pq for one in parts), len(sizes.SIZES) * num_categories),
-        dagger.total(one.stuff for one in parts),
-        semantic.total(confusions, num_categories) if confusions else None,
-        instances.total(detections) if detections else None,
-        quality.total(boundaries, num_categories) if boundaries else None,
-        _sum_of_failures(failures, num_categories) if failures else None,
-    )
-
-
-def _sum_of_failures(parts: Sequence[Failures], num_categories: int) -> Failures:
-    reliability = sum((one.reliability for one in parts), np.zeros((calibration.BINS, 3), np.int64))
-    return Failures(Errors.total((one.errors for one in parts), num_categories), reliability)
+    Args:
+        counted: what pictures add, in their order; read as a stream.
+        categories: with which they were counted.
+        metrics: for which they were counted.
+        images: the id and the file of each picture; numbers where none are given.
+    """
+    whole = total(counted, categories, metrics)
+    named = tuple(images) or tuple((number, str(number)) for number in range(whole.images))
+    found = Measures(tuple(categories), named, {})
+    for name, metric in _wanted(metrics).items():
+        found = replace(found, figures={**found.figures, name: metric.figures(whole.parts, found)})
+    return found

@@ -3,17 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.comparison import Measured
-from yoso_cli.evaluation.findings import Findings
-from yoso_cli.evaluation.measures import Measures
+from yoso_cli.evaluation.measures import DETAILS, REPORTED, Measures
+from yoso_cli.evaluation.per_image import ImageTallies, Measured
 from yoso_cli.evaluation.quality import PanopticQuality
-from yoso_cli.evaluation.tallies import ImageTallies
 from yoso_cli.panoptic.annotations import categories_from_json, read_json
 
 FORMAT = "yoso-report"
@@ -102,7 +100,7 @@ class Report:
     """One evaluation.
 
     Attributes:
-        findings: what was found.
+        measures: what was measured, with its details.
         dataset: its name.
         split: of the dataset; empty where a bare JSON was given.
         images: how many pictures.
@@ -118,7 +116,7 @@ class Report:
         command: the line that was typed.
     """
 
-    findings: Findings
+    measures: Measures
     dataset: str
     split: str
     images: int
@@ -136,26 +134,24 @@ class Report:
     @property
     def quality(self) -> PanopticQuality:
         """The score."""
-        return self.findings.quality
+        return self.measures.quality
 
     def measured(self, name: str) -> Measured:
         """This evaluation as one side of a comparison, which calls it `name`."""
-        categories = tuple(one.category for one in self.quality.classes)
-        return Measured(name, _place(self.dataset, self.split), categories, self.findings.tallies)
+        return Measured(name, _place(self.dataset, self.split), self.measures.categories, self.measures.tallies)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; figures in percent, unrounded, null where there is none."""
+        measured = self.measures.to_dict()
+        # The longest stands last.
+        per_image = measured.pop("per_image")
         told: dict[str, Any] = {
             "format": FORMAT,
             "version": VERSION,
             "dataset": self.dataset,
             "split": self.split,
             "images": self.images,
-            **self.findings.measures.to_dict(),
-            "confidence": self.findings.confidence.to_dict(),
-            "losses": self.findings.losses.to_dict(),
-            "confusion": [one.to_dict() for one in self.findings.confusion],
-            "calibration": self.findings.calibration.to_dict() if self.findings.calibration else None,
+            **measured,
             "truth": self.truth,
             "predictions": self.predictions or None,
             "recipe": self.recipe or None,
@@ -165,8 +161,7 @@ class Report:
             # JSON knows no tuple: what is told and what is read back are the same.
             told[name] = None if value is None else json.loads(json.dumps(asdict(value)))
         told |= {"versions": dict(self.versions), "machine": dict(self.machine), "command": self.command or None}
-        categories = tuple(one.category for one in self.quality.classes)
-        return {**told, "per_image": self.findings.tallies.to_list(categories)}
+        return {**told, "per_image": per_image}
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -184,7 +179,7 @@ def further_measures(path: Path, report: Report) -> tuple[str, ...]:
     except DataError:
         return ()
     told = json.loads(json.dumps(report.to_dict()))
-    keys = {each.name for each in fields(Measures)}
+    keys = {name for name, metric in REPORTED.items() if metric.asked != DETAILS}
     same = all(kept.get(key) == told[key] for key in _SAID_BY_THE_FIGURES)
     lacking = [key for key in told if key in keys and kept.get(key) is None and told[key] is not None]
     further = [key for key in told if key in keys and told[key] is None and kept.get(key) is not None]

@@ -11,26 +11,25 @@ A picture's block counts only while its PNG has the same size and time of change
 
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.atomic import replacing
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.overlap import Runs
+from yoso_cli.panoptic.regions import Runs
 
 _MAGIC = b"yoso-runs 1\n"
 _TRAILER = struct.Struct("<Q")
 _LONGEST_RUN = 0xFFFF
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """What tells that a file is still the one it was: bytes and nanoseconds since 1970."""
 
     size: int
@@ -46,57 +45,8 @@ class Stamp:
         return cls(found.st_size, found.st_mtime_ns)
 
 
-@dataclass(frozen=True)
-class Block:
-    """One picture's runs as they are stored.
-
-    Attributes:
-        stamp: of the PNG that they were read from.
-        height: pixels.
-        width: pixels.
-        runs: R.
-        ids: U.
-        content: the bytes.
-    """
-
-    stamp: Stamp
-    height: int
-    width: int
-    runs: int
-    ids: int
-    content: bytes
-
-    @classmethod
-    def of(cls, runs: Runs, stamp: Stamp) -> "Block":
-        """The block of `runs`."""
-        height, width = runs.shape
-        lengths = np.diff(runs.starts, append=height * width)
-        pieces = -(-lengths // _LONGEST_RUN)
-        codes, ends = np.repeat(runs.codes.astype(_code_type(len(runs.ids))), pieces), np.cumsum(pieces)
-        stored = np.full(len(codes), _LONGEST_RUN, np.uint16)
-        stored[ends - 1] = lengths - (pieces - 1) * _LONGEST_RUN
-        content = runs.ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
-        return cls(stamp, height, width, len(codes), len(runs.ids), content)
-
-    def to_runs(self) -> Runs | None:
-        """The runs, or None where the bytes cannot be those of a map of this size."""
-        kind = _code_type(self.ids)
-        if len(self.content) != 4 * self.ids + (2 + kind.itemsize) * self.runs:
-            return None
-        ids = np.frombuffer(self.content, "<i4", self.ids)
-        lengths = np.frombuffer(self.content, "<u2", self.runs, 4 * self.ids)
-        codes = np.frombuffer(self.content, kind, self.runs, 4 * self.ids + 2 * self.runs)
-        stops = np.cumsum(lengths, dtype=np.int64)
-        whole = self.runs and stops[-1] == self.height * self.width and lengths.all() and codes.max() < self.ids
-        if not whole:
-            return None
-        starts = (stops - lengths).astype(np.int32)
-        return Runs(starts, codes.astype(np.int64), ids.astype(np.int32), (self.height, self.width))
-
-
-@dataclass(frozen=True)
-class _Place:
-    """A line of the index: a block without its content, and where that starts."""
+class _Place(NamedTuple):
+    """A line of the index: the stamp of a PNG, the size of its map, R, U, and where its block starts."""
 
     size: int
     changed: int
@@ -108,6 +58,39 @@ class _Place:
 
     def length(self) -> int:
         return 4 * self.ids + (2 + _code_type(self.ids).itemsize) * self.runs
+
+
+@dataclass(frozen=True)
+class Block:
+    """One picture's runs as they are stored: their line of the index, and the bytes."""
+
+    place: _Place
+    content: bytes
+
+    @classmethod
+    def of(cls, runs: Runs, stamp: Stamp) -> "Block":
+        """The block of the `runs` of a PNG with this stamp."""
+        ids, codes = np.unique(runs.values, return_inverse=True)
+        lengths = runs.lengths
+        pieces = -(-lengths // _LONGEST_RUN)
+        codes, ends = np.repeat(codes.astype(_code_type(len(ids))), pieces), np.cumsum(pieces)
+        stored = np.full(len(codes), _LONGEST_RUN, np.uint16)
+        stored[ends - 1] = lengths - (pieces - 1) * _LONGEST_RUN
+        content = ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
+        return cls(_Place(*stamp, *runs.shape, len(codes), len(ids), start=0), content)
+
+    def to_runs(self) -> Runs | None:
+        """The runs, or None where the bytes cannot be those of a map of this size."""
+        _, _, height, width, count, number_of_ids, _ = self.place
+        if len(self.content) != self.place.length():
+            return None
+        ids = np.frombuffer(self.content, "<i4", number_of_ids)
+        lengths = np.frombuffer(self.content, "<u2", count, 4 * number_of_ids)
+        codes = np.frombuffer(self.content, _code_type(number_of_ids), count, 4 * number_of_ids + 2 * count)
+        stops = np.cumsum(lengths, dtype=np.int64)
+        if not (count and stops[-1] == height * width and lengths.all() and codes.max() < number_of_ids):
+            return None
+        return Runs(ids.astype(np.int32)[codes], stops - lengths, (height, width))
 
 
 class RunCache:
@@ -130,7 +113,7 @@ class RunCache:
     def knows(self, name: str, stamp: Stamp) -> bool:
         """Whether there is a block of the PNG called `name`, and the PNG is still what it was."""
         place = self._places.get(name)
-        return place is not None and (place.size, place.changed) == (stamp.size, stamp.changed)
+        return place is not None and place[:2] == stamp
 
     def block(self, name: str, stamp: Stamp) -> Block | None:
         """The block of the PNG called `name`, None where it is not known. Raises DataError when it cannot be read."""
@@ -143,7 +126,7 @@ class RunCache:
                 content = file.read(place.length())
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read: {error.strerror or error}.") from None
-        return Block(stamp, place.height, place.width, place.runs, place.ids, content)
+        return Block(place, content)
 
     def runs(self, name: str, stamp: Stamp) -> Runs | None:
         """The runs of the PNG called `name`; None and raises as `block` does."""
@@ -156,39 +139,25 @@ class RunCache:
         return runs
 
 
-class RunCacheWriter:
-    """Takes the blocks of a new cache; see `writing`."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._start = file.write(_MAGIC)
-        self._places: dict[str, _Place] = {}
-
-    def add(self, name: str, block: Block) -> None:
-        """Keeps the block of the PNG called `name`."""
-        stamp = block.stamp
-        place = _Place(stamp.size, stamp.changed, block.height, block.width, block.runs, block.ids, self._start)
-        self._places[name] = place
-        self._start += self._file.write(block.content)
-
-    def finish(self) -> None:
-        """Writes the index."""
-        index = {name: astuple(place) for name, place in self._places.items()}
-        self._file.write(json.dumps(index).encode())
-        self._file.write(_TRAILER.pack(self._start))
-
-
 @contextmanager
-def writing(path: Path) -> Iterator[RunCacheWriter]:
-    """A writer of a new cache, which takes the place of the old one when the block ends well.
+def writing(path: Path) -> Iterator[Callable[[str, Block], None]]:
+    """What takes the name and the block of each PNG of a new cache, which appears when all ends well.
 
     Raises:
         RunError: the disk is full or the place cannot be written.
     """
+    places: dict[str, _Place] = {}
     with replacing(path) as temporary, temporary.open("wb") as file:
-        writer = RunCacheWriter(file)
-        yield writer
-        writer.finish()
+        file.write(_MAGIC)
+
+        def add(name: str, block: Block) -> None:
+            places[name] = block.place._replace(start=file.tell())
+            file.write(block.content)
+
+        yield add
+        start = file.tell()
+        file.write(json.dumps(places).encode())
+        file.write(_TRAILER.pack(start))
 
 
 def _read_index(path: Path) -> dict[str, _Place]:
@@ -206,13 +175,9 @@ def _read_index(path: Path) -> dict[str, _Place]:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, AttributeError, struct.error, RecursionError):
         raise _damaged(path) from None
-    if not all(_is_sound(place) for place in places.values()):
+    if not all(type(value) is int and value >= 0 for place in places.values() for value in place):
         raise _damaged(path)
     return places
-
-
-def _is_sound(place: _Place) -> bool:
-    return all(type(value) is int and value >= 0 for value in astuple(place))
 
 
 def _damaged(path: Path) -> DataError:

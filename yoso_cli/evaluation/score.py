@@ -5,8 +5,8 @@ from pathlib import Path
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.counting import counts_from_files, counts_from_memory
-from yoso_cli.evaluation.measures import Look, Measures, counts, look, measures, total
-from yoso_cli.evaluation.overlap import Workspace
+from yoso_cli.evaluation.matching import Overlap, Workspace
+from yoso_cli.evaluation.measures import Counts, Measures, counts, measures, overlap_for
 from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
 
@@ -31,8 +31,14 @@ def score(
     Raises:
         DataError: a pair contradicts itself, or lacks what a metric needs; says which.
     """
-    looks = _looks(pairs, categories, metrics, names)
-    return measures(total(counts(looks, categories, metrics), len(categories), metrics), categories)
+
+    def pictures() -> Iterator[Overlap]:
+        space = Workspace()
+        for number, (truth, prediction) in enumerate(pairs):
+            name = names[number] if number < len(names) else f"Picture {number + 1}"
+            yield overlap_for(name, truth, prediction, metrics, space)
+
+    return measures(counts(pictures(), categories, metrics), categories, metrics)
 
 
 def score_files(
@@ -44,8 +50,7 @@ def score_files(
     cache: Path | None = None,
 ) -> Measures:
     """The measures of predictions on disk. Arguments and errors are those of `counting.counts_from_files`."""
-    counted = counts_from_files(truth, predictions, metrics, workers=workers, cache=cache)
-    return measures(total(counted, len(truth.categories), metrics), truth.categories)
+    return score_counts(counts_from_files(truth, predictions, metrics, workers=workers, cache=cache), truth, metrics)
 
 
 def score_predicted(
@@ -56,8 +61,19 @@ def score_predicted(
     cache: Path | None = None,
 ) -> Measures:
     """The measures of predictions in memory. Arguments and errors are those of `counting.counts_from_memory`."""
-    counted = counts_from_memory(truth, predicted, metrics, cache=cache)
-    return measures(total(counted, len(truth.categories), metrics), truth.categories)
+    return score_counts(counts_from_memory(truth, predicted, metrics, cache=cache), truth, metrics)
+
+
+def score_counts(counted: Iterable[Counts], truth: PanopticSet, metrics: Sequence[str] = ("pq",)) -> Measures:
+    """The measures that counts of all pictures of `truth`, in their order, amount to.
+
+    Args:
+        counted: of pictures or of sums; read as a stream.
+        truth: their set.
+        metrics: for which they were counted.
+    """
+    images = ((record.image_id, record.image_file) for record in truth.records)
+    return measures(counted, truth.categories, metrics, images)
 
 
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
@@ -97,12 +113,3 @@ def _others_in(folder: Path) -> str:
 def listing_of(path: Path) -> Path:
     """The JSON of the set that `read_any` takes as `path`."""
     return path / LISTING if path.is_dir() else path
-
-
-def _looks(
-    pairs: Iterable[Pair], categories: Sequence[Category], metrics: Sequence[str], names: Sequence[str]
-) -> Iterator[Look]:
-    space = Workspace()
-    for number, (truth, prediction) in enumerate(pairs):
-        name = names[number] if number < len(names) else f"Picture {number + 1}"
-        yield look(name, truth, prediction, categories, metrics, space)

@@ -9,20 +9,19 @@ crowd's pixels belong to its class: only its members are not told apart.
 
 # K categories, P pairs of ids that share pixels
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from yoso_cli.evaluation.matching import Pairing
-from yoso_cli.evaluation.overlap import Ints
-from yoso_cli.evaluation.quality import percent
+from yoso_cli.evaluation.matching import Matching
+from yoso_cli.evaluation.quality import Figures
+from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import Category
 
 
 @dataclass(frozen=True)
-class ClassIoU:
+class ClassIoU(Figures):
     """One class: IoU and accuracy (the share of its true pixels that are found), 0..1, and its true pixels.
 
     `iou` is None where neither truth nor prediction has the class, `accuracy` where the truth has not.
@@ -35,7 +34,7 @@ class ClassIoU:
 
 
 @dataclass(frozen=True)
-class SemanticQuality:
+class SemanticQuality(Figures):
     """Figures over all pixels that count, 0..1, None where there is none.
 
     Attributes:
@@ -75,47 +74,18 @@ class SemanticQuality:
             classes=classes,
         )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: figures in percent, unrounded, null where there is none."""
-        rows = [
-            {
-                "id": one.category.id,
-                "name": one.category.name,
-                "iou": percent(one.iou),
-                "accuracy": percent(one.accuracy),
-                "pixels": one.pixels,
-            }
-            for one in self.classes
-        ]
-        return {
-            "miou": percent(self.miou),
-            "weighted_iou": percent(self.weighted_iou),
-            "pixel_accuracy": percent(self.pixel_accuracy),
-            "mean_accuracy": percent(self.mean_accuracy),
-            "n": self.n,
-            "classes": rows,
-        }
 
-
-def confusion(found: Pairing, num_categories: int) -> Ints:
+def confusion(matching: Matching) -> Ints:
     """(K, K + 1) pixels by true class and predicted class, the last column for none.
 
-    It costs next to nothing after `pair`: a few hundred pairs are counted instead of all pixels.
+    It costs next to nothing after `match`: a few hundred pairs are counted instead of all pixels.
     """
-    counted = np.flatnonzero(found.t >= 0)
-    t, p = found.t[counted], found.p[counted]
-    guess = np.append(found.predicted.category, num_categories)[p]  # row -1 is the last: no class
-    cell = found.true.category[t] * (num_categories + 1) + guess
-    cells = np.bincount(cell, found.pixels[counted], minlength=num_categories * (num_categories + 1))
-    return cells.astype(np.int64).reshape(num_categories, num_categories + 1)
-
-
-def total(parts: Iterable[Ints], num_categories: int) -> Ints:
-    """The sum of confusions."""
-    summed = np.zeros((num_categories, num_categories + 1), np.int64)
-    for one in parts:
-        summed += one
-    return summed
+    k, (t, p, _, pixels) = len(matching.categories), matching.pairs
+    counted = np.flatnonzero(t >= 0)
+    guess = np.append(matching.predicted.category, k)[p[counted]]  # row -1 is the last: no class
+    cell = matching.true.category[t[counted]] * (k + 1) + guess
+    cells = np.bincount(cell, pixels[counted], minlength=k * (k + 1))
+    return cells.astype(np.int64).reshape(k, k + 1)
 
 
 def _ratios(shares: Ints, wholes: Ints) -> list[float | None]:

@@ -3,11 +3,10 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 
-from yoso_cli.evaluation.confidence import Interval
-from yoso_cli.evaluation.losses import NAMES, Meeting
-from yoso_cli.evaluation.quality import ClassQuality
+from yoso_cli.evaluation.causes import NAMES, mistaken
+from yoso_cli.evaluation.per_image import Interval
+from yoso_cli.evaluation.quality import SIZES, ClassQuality
 from yoso_cli.evaluation.report import Report
-from yoso_cli.evaluation.sizes import SIZES
 from yoso_cli.runtime.words import counted
 
 # More classes than this would push the headline off the screen; then the ends of the list are shown.
@@ -35,7 +34,7 @@ def _title(report: Report) -> str:
 
 
 def _headline(report: Report) -> Iterator[str]:
-    quality, sure, paper = report.quality, report.findings.confidence, report.paper
+    quality, sure, paper = report.quality, report.measures.confidence, report.paper
     groups = {
         "All": (quality.all, sure.all),
         "Things": (quality.things, sure.things),
@@ -45,8 +44,8 @@ def _headline(report: Report) -> Iterator[str]:
     beside = "  | paper PQ  ours - paper" if paper else ""
     yield f"{'':<7}{'PQ':>6}{'95 % interval':>16}{'SQ':>7}{'RQ':>7}{'classes':>9}{beside}"
     for (name, (group, intervals)), theirs in zip(groups.items(), published, strict=True):
-        row = f"{name:<7}{_figure(group.pq):>6}{_span(intervals.pq):>16}"
-        row += f"{_figure(group.sq):>7}{_figure(group.rq):>7}{group.n:>9}"
+        row = f"{name:<7}{in_percent(group.pq):>6}{_span(intervals.pq):>16}"
+        row += f"{in_percent(group.sq):>7}{in_percent(group.rq):>7}{group.n:>9}"
         yield row + (_beside(group.pq, theirs) if paper else "")
     if paper and paper.table:
         yield f"Paper: {paper.table}"
@@ -75,7 +74,7 @@ def _merge(report: Report) -> Iterator[str]:
 
 def _further(report: Report) -> Iterator[str]:
     """One line for each measure beside PQ."""
-    found = report.findings.measures
+    found = report.measures
     at_size = {size: getattr(found.sizes, size).all.pq for size in SIZES}
     yield f"{'PQ by segment size':<20}{_named(at_size)}"
     yield f"{'PQ† (stuff by IoU)':<20}{_named({'all': found.dagger.all, 'stuff': found.dagger.stuff})}"
@@ -90,7 +89,7 @@ def _further(report: Report) -> Iterator[str]:
 
 
 def _named(figures: Mapping[str, float | None]) -> str:
-    return "  ".join(f"{name} {_figure(figure)}" for name, figure in figures.items())
+    return "  ".join(f"{name} {in_percent(figure)}" for name, figure in figures.items())
 
 
 def _beside(ours: float | None, theirs: float | None) -> str:
@@ -106,7 +105,7 @@ def _span(interval: Interval | None) -> str:
 
 def _lost(report: Report) -> list[str]:
     """What the causes cost, the dearest first."""
-    losses = sorted(report.findings.losses.all, key=lambda one: -one.pq)
+    losses = sorted(report.measures.losses.all, key=lambda one: -one.pq)
     told = [f"{NAMES[one.cause]} {100 * one.pq:.1f}" for one in losses if one.pq >= _LEAST_LOSS]
     if not told:
         return []
@@ -116,23 +115,19 @@ def _lost(report: Report) -> list[str]:
 
 def _worst(report: Report) -> str:
     """The pictures on which most of that was lost."""
-    tallies = report.findings.tallies
+    tallies = report.measures.tallies
     lost = 100 * tallies.lost()
-    told = [f"{_shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
+    told = [f"{shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
     return f"  most of it on {', '.join(told)}" if told else ""
 
 
 def _confused(report: Report) -> str:
     """The classes that are most often taken for another."""
-    wrong = [one for one in report.findings.confusion if one.truth and one.prediction and one.truth != one.prediction]
-    told = [f"{_pair(one)} ({one.count})" for one in wrong[:_NAMED]]
+    told = [
+        f"{shortened(true.name)} seen as {shortened(guess.name)} ({count})"
+        for true, guess, count in mistaken(report.measures.confusion)[:_NAMED]
+    ]
     return f"  wrong class: {', '.join(told)}" if told else ""
-
-
-def _pair(one: Meeting) -> str:
-    assert one.truth, "pairs of two classes"
-    assert one.prediction, "pairs of two classes"
-    return f"{_shortened(one.truth.name)} seen as {_shortened(one.prediction.name)}"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -146,7 +141,7 @@ def _meaning(report: Report) -> list[str]:
         "(the sky). SQ: how well the masks of found segments fit. RQ: how many segments are found, false ones counted "
         "against.",
     ]
-    if report.findings.confidence.all.pq:
+    if report.measures.confidence.all.pq:
         told.append("The interval: how far PQ moves when these images are drawn again at random.")
     classes = len(report.quality.classes)
     if report.quality.all.n < classes:
@@ -172,14 +167,15 @@ def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
 
 def _class_row(one: ClassQuality) -> str:
     kind = "thing" if one.category.isthing else "stuff"
-    figures = f"{_figure(one.pq):>7}{_figure(one.sq):>7}{_figure(one.rq):>7}"
-    return f"{_shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
+    figures = f"{in_percent(one.pq):>7}{in_percent(one.sq):>7}{in_percent(one.rq):>7}"
+    return f"{shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
 
 
-def _shortened(name: str) -> str:
-    """Mapillary's names are paths whose end tells most."""
-    return name if len(name) <= _NAME_WIDTH else "..." + name[3 - _NAME_WIDTH :]
+def shortened(name: str, width: int = _NAME_WIDTH) -> str:
+    """The end of a name that is too long: Mapillary's names are paths whose end tells most."""
+    return name if len(name) <= width else "..." + name[3 - width :]
 
 
-def _figure(fraction: float | None) -> str:
+def in_percent(fraction: float | None) -> str:
+    """In percent, as people read it."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -233,7 +233,7 @@ def _panoptic(
 ) -> Panoptic:
     # Thousands of runs instead of millions of pixels; and a look-up of every pixel would need 8 bytes for each.
     runs = runs_of(codes.numpy())
-    pixels = np.bincount(runs.values, runs.stops - runs.starts, minlength=2 * len(own)).reshape(-1, 2)
+    pixels = np.bincount(runs.values, runs.lengths, minlength=2 * len(own)).reshape(-1, 2)
     final, claimed = pixels[:, 0], pixels.sum(1)
     # Double: above 2^24 pixels or just beside the threshold, single precision would decide otherwise than the rule.
     share = claimed / own.clamp(min=1).numpy()
@@ -241,7 +241,7 @@ def _panoptic(
     segment_ids, segments = _segments(accepted.tolist(), kept.labels, kept.scores, categories)
     ids_of_codes = np.zeros(2 * len(segment_ids), np.int32)
     ids_of_codes[::2] = segment_ids
-    ids = painted(runs, ids_of_codes[runs.values], *codes.shape)
+    ids = painted(runs, ids_of_codes[runs.values])
     return Panoptic(ids, measured(ids, segments))
 
 

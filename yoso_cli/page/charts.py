@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from yoso_cli.evaluation.calibration import Calibration
-from yoso_cli.evaluation.causes import CAUSES
-from yoso_cli.evaluation.confidence import Interval
-from yoso_cli.evaluation.losses import NAMES, Loss
-from yoso_cli.page.markup import Markup, each, joined, tag
+from yoso_cli.evaluation.calibration import Bin, Calibration
+from yoso_cli.evaluation.causes import CAUSES, NAMES, Loss
+from yoso_cli.evaluation.per_image import Interval
+from yoso_cli.page.document import Markup, joined, tag
 
 _SIDE = 260
 _LEFT, _BOTTOM = 44, 40
@@ -26,8 +25,7 @@ def scale(value: float | None, interval: Interval | None, paper: float | None) -
     """A figure on a line from 0 to 100, with its interval and the paper's figure (percent) beside it."""
     marks = []
     if interval is not None:
-        low, high = 100 * interval.low, 100 * interval.high
-        marks.append(tag("span", class_="scale-interval", style=f"left:{low:.2f}%;width:{high - low:.2f}%"))
+        marks.append(_range(interval, "scale-interval"))
     if paper is not None:
         marks.append(tag("span", class_="scale-paper", style=f"left:{paper:.2f}%", title=f"the paper's {paper:.1f}"))
     if value is not None:
@@ -43,9 +41,13 @@ def stack(pq: float | None, losses: Sequence[Loss], interval: Interval | None = 
     ordered = sorted(losses, key=lambda one: CAUSES.index(one.cause))
     parts += [_part(one.cause, f"lost: {NAMES[one.cause]}", one.pq) for one in ordered if one.pq > 0]
     if interval is not None:
-        low, high = 100 * interval.low, 100 * interval.high
-        parts.append(tag("span", class_="whisker", style=f"left:{low:.2f}%;width:{high - low:.2f}%"))
+        parts.append(_range(interval, "whisker"))
     return tag("div", *parts, class_="stack", aria_hidden="true")
+
+
+def _range(interval: Interval, class_: str) -> Markup:
+    low, high = 100 * interval.low, 100 * interval.high
+    return tag("span", class_=class_, style=f"left:{low:.2f}%;width:{high - low:.2f}%")
 
 
 def _part(kind: str, name: str, fraction: float) -> Markup:
@@ -55,55 +57,33 @@ def _part(kind: str, name: str, fraction: float) -> Markup:
 
 def reliability(calibration: Calibration) -> Markup:
     """Precision over score: bars on the diagonal are what they say."""
-    size = _SIDE
     diagonal = tag("line", x1=_x(0), y1=_y(0), x2=_x(1), y2=_y(1), class_="diagonal")
-    grid = each(
-        joined(
-            tag("line", x1=_x(0), y1=_y(at), x2=_x(1), y2=_y(at), class_="grid"),
-            tag("text", f"{100 * at:.0f}", x=_x(0) - 8, y=_y(at) + 4, text_anchor="end"),
-            tag("text", f"{at:g}", x=_x(at), y=_y(0) + 18, text_anchor="middle"),
-        )
-        for at in (0, 0.25, 0.5, 0.75, 1)
+    middle = _SIDE / 2
+    turned = f"translate(12 {middle + 8}) rotate(-90)"
+    names = (
+        tag("text", "score", x=_LEFT + middle, y=_SIDE + _BOTTOM + 6, text_anchor="middle", class_="axis"),
+        tag("text", "right, %", transform=turned, text_anchor="middle", class_="axis"),
     )
-    bars = each(
-        tag(
-            "g",
-            tag("title", f"score {one.mean_score:.2f}: {100 * one.precision:.0f} % right of {one.segments} segments"),
-            tag(
-                "rect",
-                x=_x(one.low) + 1.5,
-                y=_y(one.precision),
-                width=f"{size * (one.high - one.low) - 3:.1f}",
-                height=f"{size * one.precision:.1f}",
-                rx=2,
-                class_="bar",
-            ),
-            tag("circle", cx=_x(one.mean_score), cy=_y(one.precision), r=4, class_="dot"),
-        )
-        for one in calibration.bins
-    )
-    middle = size / 2
-    names = joined(
-        tag("text", "score", x=_LEFT + middle, y=size + _BOTTOM + 6, text_anchor="middle", class_="axis"),
-        tag(
-            "text",
-            "right, %",
-            transform=f"translate(12 {middle + 8}) rotate(-90)",
-            text_anchor="middle",
-            class_="axis",
-        ),
-    )
+    drawn = (*map(_grid_line, (0, 0.25, 0.5, 0.75, 1)), *map(_bar, calibration.bins), diagonal, *names)
     told = "; ".join(f"score {one.mean_score:.2f}, {100 * one.precision:.0f} % right" for one in calibration.bins)
+    label, box = f"Reliability of scores: {told}", f"0 0 {_SIDE + _LEFT + 14} {_SIDE + _BOTTOM + 14}"
+    return tag("svg", *drawn, viewBox=box, role="img", aria_label=label, class_="reliability")
+
+
+def _grid_line(at: float) -> Markup:
+    return joined(
+        tag("line", x1=_x(0), y1=_y(at), x2=_x(1), y2=_y(at), class_="grid"),
+        tag("text", f"{100 * at:.0f}", x=_x(0) - 8, y=_y(at) + 4, text_anchor="end"),
+        tag("text", f"{at:g}", x=_x(at), y=_y(0) + 18, text_anchor="middle"),
+    )
+
+
+def _bar(one: Bin) -> Markup:
+    told = f"score {one.mean_score:.2f}: {100 * one.precision:.0f} % right of {one.segments} segments"
+    size = {"width": f"{_SIDE * (one.high - one.low) - 3:.1f}", "height": f"{_SIDE * one.precision:.1f}"}
+    bar = tag("rect", x=_x(one.low) + 1.5, y=_y(one.precision), **size, rx=2, class_="bar")
     return tag(
-        "svg",
-        grid,
-        bars,
-        diagonal,
-        names,
-        viewBox=f"0 0 {size + _LEFT + 14} {size + _BOTTOM + 14}",
-        role="img",
-        aria_label=f"Reliability of scores: {told}",
-        class_="reliability",
+        "g", tag("title", told), bar, tag("circle", cx=_x(one.mean_score), cy=_y(one.precision), r=4, class_="dot")
     )
 
 

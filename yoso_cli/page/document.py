@@ -1,4 +1,4 @@
-"""A report as one HTML file that opens offline: no framework, no network, nothing but itself, and never large.
+"""HTML in which text cannot become markup, and the one file that it fills: no framework, no network, never large.
 
 Whatever comes from data (names of classes and of files, paths) is escaped where it enters, and a content security
 policy lets nothing run or load but this package's own script and style and the pictures inside the file. Names are cut,
@@ -7,63 +7,76 @@ lists have an end and pictures a budget, so that no dataset makes a page of more
 
 import base64
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Mapping
+from html import escape
 from importlib import resources
-from pathlib import Path
-
-from yoso_cli import atomic
-from yoso_cli.evaluation.report import Report
-from yoso_cli.page import sections
-from yoso_cli.page.classes import classes
-from yoso_cli.page.confusion import confusion
-from yoso_cli.page.exhibits import Exhibit
-from yoso_cli.page.gallery import gallery
-from yoso_cli.page.markup import Markup, cut, joined, name_of, tag, trusted
-from yoso_cli.page.measures import measures
-from yoso_cli.page.parts import section
 
 MOST_BYTES = 8_000_000
 """No page is larger: it can be sent by mail and opens at once. Pictures take 5 MB of it, the table of classes 2 MB."""
 
-# A command or a path in full, but for one that somebody made to be long.
-_LONGEST_VALUE = 1000
+# The longest class of the published datasets has 57 letters.
+_LONGEST_NAME = 80
 
-_CONTENTS = {
-    "headline": "Quality",
-    "causes": "Causes",
-    "classes": "Classes",
-    "measures": "Beside PQ",
-    "sizes": "Sizes",
-    "confusion": "Confusion",
-    "calibration": "Calibration",
-    "gallery": "Worst images",
-    "made": "How it was made",
-}
+_VOID_TAGS = {"br", "img", "input", "meta"}
+
+# Headings above words or drawings; all others stand above figures, to the right.
+_WORDS = {"Class", "Kind", "PQ and what took the rest", "Cause", "what it is", "Size", "", "Scores"}
 
 
-def write_page(path: Path, report: Report, exhibits: Iterable[Exhibit]) -> None:
-    """Writes the page to `path` in one step. Raises RunError when it cannot be written."""
-    atomic.write_text(path, page(report, tuple(exhibits)))
+class Markup(str):
+    """HTML that is finished. Only this file makes it from other text."""
+
+    __slots__ = ()
 
 
-def page(report: Report, exhibits: Sequence[Exhibit]) -> str:
-    """The whole document."""
+def tag(name: str, /, *children: str | None, **attributes: object) -> Markup:
+    """An element, of HTML or SVG.
+
+    Args:
+        name: as it is written.
+        children: text, which is escaped, or Markup, which is not; None is left out.
+        attributes: a trailing underscore is dropped (`class_`) and others become dashes (`aria_label`). None and False
+            leave one out, True writes its bare name.
+    """
+    written = "".join(_attribute(key, value) for key, value in attributes.items())
+    if name in _VOID_TAGS:
+        return Markup(f"<{name}{written}>")
+    return Markup(f"<{name}{written}>{joined(*children)}</{name}>")
+
+
+def joined(*children: str | None) -> Markup:
+    """Children one after another, without an element around them."""
+    return Markup("".join(_escaped(child) for child in children if child is not None))
+
+
+def trusted(text: str) -> Markup:
+    """Text of this package's own files, which is markup already (or a script or style)."""
+    return Markup(text)
+
+
+def name_of(text: str, most: int = _LONGEST_NAME) -> Markup:
+    """A name that somebody else chose, cut if it is long; letters that turn the direction of writing stay inside it."""
+    return tag("bdi", cut(text, most))
+
+
+def cut(text: str, most: int = _LONGEST_NAME) -> str:
+    """The same text, or its two ends where it is longer than `most` letters."""
+    half = most // 2
+    return text if len(text) <= most else f"{text[: most - half - 1]}…{text[-half:]}"
+
+
+def document(title: str, banner: Iterable[Markup], sections: Mapping[str, Markup], contents: Mapping[str, str]) -> str:
+    """The whole file.
+
+    Args:
+        title: of the window.
+        banner: what stands at the top.
+        sections: by their anchors, in order.
+        contents: what to call each anchor in the list of contents.
+    """
     style, script = _own_file("page.css"), _own_file("page.js")
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src '{_digest(script)}'"
-    title = f"PQ {_percent(report)} on {_place(report)}"
-    parts = {
-        "headline": sections.headline(report),
-        "causes": sections.causes(report),
-        "classes": classes(report),
-        "measures": measures(report),
-        "sizes": sections.sizes(report),
-        "confusion": confusion(report),
-        "calibration": sections.calibration(report),
-        "gallery": gallery(exhibits, report.images),
-        "made": _made(report),
-    }
-    shown = {anchor: part for anchor, part in parts.items() if part is not None}
-    links = (tag("a", _CONTENTS[anchor], href=f"#{anchor}") for anchor in shown)
+    links = (tag("a", contents[anchor], href=f"#{anchor}") for anchor in sections)
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
@@ -75,45 +88,67 @@ def page(report: Report, exhibits: Sequence[Exhibit]) -> str:
     )
     body = tag(
         "body",
-        tag("header", tag("div", *_banner(report), class_="banner"), tag("nav", *links, aria_label="Contents")),
-        tag("main", *shown.values()),
+        tag("header", tag("div", *banner, class_="banner"), tag("nav", *links, aria_label="Contents")),
+        tag("main", *sections.values()),
         tag("script", trusted(script)),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
-def _banner(report: Report) -> Iterator[Markup]:
-    subject = report.predictions if not report.weights else report.weights.path
-    yield tag("p", "yoso eval", class_="brand")
-    yield tag("h1", name_of(_place(report)), " · ", f"{report.images} image{'' if report.images == 1 else 's'}")
-    yield tag("p", name_of(subject), class_="subject")
+def section(anchor: str, title: str, lead: str, *content: str | None) -> Markup:
+    """A part of the page under its heading, with a sentence that says how to read it."""
+    head = joined(tag("h2", title, id=f"{anchor}-title"), tag("p", lead, class_="lead"))
+    return tag("section", head, *content, id=anchor, aria_labelledby=f"{anchor}-title")
 
 
-def _made(report: Report) -> Markup:
-    """Everything that made the number, for those who want to make it again."""
-    rows: list[tuple[str, str]] = [("Command", report.command), ("Recipe", report.recipe)]
-    if report.weights:
-        rows += [("Weights", report.weights.path), ("SHA-256 of the weights", report.weights.sha256)]
-    if report.settings:
-        one = report.settings
-        rows += [("Input size", f"short edge {one.short_edge}, long edge at most {one.long_edge} pixels")]
-        rows += [("Thresholds", f"score {one.score_threshold:g}, overlap {one.overlap_threshold:g}")]
-        rows += [("Views of each image", ", ".join(one.views)), ("Merge", one.merge)]
-        rows += [("Device", one.device), ("Switches", one.switches)]
-    rows += [("Truth", report.truth), ("Predictions", report.predictions)]
-    rows += [("Versions", ", ".join(f"{name} {version}" for name, version in report.versions.items()))]
-    rows += [("Machine", ", ".join(f"{key} {value}" for key, value in report.machine.items()))]
-    told = (joined(tag("dt", name), tag("dd", name_of(value, _LONGEST_VALUE))) for name, value in rows if value)
-    lead = "report.json beside this file, or yoso eval --json, holds all of it for programs."
-    return section("made", "How it was made", lead, tag("dl", *told, class_="made"))
+def column(word: str, key: str = "") -> Markup:
+    """The heading of a column; with the `key` of its rows' data it sorts by that, and PQ is sorted by already."""
+    class_ = None if word in _WORDS else "n"
+    if not key:
+        return tag("th", word, scope="col", class_=class_)
+    direction = "descending" if key == "pq" else "none"
+    button = tag("button", word, type="button", data_sort=key)
+    return tag("th", button, scope="col", class_=class_, aria_sort=direction)
 
 
-def _place(report: Report) -> str:
-    return cut(f"{report.dataset} {report.split}".strip())
+def table(columns: Iterable[Markup], rows: Iterable[Markup], **attributes: object) -> Markup:
+    """A table under its row of headings (see `column`)."""
+    return tag("table", tag("thead", tag("tr", *columns)), tag("tbody", *rows), **attributes)
 
 
-def _percent(report: Report) -> str:
-    return "–" if report.quality.all.pq is None else f"{100 * report.quality.all.pq:.1f}"
+def scroll(wide: Markup) -> Markup:
+    """A box that scrolls where the screen is narrower than what it holds."""
+    return tag("div", wide, class_="scroll")
+
+
+def cells(figures: Iterable[str]) -> Markup:
+    """Figures of a row, to the right."""
+    return joined(*(tag("td", figure, class_="n") for figure in figures))
+
+
+def choice(key: str, words: Iterable[str], pressed: str, label: str, **attributes: object) -> Markup:
+    """A group of buttons of which one is pressed; the data called `key` tells the script which one it is."""
+    buttons = (
+        tag("button", word, type="button", **{key: name}, aria_pressed="true" if name == pressed else "false")
+        for word, name in ((word, word.lower()) for word in words)
+    )
+    return tag("div", *buttons, **{"class_": "choice", "role": "group", "aria_label": label, **attributes})
+
+
+def swatch(class_: str) -> Markup:
+    """A small square in the colour of a cause."""
+    return tag("span", class_=f"swatch {class_}", aria_hidden="true")
+
+
+def _escaped(child: str) -> str:
+    return child if isinstance(child, Markup) else escape(child, quote=True)
+
+
+def _attribute(key: str, value: object) -> str:
+    if value is None or value is False:
+        return ""
+    spelled = key.rstrip("_").replace("_", "-")
+    return f" {spelled}" if value is True else f' {spelled}="{escape(str(value), quote=True)}"'
 
 
 def _own_file(name: str) -> str:

@@ -10,10 +10,9 @@ import pytest
 from page import pages
 from PIL import Image
 
-from yoso_cli.evaluation.matching import match, pair
-from yoso_cli.evaluation.overlap import shared
-from yoso_cli.page import exhibits as room
-from yoso_cli.page.exhibits import NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, exhibits
+from yoso_cli.evaluation.matching import match, overlap
+from yoso_cli.page import gallery
+from yoso_cli.page.gallery import NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, exhibits
 from yoso_cli.panoptic.types import Panoptic, Segment, measured
 
 
@@ -24,7 +23,7 @@ def opened(address: str) -> Image.Image:
 def test_the_worst_come_first_with_all_views_of_one_shape(tmp_path: Path) -> None:
     truth = pages.truth_in(tmp_path)
     predictions = pages.predictions_of(truth)
-    tallies = pages.report_of(truth, predictions).findings.tallies
+    tallies = pages.report_of(truth, predictions).measures.tallies
     shown = list(exhibits(truth, tallies, lambda record: predictions[record.image_id]))
     lost = [one.lost for one in shown]
     assert lost == sorted(lost, reverse=True)
@@ -42,7 +41,7 @@ def test_the_worst_come_first_with_all_views_of_one_shape(tmp_path: Path) -> Non
 def test_a_perfect_prediction_has_no_worst_picture(tmp_path: Path) -> None:
     truth = pages.truth_in(tmp_path)
     perfect = {record.image_id: pages.read_panoptic(truth, record) for record in truth.records}
-    tallies = pages.report_of(truth, perfect).findings.tallies
+    tallies = pages.report_of(truth, perfect).measures.tallies
     assert list(exhibits(truth, tallies, lambda record: perfect[record.image_id])) == []
 
 
@@ -52,8 +51,8 @@ def test_each_pixel_is_told_what_is_wrong_with_it() -> None:
     kinds = {1: 1, 2: 1, 3: 3, 4: 1}
     true = tuple(Segment(one, kinds[one], int((rows == one).sum()), iscrowd=one == 4) for one in kinds)
     predicted = tuple(Segment(one, category, 1) for one, category in {5: 1, 6: 1, 7: 1, 8: 1}.items())
-    found = pair([shared(Panoptic(rows, true), Panoptic(seen, predicted))], pages.CATEGORIES)
-    told = room._kinds(rows, seen, match(found, len(pages.CATEGORIES)))
+    found = match([overlap(Panoptic(rows, true), Panoptic(seen, predicted))], pages.CATEGORIES)
+    told = gallery.error_kinds(rows, seen, found)
     wrong = [UNLABELLED, 0, 0, 0, NOTHING, 0, 0, OTHER_SEGMENT, OTHER_CLASS, OTHER_CLASS]
     assert told.tolist() == [wrong, [UNLABELLED] * 10]
 
@@ -62,11 +61,11 @@ def test_large_pictures_are_made_small(tmp_path: Path) -> None:
     id_map = np.ones((1500, 2600), np.int32)
     id_map[:, :5] = 2
     panoptic = Panoptic(id_map, (Segment(1, 1, 1), Segment(2, 3, 1)))
-    small = room._shrunk(panoptic, 5)
+    small = gallery.shrunk(panoptic, 5)
     assert small.id_map.shape == (300, 520)
     assert [one.id for one in small.segments] == [1, 2]
-    assert [one.id for one in room._shrunk(panoptic, 26).segments] == [2, 1][::-1]
-    assert len(room.address(np.zeros((300, 520, 3), np.uint8), 78)) < 2000
+    assert [one.id for one in gallery.shrunk(panoptic, 26).segments] == [2, 1][::-1]
+    assert len(gallery.address(np.zeros((300, 520, 3), np.uint8), 78)) < 2000
 
 
 @pytest.mark.parametrize("shape", [(640, 640), (640, 1), (12, 640)])
@@ -74,10 +73,10 @@ def test_pictures_of_noise_keep_to_their_budget_and_to_one_shape(shape: tuple[in
     """Nothing is harder to pack than noise; what is easily packed is not made any coarser."""
     random = np.random.default_rng(0)
     names = ("photo", "truth", "prediction", "errors")
-    views = room._views({name: random.integers(0, 256, (*shape, 3), dtype=np.uint8) for name in names})
-    assert sum(len(view.address) for view in views) <= room.MOST_BYTES
+    views = gallery.views_of({name: random.integers(0, 256, (*shape, 3), dtype=np.uint8) for name in names})
+    assert sum(len(view.address) for view in views) <= gallery.MOST_BYTES
     assert len({opened(view.address).size for view in views}) == 1
-    (plain,) = room._views({"truth": np.full((*shape, 3), 90, np.uint8)})
+    (plain,) = gallery.views_of({"truth": np.full((*shape, 3), 90, np.uint8)})
     assert opened(plain.address).size == shape[::-1]
 
 
@@ -89,6 +88,6 @@ def test_a_huge_picture_becomes_a_small_exhibit(tmp_path: Path) -> None:
     image = random.integers(0, 256, (2000, 3000, 3), dtype=np.uint8)
     truth = build.write_set(tmp_path / "huge" / "val", pages.CATEGORIES, [(image, panoptic)])
     nothing = Panoptic(np.zeros_like(id_map), ())
-    (one,) = exhibits(truth, pages.report_of(truth, {0: nothing}).findings.tallies, lambda _: nothing)
-    assert sum(len(view.address) for view in one.views) <= room.MOST_BYTES
+    (one,) = exhibits(truth, pages.report_of(truth, {0: nothing}).measures.tallies, lambda _: nothing)
+    assert sum(len(view.address) for view in one.views) <= gallery.MOST_BYTES
     assert opened(one.views[0].address).width > 100
