@@ -10,7 +10,6 @@ from training import tiny
 from yoso_cli.errors import RunError, UsageError
 from yoso_cli.inference import engine
 from yoso_cli.inference.engine import Engine, Switches, default_for, switches_for
-from yoso_cli.model import onednn
 
 CPU = torch.device("cpu")
 
@@ -80,12 +79,6 @@ def test_fusing_on_a_gpu_is_refused() -> None:
 def test_fewer_products_without_fusing_are_refused(beside: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="part of the fused ones"):
         Engine(tiny.model(), CPU, switches_for(CPU, winograd=True, **beside))
-
-
-def test_a_torch_without_onednn_does_not_fuse(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:
-    monkeypatch.setattr(onednn, "available", lambda: False)
-    assert switches_for(CPU) == Switches(channels_last=True)
-    assert Engine(tiny.model().eval(), CPU, switches_for(CPU))(images).mask_logits.isfinite().all()
 
 
 def test_compilation_wraps_the_model(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:

@@ -1,17 +1,122 @@
-"""Products by oneDNN are torch's, and stand aside where they cannot serve."""
+"""oneDNN's operators compute what plain torch does, and plain torch takes the place of one that does not."""
+
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from inference.test_predict import CPU, noise, predictor
 from torch.nn import functional as F
+from training import tiny
 
-from yoso_cli.inference import cost
-from yoso_cli.model import onednn
-from yoso_cli.model.decoder import masks, pool
-from yoso_cli.model.onednn import product, usable
+from yoso_cli.errors import RunError
+from yoso_cli.inference import onednn
+from yoso_cli.inference.engine import Engine, Switches, default_for, switches_for
+from yoso_cli.inference.onednn import CONVOLUTION, CONVOLUTION_LAYOUT, PROBES, product
+from yoso_cli.model.reparam import reparameterise
+from yoso_cli.model.yoso import YOSO
 
-pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of torch has no oneDNN")
+OPERATORS = tuple(PROBES)
+Replace = Callable[[Iterable[str], object], None]
+
+
+def gone(*_: object) -> None:
+    raise AttributeError("no such operator")
+
+
+def of_another_signature(only: object) -> object:
+    return only
+
+
+class Zeros:
+    """An operator that runs and computes nonsense; `binary` is its form that adds."""
+
+    def __call__(self, x: torch.Tensor, *_: object) -> torch.Tensor:
+        return torch.zeros_like(x)
+
+    def binary(self, total: torch.Tensor, *_: object) -> torch.Tensor:
+        return total
+
+
+@pytest.fixture
+def replace(monkeypatch: pytest.MonkeyPatch) -> Iterator[Replace]:
+    """Puts something in the place of operators; afterwards all is as it was."""
+
+    def put(operators: Iterable[str], by: object) -> None:
+        for operator in operators:
+            monkeypatch.setattr(torch.ops.mkldnn, operator, by)
+        onednn.probed.cache_clear()
+
+    yield put
+    monkeypatch.undo()
+    onednn.probed.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def model() -> YOSO:
+    """Wide enough for Winograd's convolution."""
+    torch.manual_seed(0)
+    return reparameterise(YOSO(3, **tiny.MODEL.arguments() | {"aggregation_dim": 128}))
+
+
+needs_onednn = pytest.mark.skipif(bool(onednn.missing()), reason="this build of torch has no oneDNN")
+
+
+@needs_onednn
+@pytest.mark.parametrize("operators", [*((one,) for one in OPERATORS), OPERATORS], ids=[*OPERATORS, "all"])
+def test_without_operators_the_answer_is_the_same_and_the_reason_names_them(
+    operators: tuple[str, ...], replace: Replace, model: YOSO
+) -> None:
+    """On the default path, for pictures of two sizes."""
+    sizes = {"short_edge": 64, "long_edge": 128}
+    plain = predictor(model=model, switches=Switches(), **sizes)
+    replace(operators, gone)
+    assert set(operators) <= set(onednn.missing())
+    assert all(operator in default_for(CPU).reason for operator in onednn.missing())
+    ours = predictor(model=model, **sizes)
+    for image in (noise(64, 100), noise(90, 64)):
+        found, wanted = (one.engine(one.prepare(image).images) for one in (ours, plain))
+        torch.testing.assert_close(found.mask_logits, wanted.mask_logits, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(found.class_logits, wanted.class_logits, rtol=1e-3, atol=1e-3)
+        assert [one.category_id for one in ours(image).segments] == [one.category_id for one in plain(image).segments]
+
+
+@needs_onednn
+@pytest.mark.parametrize("by", [gone, of_another_signature, Zeros()], ids=["gone", "changed", "wrong"])
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_what_is_switched_on_is_what_is_possible(operator: str, by: object, replace: Replace) -> None:
+    """Without its convolution nothing is fused; without laid out weights Winograd's form would be slower."""
+    replace([operator], by)
+    wanted = {CONVOLUTION: Switches(channels_last=True), CONVOLUTION_LAYOUT: Switches(channels_last=True, fused=True)}
+    assert operator in onednn.missing()
+    assert switches_for(CPU) == wanted.get(operator, Switches(channels_last=True, fused=True, winograd=True))
+    if operator == CONVOLUTION:
+        with pytest.raises(RunError, match="fused convolutions need a CPU and a torch with oneDNN"):
+            Engine(tiny.model(), CPU, switches_for(CPU, fused=True))
+
+
+@needs_onednn
+def test_each_operator_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+    for operator, probe in PROBES.items():
+        counted = lambda operator=operator, probe=probe: calls.append(operator) or probe()  # noqa: E731
+        monkeypatch.setitem(PROBES, operator, counted)
+    onednn.probed.cache_clear()
+    for _ in range(3):
+        assert onednn.missing() == ()
+    assert sorted(calls) == sorted(OPERATORS)
+
+
+@needs_onednn
+def test_switched_off_it_stays_off() -> None:
+    x = torch.randn(3, 4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.backends.mkldnn, "enabled", False)
+        assert onednn.missing() == OPERATORS
+        assert switches_for(CPU) == Switches(channels_last=True)
+        assert product(x, x).equal(F.linear(x, x))
+    assert onednn.missing() == ()
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(0, 2**31))
@@ -21,63 +126,4 @@ def test_a_product_is_that_of_torch(rows: int, summed: int, columns: int, turned
     torch.manual_seed(seed)
     x = torch.randn(rows, summed)
     weight = torch.randn(summed, columns).t() if turned else torch.randn(columns, summed)
-    assert usable(x, weight)
     torch.testing.assert_close(product(x, weight), F.linear(x, weight), rtol=1e-4, atol=1e-4)
-
-
-def test_whoever_wants_a_gradient_gets_it() -> None:
-    x, weight = torch.randn(3, 4, requires_grad=True), torch.randn(5, 4)
-    assert not usable(x, weight)
-    product(x, weight).sum().backward()
-    torch.testing.assert_close(x.grad, weight.sum(0).expand(3, 4))
-    with torch.no_grad():
-        assert usable(x, weight)
-
-
-def test_other_types_and_autocast_are_left_to_torch() -> None:
-    x = torch.randn(3, 4)
-    assert not usable(x.double())
-    assert not usable(x.bfloat16())
-    assert not usable(x.to("meta"))
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert not usable(x)
-        assert product(x, x).dtype is torch.bfloat16
-
-
-def test_switched_off_it_stays_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onednn, "available", lambda: False)
-    x = torch.randn(3, 4)
-    assert not usable(x)
-    assert product(x, x).equal(F.linear(x, x))
-
-
-@given(
-    batch=st.integers(1, 3),
-    channels=st.integers(1, 20),
-    queries=st.integers(1, 20),
-    size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
-    last=st.booleans(),
-    seed=st.integers(0, 2**31),
-)
-@settings(deadline=None, max_examples=60)
-def test_masks_and_pooling_are_their_formulas(
-    batch: int, channels: int, queries: int, size: tuple[int, int], last: bool, seed: int
-) -> None:
-    """The dynamic convolution and Eq. 3, in single precision as the decoder runs them, beside einsum in double."""
-    torch.manual_seed(seed)
-    features, kernels = torch.randn(batch, channels, *size), torch.randn(batch, queries, channels)
-    if last:
-        features = features.contiguous(memory_format=torch.channels_last)
-    logits = torch.einsum("bnc,bchw->bnhw", kernels.double(), features.double())
-    torch.testing.assert_close(masks(kernels, features).double(), logits, rtol=1e-4, atol=1e-4)
-    drawn = torch.randn(batch, queries, *size)
-    wanted = torch.einsum("bnhw,bchw->bnc", (drawn.sigmoid() > 0.5).double(), features.double())
-    torch.testing.assert_close(pool(features, drawn).double(), wanted, rtol=1e-4, atol=1e-4)
-
-
-def test_its_operations_are_counted() -> None:
-    """As torch's own products are, so that what a network costs does not depend on who reckons."""
-    layer = torch.nn.Module()
-    layer.forward = lambda x, weight: product(x, weight)  # type: ignore[method-assign]
-    inputs = (torch.randn(3, 4), torch.randn(5, 4))
-    assert cost.flops(layer, inputs, cost.UNCOUNTED_BY_TORCH) == 2 * 3 * 4 * 5

@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 
 def predictor(**changes: Any) -> Predictor:
     chosen = {"short_edge": 48, "long_edge": 80, "score_threshold": 0.0, "overlap_threshold": 0.0, "device": CPU}
-    return Predictor(tiny.model(), tiny.CATEGORIES, **chosen | changes)
+    return Predictor(changes.pop("model", None) or tiny.model(), tiny.CATEGORIES, **chosen | changes)
 
 
 @pytest.fixture(scope="module")

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from model.test_reparam import small
 from torch import nn
 
-from yoso_cli.inference import winograd
+from yoso_cli.inference import onednn, winograd
 from yoso_cli.inference.fused import FusedConv, fused
 from yoso_cli.inference.winograd import LEAST_CHANNELS, WinogradConv, with_fewer_products
-from yoso_cli.model import onednn
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.model.yoso import YOSO
 
-pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of torch has no oneDNN")
+pytestmark = pytest.mark.skipif(bool(onednn.missing()), reason="this build of torch has no oneDNN")
 
 
 @given(

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from yoso_cli.errors import RunError, UsageError
+from yoso_cli.inference import onednn
 from yoso_cli.inference.fused import fused
 from yoso_cli.inference.winograd import with_fewer_products
-from yoso_cli.model import onednn
 from yoso_cli.model.yoso import YOSO, Output
 
 # Each keeps the memory of a whole forward pass: pictures of many sizes would fill a GPU.
@@ -59,15 +59,21 @@ _ON_CPU = Default(
     Switches(channels_last=True, fused=True, winograd=True),
     "the fastest that leave every answer, as measured on two cores",
 )
-_ON_CPU_WITHOUT_ONEDNN = Default(Switches(channels_last=True), "the fastest of what this build of torch has")
 _ON_GPU = Default(Switches(), "nothing has been measured on a GPU yet, so nothing is switched on")
 
 
 def default_for(device: torch.device) -> Default:
-    """What was measured to be fastest on such a device, of what leaves every answer."""
+    """What was measured to be fastest on such a device, of what leaves every answer and works with this torch."""
     if device.type == "cuda":
         return _ON_GPU
-    return _ON_CPU if onednn.available() else _ON_CPU_WITHOUT_ONEDNN
+    missing = onednn.missing()
+    if not missing:
+        return _ON_CPU
+    fused = onednn.CONVOLUTION not in missing
+    return Default(
+        replace(_ON_CPU.switches, fused=fused, winograd=fused and onednn.CONVOLUTION_LAYOUT not in missing),
+        f"the fastest of what this build of torch has, without oneDNN's {', '.join(missing)}",
+    )
 
 
 def switches_for(device: torch.device, **given: Any) -> Switches:
@@ -81,7 +87,7 @@ def switches_for(device: torch.device, **given: Any) -> Switches:
 
 
 def _fusible(switches: Switches, device: torch.device) -> bool:
-    return _alone(switches) and device.type == "cpu" and onednn.available()
+    return _alone(switches) and device.type == "cpu" and onednn.works(onednn.CONVOLUTION)
 
 
 def _alone(switches: Switches) -> bool:

@@ -13,8 +13,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import DeformConv2d, deform_conv2d
 
-from yoso_cli.model.onednn import product
-
 TAPS = 9
 
 
@@ -45,7 +43,7 @@ def gathered_deform_conv(x: Tensor, shifts: Tensor, strengths: Tensor, weight: T
 
     Places and shares are never rounded to half precision; the product is whatever `x` or autocast makes it.
     """
-    return added_up(product(pixels(x), tap_kernels(weight)), shifts, strengths, bias).to(x.dtype)
+    return added_up(F.linear(pixels(x), tap_kernels(weight)), shifts, strengths, bias).to(x.dtype)
 
 
 def pixels(x: Tensor) -> Tensor:
