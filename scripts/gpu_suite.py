@@ -37,7 +37,7 @@ from yoso_cli.evaluation.measures import measures, total
 from yoso_cli.inference import paper, roofline
 from yoso_cli.inference.engine import PRECISIONS, Switches
 from yoso_cli.inference.predict import Predictor, predict_set
-from yoso_cli.model.deform import ModulatedDeformConv
+from yoso_cli.model.aggregator import ModulatedDeformConv
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.panoptic.files import read_image, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured

@@ -17,8 +17,7 @@ from torch.nn import functional as F
 
 from yoso_cli.errors import RunError
 from yoso_cli.inference import bands as bands_file
-from yoso_cli.inference.bands import bands
-from yoso_cli.inference.postprocess import MERGES, Sizes, to_panoptic, to_panoptics
+from yoso_cli.inference.postprocess import MERGES, Sizes, bands, to_panoptic, to_panoptics
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic
 
 THINGS_AND_STUFF = (Category(11, "thing", True), Category(5, "stuff", False), Category(7, "other stuff", False))

@@ -133,7 +133,7 @@ def _report(
 ) -> "Report":
     from yoso_cli.recipe import file as recipe_file
 
-    looks = len(predictor.looks)
+    looks = len(predictor.views)
     where = f"{predictor.device}, {group.size} processes" if group.size > 1 else str(predictor.device)
     images = counted(len(truth.records), "image")
     console.say(f"Evaluating {found.path} on {truth.name} {truth.split} ({images}, {where}).")

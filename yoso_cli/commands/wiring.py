@@ -133,7 +133,7 @@ def make_predictor(
         overlap_threshold=chosen.overlap_threshold,
         device=device,
         merge=running.merge,
-        looks=views(flip, scales),
+        views=views(flip, scales),
         switches=running.switches(device),
     )
 
@@ -186,7 +186,7 @@ def evaluate(
             predictor.score_threshold,
             predictor.overlap_threshold,
             str(predictor.device),
-            tuple(map(str, predictor.looks)),
+            tuple(map(str, predictor.views)),
             predictor.merge_rule,
             str(predictor.engine.switches),
         ),

@@ -13,7 +13,7 @@ from torch import Tensor
 from yoso_cli.errors import RunError, UsageError
 from yoso_cli.inference import onednn
 from yoso_cli.inference.fused import fused
-from yoso_cli.inference.winograd import with_fewer_products
+from yoso_cli.inference.winograd import use_winograd
 from yoso_cli.model.yoso import YOSO, Output
 
 # Each keeps the memory of a whole forward pass: pictures of many sizes would fill a GPU.
@@ -139,7 +139,7 @@ class Engine:
         self.switches = switches
         self.network = fused(model) if switches.fused else model
         if switches.winograd:
-            with_fewer_products(self.network)
+            use_winograd(self.network)
         self._run: Callable[[Tensor], list[Output]] = _compiled(model) if switches.compiled else self.network
         # The least recently used first.
         self._graphs: dict[torch.Size, _Graph] = {}

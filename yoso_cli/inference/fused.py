@@ -18,10 +18,16 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from yoso_cli.inference import onednn
 from yoso_cli.inference.onednn import Geometry, KeptLayout
-from yoso_cli.model.aggregator import DeformablePyramid, DeformableUpsample
+from yoso_cli.model.aggregator import (
+    DeformablePyramid,
+    DeformableUpsample,
+    ModulatedDeformConv,
+    added_up,
+    pixels,
+    tap_kernels,
+)
 from yoso_cli.model.backbone import ResNet
 from yoso_cli.model.decoder import InnerProducts
-from yoso_cli.model.deform import ModulatedDeformConv, added_up, pixels, tap_kernels
 from yoso_cli.model.yoso import YOSO
 
 

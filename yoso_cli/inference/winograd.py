@@ -37,7 +37,7 @@ LEAST_CHANNELS = 128
 LEAST_TILES = 16
 
 
-def with_fewer_products(network: YOSO) -> None:
+def use_winograd(network: YOSO) -> None:
     """Changes a `fused` network: its wide 3x3 convolutions that nothing is added onto become `WinogradConv`."""
     for parent in [block.first for block in network.modules() if isinstance(block, FusedBlock)] + [network.aggregator]:
         for name, child in parent.named_children():
