@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yoso_cli.errors import RunError
-from yoso_cli.inference import bands as bands_file
+from yoso_cli.inference import postprocess
 from yoso_cli.inference.postprocess import MERGES, Sizes, bands, to_panoptic, to_panoptics
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic
 
@@ -130,7 +130,7 @@ def pictures(draw: st.DrawFn) -> dict[str, Any]:
 def test_segments_are_those_of_the_plain_loop(picture: dict[str, Any], values: int) -> None:
     """However many rows are decided together: one (though all its queries are more than is allowed), a few or all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bands_file, "BAND_ON_CPU", values)
+        patch.setattr(postprocess, "BAND_ON_CPU", values)
         assert_told(to_panoptic(**picture), query_by_query(**picture))
 
 

@@ -166,8 +166,8 @@ def _apart(asked: Asked, found: "Source") -> tuple[str, ...]:
     others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
     views = [*["flip"] * asked.flip, *(f"{scale:g}x" for scale in asked.scales if scale != 1)]
     # The other switches leave the answers.
-    precision = asked.running.precision or "single"
-    switches = [*["fast-merge"] * asked.running.fast_merge, *[precision] * (precision != "single")]
+    precision = asked.running.precision or "float32"
+    switches = [*["fast-merge"] * asked.running.fast_merge, *[precision] * (precision != "float32")]
     return (*others, *views, *switches, *(f"{name}={now}" for name, (_, now) in found.overrides.items()))
 
 

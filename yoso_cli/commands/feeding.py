@@ -5,20 +5,20 @@ from typing import TYPE_CHECKING
 from yoso_cli.commands import console, wiring
 
 if TYPE_CHECKING:
-    from yoso_cli.loading.augmentation import Step
+    from yoso_cli.loading.augmentation import Augmentation
     from yoso_cli.loading.dataset import PanopticDataset
     from yoso_cli.panoptic.types import PanopticSet, Rgb
     from yoso_cli.recipe.schema import Recipe
 
 
-def augmentation(recipe: "Recipe") -> "Step":
+def augmentation(recipe: "Recipe") -> "Augmentation":
     """The steps of the recipe's `augment` section."""
-    from yoso_cli.loading.augmentation import ScaleJitter, ShortEdgeCrop, Steps, padding_as_picture
+    from yoso_cli.loading.augmentation import Compose, ScaleJitter, ShortEdgeCrop, padding_as_picture
     from yoso_cli.loading.color import ColorJitter
 
     chosen = recipe.augment
     crop = (chosen.crop_height, chosen.crop_width)
-    steps: list[Step] = []
+    steps: list[Augmentation] = []
     if chosen.resize == "jitter":
         steps.append(ScaleJitter(crop, chosen.scale_min, chosen.scale_max, chosen.flip, chosen.crop_place))
     else:
@@ -27,7 +27,7 @@ def augmentation(recipe: "Recipe") -> "Step":
         steps.append(ColorJitter())
     if chosen.padding == "negative":
         steps.append(padding_as_picture)
-    return Steps(tuple(steps))
+    return Compose(tuple(steps))
 
 
 def training_pictures(recipe: "Recipe", panoptic_set: "PanopticSet") -> "PanopticDataset":
@@ -57,7 +57,7 @@ def _seen(pictures: "PanopticDataset", place: int, seed: int) -> "Rgb":
     from yoso_cli.panoptic.draw import overlay
     from yoso_cli.panoptic.types import Panoptic, measured
 
-    view = pictures.view((place, seed))
+    view = pictures.picture((place, seed))
     ids = view.panoptic.id_map
     panoptic = Panoptic(ids, measured(ids, view.panoptic.segments))
     return overlay(view.image, panoptic, pictures.panoptic_set.categories, alpha=0.35, legend=False)

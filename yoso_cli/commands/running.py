@@ -21,7 +21,7 @@ class Running:
     """What the command line says; None leaves it to what was measured on such a device.
 
     Attributes:
-        precision: one of `inference.engine.PRECISIONS`.
+        precision: one of `model.precision.PRECISIONS`.
         channels_last: memory format.
         compiled: through torch.compile.
         graphs: CUDA graphs.
@@ -79,12 +79,24 @@ class Running:
 AS_MEASURED = Running()
 """Nothing said: every switch as it was measured to be best."""
 
+# Names of before, which are still understood wherever one is typed.
+OLD_PRECISIONS = {"single": "float32", "half": "float16"}
+
+
+class _Precision(click.Choice[str]):
+    """A choice that also understands OLD_PRECISIONS."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The precision by its name of today."""
+        return super().convert(OLD_PRECISIONS.get(value, value), param, ctx)
+
+
 _OPTIONS = (
     click.option(
         "--precision",
-        type=click.Choice(["single", "bfloat16", "half"]),
-        show_default="single",
-        help="Of the network, but for its decoder and shifts; halves move a few pixels.",
+        type=_Precision(["float32", "bfloat16", "float16"]),
+        show_default="float32",
+        help="Of the network, but for its decoder and shifts; 16 bits move a few pixels.",
     ),
     click.option(
         "--channels-last/--channels-first",
@@ -104,7 +116,7 @@ _OPTIONS = (
         "--fused/--no-fused",
         "fused",
         default=None,
-        show_default="fused on a CPU in single precision",
+        show_default="fused on a CPU in float32",
         help="Convolutions by oneDNN, with their ReLUs and sums in one pass; CPU only.",
     ),
     click.option(
@@ -147,7 +159,7 @@ def reason(predictor: "Predictor") -> str:
 
 
 def shown(predictor: "Predictor") -> str:
-    """`cpu (single, channels_last, 2 threads)`."""
+    """`cpu (float32, channels_last, 2 threads)`."""
     import torch
 
     threads = torch.get_num_threads()

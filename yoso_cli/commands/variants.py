@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.commands import console, timing, wiring
-from yoso_cli.commands.running import Running
+from yoso_cli.commands.running import OLD_PRECISIONS, Running
 from yoso_cli.errors import UsageError
 from yoso_cli.runtime.words import counted
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 # Words after the weights, and what each changes of the switches that both sides share.
 SWITCHES: dict[str, dict[str, Any]] = {
-    "single": {"precision": "single"},
+    "float32": {"precision": "float32"},
     "bfloat16": {"precision": "bfloat16"},
-    "half": {"precision": "half"},
+    "float16": {"precision": "float16"},
     "channels_last": {"channels_last": True},
     "channels_first": {"channels_last": False},
     "compiled": {"compiled": True},
@@ -61,7 +61,7 @@ class Variant:
         from yoso_cli.model.reparam import STEPS
 
         known = {TRAINED, *SWITCHES, *STEPS}
-        first, *words = [word.strip() for word in named.split(",")]
+        first, *words = [OLD_PRECISIONS.get(word.strip(), word.strip()) for word in named.split(",")]
         source = None if first in known else first
         words = words if source is not None else [first, *words]
         for word in words:

@@ -264,7 +264,7 @@ def _kept_queries(mask_logits: Tensor, class_logits: Tensor, score_threshold: fl
     if not bool(read[3].all()):
         raise RunError(
             "the network's answer holds values that are not finite numbers.",
-            hint="In half precision values can overflow: try single precision. Otherwise the weights are damaged.",
+            hint="In float16 values can overflow: try float32. Otherwise the weights are damaged.",
         )
     found = []
     for kept, score, label in zip(*read[:3], strict=True):

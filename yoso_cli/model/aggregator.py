@@ -10,27 +10,16 @@ against 1597 ms for the operator and 757 ms when the samples are gathered first.
 # B images, D hidden, A aggregation channels, h w size at stride 4
 # C channels in, O channels out, H W size of a map, 9 taps in rows, 4 neighbours of a sampled place
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.ops import DeformConv2d, deform_conv2d
 
+from yoso_cli.model.precision import full_precision
+
 TAPS = 9
-
-
-@contextlib.contextmanager
-def full_precision(x: Tensor) -> Iterator[Tensor]:
-    """Turns autocast off and gives `x` in float32; where autocast is off already, gives `x` as it is."""
-    kind = x.device.type
-    # Tensors that are shapes alone (device meta) know no autocast.
-    if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):
-        yield x
-        return
-    with torch.autocast(kind, enabled=False):
-        yield x.float()
 
 
 class ModulatedDeformConv(DeformConv2d):

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yoso_cli.model.aggregator import FeaturePyramidAggregator, full_precision
+from yoso_cli.model.aggregator import FeaturePyramidAggregator
 from yoso_cli.model.backbone import ResNet
 from yoso_cli.model.decoder import SeparableDynamicDecoder
+from yoso_cli.model.precision import full_precision
 
 # RGB, 0..255: ImageNet's statistics, as the released models use them.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
