@@ -30,7 +30,7 @@ class Switches:
         channels_last: weights and maps with channels innermost.
         compiled: through torch.compile; the first picture of each size takes minutes.
         graphs: a CUDA graph for each input size; GPU only.
-        fused: convolutions by oneDNN, with ReLUs and sums taken along; CPU, float32, not compiled.
+        fused: convolutions and products by oneDNN, together with ReLUs and sums; CPU, float32, not compiled.
         winograd: of these, wide ones of 3x3 with a quarter of the multiplications.
     """
 
@@ -54,7 +54,7 @@ class Default:
     reason: str
 
 
-# The fastest of those that leave every answer. What each switch does alone stands in docs/measurements/.
+# The fastest that change no prediction. What each switch does alone stands in docs/measurements/.
 _ON_CPU = Default(
     Switches(channels_last=True, fused=True, winograd=True),
     "the fastest that leave every answer, as measured on two cores",
@@ -63,7 +63,7 @@ _ON_GPU = Default(Switches(), "nothing has been measured on a GPU yet, so nothin
 
 
 def default_for(device: torch.device) -> Default:
-    """What was measured to be fastest on such a device, of what leaves every answer and works with this torch."""
+    """The fastest switches measured on such a device that change no prediction, of those that work with this torch."""
     if device.type == "cuda":
         return _ON_GPU
     missing = onednn.missing()
@@ -77,7 +77,7 @@ def default_for(device: torch.device) -> Default:
 
 
 def switches_for(device: torch.device, **given: Any) -> Switches:
-    """The device's own switches but for those `given`, and without what those rule out."""
+    """The device's defaults with those `given` changed, and without what the given ones rule out."""
     chosen = replace(default_for(device).switches, **given)
     if "fused" not in given and chosen.fused and not _fusible(chosen, device):
         chosen = replace(chosen, fused=False)

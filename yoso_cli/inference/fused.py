@@ -1,9 +1,9 @@
-"""The network as oneDNN runs it fastest on a CPU, over the same weights.
+"""The network with fused convolutions by oneDNN, the fastest form on a CPU, over the same weights.
 
-A convolution takes along what follows it: its ReLU, and the sum with a block's shortcut, happen where it writes, and a
-map at stride 4 is read and written once instead of three times. Weights are laid out once for a size of picture, not at
-every call. And one thread gets oneDNN's 1x1 convolutions, where torch would take MKL's. All of it is in single
-precision and without gradients; plain torch takes the place of an operator that does not work (see `onednn`).
+A convolution is computed together with the ReLU behind it and the sum with a block's shortcut, so that a map at stride
+4 is read and written once instead of three times. Weights are laid out once for each size of picture instead of at
+every call. With a single thread, 1x1 convolutions go to oneDNN as well, where torch would call MKL. All of it is in
+single precision and without gradients; plain torch takes the place of an operator that does not work (see `onednn`).
 """
 
 # B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
@@ -34,7 +34,7 @@ from yoso_cli.model.yoso import YOSO
 def fused(model: YOSO) -> YOSO:
     """A network that shares the tensors of `model`, which stays as it is.
 
-    ReLUs and sums are taken along where batch norms have been folded; elsewhere the convolutions alone are oneDNN's.
+    ReLUs and sums are fused where batch norms have been folded; elsewhere oneDNN computes the convolutions alone.
     """
     tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}
     network = copy.deepcopy(model, tensors)
@@ -102,7 +102,7 @@ class FusedDeform(nn.Module):
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor, shifts: Tensor, strengths: Tensor) -> Tensor:
-        """As the class it stands for."""
+        """As the class it replaces."""
         weight, rows = self.deform.weight, pixels(x)
         laid_out = self._layout.of(weight, rows.shape, lambda: onednn.product_layout(tap_kernels(weight), len(rows)))
         return added_up(onednn.product(rows, laid_out), shifts, strengths, self.deform.bias)
@@ -112,7 +112,7 @@ class FusedProducts(InnerProducts):
     """The decoder's products, each picture's by oneDNN."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
-        """As the class it stands for."""
+        """As the class it replaces."""
         found = [onednn.product(one, other) for one, other in zip(a, b, strict=True)]
         # One alone is not copied.
         return found[0][None] if len(found) == 1 else torch.stack(found)
@@ -155,7 +155,7 @@ def _convolutions(block: BasicBlock | Bottleneck) -> list[nn.Conv2d]:
 
 
 def _replace_convolutions(parent: nn.Module) -> None:
-    """Every plain convolution beneath `parent` that none of the classes above has taken."""
+    """Makes every plain convolution beneath `parent` a `FusedConv`, unless one of the classes above has it."""
     for name, child in parent.named_children():
         if type(child) is nn.Conv2d:
             parent.add_module(name, FusedConv(child))

@@ -289,7 +289,7 @@ def _covered(probabilities: Tensor) -> Tensor:
 
 
 def _codes(probabilities: Tensor, covered: Tensor, scores: Tensor) -> Tensor:
-    """What `Claim` says of each pixel, int16 (H, W); `probabilities` and `covered`, (Q, H, W), are overwritten.
+    """The codes of a `Claim`, int16 (H, W); `probabilities` and `covered`, (Q, H, W), are overwritten.
 
     Each query's code, out of reach where its product is below the largest; the least is the first winner's. All of it
     plain arithmetic: on a CPU torch's maximum takes ten times as long once it has to tell where it stands.

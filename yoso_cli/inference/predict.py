@@ -117,7 +117,7 @@ class Predictor:
         device: where the network runs; left out, where the model is.
         merge: how masks become segments, one of `postprocess.MERGES`.
         views: of each picture, the plain one first; more than that is test-time augmentation.
-        switches: how the network runs; left out, the fastest on the device that changes no answer.
+        switches: how the network runs; left out, the fastest on the device that change no prediction.
     """
 
     def __init__(

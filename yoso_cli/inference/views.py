@@ -1,9 +1,9 @@
-"""Test-time augmentation: one picture seen several times, mirrored or at other sizes, and one answer.
+"""Test-time augmentation: one picture shown several times, mirrored or at other sizes, and one prediction.
 
 There is no published rule for networks whose queries are segments. Here the plain view decides which segments there
-are; each query that says something is averaged, in class probabilities and in mask logits, with the query of every
-other view that shows the same class at a mask IoU above 0.5 (each at most once, so that the IoUs add up to most). A
-segment that no other view confirms stays as it is. So one view alone gives exactly the answer without augmentation.
+are. Each query with a class is averaged, in class probabilities and mask logits, with at most one query of every other
+view: one of the same class at a mask IoU above 0.5, paired so that the IoUs add up to the most. A segment that no other
+view confirms stays as it is, so the plain view alone gives exactly the prediction without augmentation.
 """
 
 # N queries, Q kept queries, K classes, h w mask size of the plain view

@@ -38,7 +38,7 @@ LEAST_TILES = 16
 
 
 def use_winograd(network: YOSO) -> None:
-    """Changes a `fused` network: its wide 3x3 convolutions that nothing is added onto become `WinogradConv`."""
+    """Makes the wide 3x3 convolutions of a `fused` network `WinogradConv`, but for those that add to a shortcut."""
     for parent in [block.first for block in network.modules() if isinstance(block, FusedBlock)] + [network.aggregator]:
         for name, child in parent.named_children():
             if isinstance(child, FusedConv) and _suited(child.conv):

@@ -92,7 +92,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file says of itself that yoso wrote it. False for one that is missing or of another kind."""
+    """Whether yoso wrote a file, by its header. False for one that is missing or of another kind."""
     if not is_safetensors(path):
         return False
     try:
