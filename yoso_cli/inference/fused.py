@@ -58,6 +58,7 @@ class FusedConv(nn.Module):
         super().__init__()
         self.conv = conv
         self.relu = relu
+        self._geometry = Geometry.of(conv)
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -69,7 +70,7 @@ class FusedConv(nn.Module):
         return onednn.add_convolution(total, x, *self._convolution(x), relu=self.relu)
 
     def _convolution(self, x: Tensor) -> tuple[Tensor, Tensor | None, Geometry]:
-        weight, geometry = self.conv.weight, Geometry.of(self.conv)
+        weight, geometry = self.conv.weight, self._geometry
         laid_out = self._layout.of(weight, x.shape, lambda: onednn.convolution_layout(weight, geometry, x.shape))
         return laid_out, self.conv.bias, geometry
 
