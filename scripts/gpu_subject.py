@@ -21,8 +21,8 @@ Edges = tuple[int, int]
 # What is measured at every size.
 HEADLINES = (
     Switches(),
-    Switches("half", channels_last=True),
-    Switches("half", channels_last=True, graphs=True),
+    Switches("float16", channels_last=True),
+    Switches("float16", channels_last=True, graphs=True),
     Switches("bfloat16", channels_last=True, graphs=True),
 )
 
@@ -59,8 +59,8 @@ class Subject:
                 yield edges, switches
 
     def precisions(self) -> list[Switches]:
-        """Those of this device; a CPU's half is no aim of anybody's."""
-        return [Switches(name) for name in PRECISIONS if self.device.type == "cuda" or name != "half"]
+        """Those of this device; a CPU's float16 is no aim of anybody's."""
+        return [Switches(name) for name in PRECISIONS if self.device.type == "cuda" or name != "float16"]
 
     def combinations(self) -> list[Switches]:
         """Every combination of switches worth a look on this device, but for compilation; two of them in miniature."""
@@ -76,7 +76,7 @@ class Subject:
 
     def likely_best(self) -> Switches:
         """What is expected to be fastest here."""
-        return Switches("half", channels_last=True) if self.device.type == "cuda" else Switches(channels_last=True)
+        return Switches("float16", channels_last=True) if self.device.type == "cuda" else Switches(channels_last=True)
 
     def engine(self, switches: Switches) -> Engine:
         """The folded network; a copy, whose memory format is its own."""
@@ -154,7 +154,7 @@ def _size(edges: Iterable[int]) -> str:
 
 
 def named(edges: Edges, words: object) -> str:
-    """`800x1333, half, channels_last`."""
+    """`800x1333, float16, channels_last`."""
     return f"{_size(edges)}, {words}"
 
 

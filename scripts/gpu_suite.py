@@ -33,11 +33,11 @@ from torchvision.ops import deform_conv2d
 
 from yoso_cli.api.weights import ModelFile, read_model
 from yoso_cli.evaluation.counting import counts_as_they_come
-from yoso_cli.evaluation.score import score_counts
+from yoso_cli.evaluation.measures import score_counts
 from yoso_cli.inference import paper, roofline
 from yoso_cli.inference.engine import PRECISIONS, Switches
 from yoso_cli.inference.predict import Predictor, predict_set
-from yoso_cli.model.deform import ModulatedDeformConv
+from yoso_cli.model.aggregator import ModulatedDeformConv
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.panoptic.files import read_image, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured

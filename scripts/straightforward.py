@@ -17,8 +17,7 @@ from torchvision.ops import FrozenBatchNorm2d, deform_conv2d
 
 from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.model import decoder as decoder_file
-from yoso_cli.model.aggregator import ConvolutionFirst, coordinates
-from yoso_cli.model.deform import ModulatedDeformConv
+from yoso_cli.model.aggregator import ConvolutionFirst, ModulatedDeformConv, coordinates
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 

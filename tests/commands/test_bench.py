@@ -1,12 +1,17 @@
 """`yoso bench`: two latencies that are never mixed, and what they were measured on."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import build
 import pytest
+import torch
 
+from yoso_cli.inference.engine import default_for
+
+ON_CPU = default_for(torch.device("cpu"))
 QUICK = ["--repeats", "3", "--warmup", "1", "--device", "cpu"]
 LATENCY = {"p99_ms", "batch", "median_ms", "p90_ms", "fps", "pictures"}
 
@@ -18,15 +23,7 @@ def test_the_newest_run_is_timed_on_pictures_of_its_validation_split(line: Path,
         *("forward", "end_to_end", "versions", "machine", "switches", "clock", "forward_batches", "parts_ms", "flops"),
         *("parameters", "peak_memory_bytes", "pq", "reason"),
     }
-    assert value["switches"] == {
-        "precision": "single",
-        "channels_last": True,
-        "compiled": False,
-        "graphs": False,
-        "fused": True,
-        "winograd": True,
-        "merge": "exact",
-    }
+    assert value["switches"] == {**asdict(ON_CPU.switches), "merge": "exact"}
     parts = dict(value["parts_ms"])
     assert parts.pop("sum") == pytest.approx(sum(parts.values()))
     assert sum(value["flops"].values()) > 0 < sum(value["parameters"].values())
@@ -93,11 +90,10 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert not value["switches"]["channels_last"]
     assert [one["batch"] for one in value["forward_batches"]] == [2]
     assert "cpu (bfloat16, " in told
-    switches = "single, channels_last, fused, winograd"
-    reason = f"{switches}: the fastest that leave every answer, as measured on two cores."
+    reason = f"{ON_CPU.switches}: {ON_CPU.reason}."
     assert f"Switches: bfloat16, as asked for. By default {reason}" in told
     _, told = printed("bench", "--json", *QUICK)
-    assert "cpu (single, channels_last, fused, winograd, " in told
+    assert f"cpu ({ON_CPU.switches}, " in told
     assert f"Switches: {reason}" in told
 
 
@@ -107,7 +103,7 @@ def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
     value, told = printed("bench", "--json", "--compare", "trained,fold_batch_norms", f"{folded},bfloat16", *QUICK)
     assert value["a"]["weights"] == str(build.newest_weights())
     assert value["a"]["steps"] == ["fold_batch_norms"]
-    assert value["a"]["switches"]["precision"] == "single"
+    assert value["a"]["switches"]["precision"] == "float32"
     assert value["b"]["weights"] == folded
     assert len(value["b"]["steps"]) == 5
     assert value["b"]["switches"]["precision"] == "bfloat16"
@@ -115,10 +111,17 @@ def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
         ratio = value["a_over_b"][name]
         assert 0 < ratio["p10"] <= ratio["ratio"] <= ratio["p90"]
         assert set(ratio["a"]) == LATENCY
-    assert "Timing A, trained,fold_batch_norms, on cpu (single" in told
-    text, _ = printed("bench", "--compare", "trained", "single", *QUICK)
+    assert "Timing A, trained,fold_batch_norms, on cpu (float32" in told
+    text, _ = printed("bench", "--compare", "trained", "float32", *QUICK)
     assert "times as long as B, network alone (p10 " in text
     assert "In turn, 3 pictures each" in text
+
+
+def test_precisions_by_their_old_names_are_understood(line: Path, printed: Any) -> None:
+    value, _ = printed("bench", "--json", "--precision", "single", *QUICK)
+    assert value["switches"]["precision"] == "float32"
+    value, _ = printed("bench", "--json", "--compare", "single", "half", *QUICK)
+    assert [value[side]["switches"]["precision"] for side in "ab"] == ["float32", "float16"]
 
 
 def test_fusing_is_a_word_and_an_option(line: Path, printed: Any, refused: Any) -> None:
@@ -129,11 +132,13 @@ def test_fusing_is_a_word_and_an_option(line: Path, printed: Any, refused: Any) 
     assert not value["switches"]["winograd"]
     value, _ = printed("bench", "--json", "--compare", "winograd", "direct", *QUICK)
     assert [value[side]["switches"]["winograd"] for side in "ab"] == [True, False]
-    assert "Leave --fused out" in refused("bench", "--fused", "--precision", "half", *QUICK, code=2)
+    assert "Leave --fused out" in refused("bench", "--fused", "--precision", "float16", *QUICK, code=2)
 
 
 def test_switches_of_both_sides_are_options_and_a_word_changes_one(line: Path, printed: Any) -> None:
-    value, _ = printed("bench", "--json", "--channels-first", "--compare", "single", "channels_last,fast_merge", *QUICK)
+    value, _ = printed(
+        "bench", "--json", "--channels-first", "--compare", "float32", "channels_last,fast_merge", *QUICK
+    )
     assert [value[side]["switches"]["channels_last"] for side in "ab"] == [False, True]
     assert [value[side]["switches"]["merge"] for side in "ab"] == ["exact", "fast"]
     assert [value[side]["weights"] for side in "ab"] == [str(build.newest_weights())] * 2
@@ -142,11 +147,11 @@ def test_switches_of_both_sides_are_options_and_a_word_changes_one(line: Path, p
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--compare", "trained,slow", "single"], "slow is neither a switch nor a fold"),
-        (["--compare", "trained,", "single"], "an empty word is neither"),
-        (["runs/tiny-001", "--compare", "trained", "single"], "SOURCE has no meaning beside --compare"),
-        (["--batch", "2", "--compare", "trained", "single"], "--batch has no meaning beside --compare"),
-        (["--suite", "paper", "--compare", "trained", "single"], "--compare has no meaning beside --suite"),
+        (["--compare", "trained,slow", "float32"], "slow is neither a switch nor a fold"),
+        (["--compare", "trained,", "float32"], "an empty word is neither"),
+        (["runs/tiny-001", "--compare", "trained", "float32"], "SOURCE has no meaning beside --compare"),
+        (["--batch", "2", "--compare", "trained", "float32"], "--batch has no meaning beside --compare"),
+        (["--suite", "paper", "--compare", "trained", "float32"], "--compare has no meaning beside --suite"),
         (["--suite", "paper", "runs/tiny-001"], "SOURCE has no meaning beside --suite"),
         (["--table", "5"], "--table belongs to --suite"),
         (["--output", "drawn"], "--output belongs to --suite"),
@@ -157,13 +162,13 @@ def test_what_does_not_go_together_is_refused(line: Path, refused: Any, argument
 
 
 def test_a_first_word_that_is_no_switch_is_a_source(line: Path, refused: Any) -> None:
-    assert "bfloat17" in refused("bench", "--compare", "single", "bfloat17", *QUICK, code=2)
+    assert "bfloat17" in refused("bench", "--compare", "float32", "bfloat17", *QUICK, code=2)
 
 
 def test_folds_are_not_asked_of_folded_weights(line: Path, printed: Any, refused: Any) -> None:
     printed("reparam")
     folded = "runs/tiny-001/reparam.safetensors"
-    assert "is folded already" in refused("bench", "--compare", f"{folded},fold_location", "single", *QUICK, code=2)
+    assert "is folded already" in refused("bench", "--compare", f"{folded},fold_location", "float32", *QUICK, code=2)
 
 
 def test_the_fast_merge_tells_what_it_does_to_pq(line: Path, printed: Any, refused: Any) -> None:

@@ -36,7 +36,7 @@ CONVERT = ("convert", "raw", "datasets/mine/train", "--from", "maps", "--categor
         ["reparam", "runs/tiny-001", "--image", "gone"],
         ["bench", "gone"],
         ["bench", "--image", "gone"],
-        ["bench", "--compare", "gone,trained", "single"],
+        ["bench", "--compare", "gone,trained", "float32"],
         ["check", "gone"],
         ["check", "shapes", "--root", "gone"],
         ["stats", "gone"],

@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from yoso_cli.inference.engine import default_for
+
 CPU = ["--device", "cpu"]
 
 
@@ -35,7 +37,7 @@ def test_an_overlay_is_written_beside_the_person(photo: Path, printed: Any) -> N
         assert overlay.width >= 80
         assert overlay.height >= 60
     assert f"Using {build.newest_weights()} (as trained, 9 classes of shapes), score above 0, " in told
-    assert "on cpu (single, channels_last, fused, winograd, " in told
+    assert f"on cpu ({default_for(torch.device('cpu')).switches}, " in told
     assert told.endswith("Next: yoso bench runs/tiny-001")
 
 

@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 from evaluation.found import CATEGORIES, PAPER, found, tally
 
-from yoso_cli.evaluation.measures import DETAILS, METRICS, Measures, count, overlap_for
+from yoso_cli.evaluation.measures import DETAILS, METRICS, Measures, count, overlap_for, score_counts
 from yoso_cli.evaluation.quality import Tally
 from yoso_cli.evaluation.report import PaperRow, Report
-from yoso_cli.evaluation.score import score_counts
 from yoso_cli.evaluation.summary import table
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
 

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
-from yoso_cli.inference import bands as bands_file
-from yoso_cli.inference.bands import Axis, bands
-from yoso_cli.inference.postprocess import Sizes, claimed_at_full_size
+from yoso_cli.inference import postprocess
+from yoso_cli.inference.postprocess import Axis, Sizes, bands, claimed_at_full_size
 
 
 def at_once(mask_logits: Tensor, rows: Axis, columns: Axis) -> Tensor:
@@ -36,7 +35,7 @@ def test_bands_are_the_rows_of_two_resizes(rows: Any, columns: Any, queries: int
     random = torch.Generator().manual_seed(0)
     logits = torch.randn(queries, rows[0], columns[0], generator=random).double()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bands_file, "BAND_ON_CPU", values)
+        patch.setattr(postprocess, "BAND_ON_CPU", values)
         found = list(bands(logits, rows[1], columns[1]))
     assert [part.start for part, _ in found] == [0, *(part.stop for part, _ in found[:-1])]
     assert all(part.stop - part.start == band.shape[1] for part, band in found)
@@ -58,7 +57,7 @@ def test_single_precision_takes_torchs_own_weights(original: tuple[int, int]) ->
 @pytest.mark.parametrize("values", [1, 1 << 12, 1 << 24])
 def test_nothing_is_read_from_the_device_while_bands_are_decided(values: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes through on a device whose tensors hold no values to be read."""
-    monkeypatch.setattr(bands_file, "BAND_ON_GPU", values)
+    monkeypatch.setattr(postprocess, "BAND_ON_GPU", values)
     sizes = Sizes((64, 96), (60, 90), (77, 101))
     codes, own = claimed_at_full_size(torch.empty(3, 16, 24, device="meta"), torch.empty(3, device="meta"), sizes)
     assert (codes.device.type, codes.shape, codes.dtype) == ("meta", (77, 101), torch.int16)

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from model.test_reparam import small
 from torch import Tensor, nn
 
-from yoso_cli.inference.fused import FusedBlock, FusedConv, KeptLayout, fused
-from yoso_cli.model import onednn
+from yoso_cli.inference import onednn
+from yoso_cli.inference.fused import FusedBlock, FusedConv, FusedProducts, fused
+from yoso_cli.inference.onednn import KeptLayout
+from yoso_cli.model.decoder import InnerProducts
 from yoso_cli.model.reparam import STEPS, reparameterise
 from yoso_cli.model.yoso import YOSO
 
-pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of torch has no oneDNN")
+pytestmark = pytest.mark.skipif(bool(onednn.missing()), reason="this build of torch has no oneDNN")
 EVERY_STEP = tuple(STEPS)
 
 
@@ -76,13 +78,16 @@ def test_the_whole_network_answers_alike() -> None:
 
 
 def test_all_that_is_folded_is_fused() -> None:
-    """No convolution of backbone and aggregator is left to torch but those that it alone can do."""
+    """No convolution of backbone and aggregator is left to torch but those that it alone can do, no map's product."""
     network = fused(reparameterise(small(backbone="resnet50"), EVERY_STEP))
     assert sum(isinstance(module, FusedBlock) for module in network.modules()) == 16
     inside = {id(module.conv) for module in network.modules() if isinstance(module, FusedConv)}
     for part in (network.backbone, network.aggregator):
         left = [one for one in part.modules() if type(one) is nn.Conv2d and id(one) not in inside]
         assert left == []
+    products = [module for module in network.decoder.modules() if isinstance(module, InnerProducts)]
+    assert len(products) == 5, "the first masks, then pooling and masks of each stage"
+    assert all(isinstance(module, FusedProducts) for module in products)
 
 
 def test_the_model_stays_as_it_is_and_lends_its_tensors() -> None:

@@ -16,9 +16,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yoso_cli.errors import RunError
-from yoso_cli.inference import bands as bands_file
-from yoso_cli.inference.bands import bands
-from yoso_cli.inference.postprocess import MERGES, Sizes, to_panoptic, to_panoptics
+from yoso_cli.inference import postprocess
+from yoso_cli.inference.postprocess import MERGES, Sizes, bands, to_panoptic, to_panoptics
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic
 
 THINGS_AND_STUFF = (Category(11, "thing", True), Category(5, "stuff", False), Category(7, "other stuff", False))
@@ -131,7 +130,7 @@ def pictures(draw: st.DrawFn) -> dict[str, Any]:
 def test_segments_are_those_of_the_plain_loop(picture: dict[str, Any], values: int) -> None:
     """However many rows are decided together: one (though all its queries are more than is allowed), a few or all."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(bands_file, "BAND_ON_CPU", values)
+        patch.setattr(postprocess, "BAND_ON_CPU", values)
         assert_told(to_panoptic(**picture), query_by_query(**picture))
 
 

@@ -1,10 +1,14 @@
 """From a picture to segments at its own size, as the authors' implementation does it."""
 
+import inspect
+import itertools
 import threading
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import build
 import numpy as np
@@ -17,18 +21,20 @@ from training import tiny
 
 from yoso_cli.errors import DataError
 from yoso_cli.inference.postprocess import Sizes
-from yoso_cli.inference.predict import Predictor, predict_set, predict_two_ways
+from yoso_cli.inference.predict import Carrier, Predictor, predict_set, predict_stream, predict_two_ways, resized
 from yoso_cli.inference.views import View, views
-from yoso_cli.model.yoso import PIXEL_MEAN
+from yoso_cli.loading.transforms import fitted, resize_image
+from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import PanopticSet, Rgb
+from yoso_cli.recipe.schema import InferenceRecipe, ModelRecipe
 
 CPU = torch.device("cpu")
 
 
 def predictor(**changes: Any) -> Predictor:
     chosen = {"short_edge": 48, "long_edge": 80, "score_threshold": 0.0, "overlap_threshold": 0.0, "device": CPU}
-    return Predictor(tiny.model(), tiny.CATEGORIES, **chosen | changes)
+    return Predictor(changes.pop("model", None) or tiny.model(), tiny.CATEGORIES, **chosen | changes)
 
 
 @pytest.fixture(scope="module")
@@ -55,11 +61,11 @@ def test_a_picture_alone_is_seen_as_the_reference_sees_it(shared: Path, index: i
         device=CPU,
     )
     images, sizes = ours.prepare(pictures[f"image{index}_rgb_u8"])
-    resized = pictures[f"resized{index}_rgb_u8"]
+    wanted = pictures[f"resized{index}_rgb_u8"]
     assert sizes == reference.tiny_sizes(found.meta, f"single{index}", 0, found.images)
     assert images.dtype == torch.float32
     assert np.array_equal(
-        images[0, :, : sizes.resized[0], : sizes.resized[1]].numpy(), resized.transpose(2, 0, 1).astype(np.float32)
+        images[0, :, : sizes.resized[0], : sizes.resized[1]].numpy(), wanted.transpose(2, 0, 1).astype(np.float32)
     )
     assert images.equal(found.images)
 
@@ -146,13 +152,13 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> PanopticSet:
     return build.write_set(tmp_path_factory.mktemp("mixed") / "val", tiny.CATEGORIES, pictures)
 
 
-@pytest.mark.parametrize("looks", [views(False, ()), views(True, (1.5,))], ids=["plain", "augmented"])
+@pytest.mark.parametrize("seen", [views(False, ()), views(True, (1.5,))], ids=["plain", "augmented"])
 @pytest.mark.parametrize("batch", [2, 3, 16])
 def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
-    mixed: PanopticSet, looks: tuple[View, ...], batch: int
+    mixed: PanopticSet, seen: tuple[View, ...], batch: int
 ) -> None:
     """Only pictures of one padded size come together, so none sees the padding of another; the order stays."""
-    ours = predictor(looks=looks)
+    ours = predictor(views=seen)
     alone = list(predict_set(ours, mixed))
     shapes = []
     ours.engine.network.register_forward_pre_hook(lambda _, args: shapes.append(args[0].shape))
@@ -166,7 +172,7 @@ def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
         ]
         assert [each.score for each in one.segments] == pytest.approx([each.score for each in other.segments], abs=1e-5)
     assert max(shape[0] for shape in shapes) == min(batch, 7), "pictures did share a batch"
-    assert sum(shape[0] for shape in shapes) == len(looks) * len(mixed.records)
+    assert sum(shape[0] for shape in shapes) == len(seen) * len(mixed.records)
 
 
 def test_both_merges_see_the_same_answer_of_the_network(mixed: PanopticSet) -> None:
@@ -200,3 +206,102 @@ def test_stages_have_threads_of_their_own_where_they_take_no_core_from_the_netwo
     found = [panoptic.id_map for _, panoptic in predict_set(ours, mixed)]
     assert all(map(np.array_equal, found, expected))
     assert {place is not threading.main_thread() for place in places} == {apart}
+
+
+def test_a_model_and_its_classes_are_enough() -> None:
+    """Sizes and thresholds are the recipe's defaults, and the network runs where the model is."""
+    ours = Predictor(tiny.model(), tiny.CATEGORIES)
+    wanted = asdict(InferenceRecipe())
+    assert {name: getattr(ours, name) for name in wanted} == wanted
+    assert ours.device == CPU
+    assert ours.views == views(False, ())
+
+
+def test_the_network_has_the_defaults_of_a_recipe() -> None:
+    parameters = inspect.signature(YOSO.__init__).parameters.values()
+    defaults = {one.name: one.default for one in parameters if one.default is not one.empty}
+    assert defaults == ModelRecipe().arguments()
+
+
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_stream_of_anything_gives_its_items_in_order(mixed: PanopticSet, batch: int) -> None:
+    """Here of paths; it is the set's own answer, with the pictures only where they are asked for."""
+    ours, paths = predictor(), [mixed.image_path(record) for record in mixed.records]
+    found = list(predict_stream(ours, iter(paths), read_image, batch=batch, keep_pictures=True))
+    assert [path for path, _, _ in found] == paths
+    for (path, image, panoptic), (_, wanted) in zip(found, predict_set(ours, mixed, batch=batch), strict=True):
+        assert np.array_equal(image, read_image(path))
+        assert np.array_equal(panoptic.id_map, wanted.id_map)
+    assert all(image is None for _, image, _ in predict_stream(ours, paths, read_image, batch=batch))
+
+
+@pytest.mark.parametrize("readers", [0, 4])
+def test_an_endless_stream_is_drawn_as_far_as_its_results_are_asked_for(seeing: Predictor, readers: int) -> None:
+    drawn = []
+
+    def images() -> Iterator[Rgb]:
+        for seed in itertools.count():
+            drawn.append(seed)
+            yield noise(40, 40, seed)
+
+    found = predict_stream(seeing, images(), lambda image: image, readers=readers)
+    for image, _, panoptic in itertools.islice(found, 3):
+        assert np.array_equal(panoptic.id_map, seeing(image).id_map)
+    assert len(drawn) < 20
+
+
+def test_what_reading_raises_ends_the_stream(seeing: Predictor) -> None:
+    def read(seed: int) -> Rgb:
+        if seed == 2:
+            raise DataError("no picture")
+        return noise(40, 40, seed)
+
+    found = []
+    with pytest.raises(DataError, match="no picture"):
+        found.extend(seed for seed, _, _ in predict_stream(seeing, range(5), read))
+    assert found == [0, 1][: len(found)]
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(edges, min_size=1, max_size=3), st.integers(0, 2**31))
+def test_pictures_arrive_byte_for_byte_among_the_mean_colour(widths: list[int], seed: int) -> None:
+    """Several of one padded size, each alone in its frame."""
+    images = [noise(60, 60 + width % 30, seed) for width in widths]
+    pictures = [resized(image, short_edge=40, long_edge=64) for image in images]
+    carrier = Carrier(CPU)
+    found = carrier.carried([carrier.locked(picture) for picture in pictures])
+    assert found.dtype == torch.float32
+    for one, image, picture in zip(found, images, pictures, strict=True):
+        height, width = fitted(image.shape[:2], short_edge=40, long_edge=64)
+        assert picture.pixels.dtype == torch.uint8, "a byte for each value"
+        assert np.array_equal(one[:, :height, :width].permute(1, 2, 0), resize_image(image, (height, width)))
+        assert one[:, height:].eq(torch.tensor(PIXEL_MEAN).view(3, 1, 1)).all()
+        assert one[:, :, width:].eq(torch.tensor(PIXEL_MEAN).view(3, 1, 1)).all()
+
+
+def test_pictures_of_other_padded_sizes_are_never_joined() -> None:
+    pictures = [resized(noise(*size), short_edge=40, long_edge=90) for size in ((40, 40), (40, 80))]
+    with pytest.raises(ValueError, match="too many values"):
+        Carrier(CPU).carried(pictures)
+
+
+def test_on_a_cpu_nothing_is_copied_to_page_locked_memory() -> None:
+    picture = resized(noise(40, 40), short_edge=40, long_edge=90)
+    with mock.patch.object(torch.Tensor, "pin_memory", side_effect=AssertionError):
+        assert Carrier(CPU).locked(picture) is picture
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gets_the_same_bytes_beside_its_work() -> None:
+    pictures = [resized(noise(50, 70, seed), short_edge=48, long_edge=90) for seed in range(20)]
+    device = torch.device("cuda")
+    carrier = Carrier(device)
+    busy = torch.rand(2048, 2048, device=device)
+    found = []
+    for picture in pictures:
+        locked = carrier.locked(picture)
+        assert locked.pixels.is_pinned()
+        busy = (busy @ busy).clamp(0, 1)
+        found.append(carrier.carried([locked]))
+    for one, picture in zip(found, pictures, strict=True):
+        assert torch.equal(one.cpu(), Carrier(CPU).carried([picture]))

@@ -30,10 +30,10 @@ class Colours(nn.Module):
         return [Output(masks, logits)]
 
 
-def seeing(*looks: View, **changes: Any) -> Predictor:
+def seeing(*shown: View, **changes: Any) -> Predictor:
     chosen: dict[str, Any] = {"short_edge": 64, "long_edge": 128, "score_threshold": 0.5, "overlap_threshold": 0.0}
     chosen["switches"] = Switches()  # What stands in for a network has no convolutions.
-    return Predictor(Colours(), tiny.CATEGORIES, device=CPU, looks=looks, **chosen | changes)  # type: ignore[arg-type]
+    return Predictor(Colours(), tiny.CATEGORIES, device=CPU, views=shown, **chosen | changes)  # type: ignore[arg-type]
 
 
 def output(seed: int, queries: int = 5) -> Output:
@@ -126,7 +126,7 @@ def test_an_impossible_class_stays_a_number() -> None:
 
 
 def test_a_real_network_sees_every_view(monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = predictor(looks=views(True, [0.5]))
+    ours = predictor(views=views(True, [0.5]))
     shapes = []
     ours.engine.network.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape[-2:])))
     panoptic = ours(noise(30, 47))

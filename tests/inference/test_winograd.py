@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from model.test_reparam import small
 from torch import nn
 
-from yoso_cli.inference import winograd
+from yoso_cli.inference import onednn, winograd
 from yoso_cli.inference.fused import FusedConv, fused
-from yoso_cli.inference.winograd import LEAST_CHANNELS, WinogradConv, with_fewer_products
-from yoso_cli.model import onednn
+from yoso_cli.inference.winograd import LEAST_CHANNELS, WinogradConv, use_winograd
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.model.yoso import YOSO
 
-pytestmark = pytest.mark.skipif(not onednn.available(), reason="this build of torch has no oneDNN")
+pytestmark = pytest.mark.skipif(bool(onednn.missing()), reason="this build of torch has no oneDNN")
 
 
 @given(
@@ -90,7 +89,7 @@ def test_weights_that_change_are_seen() -> None:
 def test_what_is_wide_and_adds_nothing_takes_fewer_products() -> None:
     """Of the 13 blocks of ResNet-50 that keep the size ten are wide enough; and one convolution follows CFA."""
     network = fused(reparameterise(YOSO(5).eval()))
-    with_fewer_products(network)
+    use_winograd(network)
     changed = [module.direct.conv for module in network.modules() if isinstance(module, WinogradConv)]
     assert len(changed) == 3 + 5 + 2 + 1
     assert min(conv.in_channels for conv in changed) == LEAST_CHANNELS
@@ -101,7 +100,7 @@ def test_blocks_that_add_with_their_3x3_keep_it() -> None:
     """ResNet-18 adds its shortcut in the pass of the last convolution, which is one of 3x3."""
     model = reparameterise(small(backbone="resnet18", base_channels=LEAST_CHANNELS)).eval()
     network = fused(model)
-    with_fewer_products(network)
+    use_winograd(network)
     assert any(isinstance(module, WinogradConv) for module in network.modules())
     images = torch.rand(1, 3, 128, 160) * 255
     with torch.inference_mode():

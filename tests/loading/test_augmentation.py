@@ -6,7 +6,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from yoso_cli.loading.augmentation import ScaleJitter, ShortEdgeCrop, Step, Steps, View, padding_as_picture
+from yoso_cli.loading.augmentation import (
+    Augmentation,
+    AugmentedPicture,
+    Compose,
+    ScaleJitter,
+    ShortEdgeCrop,
+    padding_as_picture,
+)
 from yoso_cli.loading.color import ColorJitter
 from yoso_cli.loading.copy_paste import pasted
 from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Rgb, Segment
@@ -23,8 +30,8 @@ def painted(ids: IdMap) -> Rgb:
     return np.stack([np.where(ids == one, 255, 0) for one in (1, 2, LARGE)], -1).astype(np.uint8)
 
 
-def moved(step: Step, image: Rgb, ids: IdMap, seed: int = 0) -> tuple[Rgb, IdMap]:
-    view = step(View.of(image, Panoptic(ids, SEGMENTS)), np.random.default_rng(seed))
+def moved(step: Augmentation, image: Rgb, ids: IdMap, seed: int = 0) -> tuple[Rgb, IdMap]:
+    view = step(AugmentedPicture.of(image, Panoptic(ids, SEGMENTS)), np.random.default_rng(seed))
     return view.image, view.panoptic.id_map
 
 
@@ -49,7 +56,7 @@ def test_picture_and_ids_stay_aligned(ids: IdMap, seed: int, crop: tuple[int, in
 @given(id_maps, st.integers(0, 2**63))
 def test_all_of_it_is_a_function_of_its_seed_and_leaves_its_input_alone(ids: IdMap, seed: int) -> None:
     jitter = ScaleJitter((16, 24), scale_min=0.3, scale_max=3.0, flip=0.5)
-    steps = Steps((jitter, short_edge((16, 8), share=0.9), ColorJitter()))
+    steps = Compose((jitter, short_edge((16, 8), share=0.9), ColorJitter()))
     picture, before = painted(ids), ids.copy()
     first, second = (moved(steps, picture, ids, seed) for _ in range(2))
     assert np.array_equal(first[0], second[0])
@@ -64,7 +71,7 @@ def test_beyond_a_picture_that_fits_lies_grey_void(height: int, width: int, scal
     crop = (32, 48)
     jitter = ScaleJitter(crop, scale_min=scale, scale_max=scale, flip=0.5)
     picture, ids = np.full((height, width, 3), 7, np.uint8), np.full((height, width), 5, np.int32)
-    view = jitter(View.of(picture, Panoptic(ids, SEGMENTS)), np.random.default_rng(seed))
+    view = jitter(AugmentedPicture.of(picture, Panoptic(ids, SEGMENTS)), np.random.default_rng(seed))
     image, seen = view.image, view.panoptic.id_map
     inside = np.zeros(crop, bool)
     fit = scale * min(crop[0] / height, crop[1] / width)
@@ -115,7 +122,9 @@ def test_the_short_edge_takes_each_length_of_the_list_and_the_long_one_keeps_its
     ids = np.ones((30, 60), np.int32)
     seen = set()
     for seed in range(60):
-        view = short_edge((100, 100))(View.of(painted(ids), Panoptic(ids, SEGMENTS)), np.random.default_rng(seed))
+        view = short_edge((100, 100))(
+            AugmentedPicture.of(painted(ids), Panoptic(ids, SEGMENTS)), np.random.default_rng(seed)
+        )
         seen.add(view.extent)
     assert seen == {(8, 16), (20, 40), (40, 80)}
 
@@ -140,7 +149,7 @@ def test_a_crop_that_one_category_fills_is_drawn_again() -> None:
 def test_colour_jitter_leaves_segments_and_padding_alone() -> None:
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    view = View(image, Panoptic(np.ones((20, 30), np.int32), SEGMENTS), (15, 10))
+    view = AugmentedPicture(image, Panoptic(np.ones((20, 30), np.int32), SEGMENTS), (15, 10))
     changed = [ColorJitter()(view, np.random.default_rng(seed)) for seed in range(40)]
     for one in changed:
         assert one.panoptic is view.panoptic
@@ -152,7 +161,7 @@ def test_colour_jitter_leaves_segments_and_padding_alone() -> None:
 
 
 def colored(pixel: tuple[int, int, int], jitter: ColorJitter, seed: int) -> list[int]:
-    view = View.of(np.full((1, 1, 3), pixel, np.uint8), Panoptic(np.ones((1, 1), np.int32), SEGMENTS))
+    view = AugmentedPicture.of(np.full((1, 1, 3), pixel, np.uint8), Panoptic(np.ones((1, 1), np.int32), SEGMENTS))
     found: list[int] = jitter(view, np.random.default_rng(seed)).image[0, 0].tolist()
     return found
 
@@ -176,10 +185,12 @@ def test_each_change_of_colour_is_what_its_name_says() -> None:
 
 
 def test_pasted_things_cover_what_lies_below_and_keep_their_class() -> None:
-    below = View.of(np.zeros((4, 6, 3), np.uint8), Panoptic(np.full((4, 6), 7, np.int32), (Segment(7, 20, 0),)))
+    below = AugmentedPicture.of(
+        np.zeros((4, 6, 3), np.uint8), Panoptic(np.full((4, 6), 7, np.int32), (Segment(7, 20, 0),))
+    )
     ids = np.array([[1, 1, 2, 2, 3, 4]] * 4, np.int32)
     segments = (Segment(1, 10, 0), Segment(2, 10, 0), Segment(3, 10, 0, iscrowd=True), Segment(4, 20, 0))
-    above = View.of(np.full((4, 6, 3), 255, np.uint8), Panoptic(ids, segments))
+    above = AugmentedPicture.of(np.full((4, 6, 3), 255, np.uint8), Panoptic(ids, segments))
     seen = set()
     for seed in range(30):
         view = pasted(below, above, {10}, np.random.default_rng(seed))

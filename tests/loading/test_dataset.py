@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from yoso_cli.errors import DataError
-from yoso_cli.loading.augmentation import ScaleJitter, Step, View
+from yoso_cli.loading.augmentation import Augmentation, AugmentedPicture, ScaleJitter
 from yoso_cli.loading.dataset import PanopticDataset
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet, Segment, measured
@@ -19,12 +19,12 @@ from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet, Segment, me
 CATEGORIES = (Category(200, "ground", False), Category(3, "disc", True), Category(7, "square", True))
 
 
-def window(rows: slice = slice(None), columns: slice = slice(None)) -> Step:
+def window(rows: slice = slice(None), columns: slice = slice(None)) -> Augmentation:
     """A step that shows some rows and columns of the picture."""
 
-    def step(view: View, _: np.random.Generator) -> View:
+    def step(view: AugmentedPicture, _: np.random.Generator) -> AugmentedPicture:
         ids = view.panoptic.id_map[rows, columns]
-        return View.of(view.image[rows, columns], Panoptic(ids, view.panoptic.segments))
+        return AugmentedPicture.of(view.image[rows, columns], Panoptic(ids, view.panoptic.segments))
 
     return step
 
@@ -81,7 +81,7 @@ def test_a_sample_is_its_picture_as_the_seed_moves_it(random_set: PanopticSet, p
     sample = PanopticDataset(random_set, JITTER)[place, seed]
     record = random_set.records[place]
     image = np.asarray(Image.open(random_set.image_path(record)))
-    view = JITTER(View.of(image, read_panoptic(random_set, record)), np.random.default_rng(seed))
+    view = JITTER(AugmentedPicture.of(image, read_panoptic(random_set, record)), np.random.default_rng(seed))
     ids = view.panoptic.id_map
     assert np.array_equal(sample.image.numpy(), view.image.transpose(2, 0, 1))
     assert sample.target.extent == (view.extent[1] / 64, view.extent[0] / 32)

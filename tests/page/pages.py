@@ -7,9 +7,8 @@ import build
 import numpy as np
 from evaluation.test_score import disturbed
 
-from yoso_cli.evaluation.measures import DETAILS, METRICS, counts, overlap_for
+from yoso_cli.evaluation.measures import DETAILS, METRICS, counts, overlap_for, score_counts
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
-from yoso_cli.evaluation.score import score_counts
 from yoso_cli.page.gallery import exhibits
 from yoso_cli.page.report import write_page
 from yoso_cli.panoptic.files import read_panoptic

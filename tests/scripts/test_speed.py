@@ -83,7 +83,7 @@ def test_the_suite_of_the_gpu_runs_in_miniature(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "out.json").read_text())
     assert set(tried) <= set(found)
     assert [found[name] for name in tried if "failed" in found[name] or "left out" in found[name]] == []
-    assert all(run["differing_pixels"] < 0.05 for name, run in found["end_to_end"].items() if "single" in name)
+    assert all(run["differing_pixels"] < 0.05 for name, run in found["end_to_end"].items() if "float32" in name)
     assert found["training_processes"]["relative_distance"][0] < 1e-5
     losses = found["training_precision"]["loss"]
     assert losses["bfloat16"][0] == pytest.approx(losses["float32"][0], rel=0.05)
@@ -120,8 +120,8 @@ def test_what_the_time_does_not_suffice_for_is_named(suite: ModuleType, subject:
     assert suite._run(lambda _: {}, subject, time.monotonic() - 1) == {"left out": "420 s were over"}
     short = suite.Subject.__new__(suite.Subject)
     short.sizes, short.deadline, short.left_out = [(64, 96)], time.monotonic() - 1, ""
-    assert list(short.each([suite.Switches("half")])) == []
-    assert short.left_out == "64x96, half, and what follows"
+    assert list(short.each([suite.Switches("float16")])) == []
+    assert short.left_out == "64x96, float16, and what follows"
 
 
 def test_switches_are_measured_on_and_off(tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from yoso_cli.api.dataset import first_pictures, prepared_set
 from yoso_cli.api.evaluate import evaluate_predictor
-from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described, make_predictor, reason
+from yoso_cli.api.predictor import AS_MEASURED, OLD_PRECISIONS, EngineOptions, described, make_predictor, reason
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model, trained_weights
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.runtime import machine
-from yoso_cli.runtime.device import choose_device
+from yoso_cli.runtime.machine import choose_device
 from yoso_cli.runtime.progress import SILENT, Progress
 from yoso_cli.runtime.words import counted
 
@@ -26,9 +26,9 @@ PICTURES = 8
 """Pictures of the validation split that are timed when none are named."""
 
 VARIANT_WORDS: dict[str, dict[str, Any]] = {
-    "single": {"precision": "single"},
+    "float32": {"precision": "float32"},
     "bfloat16": {"precision": "bfloat16"},
-    "half": {"precision": "half"},
+    "float16": {"precision": "float16"},
     "channels_last": {"channels_last": True},
     "channels_first": {"channels_last": False},
     "compiled": {"compiled": True},
@@ -222,7 +222,7 @@ class Variant:
         from yoso_cli.model.reparam import STEPS
 
         known = {TRAINED, *VARIANT_WORDS, *STEPS}
-        first, *words = [word.strip() for word in named.split(",")]
+        first, *words = [OLD_PRECISIONS.get(word.strip(), word.strip()) for word in named.split(",")]
         source = None if first in known else first
         words = words if source is not None else [first, *words]
         for word in words:

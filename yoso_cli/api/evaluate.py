@@ -12,7 +12,7 @@ from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation import counting
 from yoso_cli.evaluation.comparison import Comparison, compared
 from yoso_cli.evaluation.instances import require_scores
-from yoso_cli.evaluation.measures import ALL, DETAILS, Counts, Measures, chosen, total
+from yoso_cli.evaluation.measures import ALL, DETAILS, Counts, Measures, chosen, score_counts, total
 from yoso_cli.evaluation.per_image import Measured
 from yoso_cli.evaluation.report import (
     FORMAT,
@@ -25,7 +25,7 @@ from yoso_cli.evaluation.report import (
     read_measured,
     write_report,
 )
-from yoso_cli.evaluation.score import read_any, score_counts
+from yoso_cli.evaluation.score import read_any
 from yoso_cli.panoptic.annotations import read_json
 from yoso_cli.panoptic.draw import overlay, sheet
 from yoso_cli.panoptic.files import SetWriter, read_image, read_panoptic
@@ -214,7 +214,7 @@ def evaluate_predictor(
             predictor.score_threshold,
             predictor.overlap_threshold,
             str(predictor.device),
-            tuple(map(str, predictor.looks)),
+            tuple(map(str, predictor.views)),
             predictor.merge_rule,
             str(predictor.engine.switches),
         ),
@@ -380,7 +380,7 @@ def _announce(
     progress.message(f"Evaluating {model.path} on {truth.name} {truth.split} ({images}, {where}).")
     if model.overridden:
         progress.message(f"Not as these weights are meant to be used: {model.overridden}.")
-    views = len(predictor.looks)
+    views = len(predictor.views)
     if views > 1:
         progress.message(f"Test-time augmentation: each image is seen {views} times.")
 
@@ -388,7 +388,7 @@ def _announce(
 def _is_published(request: EvaluationRequest, model: ModelFile, truth: PanopticSet, predictor: "Predictor") -> bool:
     """Whether the paper's figures are for this: one set, one view of each picture and the exact merge."""
     aimed_at = (model.trained if request.recipe is None else recipe_file.load(request.recipe)).data
-    plain = len(predictor.looks) == 1 and predictor.merge_rule == "exact"
+    plain = len(predictor.views) == 1 and predictor.merge_rule == "exact"
     return (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and plain
 
 
@@ -400,8 +400,8 @@ def _apart(request: EvaluationRequest, model: ModelFile) -> tuple[str, ...]:
     others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
     views = [*["flip"] * request.flip, *(f"{scale:g}x" for scale in request.scales if scale != 1)]
     # The other switches leave the predictions as they are.
-    precision = request.options.precision or "single"
-    switches = [*["fast-merge"] * request.options.fast_merge, *[precision] * (precision != "single")]
+    precision = request.options.precision or "float32"
+    switches = [*["fast-merge"] * request.options.fast_merge, *[precision] * (precision != "float32")]
     return (*others, *views, *switches, *(f"{name}={now}" for name, (_, now) in model.overrides.items()))
 
 

@@ -97,7 +97,9 @@ class Model:
     def _each(self, pictures: Iterable[Picture], batch: int) -> Iterator[Result]:
         from yoso_cli.inference.predict import predict_stream
 
-        for picture, pixels, panoptic in predict_stream(self.predictor, pictures, read_picture, batch=batch):
+        stream = predict_stream(self.predictor, pictures, read_picture, batch=batch, keep_pictures=True)
+        for picture, pixels, panoptic in stream:
+            assert pixels is not None, "pictures are kept"
             yield Result(pixels, panoptic, self.categories, _source(picture))
 
 

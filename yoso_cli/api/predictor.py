@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
-from yoso_cli.runtime.memory import keep_freed_memory
+from yoso_cli.runtime.machine import keep_freed_memory
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class EngineOptions:
     """How a network runs; None leaves a switch to what was measured to be fastest on the device.
 
     Attributes:
-        precision: one of `inference.engine.PRECISIONS`.
+        precision: one of `model.precision.PRECISIONS`.
         channels_last: memory format.
         compiled: through torch.compile.
         graphs: CUDA graphs.
@@ -62,6 +62,9 @@ class EngineOptions:
             torch.set_num_threads(self.threads)
 
 
+OLD_PRECISIONS = {"single": "float32", "half": "float16"}
+"""Names of before, which are still understood wherever one is typed."""
+
 AS_MEASURED = EngineOptions()
 """Every switch as it was measured to be fastest."""
 
@@ -97,13 +100,13 @@ def make_predictor(
         overlap_threshold=chosen.overlap_threshold,
         device=device,
         merge=options.merge,
-        looks=views(flip, scales),
+        views=views(flip, scales),
         switches=options.switches(device),
     )
 
 
 def described(predictor: "Predictor") -> str:
-    """`cpu (single, channels_last, 2 threads)`."""
+    """`cpu (float32, channels_last, 2 threads)`."""
     import torch
 
     threads = torch.get_num_threads()

@@ -20,9 +20,8 @@ from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime import machine
-from yoso_cli.runtime.device import choose_device
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
-from yoso_cli.runtime.memory import keep_freed_memory
+from yoso_cli.runtime.machine import choose_device, keep_freed_memory
 from yoso_cli.runtime.progress import SILENT, Bar, Progress
 from yoso_cli.runtime.words import counted
 

@@ -19,7 +19,7 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     import torch
 
-    from yoso_cli.loading.augmentation import Step as Augmentation
+    from yoso_cli.loading.augmentation import Augmentation
     from yoso_cli.loading.dataset import PanopticDataset
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.training.memory import Footprint
@@ -166,7 +166,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 def augmentation(recipe: Recipe) -> "Augmentation":
     """The steps of the recipe's `augment` section."""
-    from yoso_cli.loading.augmentation import ScaleJitter, ShortEdgeCrop, Steps, padding_as_picture
+    from yoso_cli.loading.augmentation import Compose, ScaleJitter, ShortEdgeCrop, padding_as_picture
     from yoso_cli.loading.color import ColorJitter
 
     chosen = recipe.augment
@@ -180,7 +180,7 @@ def augmentation(recipe: Recipe) -> "Augmentation":
         steps.append(ColorJitter())
     if chosen.padding == "negative":
         steps.append(padding_as_picture)
-    return Steps(tuple(steps))
+    return Compose(tuple(steps))
 
 
 def training_pictures(recipe: Recipe, panoptic_set: PanopticSet) -> "PanopticDataset":
@@ -204,7 +204,7 @@ def contact_sheet(recipe: Recipe, *, rows: int, columns: int, progress: Progress
 
 
 def _seen(pictures: "PanopticDataset", place: int, seed: int) -> Rgb:
-    view = pictures.view((place, seed))
+    view = pictures.picture((place, seed))
     ids = view.panoptic.id_map
     panoptic = Panoptic(ids, measured(ids, view.panoptic.segments))
     return overlay(view.image, panoptic, pictures.panoptic_set.categories, alpha=0.35, legend=False)

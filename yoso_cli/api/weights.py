@@ -10,7 +10,7 @@ from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.releases.catalog import RELEASES
 from yoso_cli.run_folder import RunFolder
-from yoso_cli.runtime.device import choose_device
+from yoso_cli.runtime.machine import choose_device
 from yoso_cli.runtime.paths import beside, is_there, require_there
 from yoso_cli.runtime.progress import SILENT, Progress
 from yoso_cli.runtime.words import counted

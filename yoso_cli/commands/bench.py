@@ -75,9 +75,9 @@ def command(
     newest run is taken. A run's re-parameterised weights are used where there are any.
 
     A and B of --compare are a SOURCE and words with commas between them, or words alone. `trained` takes the weights
-    without any fold, a fold's name (`yoso reparam --help`) adds that one, and single, bfloat16, half, channels_last,
-    channels_first, compiled, graphs, fused, unfused, winograd, direct (no winograd) and fast_merge switch one side
-    differently from what the options say for both.
+    without any fold, a fold's name (`yoso reparam --help`) adds that one, and float32, bfloat16, float16,
+    channels_last, channels_first, compiled, graphs, fused, unfused, winograd, direct (no winograd) and fast_merge
+    switch one side differently from what the options say for both.
 
     --suite paper needs no weights: it times modules and networks of random weights.
 
@@ -87,7 +87,7 @@ def command(
       yoso bench runs/shapes-001 --device cpu --repeats 200
       yoso bench fast.safetensors --image photo.jpg --json
       yoso bench --compare trained trained,fold_batch_norms
-      yoso bench --compare single bfloat16
+      yoso bench --compare float32 bfloat16
       yoso bench --suite paper --output suite
     """
     from yoso_cli.api.benchmark import Clocking

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.runtime.device import choose_device
+from yoso_cli.runtime.machine import choose_device
 
 if TYPE_CHECKING:
     from yoso_cli.api.benchmark import Speed

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from yoso_cli.api.predictor import EngineOptions
+from yoso_cli.api.predictor import OLD_PRECISIONS, EngineOptions
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -73,12 +73,21 @@ keep_going_option = click.option(
     "--keep-going", is_flag=True, help="Look at all of it and tell every problem, not just the first."
 )
 
+
+class _Precision(click.Choice[str]):
+    """A choice that also understands OLD_PRECISIONS."""
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The precision by its name of today."""
+        return super().convert(OLD_PRECISIONS.get(value, value), param, ctx)
+
+
 _ENGINE_OPTIONS = (
     click.option(
         "--precision",
-        type=click.Choice(["single", "bfloat16", "half"]),
-        show_default="single",
-        help="Of the network, but for its decoder and shifts; halves move a few pixels.",
+        type=_Precision(["float32", "bfloat16", "float16"]),
+        show_default="float32",
+        help="Of the network, but for its decoder and shifts; 16 bits move a few pixels.",
     ),
     click.option(
         "--channels-last/--channels-first",
@@ -98,7 +107,7 @@ _ENGINE_OPTIONS = (
         "--fused/--no-fused",
         "fused",
         default=None,
-        show_default="fused on a CPU in single precision",
+        show_default="fused on a CPU in float32",
         help="Convolutions by oneDNN, with their ReLUs and sums in one pass; CPU only.",
     ),
     click.option(

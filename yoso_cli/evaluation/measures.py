@@ -24,7 +24,7 @@ from yoso_cli.evaluation.matching import Matching, Overlap, PanopticRuns, Worksp
 from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
 from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality, SizeQuality
 from yoso_cli.evaluation.semantic import SemanticQuality
-from yoso_cli.panoptic.types import Category, Panoptic
+from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet
 
 Kind = TypeVar("Kind")
 
@@ -284,3 +284,15 @@ def measures(
     for name, metric in _wanted(metrics).items():
         found = replace(found, figures={**found.figures, name: metric.figures(whole.parts, found)})
     return found
+
+
+def score_counts(counted: Iterable[Counts], truth: PanopticSet, metrics: Sequence[str] = ("pq",)) -> Measures:
+    """The measures that counts of all pictures of `truth`, in their order, amount to.
+
+    Args:
+        counted: of pictures or of sums; read as a stream.
+        truth: their set.
+        metrics: for which they were counted.
+    """
+    images = ((record.image_id, record.image_file) for record in truth.records)
+    return measures(counted, truth.categories, metrics, images)

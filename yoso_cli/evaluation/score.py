@@ -6,7 +6,7 @@ from pathlib import Path
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.counting import counts_from_files, counts_from_memory
 from yoso_cli.evaluation.matching import Overlap, Workspace
-from yoso_cli.evaluation.measures import Counts, Measures, counts, measures, overlap_for
+from yoso_cli.evaluation.measures import Measures, counts, measures, overlap_for, score_counts
 from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
 
@@ -62,18 +62,6 @@ def score_predicted(
 ) -> Measures:
     """The measures of predictions in memory. Arguments and errors are those of `counting.counts_from_memory`."""
     return score_counts(counts_from_memory(truth, predicted, metrics, cache=cache), truth, metrics)
-
-
-def score_counts(counted: Iterable[Counts], truth: PanopticSet, metrics: Sequence[str] = ("pq",)) -> Measures:
-    """The measures that counts of all pictures of `truth`, in their order, amount to.
-
-    Args:
-        counted: of pictures or of sums; read as a stream.
-        truth: their set.
-        metrics: for which they were counted.
-    """
-    images = ((record.image_id, record.image_file) for record in truth.records)
-    return measures(counted, truth.categories, metrics, images)
 
 
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:

@@ -4,7 +4,6 @@
 
 import contextlib
 import copy
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from yoso_cli.model import onednn
 from yoso_cli.model.yoso import YOSO
 
 
@@ -76,13 +74,5 @@ def _deformable(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) 
     return int(2 * batch * height * width * out_channels * weight[1] * weight[2] * weight[3])
 
 
-def _product(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """Of (M, K) and (N, K)."""
-    return int(2 * math.prod(out_shape) * weight[1])
-
-
-UNCOUNTED_BY_TORCH = {
-    torch.ops.torchvision.deform_conv2d: _deformable,
-    **({torch.ops.mkldnn._linear_pointwise: _product} if onednn.available() else {}),
-}
-"""Without it the counters would pass over torchvision's and oneDNN's operators: deformable convolution, products."""
+UNCOUNTED_BY_TORCH = {torch.ops.torchvision.deform_conv2d: _deformable}
+"""Without it the counters would pass over torchvision's deformable convolution."""

@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from yoso_cli.errors import RunError, UsageError
+from yoso_cli.inference import onednn
 from yoso_cli.inference.fused import fused
-from yoso_cli.inference.winograd import with_fewer_products
-from yoso_cli.model import onednn
+from yoso_cli.inference.winograd import use_winograd
+from yoso_cli.model.precision import PRECISIONS
 from yoso_cli.model.yoso import YOSO, Output
 
 # Each keeps the memory of a whole forward pass: pictures of many sizes would fill a GPU.
 MOST_GRAPHS = 8
-PRECISIONS = {"single": torch.float32, "bfloat16": torch.bfloat16, "half": torch.float16}
 
 
 @dataclass(frozen=True)
@@ -26,15 +26,15 @@ class Switches:
     """Ways to run the same weights.
 
     Attributes:
-        precision: one of PRECISIONS; the halves by autocast, which may move a few pixels.
+        precision: one of PRECISIONS; the 16-bit ones by autocast, which may move a few pixels.
         channels_last: weights and maps with channels innermost.
         compiled: through torch.compile; the first picture of each size takes minutes.
         graphs: a CUDA graph for each input size; GPU only.
-        fused: convolutions by oneDNN, with ReLUs and sums taken along; CPU, single precision, not compiled.
+        fused: convolutions and products by oneDNN, together with ReLUs and sums; CPU, float32, not compiled.
         winograd: of these, wide ones of 3x3 with a quarter of the multiplications.
     """
 
-    precision: str = "single"
+    precision: str = "float32"
     channels_last: bool = False
     compiled: bool = False
     graphs: bool = False
@@ -42,7 +42,7 @@ class Switches:
     winograd: bool = False
 
     def __str__(self) -> str:
-        """`single, channels_last`."""
+        """`float32, channels_last`."""
         return ", ".join([self.precision, *(name for name, on in asdict(self).items() if on is True)])
 
 
@@ -54,24 +54,30 @@ class Default:
     reason: str
 
 
-# The fastest of those that leave every answer. What each switch does alone stands in docs/measurements/.
+# The fastest that change no prediction. What each switch does alone stands in docs/measurements/.
 _ON_CPU = Default(
     Switches(channels_last=True, fused=True, winograd=True),
     "the fastest that leave every answer, as measured on two cores",
 )
-_ON_CPU_WITHOUT_ONEDNN = Default(Switches(channels_last=True), "the fastest of what this build of torch has")
 _ON_GPU = Default(Switches(), "nothing has been measured on a GPU yet, so nothing is switched on")
 
 
 def default_for(device: torch.device) -> Default:
-    """What was measured to be fastest on such a device, of what leaves every answer."""
+    """The fastest switches measured on such a device that change no prediction, of those that work with this torch."""
     if device.type == "cuda":
         return _ON_GPU
-    return _ON_CPU if onednn.available() else _ON_CPU_WITHOUT_ONEDNN
+    missing = onednn.missing()
+    if not missing:
+        return _ON_CPU
+    fused = onednn.CONVOLUTION not in missing
+    return Default(
+        replace(_ON_CPU.switches, fused=fused, winograd=fused and onednn.CONVOLUTION_LAYOUT not in missing),
+        f"the fastest of what this build of torch has, without oneDNN's {', '.join(missing)}",
+    )
 
 
 def switches_for(device: torch.device, **given: Any) -> Switches:
-    """The device's own switches but for those `given`, and without what those rule out."""
+    """The device's defaults with those `given` changed, and without what the given ones rule out."""
     chosen = replace(default_for(device).switches, **given)
     if "fused" not in given and chosen.fused and not _fusible(chosen, device):
         chosen = replace(chosen, fused=False)
@@ -81,12 +87,12 @@ def switches_for(device: torch.device, **given: Any) -> Switches:
 
 
 def _fusible(switches: Switches, device: torch.device) -> bool:
-    return _alone(switches) and device.type == "cpu" and onednn.available()
+    return _alone(switches) and device.type == "cpu" and onednn.works(onednn.CONVOLUTION)
 
 
 def _alone(switches: Switches) -> bool:
     """Whether nothing else that is switched on rules fusing out."""
-    return switches.precision == "single" and not switches.compiled
+    return switches.precision == "float32" and not switches.compiled
 
 
 def _require_possible(switches: Switches, device: torch.device) -> None:
@@ -94,7 +100,7 @@ def _require_possible(switches: Switches, device: torch.device) -> None:
         raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave graphs out.")
     if switches.fused and not _alone(switches):
         raise UsageError(
-            "fused convolutions are of single precision, and torch.compile has its own.",
+            "fused convolutions are float32, and torch.compile has its own.",
             hint="Leave --fused out, or --precision and --compile.",
         )
     if switches.fused and not _fusible(switches, device):
@@ -103,8 +109,8 @@ def _require_possible(switches: Switches, device: torch.device) -> None:
         )
     if switches.winograd and not switches.fused:
         raise UsageError(
-            "Winograd's convolutions are part of the fused ones, which are not switched on: those are of single "
-            "precision and not compiled.",
+            "Winograd's convolutions are part of the fused ones, which are not switched on: those are float32 and not "
+            "compiled.",
             hint="Leave --winograd out, or whichever of --no-fused, --precision and --compile was given.",
         )
 
@@ -133,16 +139,16 @@ class Engine:
         self.switches = switches
         self.network = fused(model) if switches.fused else model
         if switches.winograd:
-            with_fewer_products(self.network)
+            use_winograd(self.network)
         self._run: Callable[[Tensor], list[Output]] = _compiled(model) if switches.compiled else self.network
         # The least recently used first.
-        self._graphs: dict[torch.Size, _Graph] = {}
+        self._graphs: dict[torch.Size, Graph] = {}
 
     def __call__(self, images: Tensor) -> Output:
         """(B, 3, H, W) to the last stage's output, without gradients."""
         if not self.switches.graphs:
             return self._forward(images)
-        graph = self._graphs.pop(images.shape, None) or _Graph(self._forward, images)
+        graph = self._graphs.pop(images.shape, None) or Graph(self._forward, images)
         self._graphs[images.shape] = graph
         if len(self._graphs) > MOST_GRAPHS:
             del self._graphs[next(iter(self._graphs))]
@@ -176,7 +182,7 @@ def _compiled(model: YOSO) -> Callable[[Tensor], list[Output]]:
     return run
 
 
-class _Graph:
+class Graph:
     """One input size's kernels, recorded once and replayed without the CPU's part."""
 
     def __init__(self, forward: Callable[[Tensor], Output], images: Tensor) -> None:
@@ -194,6 +200,7 @@ class _Graph:
             self._output = forward(self._input)
 
     def replay(self, images: Tensor) -> Output:
+        """The output for (B, 3, H, W) of the size that was recorded."""
         self._input.copy_(images)
         self._graph.replay()
         # Copies: the next picture's replay overwrites what this one's merge may still read.

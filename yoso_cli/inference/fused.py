@@ -1,31 +1,40 @@
-"""The network as oneDNN runs it fastest on a CPU, over the same weights.
+"""The network with fused convolutions by oneDNN, the fastest form on a CPU, over the same weights.
 
-A convolution takes along what follows it: its ReLU, and the sum with a block's shortcut, happen where it writes, and a
-map at stride 4 is read and written once instead of three times. Weights are laid out once for a size of picture, not at
-every call. And one thread gets oneDNN's 1x1 convolutions, where torch would take MKL's. The operators are those that
-torch.compile's programs call, without the minutes of compiling; they reckon in single precision and have no gradient.
+A convolution is computed together with the ReLU behind it and the sum with a block's shortcut, so that a map at stride
+4 is read and written once instead of three times. Weights are laid out once for each size of picture instead of at
+every call. With a single thread, 1x1 convolutions go to oneDNN as well, where torch would call MKL. All of it is in
+single precision and without gradients; plain torch takes the place of an operator that does not work (see `onednn`).
 """
 
 # B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from yoso_cli.model.aggregator import DeformablePyramid, DeformableUpsample
+from yoso_cli.inference import onednn
+from yoso_cli.inference.onednn import Geometry, KeptLayout
+from yoso_cli.model.aggregator import (
+    DeformablePyramid,
+    DeformableUpsample,
+    ModulatedDeformConv,
+    added_up,
+    pixels,
+    tap_kernels,
+)
 from yoso_cli.model.backbone import ResNet
-from yoso_cli.model.deform import ModulatedDeformConv, added_up, pixels, tap_kernels
+from yoso_cli.model.decoder import InnerProducts
 from yoso_cli.model.yoso import YOSO
 
 
 def fused(model: YOSO) -> YOSO:
     """A network that shares the tensors of `model`, which stays as it is.
 
-    ReLUs and sums are taken along where batch norms have been folded; elsewhere the convolutions alone are oneDNN's.
+    ReLUs and sums are fused where batch norms have been folded; elsewhere oneDNN computes the convolutions alone.
     """
     tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}
     network = copy.deepcopy(model, tensors)
@@ -33,6 +42,7 @@ def fused(model: YOSO) -> YOSO:
     network.aggregator.add_module("pyramid", FusedPyramid(network.aggregator.pyramid))
     for part in (network.backbone, network.aggregator):
         _replace_convolutions(part)
+    _replace_products(network.decoder)
     return network
 
 
@@ -48,49 +58,21 @@ class FusedConv(nn.Module):
         super().__init__()
         self.conv = conv
         self.relu = relu
+        self._geometry = Geometry.of(conv)
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, h, w)."""
-        attribute = "relu" if self.relu else "none"
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise(x, *self._convolution(x), attribute, [], "")
-        return found
+        return onednn.convolution(x, *self._convolution(x), relu=self.relu)
 
     def onto(self, x: Tensor, total: Tensor) -> Tensor:
         """Adds the convolution of `x` to `total` (B, O, h, w) in its place, then the ReLU, and returns `total`."""
-        attribute = "relu" if self.relu else None
-        torch.ops.mkldnn._convolution_pointwise_.binary(total, x, *self._convolution(x), "add", 1.0, attribute, [], "")
-        return total
+        return onednn.add_convolution(total, x, *self._convolution(x), relu=self.relu)
 
-    def _convolution(self, x: Tensor) -> tuple[object, ...]:
-        conv = self.conv
-        geometry = conv.padding, conv.stride, conv.dilation, conv.groups
-        laid_out = self._layout.of(
-            conv.weight,
-            x.shape,
-            lambda: torch.ops.mkldnn._reorder_convolution_weight(conv.weight, *geometry, list(x.shape)),
-        )
-        return laid_out, conv.bias, *geometry
-
-
-class KeptLayout:
-    """A layer's weights as oneDNN wants them for one size of input, made anew for another and when they change.
-
-    For one size alone: laid out for another, a convolution can take ten times as long. One layout is kept, as much
-    memory as the weights; laying out anew costs what torch pays at each call.
-    """
-
-    def __init__(self) -> None:
-        self._kept: Tensor | None = None
-        self._kept_for: tuple[torch.Size, int] | None = None
-
-    def of(self, weight: Tensor, shape: torch.Size, lay_out: Callable[[], Tensor]) -> Tensor:
-        """What `lay_out` made of `weight` for an input of `shape`."""
-        # Training may go on with these very tensors between two evaluations.
-        wanted = (shape, 0 if weight.is_inference() else weight._version)
-        if self._kept is None or self._kept_for != wanted:
-            self._kept, self._kept_for = lay_out(), wanted
-        return self._kept
+    def _convolution(self, x: Tensor) -> tuple[Tensor, Tensor | None, Geometry]:
+        weight, geometry = self.conv.weight, self._geometry
+        laid_out = self._layout.of(weight, x.shape, lambda: onednn.convolution_layout(weight, geometry, x.shape))
+        return laid_out, self.conv.bias, geometry
 
 
 class FusedBlock(nn.Module):
@@ -121,13 +103,20 @@ class FusedDeform(nn.Module):
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor, shifts: Tensor, strengths: Tensor) -> Tensor:
-        """As the class it stands for."""
+        """As the class it replaces."""
         weight, rows = self.deform.weight, pixels(x)
-        laid_out = self._layout.of(
-            weight, rows.shape, lambda: torch.ops.mkldnn._reorder_linear_weight(tap_kernels(weight), len(rows))
-        )
-        parts = torch.ops.mkldnn._linear_pointwise(rows, laid_out, None, "none", [], "")
-        return added_up(parts, shifts, strengths, self.deform.bias)
+        laid_out = self._layout.of(weight, rows.shape, lambda: onednn.product_layout(tap_kernels(weight), len(rows)))
+        return added_up(onednn.product(rows, laid_out), shifts, strengths, self.deform.bias)
+
+
+class FusedProducts(InnerProducts):
+    """The decoder's products, each picture's by oneDNN."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """As the class it replaces."""
+        found = [onednn.product(one, other) for one, other in zip(a, b, strict=True)]
+        # One alone is not copied.
+        return found[0][None] if len(found) == 1 else torch.stack(found)
 
 
 class FusedPyramid(nn.Module):
@@ -167,9 +156,17 @@ def _convolutions(block: BasicBlock | Bottleneck) -> list[nn.Conv2d]:
 
 
 def _replace_convolutions(parent: nn.Module) -> None:
-    """Every plain convolution beneath `parent` that none of the classes above has taken."""
+    """Makes every plain convolution beneath `parent` a `FusedConv`, unless one of the classes above has it."""
     for name, child in parent.named_children():
         if type(child) is nn.Conv2d:
             parent.add_module(name, FusedConv(child))
         elif not isinstance(child, FusedConv):
             _replace_convolutions(child)
+
+
+def _replace_products(parent: nn.Module) -> None:
+    for name, child in parent.named_children():
+        if isinstance(child, InnerProducts):
+            parent.add_module(name, FusedProducts())
+        else:
+            _replace_products(child)

@@ -1,24 +1,30 @@
-"""Pictures to panoptic maps: resize, pad, network, postprocessing."""
+"""Pictures to panoptic maps: resize, pad, network, postprocessing; one by one, or a stream of them.
 
-# B pictures, H W picture size
+A picture is resized on the CPU, carried over as bytes, and padded where the network is.
+"""
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+# B pictures, H W picture size, h w resized size
+
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from yoso_cli.inference.batching import alike, in_order
 from yoso_cli.inference.engine import Engine, Switches, switches_for
-from yoso_cli.inference.input import Carrier, Resized, resized
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
-from yoso_cli.model.yoso import YOSO, Output
+from yoso_cli.loading.transforms import fitted, padded, resize_image
+from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
 from yoso_cli.runtime.machine import usable_cores
-from yoso_cli.runtime.stages import stage
+from yoso_cli.runtime.stages import alike, in_order, stage
+
+_Item = TypeVar("_Item")
 
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""
@@ -35,13 +41,67 @@ class Input(NamedTuple):
     sizes: Sizes
 
 
-class Answered(NamedTuple):
-    """What the network says of B pictures, which had these places in the stream."""
+class Resized(NamedTuple):
+    """A picture at the size at which the network sees it.
 
-    places: tuple[int, ...]
-    records: tuple[ImageRecord, ...]
-    output: Output
-    sizes: tuple[Sizes, ...]
+    Attributes:
+        pixels: (h, w, 3) uint8 in main memory.
+        sizes: of the picture.
+    """
+
+    pixels: Tensor
+    sizes: Sizes
+
+
+def resized(image: Rgb, *, short_edge: int, long_edge: int) -> Resized:
+    """(H, W, 3) uint8 to the size at which the short edge, or else the long one, has so many pixels."""
+    original = (image.shape[0], image.shape[1])
+    size = fitted(original, short_edge=short_edge, long_edge=long_edge)
+    pixels = torch.from_numpy(np.array(resize_image(image, size)))
+    return Resized(pixels, Sizes(padded(size, STRIDE), size, original))
+
+
+class Carrier:
+    """Brings resized pictures to a device.
+
+    A value travels as one byte, a quarter of what the network's floats would take. A GPU fetches it by itself from
+    page-locked memory, in a stream of its own: beside whatever it computes, and without keeping the caller waiting.
+
+    Args:
+        device: where the network is.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def locked(self, picture: Resized) -> Resized:
+        """The picture in memory that the device can read; costs a copy, so it is for the threads that read pictures."""
+        return picture if self._stream is None else picture._replace(pixels=picture.pixels.pin_memory())
+
+    def carried(self, pictures: Sequence[Resized]) -> Tensor:
+        """Pictures of one padded size to the network's input, (B, 3, H, W) in RGB, 0..255, on the device.
+
+        The padding is the pixel mean, which normalisation turns into zeros.
+        """
+        (size,) = {picture.sizes.padded for picture in pictures}
+        images = self._mean.repeat(len(pictures), 1, *size)
+        for image, picture in zip(images, pictures, strict=True):
+            height, width = picture.sizes.resized
+            image[:, :height, :width] = self._fetched(picture.pixels).permute(2, 0, 1)
+        return images
+
+    def _fetched(self, pixels: Tensor) -> Tensor:
+        if self._stream is None:
+            return pixels
+        with torch.cuda.stream(self._stream):
+            there = pixels.to(self._device, non_blocking=True)
+        computing = torch.cuda.current_stream(self._device)
+        computing.wait_stream(self._stream)
+        # It was allocated for the other stream, which must not reuse it before this one has read it.
+        there.record_stream(computing)
+        return there
 
 
 class Predictor:
@@ -54,10 +114,10 @@ class Predictor:
         long_edge: pixels the long edge may not exceed.
         score_threshold: a query must score above it; 0..1.
         overlap_threshold: the share of its mask a query must keep; 0..1.
-        device: where the network runs.
+        device: where the network runs; left out, where the model is.
         merge: how masks become segments, one of `postprocess.MERGES`.
-        looks: the views of each picture, the plain one first; more than that is test-time augmentation.
-        switches: how the network runs; left out, what is fastest on the device and leaves the answers.
+        views: of each picture, the plain one first; more than that is test-time augmentation.
+        switches: how the network runs; left out, the fastest on the device that change no prediction.
     """
 
     def __init__(
@@ -65,15 +125,16 @@ class Predictor:
         model: YOSO,
         categories: tuple[Category, ...],
         *,
-        short_edge: int,
-        long_edge: int,
-        score_threshold: float,
-        overlap_threshold: float,
-        device: torch.device,
+        short_edge: int = 800,
+        long_edge: int = 1333,
+        score_threshold: float = 0.7,
+        overlap_threshold: float = 0.8,
+        device: torch.device | None = None,
         merge: str = "exact",
-        looks: tuple[View, ...] = (PLAIN,),
+        views: tuple[View, ...] = (PLAIN,),
         switches: Switches | None = None,
     ) -> None:
+        device = device or next(model.parameters()).device
         self.model = model.to(device).eval()
         self.engine = Engine(self.model, device, switches or switches_for(device))
         self._carrier = Carrier(device)
@@ -84,20 +145,20 @@ class Predictor:
         self.overlap_threshold = overlap_threshold
         self.device = device
         self.merge_rule = merge
-        self.looks = looks
+        self.views = views
 
     def __call__(self, image: Rgb) -> Panoptic:
         """(H, W, 3) uint8 to segments at the same size."""
         with torch.inference_mode():
-            views = self.resized(image)
-            return self.merge(self.answer([views]), (views[0].sizes,))[0]
+            shown = self.resized(image)
+            return self.merge(self.answer([shown]), (shown[0].sizes,))[0]
 
     def resized(self, image: Rgb) -> list[Resized]:
         """(H, W, 3) uint8 to what each view shows of it, the plain one first; needs no device."""
-        return [self._resized(image, look) for look in self.looks]
+        return [self._resized(image, view) for view in self.views]
 
     def answer(self, pictures: Sequence[Sequence[Resized]]) -> Output:
-        """What the network says of B pictures, shown each view of them.
+        """The network's output for B pictures, each shown to it in every view.
 
         Pictures share a batch only where their padded sizes are equal in every view: padded any further, a picture
         would see it in its coordinates.
@@ -105,19 +166,19 @@ class Predictor:
         Args:
             pictures: the views of each, as `resized` gives them.
         """
-        outputs = [self.engine(self._carrier.carried(view)) for view in zip(*pictures, strict=True)]
+        outputs = [self.engine(self._carrier.carried(shown)) for shown in zip(*pictures, strict=True)]
         if len(outputs) == 1:
             return outputs[0]
         # Which segments of two views are one is decided picture by picture.
         each = [
-            combined([_only(one, place) for one in outputs], [view.sizes for view in views], self.looks)
-            for place, views in enumerate(pictures)
+            combined([_only(one, place) for one in outputs], [one.sizes for one in shown], self.views)
+            for place, shown in enumerate(pictures)
         ]
         return Output(*(torch.cat([getattr(one, name) for one in each]) for name in Output._fields))
 
-    def prepare(self, image: Rgb, look: View = PLAIN) -> Input:
+    def prepare(self, image: Rgb, view: View = PLAIN) -> Input:
         """(H, W, 3) uint8 to the network's input for one view."""
-        one = self._resized(image, look)
+        one = self._resized(image, view)
         return Input(self._carrier.carried([one]), one.sizes)
 
     def merge(self, output: Output, sizes: Sequence[Sizes], rule: str | None = None) -> list[Panoptic]:
@@ -133,55 +194,57 @@ class Predictor:
             merge=rule or self.merge_rule,
         )
 
-    def _resized(self, image: Rgb, look: View) -> Resized:
-        short, long = round(self.short_edge * look.scale), round(self.long_edge * look.scale)
-        shown = image[:, ::-1] if look.flip else image
+    def _resized(self, image: Rgb, view: View) -> Resized:
+        short, long = round(self.short_edge * view.scale), round(self.long_edge * view.scale)
+        shown = image[:, ::-1] if view.flip else image
         return self._carrier.locked(resized(shown, short_edge=short, long_edge=long))
+
+
+def predict_stream(
+    predictor: Predictor,
+    items: Iterable[_Item],
+    read: Callable[[_Item], Rgb],
+    *,
+    batch: int = 1,
+    readers: int = READERS,
+    keep_pictures: bool = False,
+) -> Iterator[tuple[_Item, Rgb | None, Panoptic]]:
+    """Each item in order, its picture if `keep_pictures`, and the segments in it.
+
+    Three stages at once: pictures are read and resized ahead in threads, the network runs in the calling thread, and
+    its output is merged to segments in one more, unless the network computes on all cores already. Items are drawn as
+    results are asked for, a few ahead, so the stream may be endless.
+
+    Args:
+        predictor: the model.
+        items: what pictures are read from, such as paths; drawn in the calling thread.
+        read: an item to its picture, (H, W, 3) uint8; called in threads, several at once. What it raises ends the
+            stream.
+        batch: pictures of one padded size that the network sees at once. Others may come between them: a picture waits
+            for a few batches at most.
+        readers: threads that read pictures.
+        keep_pictures: whether to give the pictures, which otherwise leave memory once they are resized.
+    """
+    merged = _predicted(predictor, items, read, (predictor.merge_rule,), batch, readers, keep_pictures)
+    return ((picture.item, picture.image, only) for picture, (only,) in merged)
 
 
 def predict_set(
     predictor: Predictor, panoptic_set: PanopticSet, *, batch: int = 1, readers: int = READERS
 ) -> Iterator[tuple[ImageRecord, Panoptic]]:
-    """Each record of the set, in its order, with what the model sees in its picture.
-
-    Three stages at once: pictures are read and resized ahead in threads, the network runs in the calling thread, and
-    what it says is merged to segments in one more, unless the network computes on all cores already. A few pictures are
-    under way at a time, however many the set has.
-
-    Args:
-        predictor: the model.
-        panoptic_set: the pictures.
-        batch: pictures of one padded size that the network sees at once.
-        readers: threads that read them.
-
-    Raises:
-        DataError: a picture is unreadable.
-    """
-    merged = _predicted(predictor, panoptic_set, (predictor.merge_rule,), batch, readers)
-    return ((record, only) for record, (only,) in merged)
+    """As `predict_stream`, of every picture of a set. Raises DataError where a picture is unreadable."""
+    read = partial(_read_record, panoptic_set)
+    found = predict_stream(predictor, panoptic_set.records, read, batch=batch, readers=readers)
+    return ((record, panoptic) for record, _, panoptic in found)
 
 
 def predict_two_ways(
     predictor: Predictor, panoptic_set: PanopticSet, other: str, *, batch: int = 1, readers: int = READERS
 ) -> Iterator[tuple[ImageRecord, tuple[Panoptic, Panoptic]]]:
-    """As `predict_set`, with what the merge `other` makes of the very same answer of the network beside it."""
-    merged = _predicted(predictor, panoptic_set, (predictor.merge_rule, other), batch, readers)
-    return ((record, (chosen, beside)) for record, (chosen, beside) in merged)
-
-
-def _predicted(
-    predictor: Predictor, panoptic_set: PanopticSet, merges: Sequence[str], batch: int, readers: int
-) -> Iterator[tuple[ImageRecord, tuple[Panoptic, ...]]]:
-    """Each record, in its order, with the segments by each of `merges`."""
-
-    def read(record: ImageRecord) -> tuple[ImageRecord, list[Resized]]:
-        return record, predictor.resized(read_image(panoptic_set.image_path(record)))
-
-    beside = threads_beside_network(predictor.device)
-    pictures = stage(read, panoptic_set.records, threads=beside * readers, ahead=max(2 * readers, batch))
-    answered = _answered(predictor, alike(pictures, _padded_sizes, most=batch, window=PATIENCE * batch))
-    merged = partial(_merged, predictor, merges)
-    return in_order(stage(merged, answered, threads=beside, ahead=2))
+    """As `predict_set`, with the segments by the merge `other` of the very same output of the network beside them."""
+    read, merges = partial(_read_record, panoptic_set), (predictor.merge_rule, other)
+    merged = _predicted(predictor, panoptic_set.records, read, merges, batch, readers, False)
+    return ((picture.item, (chosen, beside)) for picture, (chosen, beside) in merged)
 
 
 def threads_beside_network(device: torch.device) -> int:
@@ -194,29 +257,66 @@ def threads_beside_network(device: torch.device) -> int:
     return int(device.type != "cpu" or 2 * torch.get_num_threads() <= usable_cores())
 
 
-def _padded_sizes(picture: tuple[ImageRecord, list[Resized]]) -> Hashable:
-    return tuple(view.sizes.padded for view in picture[1])
+@dataclass(frozen=True)
+class _Picture(Generic[_Item]):
+    """An item of a stream: its picture, if that is kept, and every view of it."""
+
+    item: _Item
+    image: Rgb | None
+    views: list[Resized]
 
 
-def _answered(
-    predictor: Predictor, groups: Iterable[list[tuple[int, tuple[ImageRecord, list[Resized]]]]]
-) -> Iterator[Answered]:
-    """The network's answer to each group of pictures."""
+_Group = list[tuple[int, _Picture[_Item]]]
+"""Pictures that share a batch, each with its place in the stream."""
+
+
+def _predicted(
+    predictor: Predictor,
+    items: Iterable[_Item],
+    read: Callable[[_Item], Rgb],
+    merges: Sequence[str],
+    batch: int,
+    readers: int,
+    keep_pictures: bool,
+) -> Iterator[tuple[_Picture[_Item], tuple[Panoptic, ...]]]:
+    """Each item in order, with the segments by each of `merges`."""
+
+    def opened(item: _Item) -> _Picture[_Item]:
+        image = read(item)
+        return _Picture(item, image if keep_pictures else None, predictor.resized(image))
+
+    beside = threads_beside_network(predictor.device)
+    pictures = stage(opened, items, threads=beside * readers, ahead=max(2 * readers, batch))
+    groups = alike(pictures, _padded_sizes, most=batch, window=PATIENCE * batch)
+    merged = partial(_merged, predictor, merges)
+    return in_order(stage(merged, _answered(predictor, groups), threads=beside, ahead=2))
+
+
+def _read_record(panoptic_set: PanopticSet, record: ImageRecord) -> Rgb:
+    return read_image(panoptic_set.image_path(record))
+
+
+def _padded_sizes(picture: _Picture[_Item]) -> Hashable:
+    return tuple(view.sizes.padded for view in picture.views)
+
+
+def _answered(predictor: Predictor, groups: Iterable[_Group[_Item]]) -> Iterator[tuple[_Group[_Item], Output]]:
+    """Each group with the network's output for it."""
     for group in groups:
-        places, pictures = zip(*group, strict=True)
-        records, views = zip(*pictures, strict=True)
         with torch.inference_mode():
-            output = predictor.answer(views)
-        yield Answered(places, records, output, tuple(each[0].sizes for each in views))
+            output = predictor.answer([picture.views for _, picture in group])
+        yield group, output
 
 
 def _merged(
-    predictor: Predictor, merges: Sequence[str], answered: Answered
-) -> list[tuple[int, tuple[ImageRecord, tuple[Panoptic, ...]]]]:
-    """Places, and for each the record with its segments by each merge."""
+    predictor: Predictor, merges: Sequence[str], answered: tuple[_Group[_Item], Output]
+) -> list[tuple[int, tuple[_Picture[_Item], tuple[Panoptic, ...]]]]:
+    """Each picture of a group at its place, with its segments by each merge."""
+    group, output = answered
+    sizes = [picture.views[0].sizes for _, picture in group]
     with torch.inference_mode():
-        found = [predictor.merge(answered.output, answered.sizes, rule) for rule in merges]
-    return list(zip(answered.places, zip(answered.records, zip(*found, strict=True), strict=True), strict=True))
+        found = [predictor.merge(output, sizes, rule) for rule in merges]
+    return [(place, (picture, each)) for (place, picture), each in zip(group, zip(*found, strict=True), strict=True)]
 
 
 def _only(output: Output, place: int) -> Output:

@@ -1,9 +1,9 @@
-"""Test-time augmentation: one picture seen several times, mirrored or at other sizes, and one answer.
+"""Test-time augmentation: one picture shown several times, mirrored or at other sizes, and one prediction.
 
 There is no published rule for networks whose queries are segments. Here the plain view decides which segments there
-are; each query that says something is averaged, in class probabilities and in mask logits, with the query of every
-other view that shows the same class at a mask IoU above 0.5 (each at most once, so that the IoUs add up to most). A
-segment that no other view confirms stays as it is. So one view alone gives exactly the answer without augmentation.
+are. Each query with a class is averaged, in class probabilities and mask logits, with at most one query of every other
+view: one of the same class at a mask IoU above 0.5, paired so that the IoUs add up to the most. A segment that no other
+view confirms stays as it is, so the plain view alone gives exactly the prediction without augmentation.
 """
 
 # N queries, Q kept queries, K classes, h w mask size of the plain view
@@ -26,7 +26,7 @@ SAME = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """A look at a picture: mirrored left to right or not, its edges `scale` times as long as without augmentation."""
+    """How a picture is shown: mirrored left to right or not, its edges `scale` times as long as in the plain view."""
 
     flip: bool = False
     scale: float = 1.0
@@ -45,13 +45,13 @@ def views(flip: bool, scales: Iterable[float]) -> tuple[View, ...]:
     return tuple(View(mirrored, scale) for mirrored in ((False, True) if flip else (False,)) for scale in sizes)
 
 
-def combined(outputs: Sequence[Output], sizes: Sequence[Sizes], looks: Sequence[View]) -> Output:
+def combined(outputs: Sequence[Output], sizes: Sequence[Sizes], views: Sequence[View]) -> Output:
     """One answer of the network from those to several views of one picture, in the frame of the first, the plain one.
 
     Args:
         outputs: one picture's (B = 1), for each view.
         sizes: of the picture in each view.
-        looks: the views.
+        views: the views.
     """
     plain = outputs[0]
     if len(outputs) == 1:
@@ -59,9 +59,9 @@ def combined(outputs: Sequence[Output], sizes: Sequence[Sizes], looks: Sequence[
     masks, probabilities = plain.mask_logits[0].clone(), _probabilities(plain)
     own, labels = masks.clone(), probabilities.argmax(-1)
     seen = torch.ones(len(masks), device=masks.device)
-    for output, size, look in zip(outputs[1:], sizes[1:], looks[1:], strict=True):
+    for output, size, view in zip(outputs[1:], sizes[1:], views[1:], strict=True):
         others = _probabilities(output)
-        there = aligned(output.mask_logits[0], size, sizes[0], look, own.shape[-2:])
+        there = aligned(output.mask_logits[0], size, sizes[0], view, own.shape[-2:])
         mine, theirs = _pairs(own, labels, there, others.argmax(-1), probabilities.shape[-1] - 1)
         masks[mine] += there[theirs]
         probabilities[mine] += others[theirs]
@@ -74,13 +74,13 @@ def combined(outputs: Sequence[Output], sizes: Sequence[Sizes], looks: Sequence[
     return Output(masks[None], torch.where(confirmed[:, None], logits, plain.class_logits[0])[None])
 
 
-def aligned(mask_logits: Tensor, sizes: Sizes, plain: Sizes, look: View, target: Sequence[int]) -> Tensor:
+def aligned(mask_logits: Tensor, sizes: Sizes, plain: Sizes, view: View, target: Sequence[int]) -> Tensor:
     """(N, h', w') masks of a view to `target` (h, w), cell by cell where the plain view has the same place."""
     rows, columns = (
         (torch.arange(cells, device=mask_logits.device) + 0.5) * whole / cells / used
         for cells, whole, used in zip(target, plain.padded, plain.resized, strict=True)
     )
-    columns = 1 - columns if look.flip else columns
+    columns = 1 - columns if view.flip else columns
     # From shares of the picture to grid_sample's frame, where -1 and 1 are the edges of the padded picture.
     y, x = (
         2 * share * used / whole - 1

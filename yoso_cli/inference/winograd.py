@@ -13,13 +13,17 @@ import math
 import torch
 from torch import Tensor, nn
 
-from yoso_cli.inference.fused import FusedBlock, FusedConv, KeptLayout
+from yoso_cli.inference import onednn
+from yoso_cli.inference.fused import FusedBlock, FusedConv
+from yoso_cli.inference.onednn import Geometry, KeptLayout
 from yoso_cli.model.yoso import YOSO
 
 TILE = 4
 TAPS = 3
 _INPUT = TILE + TAPS - 1
 PLACES = _INPUT * _INPUT
+# A matrix for each place, as groups of a 1x1 convolution.
+_AT_EACH_PLACE = Geometry((0, 0), (1, 1), (1, 1), PLACES)
 # Values of tiles, of which there are up to three copies: at stride 4 a whole map's would be the most memory that a
 # picture takes. Less at a time is slower from a quarter of this on, more is not faster.
 AT_A_TIME = 1 << 22
@@ -33,8 +37,8 @@ LEAST_CHANNELS = 128
 LEAST_TILES = 16
 
 
-def with_fewer_products(network: YOSO) -> None:
-    """Changes a `fused` network: its wide 3x3 convolutions that nothing is added onto become `WinogradConv`."""
+def use_winograd(network: YOSO) -> None:
+    """Makes the wide 3x3 convolutions of a `fused` network `WinogradConv`, but for those that add to a shortcut."""
     for parent in [block.first for block in network.modules() if isinstance(block, FusedBlock)] + [network.aggregator]:
         for name, child in parent.named_children():
             if isinstance(child, FusedConv) and _suited(child.conv):
@@ -95,13 +99,12 @@ class WinogradConv(nn.Module):
         """(T, N, C) to (T, N, O): at each place its own matrix, as a convolution of N groups of channels."""
         count, _, channels = tiles.shape
         x = tiles.view(1, 1, count, PLACES * channels).permute(0, 3, 1, 2)
-        geometry = [0, 0], [1, 1], [1, 1], PLACES
         laid_out = self._layout.of(
             self.direct.conv.weight,
             x.shape,
-            lambda: torch.ops.mkldnn._reorder_convolution_weight(self._matrices(), *geometry, list(x.shape)),
+            lambda: onednn.convolution_layout(self._matrices(), _AT_EACH_PLACE, x.shape),
         )
-        found: Tensor = torch.ops.mkldnn._convolution_pointwise(x, laid_out, None, *geometry, "none", [], "")
+        found = onednn.convolution(x, laid_out, None, _AT_EACH_PLACE)
         return found.permute(0, 2, 3, 1).reshape(count, PLACES, -1)
 
     def _matrices(self) -> Tensor:

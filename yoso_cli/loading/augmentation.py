@@ -1,6 +1,6 @@
 """What a training picture goes through: scaled, cropped to a fixed size, mirrored, recoloured.
 
-Every step takes and gives a `View`, and draws all of its randomness from the generator it is handed.
+Every step takes and gives an `AugmentedPicture`, and draws all of its randomness from the generator it is handed.
 """
 
 # H W picture size; sizes are (height, width) throughout
@@ -21,12 +21,12 @@ PADDING = 128
 _TRIES = 10
 
 
-class View(NamedTuple):
+class AugmentedPicture(NamedTuple):
     """A picture on its way to the network.
 
     Attributes:
         image: (H, W, 3).
-        panoptic: (H, W) ids; its segments are those of the whole picture, some may be out of view.
+        panoptic: (H, W) ids; its segments are those of the whole picture, some may be cropped out of it.
         extent: rows and columns, from the top left corner, that show the picture; beyond them is padding.
     """
 
@@ -35,25 +35,25 @@ class View(NamedTuple):
     extent: Size
 
     @classmethod
-    def of(cls, image: Rgb, panoptic: Panoptic) -> "View":
+    def of(cls, image: Rgb, panoptic: Panoptic) -> "AugmentedPicture":
         """The picture as it is."""
         return cls(image, panoptic, (image.shape[0], image.shape[1]))
 
 
-Step = Callable[[View, np.random.Generator], View]
+Augmentation = Callable[[AugmentedPicture, np.random.Generator], AugmentedPicture]
 
 
 @dataclass(frozen=True)
-class Steps:
+class Compose:
     """Several steps in their order."""
 
-    steps: Sequence[Step]
+    steps: Sequence[Augmentation]
 
-    def __call__(self, view: View, random: np.random.Generator) -> View:
-        """The view after all of them."""
+    def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
+        """The picture after all of them."""
         for step in self.steps:
-            view = step(view, random)
-        return view
+            picture = step(picture, random)
+        return picture
 
 
 @dataclass(frozen=True)
@@ -74,15 +74,15 @@ class ScaleJitter:
     flip: float
     place: str = "free"
 
-    def __call__(self, view: View, random: np.random.Generator) -> View:
+    def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
         """Any size to `crop`; what lies beyond the picture is grey and void."""
         if random.random() < self.flip:
-            view = mirrored(view)
+            picture = mirrored(picture)
         scale = random.uniform(self.scale_min, self.scale_max)
-        height, width = view.panoptic.id_map.shape
+        height, width = picture.panoptic.id_map.shape
         fit = min(self.crop[0] / height, self.crop[1] / width) * scale
         size = (max(1, round(height * fit)), max(1, round(width * fit)))
-        return _padded(_cropped(view, size, PLACES[self.place](size, self.crop, random)), self.crop)
+        return _padded(_cropped(picture, size, PLACES[self.place](size, self.crop, random)), self.crop)
 
 
 @dataclass(frozen=True)
@@ -104,18 +104,18 @@ class ShortEdgeCrop:
     category_share: float
     flip: float
 
-    def __call__(self, view: View, random: np.random.Generator) -> View:
+    def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
         """Any size to `crop`; what lies beyond the picture is grey and void."""
         edge = self.short_edges[int(random.integers(len(self.short_edges)))]
-        height, width = view.panoptic.id_map.shape
+        height, width = picture.panoptic.id_map.shape
         size = fitted((height, width), short_edge=edge, long_edge=self.long_edge)
         window = free_place(size, self.crop, random)
         if self.category_share < 1:
             for _ in range(_TRIES - 1):
-                if self._mixed(view.panoptic, size, window):
+                if self._mixed(picture.panoptic, size, window):
                     break
                 window = free_place(size, self.crop, random)
-        cropped = _cropped(view, size, window)
+        cropped = _cropped(picture, size, window)
         return _padded(mirrored(cropped) if random.random() < self.flip else cropped, self.crop)
 
     def _mixed(self, panoptic: Panoptic, size: Size, window: Window) -> bool:
@@ -129,15 +129,15 @@ class ShortEdgeCrop:
         return len(pixels) > 1 and max(pixels.values()) <= self.category_share * sum(pixels.values())
 
 
-def padding_as_picture(view: View, _: np.random.Generator) -> View:
+def padding_as_picture(picture: AugmentedPicture, _: np.random.Generator) -> AugmentedPicture:
     """Lets padding count as picture without a segment, as in the released training."""
-    return view._replace(extent=(view.image.shape[0], view.image.shape[1]))
+    return picture._replace(extent=(picture.image.shape[0], picture.image.shape[1]))
 
 
-def mirrored(view: View) -> View:
-    """Left and right exchanged, of a view that has no padding yet."""
-    image, ids = np.ascontiguousarray(view.image[:, ::-1]), np.ascontiguousarray(view.panoptic.id_map[:, ::-1])
-    return View(image, Panoptic(ids, view.panoptic.segments), view.extent)
+def mirrored(picture: AugmentedPicture) -> AugmentedPicture:
+    """Left and right exchanged, of a picture that has no padding yet."""
+    image, ids = np.ascontiguousarray(picture.image[:, ::-1]), np.ascontiguousarray(picture.panoptic.id_map[:, ::-1])
+    return AugmentedPicture(image, Panoptic(ids, picture.panoptic.segments), picture.extent)
 
 
 def free_place(size: Size, crop: Size, random: np.random.Generator) -> Window:
@@ -162,16 +162,16 @@ def _window(size: Size, crop: Size, shares: tuple[float, float]) -> Window:
     return Window(top, left, min(size[0], crop[0]), min(size[1], crop[1]))
 
 
-def _cropped(view: View, size: Size, window: Window) -> View:
-    """The window of the view at `size`."""
-    ids = resize_ids(view.panoptic.id_map, size, window)
-    return View.of(resize_image(view.image, size, window), Panoptic(ids, view.panoptic.segments))
+def _cropped(picture: AugmentedPicture, size: Size, window: Window) -> AugmentedPicture:
+    """The window of the picture at `size`."""
+    ids = resize_ids(picture.panoptic.id_map, size, window)
+    return AugmentedPicture.of(resize_image(picture.image, size, window), Panoptic(ids, picture.panoptic.segments))
 
 
-def _padded(view: View, size: Size) -> View:
-    """The view in the top left corner of `size`, the rest grey and void."""
-    panoptic = Panoptic(_placed(view.panoptic.id_map, size, VOID), view.panoptic.segments)
-    return View(_placed(view.image, size, PADDING), panoptic, view.extent)
+def _padded(picture: AugmentedPicture, size: Size) -> AugmentedPicture:
+    """The picture in the top left corner of `size`, the rest grey and void."""
+    panoptic = Panoptic(_placed(picture.panoptic.id_map, size, VOID), picture.panoptic.segments)
+    return AugmentedPicture(_placed(picture.image, size, PADDING), panoptic, picture.extent)
 
 
 def _placed(array: Array, size: Size, fill: int) -> Array:

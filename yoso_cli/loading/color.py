@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from yoso_cli.loading.augmentation import View
+from yoso_cli.loading.augmentation import AugmentedPicture
 from yoso_cli.panoptic.types import Rgb
 
 Table = npt.NDArray[np.uint8]
@@ -34,9 +34,9 @@ class ColorJitter:
     saturation: tuple[float, float] = (0.5, 1.5)
     hue: float = 36
 
-    def __call__(self, view: View, random: np.random.Generator) -> View:
+    def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
         """Other colours; segments and padding stay."""
-        image = view.image
+        image = picture.image
         if random.random() < 0.5:
             image = _looked_up(image, _VALUES + random.uniform(-self.brightness, self.brightness))
         contrast_first = random.random() < 0.5
@@ -48,7 +48,7 @@ class ColorJitter:
         image = _recoloured(image, saturation, turn)
         if not contrast_first:
             image = _looked_up(image, _VALUES * contrast)
-        return view._replace(image=_with_padding_of(view, image))
+        return picture._replace(image=_with_padding_of(picture, image))
 
 
 def _looked_up(image: Rgb, values: npt.NDArray[np.float64]) -> Rgb:
@@ -72,11 +72,11 @@ def _table(values: npt.NDArray[np.float64]) -> Table:
     return values.clip(0, 255).astype(np.uint8)
 
 
-def _with_padding_of(view: View, image: Rgb) -> Rgb:
+def _with_padding_of(picture: AugmentedPicture, image: Rgb) -> Rgb:
     """Padding is no part of the picture: its grey is one that the network can learn to know."""
-    height, width = view.extent
+    height, width = picture.extent
     if (height, width) == image.shape[:2]:
         return image
-    whole = view.image.copy()
+    whole = picture.image.copy()
     whole[:height, :width] = image[:height, :width]
     return whole

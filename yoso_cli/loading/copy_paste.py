@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from yoso_cli.loading.augmentation import View
+from yoso_cli.loading.augmentation import AugmentedPicture
 from yoso_cli.panoptic.types import Panoptic
 
 
-def pasted(onto: View, source: View, things: Container[int], random: np.random.Generator) -> View:
+def pasted(
+    onto: AugmentedPicture, source: AugmentedPicture, things: Container[int], random: np.random.Generator
+) -> AugmentedPicture:
     """About half of the things of `source` over `onto`, where they are.
 
     Args:
@@ -31,4 +33,4 @@ def pasted(onto: View, source: View, things: Container[int], random: np.random.G
     segments = (*onto.panoptic.segments, *(replace(segment, id=segment.id + offset) for segment in chosen))
     height, width = (max(one, other) for one, other in zip(onto.extent, source.extent, strict=True))
     image = np.where(cover[..., None], source.image, onto.image)
-    return View(image, Panoptic(merged, segments), (height, width) if cover.any() else onto.extent)
+    return AugmentedPicture(image, Panoptic(merged, segments), (height, width) if cover.any() else onto.extent)

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from yoso_cli.errors import DataError
-from yoso_cli.loading.augmentation import Step, View
+from yoso_cli.loading.augmentation import Augmentation, AugmentedPicture
 from yoso_cli.loading.copy_paste import pasted
 from yoso_cli.panoptic.files import read_image, read_panoptic
 from yoso_cli.panoptic.types import IdMap, PanopticSet, Rgb, present_ids
@@ -53,11 +53,11 @@ class PanopticDataset(Dataset[Sample]):
 
     Args:
         panoptic_set: a prepared set.
-        augmentation: makes views of one size.
+        augmentation: makes pictures of one size.
         copy_paste: probability that things of another picture are laid over one.
     """
 
-    def __init__(self, panoptic_set: PanopticSet, augmentation: Step, *, copy_paste: float = 0.0) -> None:
+    def __init__(self, panoptic_set: PanopticSet, augmentation: Augmentation, *, copy_paste: float = 0.0) -> None:
         self.panoptic_set = panoptic_set
         self.augmentation = augmentation
         self.copy_paste = copy_paste
@@ -73,37 +73,37 @@ class PanopticDataset(Dataset[Sample]):
         Raises:
             DataError: the picture or its segments are unreadable, or of different sizes.
         """
-        view = self.view(key)
-        image = torch.from_numpy(np.ascontiguousarray(view.image.transpose(2, 0, 1)))
-        return Sample(image, self._target(view), self.panoptic_set.records[key[0]].image_id)
+        picture = self.picture(key)
+        image = torch.from_numpy(np.ascontiguousarray(picture.image.transpose(2, 0, 1)))
+        return Sample(image, self._target(picture), self.panoptic_set.records[key[0]].image_id)
 
-    def view(self, key: tuple[int, int]) -> View:
+    def picture(self, key: tuple[int, int]) -> AugmentedPicture:
         """What the network is to see of a picture. Raises as indexing does."""
         place, seed = key
         random = np.random.default_rng(seed)
-        view = self._augmented(place, random)
+        picture = self._augmented(place, random)
         if self.copy_paste and random.random() < self.copy_paste:
             other = self._augmented(int(random.integers(len(self))), random)
-            view = pasted(view, other, self._things, random)
-        return view
+            picture = pasted(picture, other, self._things, random)
+        return picture
 
-    def _augmented(self, place: int, random: np.random.Generator) -> View:
+    def _augmented(self, place: int, random: np.random.Generator) -> AugmentedPicture:
         record = self.panoptic_set.records[place]
         panoptic = read_panoptic(self.panoptic_set, record)
         path = self.panoptic_set.image_path(record)
         image = read_image(path)
         _require_size(path, image, panoptic.id_map)
-        return self.augmentation(View.of(image, panoptic), random)
+        return self.augmentation(AugmentedPicture.of(image, panoptic), random)
 
-    def _target(self, view: View) -> Target:
+    def _target(self, picture: AugmentedPicture) -> Target:
         """Masks of the segments in view. One cropped out of view has nothing to learn from and is left out."""
-        ids = view.panoptic.id_map
+        ids = picture.panoptic.id_map
         seen = set(present_ids(ids))
-        kept = [segment for segment in view.panoptic.segments if not segment.iscrowd and segment.id in seen]
+        kept = [segment for segment in picture.panoptic.segments if not segment.iscrowd and segment.id in seen]
         labels = torch.tensor([self.train_ids[segment.category_id] for segment in kept], dtype=torch.int64)
         values = np.array([segment.id for segment in kept], dtype=np.int32)
         masks = torch.from_numpy(ids[None] == values[:, None, None])  # (M, H, W)
-        return Target(labels, masks, (view.extent[1] / ids.shape[1], view.extent[0] / ids.shape[0]))
+        return Target(labels, masks, (picture.extent[1] / ids.shape[1], picture.extent[0] / ids.shape[0]))
 
 
 def _require_size(path: Path, image: Rgb, ids: IdMap) -> None:

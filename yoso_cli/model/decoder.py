@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from yoso_cli.model.attention import ATTENTIONS
-from yoso_cli.model.onednn import product, usable
 
 # A class starts with probability 1 % under a sigmoid; the released model keeps that start although it uses a softmax.
 CLASS_BIAS = -4.59511985013459
@@ -57,6 +56,46 @@ class PostAttention(nn.Module):
         return self.feedforward_norm(kernels + self.feedforward(kernels))
 
 
+class InnerProducts(nn.Module):
+    """Every product of two sets of vectors, in each picture. A module, so that inference can run it another way."""
+
+    def forward(self, a: Tensor, b: Tensor) -> Tensor:
+        """(B, N, K) and (B, M, K) to (B, N, M)."""
+        return torch.bmm(a, b.transpose(1, 2))
+
+
+class PreAttention(nn.Module):
+    """The sum of features under each hard mask (Eq. 3).
+
+    The paper's hard sigmoid above 0.5 is a comparison with zero: no gradient passes it, and no sigmoid is computed.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = InnerProducts()
+
+    def forward(self, features: Tensor, mask_logits: Tensor) -> Tensor:
+        """(B, D, h, w) and (B, N, h, w) to (B, N, D)."""
+        logits = mask_logits.detach().to(features.dtype)
+        # As floats at once: truth values made first and turned into floats take seven times as long on a CPU.
+        hard = torch.gt(logits, 0, out=torch.empty_like(logits))
+        pooled: Tensor = self.products(hard.flatten(2), features.flatten(2))
+        return pooled  # (B, N, D)
+
+
+class DynamicConvolution(nn.Module):
+    """The 1x1 convolution whose kernels are the picture's own: it draws the masks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.products = InnerProducts()
+
+    def forward(self, kernels: Tensor, features: Tensor) -> Tensor:
+        """(B, N, D) over (B, D, h, w) to (B, N, h, w)."""
+        found: Tensor = self.products(kernels, features.flatten(2).transpose(1, 2))  # (B, N, h w)
+        return found.unflatten(2, features.shape[-2:])
+
+
 class DecoderStage(nn.Module):
     """Pre-attention, N blocks of cross-attention, post-attention, class and mask prediction."""
 
@@ -75,6 +114,7 @@ class DecoderStage(nn.Module):
         num_mask_layers: int,
     ) -> None:
         super().__init__()
+        self.pre_attention = PreAttention()
         kind = ATTENTIONS[attention]
         self.blocks = nn.ModuleList(
             AttentionBlock(
@@ -87,6 +127,7 @@ class DecoderStage(nn.Module):
         self.class_logits = nn.Linear(hidden_dim, num_classes + 1)
         self.mask_layers = PredictionLayers(hidden_dim, num_mask_layers)
         self.mask_kernels = nn.Linear(hidden_dim, hidden_dim)
+        self.masks = DynamicConvolution()
         # Makes hidden dimensions of what was pooled; re-parameterisation puts the location convolution here.
         self.pooled: nn.Module = nn.Identity()
 
@@ -101,11 +142,11 @@ class DecoderStage(nn.Module):
         Returns:
             The next kernels (B, N, D) and their mask logits (B, N, h, w).
         """
-        pooled = self.pooled(pool(features, mask_logits))  # (B, N, D)
+        pooled = self.pooled(self.pre_attention(features, mask_logits))  # (B, N, D)
         for block in self.blocks:
             pooled = block(kernels, pooled)
         kernels = self.post(pooled)
-        return kernels, masks(self.mask_kernels(self.mask_layers(kernels)), features)
+        return kernels, self.masks(self.mask_kernels(self.mask_layers(kernels)), features)
 
     def classify(self, kernels: Tensor) -> Tensor:
         """(B, N, D) to class logits (B, N, K + 1); the last class is no object."""
@@ -125,10 +166,12 @@ class NarrowProposals(nn.Module):
         super().__init__()
         self.weight = nn.Parameter(queries)
         self.kernels = nn.Parameter(kernels)
+        self.masks = DynamicConvolution()
 
     def forward(self, features: Tensor) -> Tensor:
         """(B, C, h, w) to the stage-0 mask logits (B, N, h, w)."""
-        return masks(self.kernels.expand(features.shape[0], -1, -1), features)
+        mask_logits: Tensor = self.masks(self.kernels.expand(features.shape[0], -1, -1), features)
+        return mask_logits
 
 
 class SeparableDynamicDecoder(nn.Module):
@@ -171,31 +214,6 @@ class SeparableDynamicDecoder(nn.Module):
     def _classified(self, stage: DecoderStage, kernels: Tensor) -> Tensor:
         logits = stage.classify(kernels)
         return logits if self.temperature == 1 else logits / self.temperature
-
-
-def pool(features: Tensor, mask_logits: Tensor) -> Tensor:
-    """Pre-attention (Eq. 3): the sum of features under each hard mask, (B, D, h, w) and (B, N, h, w) to (B, N, D).
-
-    The paper's hard sigmoid above 0.5 is a comparison with zero: no gradient passes it, and no sigmoid is computed.
-    """
-    logits = mask_logits.detach().to(features.dtype)
-    # As floats at once: truth values made first and turned into floats take seven times as long on a CPU.
-    hard = torch.gt(logits, 0, out=torch.empty_like(logits))
-    return _products(hard.flatten(2), features.flatten(2))  # (B, N, D)
-
-
-def masks(kernels: Tensor, features: Tensor) -> Tensor:
-    """The dynamic convolution: (B, N, D) over (B, D, h, w) to (B, N, h, w)."""
-    return _products(kernels, features.flatten(2).transpose(1, 2)).unflatten(2, features.shape[-2:])
-
-
-def _products(a: Tensor, b: Tensor) -> Tensor:
-    """(B, N, K) and (B, M, K) to (B, N, M): each picture's sums over K."""
-    if not usable(a, b):
-        return torch.bmm(a, b.transpose(1, 2))
-    found = [product(one, other) for one, other in zip(a, b, strict=True)]
-    # One alone is not copied.
-    return found[0][None] if len(found) == 1 else torch.stack(found)
 
 
 def _initialise(decoder: SeparableDynamicDecoder) -> None:

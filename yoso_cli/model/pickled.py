@@ -17,11 +17,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from yoso_cli.errors import DataError
+from yoso_cli.model.weights import is_safetensors, require_plain, require_values
 
-MOST_VALUES = 1_000_000_000
-"""In one file. ResNet-101 with the largest head has 62 million."""
-
-FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 # What tools put around a state dict, in the order in which it is looked for.
 _WRAPPINGS = ("model", "state_dict", "model_state_dict")
 _MOST_PICKLE = 64 << 20
@@ -44,32 +41,6 @@ def read_state(path: Path) -> dict[str, Tensor]:
     state = _unwrapped(path, _read_safetensors(path) if is_safetensors(path) else _read_torch(path))
     require_plain(path, state)
     return state
-
-
-def is_safetensors(path: Path) -> bool:
-    """Whether a file begins as safetensors do: eight bytes of length, then JSON. False for one that is not there."""
-    if not path.is_file():
-        return False
-    with path.open("rb") as opened:
-        return opened.read(9)[8:] == b"{"
-
-
-def require_values(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
-    """Raises DataError when tensors of these shapes would be larger than any YOSO's."""
-    for name, shape in shapes.items():
-        if _values(shape) > MOST_VALUES:
-            raise DataError(f"{path}: {name} claims {_values(shape):,} values; no weights of YOSO are that large.")
-    total = sum(map(_values, shapes.values()))
-    if total > MOST_VALUES:
-        raise DataError(f"{path}: its tensors claim {total:,} values together; no weights of YOSO are that large.")
-
-
-def _values(shape: tuple[int, ...]) -> int:
-    # Not torch's or numpy's product, which overflows.
-    total = 1
-    for edge in shape:
-        total *= edge
-    return total
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
@@ -132,22 +103,6 @@ def _unwrapped(path: Path, value: Any) -> dict[str, Tensor]:
         raise DataError(f"{path}: {wrong[0]!r} is not a tensor, but {type(value[wrong[0]]).__name__}.")
     prefixed = all(name.startswith("module.") for name in value)
     return {name.removeprefix("module.") if prefixed else name: tensor.detach() for name, tensor in value.items()}
-
-
-def require_plain(path: Path, state: dict[str, Tensor]) -> None:
-    """Raises DataError unless every tensor is plain numbers, of a size that can be. Sizes are looked at first."""
-    for name, tensor in state.items():
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise DataError(f"{path}: {name} is no plain tensor.")
-        if _values(tuple(tensor.shape)) * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise DataError(f"{path}: {name} claims {tuple(tensor.shape)}, more values than are stored for it.")
-        wanted = "int64" if name.endswith("num_batches_tracked") else "floating point"
-        if (tensor.dtype not in FLOATS) if wanted == "floating point" else tensor.dtype != torch.int64:
-            raise DataError(f"{path}: {name} is {str(tensor.dtype).removeprefix('torch.')}, not {wanted}.")
-    require_values(path, {name: tuple(tensor.shape) for name, tensor in state.items()})
-    bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
-    if bad:
-        raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
 
 
 def _unreadable(path: Path) -> DataError:

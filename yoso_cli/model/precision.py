@@ -1,4 +1,4 @@
-"""Parts of the network that must not be reckoned in half precision, also where the rest of it is."""
+"""What numbers a network computes with, and where they must not be of half precision although the rest is."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
 
 @contextlib.contextmanager
 def full_precision(x: Tensor) -> Iterator[Tensor]:
-    """Gives `x` in float32 while autocast is off; without autocast nothing changes, whatever the type of `x`."""
+    """Turns autocast off and gives `x` in float32; where autocast is off already, gives `x` as it is."""
     kind = x.device.type
     # Tensors that are shapes alone (device meta) know no autocast.
     if not torch.amp.is_autocast_available(kind) or not torch.is_autocast_enabled(kind):

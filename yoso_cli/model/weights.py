@@ -22,13 +22,17 @@ from torch import Tensor
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError, YosoError
-from yoso_cli.model.pickled import is_safetensors, require_plain, require_values
 from yoso_cli.model.reparam import STEPS, reparameterise
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 
 VERSION = 2
 WHOLE, BACKBONE = "whole", "backbone"
+
+MOST_VALUES = 1_000_000_000
+"""In one file. ResNet-101 with the largest head has 62 million."""
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,7 @@ def write_weights(path: Path, weights: Weights) -> None:
 
 
 def is_own(path: Path) -> bool:
-    """Whether a file says of itself that yoso wrote it. False for one that is missing or of another kind."""
+    """Whether yoso wrote a file, by its header. False for one that is missing or of another kind."""
     if not is_safetensors(path):
         return False
     try:
@@ -144,7 +148,9 @@ def build(weights: Weights, arguments: Mapping[str, Any]) -> YOSO:
     unknown = [step for step in weights.steps if step not in STEPS]
     if unknown:
         raise DataError(f"{weights.path}: unknown re-parameterisation {unknown[0]!r}.", hint="Update yoso.")
-    model = reparameterise(YOSO(len(weights.categories), **arguments), weights.steps)
+    model = YOSO(len(weights.categories), **arguments)
+    if weights.steps:
+        model = reparameterise(model, weights.steps)
     load_state(model, weights)
     return model.eval()
 
@@ -229,6 +235,48 @@ def _reading(path: Path) -> Iterator[Any]:
             f"{path}: this is not a weights file that can be read ({error}).",
             hint="It may be torn or of another tool; use another copy.",
         ) from error
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as safetensors do: eight bytes of length, then JSON. False for one that is not there."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as opened:
+        return opened.read(9)[8:] == b"{"
+
+
+def require_values(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    """Raises DataError when tensors of these shapes would be larger than any YOSO's."""
+    for name, shape in shapes.items():
+        if _values(shape) > MOST_VALUES:
+            raise DataError(f"{path}: {name} claims {_values(shape):,} values; no weights of YOSO are that large.")
+    total = sum(map(_values, shapes.values()))
+    if total > MOST_VALUES:
+        raise DataError(f"{path}: its tensors claim {total:,} values together; no weights of YOSO are that large.")
+
+
+def _values(shape: tuple[int, ...]) -> int:
+    # Not torch's or numpy's product, which overflows.
+    total = 1
+    for edge in shape:
+        total *= edge
+    return total
+
+
+def require_plain(path: Path, state: dict[str, Tensor]) -> None:
+    """Raises DataError unless every tensor is plain numbers, of a size that can be. Sizes are looked at first."""
+    for name, tensor in state.items():
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise DataError(f"{path}: {name} is no plain tensor.")
+        if _values(tuple(tensor.shape)) * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise DataError(f"{path}: {name} claims {tuple(tensor.shape)}, more values than are stored for it.")
+        wanted = "int64" if name.endswith("num_batches_tracked") else "floating point"
+        if (tensor.dtype not in FLOATS) if wanted == "floating point" else tensor.dtype != torch.int64:
+            raise DataError(f"{path}: {name} is {str(tensor.dtype).removeprefix('torch.')}, not {wanted}.")
+    require_values(path, {name: tuple(tensor.shape) for name, tensor in state.items()})
+    bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
+    if bad:
+        raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
 
 
 def _check_version(path: Path, header: Any) -> None:

@@ -1,7 +1,10 @@
-"""Stages of a stream that work at the same time: while one waits for a disk or a device, the others go on."""
+"""Streams: stages that work at the same time, and items worked on in groups whose results come out in order.
+
+While one stage waits for a disk or a device, the others go on.
+"""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -40,3 +43,37 @@ def stage(
     finally:
         # A stream that ends early starts nothing more and leaves nothing running.
         pool.shutdown(cancel_futures=True)
+
+
+def alike(
+    items: Iterable[_Item], kind: Callable[[_Item], Hashable], *, most: int, window: int
+) -> Iterator[list[tuple[int, _Item]]]:
+    """Groups of at most `most` items of one kind, each item with its place in the stream.
+
+    Args:
+        items: read as far as groups are asked for.
+        kind: only items of equal kinds come together.
+        most: a group of so many is complete.
+        window: an item waits for others of its kind until so many have gone by: memory is bounded by it.
+    """
+    waiting: dict[Hashable, list[tuple[int, _Item]]] = {}
+    for place, item in enumerate(items):
+        group = waiting.setdefault(kind(item), [])
+        group.append((place, item))
+        if len(group) == most:
+            yield waiting.pop(kind(item))
+        # Groups stand in the order in which they were begun.
+        if waiting and place - next(iter(waiting.values()))[0][0] >= window:
+            yield waiting.pop(next(iter(waiting)))
+    yield from waiting.values()
+
+
+def in_order(groups: Iterable[Iterable[tuple[int, _Result]]]) -> Iterator[_Result]:
+    """The results of `alike`'s groups by their places, each as soon as all before it are there."""
+    early: dict[int, _Result] = {}
+    due = 0
+    for group in groups:
+        early.update(group)
+        while due in early:
+            yield early.pop(due)
+            due += 1

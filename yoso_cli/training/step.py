@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
+from yoso_cli.model.precision import PRECISIONS
 from yoso_cli.model.yoso import YOSO, Output
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.training.clock import Metrics
@@ -21,8 +22,6 @@ from yoso_cli.training.share import Share
 
 Criterion = Callable[[Sequence[Output], Sequence[Target], Rand, Share], dict[str, Tensor]]
 Forward = Callable[[Tensor], list[Output]]
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class NotFiniteError(Exception):

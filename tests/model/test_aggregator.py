@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.ops import deform_conv2d
 
-from yoso_cli.model.deform import ModulatedDeformConv, gathered_deform_conv, operator_deform_conv
+from yoso_cli.model.aggregator import ModulatedDeformConv, gathered_deform_conv, operator_deform_conv
 
 
 @given(
