@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import build
 import pytest
 import torch
 
-from yoso_cli.model.weights import load_weights, stated_hash
+from yoso_cli.model.weights import load_weights, stated_hash, write_weights
 
 STEPS = ["ifa_to_cfa", "fold_batch_norms", "fold_pixel_std", "fold_temperature", "fold_location"]
 WRITTEN = "runs/tiny-001/reparam.safetensors"
@@ -81,9 +82,19 @@ def test_what_stands_there_is_kept_unless_forced(line: Path, printed: Any, refus
     assert "--force" in refused("reparam", "--output", "mine.safetensors", code=2)
     printed("reparam", "--output", "mine.safetensors", "--force")
     assert load_weights(Path("mine.safetensors")).steps
-    printed("reparam")
-    assert "exists already" in refused("reparam", code=2)
     assert "is a folder" in refused("reparam", "--output", "datasets", "--force", code=2)
+
+
+def test_the_same_line_writes_its_own_output_anew(line: Path, printed: Any, refused: Any) -> None:
+    """A run's output follows the run; other folds, or another file's output, are refused."""
+    for output in ((), ("--output", "fast.safetensors")):
+        printed("reparam", *output)
+        printed("reparam", *output)
+        assert "exists already" in refused("reparam", "--without", "fold_location", *output, code=2)
+    weights = load_weights(build.newest_weights())
+    changed = {key: tensor + 1e-3 if tensor.is_floating_point() else tensor for key, tensor in weights.state.items()}
+    write_weights(Path("other.safetensors"), replace(weights, state=changed))
+    assert "exists already" in refused("reparam", "other.safetensors", "--output", "fast.safetensors", code=2)
 
 
 def test_weights_are_changed_once(line: Path, printed: Any, refused: Any) -> None:

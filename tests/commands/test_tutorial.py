@@ -1,4 +1,4 @@
-"""The README's way from photos and maps of one's own to a fine-tuned network, walked as it is written, in miniature."""
+"""The README's shell lines, run in their order as a reader would, in miniature."""
 
 import re
 from pathlib import Path
@@ -12,7 +12,6 @@ from training import tiny
 
 from yoso_cli.model.weights import save_weights
 from yoso_cli.recipe import file as recipe_file
-from yoso_cli.run_folder import RunFolder
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text()
 SMALL = ("--set=train.iterations=2", "--set=train.batch=2", "--set=train.workers=0", "--device=cpu")
@@ -41,35 +40,68 @@ def draw(split: str, count: int) -> None:
         Image.fromarray(image).save(f"raw/{split}/images/{number:04d}.jpg")
 
 
-def test_the_tutorial_leads_from_maps_to_a_fine_tuned_network(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Any
-) -> None:
-    monkeypatch.chdir(tmp_path)
+# What needs a download, several GPUs or files of the reader's: no stand-in would say anything about the line.
+ELSEWHERE = re.compile(r"weights get|~/|--gpus|(train|--resume) \S*coco\b|runs/coco|results\.json")
+
+
+def shell_lines() -> list[str]:
+    """Every `yoso` line of the README's shell blocks, in their order, comments taken off."""
+    blocks = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("yoso ")]
+
+
+def stand_ins(folder: Path) -> None:
+    """Photos, maps and the README's YAML files; networks of seconds stand for YOSO-R50 and for the released weights."""
     draw("train", 3)
     draw("val", 2)
+    Image.open("raw/val/images/0001.jpg").save("photo.jpg")
+    build.write_recipe(Path("base.yaml"))
     classes, mine = written("Train on your own data", "yaml")
     (fine,) = written("Fine-tune", "yaml")
     Path("classes.yaml").write_text(classes)
-    # A network of seconds stands for COCO's, and for the weights that its authors trained.
-    build.write_recipe(Path("base.yaml"))
     Path("mine.yaml").write_text(mine.replace("extends: coco", "extends: base.yaml"))
     Path("fine.yaml").write_text(fine.replace("extends: coco", "extends: base.yaml"))
     trained = recipe_file.load("base.yaml")
     start = tiny.YOSO(len(tiny.CATEGORIES), **trained.model.arguments())
     save_weights(Path("coco.safetensors"), start, recipe=trained.to_dict(), categories=tiny.CATEGORIES, provenance={})
 
-    lines = [line.split("#")[0].split()[1:] for line in written("Train on your own data", "sh")[0].splitlines()]
-    assert [words[0] for words in lines] == ["convert", "convert", "check", "stats", "train", "eval", "viz"]
-    for words in lines:
-        printed(*words, *(SMALL if words[0] == "train" else ()))
-    assert RunFolder.newest(Path("runs")).path.name == "mine-001"
 
-    sheet, train, viz = [line.split("#")[0].split()[1:] for line in written("Fine-tune", "sh")[0].splitlines()]
+def demo_in_seconds(printed: Any) -> None:
+    """What `yoso demo` leaves: a dataset, a run called shapes-001, and its re-parameterised weights."""
+    printed("prepare", "shapes", "--train", "6", "--val", "3", "--size", "64")
+    named = ("--set=name=shapes", "--set=data.name=shapes")
+    printed("train", "base.yaml", *named, *SMALL)
+    printed("reparam")
+
+
+@pytest.mark.timeout(600)
+def test_the_readmes_lines_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Any) -> None:
+    """In one folder, as a reader types them; training is shortened, and a file stands for the released weights."""
+    monkeypatch.chdir(tmp_path)
+    stand_ins(tmp_path)
     small = ("--set=augment.crop_height=64", "--set=augment.crop_width=64", *SMALL)
-    printed(*sheet[:-1], "fine.yaml")
-    assert train == ["train", "mine.yaml", "--weights", "coco"]
+    done = []
+    for line in shell_lines():
+        if ELSEWHERE.search(line):
+            continue
+        words = line.replace("--weights coco", "--weights coco.safetensors").split()[1:]
+        if words[0] == "demo":
+            demo_in_seconds(printed)
+        else:
+            quick = {"train": small, "bench": ("--repeats", "2", "--warmup", "0")}
+            printed(*words, *quick.get(words[0], ()))
+        done.append(words[0])
+    assert len(done) >= 18
+    assert {"demo", "viz", "eval", "reparam", "compare", "bench", "convert", "check", "stats", "train"} <= set(done)
+    assert {path.name for path in Path("runs").iterdir()} == {"shapes-001", "mine-001", "fine-001"}
+
+
+def test_fine_tuning_says_which_classes_it_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    stand_ins(tmp_path)
+    for split in ("train", "val"):
+        printed("convert", f"raw/{split}", f"datasets/mine/{split}", "--from", "maps", "--categories", "classes.yaml")
+    small = ("--set=augment.crop_height=64", "--set=augment.crop_width=64", *SMALL)
     _, said = printed("train", "fine.yaml", "--weights", "coco.safetensors", *small)
     assert "knows 0 of this dataset's 2 classes by name, of its own 3; to be learnt anew: road, car." in said
-    assert viz == ["viz", "photo.jpg"]
-    printed("viz", "raw/val/images/0002.jpg")
-    assert {"mine-001", "mine-002"} == {path.name for path in Path("runs").iterdir()}

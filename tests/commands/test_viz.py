@@ -91,7 +91,8 @@ def test_several_pictures_go_into_one_folder(photo: Path, printed: Any, refused:
     assert [one["output"] for one in value["pictures"]] == ["seen/all/photo-yoso.png", "seen/all/grey-yoso.png"]
     value, _ = printed("viz", "grey.png", "-o", "seen", "--json", *CPU)
     assert value["pictures"][0]["output"] == "seen/grey-yoso.png"
-    assert "seen/all/photo-yoso.png: exists already" in refused("viz", "photo.jpg", "-o", "seen/all", code=2)
+    seen = ("viz", "photo.jpg", "-o", "seen/all", "--precision", "bfloat16", *CPU)
+    assert "seen/all/photo-yoso.png: exists already" in refused(*seen, code=2)
     shutil.copy("photo.jpg", "seen/photo.jpg")
     assert "two IMAGES" in refused("viz", "photo.jpg", "seen/photo.jpg", code=2)
 
@@ -101,6 +102,18 @@ def test_what_stands_there_is_kept_unless_forced(photo: Path, printed: Any, refu
     assert "photo-yoso.png: exists already" in refused("viz", "photo.jpg", code=2)
     printed("viz", "photo.jpg", "--force", *CPU)
     Image.open("photo-yoso.png").verify()
+
+
+@pytest.mark.parametrize("seen", ["photo-yoso.png", "seen.jpg"])
+def test_the_same_line_draws_over_its_own_picture(photo: Path, printed: Any, refused: Any, seen: str) -> None:
+    """Another photo, other weights or other settings do not."""
+    same = ("viz", "photo.jpg", "-o", seen, *CPU)
+    printed(*same)
+    printed(*same)
+    other = ("--set", "inference.short_edge=32")
+    assert f"{seen}: exists already" in refused(*same, *other, code=2)
+    Image.open("photo.jpg").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save("photo.jpg")
+    assert f"{seen}: exists already" in refused(*same, code=2)
 
 
 def test_a_photo_is_never_overwritten_by_its_overlay(photo: Path, refused: Any) -> None:
@@ -154,7 +167,8 @@ def test_augmented_draws_a_contact_sheet_of_the_recipes_pictures(photo: Path, pr
     with Image.open("tiny-augmented.png") as sheet:
         assert sheet.width > 4 * 500
         assert sheet.height > 4 * 500
-    assert "exists already" in refused("viz", "--augmented", build.RECIPE, code=2)
+    printed("viz", "--augmented", build.RECIPE)
+    assert "exists already" in refused("viz", "--augmented", build.RECIPE, "--set", "augment.flip=0", code=2)
     assert "Leave IMAGES" in refused("viz", "photo.jpg", "--augmented", build.RECIPE, code=2)
     assert "no IMAGES" in refused("viz", code=2)
     assert "yoso prepare" in refused("viz", "--augmented", "coco", code=1)

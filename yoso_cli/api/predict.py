@@ -69,6 +69,19 @@ class Model:
         return self.file.recipe
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """All that a result depends on beside the picture: the hash of the weights, sizes, thresholds and switches."""
+        from yoso_cli.evaluation.report import WeightsFile
+
+        chosen = self.predictor
+        return {
+            "weights": WeightsFile.of(self.path).sha256,
+            "edges": [chosen.short_edge, chosen.long_edge],
+            "thresholds": [chosen.score_threshold, chosen.overlap_threshold],
+            "engine": [str(chosen.engine.switches), chosen.merge_rule],
+        }
+
+    @property
     def device(self) -> "torch.device":
         """Where the network runs."""
         return self.predictor.device

@@ -83,7 +83,7 @@ def reparameterize(
         tolerance: largest difference allowed, of each fold and of all.
         folds: some of `model.reparam.STEPS` in their order; None takes all.
         overrides: changes of recipe values, as `data.root=elsewhere`.
-        force: whether `output` may be replaced.
+        force: whether `output` may be replaced by something else than it was: the same input and folds write it anew.
         runs: the folder of run folders.
         progress: shows a download.
 
@@ -98,7 +98,7 @@ def reparameterize(
         target = model.run.reparameterised if model.run else model.path.with_name("reparam.safetensors")
     if target.is_dir():
         raise UsageError(f"{target}: is a folder.", hint="Name a file, as in --output fast.safetensors.")
-    if target.exists() and not force:
+    if target.exists() and not force and not _is_own_output(target, model, folds):
         raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or choose another --output.")
     paths = [Path(one) for one in pictures] or first_pictures(model.recipe, count)
     return reparameterize_model(model, target, paths, tolerance=tolerance, folds=folds)
@@ -133,6 +133,20 @@ def reparameterize_model(
     recipe, categories = model.trained.to_dict(), model.weights.categories
     save_weights(target, folded, recipe=recipe, categories=categories, provenance=provenance, steps=names)
     return Reparameterized(target, done, difference, len(pictures))
+
+
+def _is_own_output(target: Path, model: ModelFile, folds: Sequence[str] | None) -> bool:
+    """Whether the file at `target` was made from the same run or the same weights by the same folds."""
+    from yoso_cli.model.reparam import STEPS
+    from yoso_cli.model.weights import is_own, read_header, stated_hash
+
+    if not is_own(target):
+        return False
+    header = read_header(target)
+    made = header.get("provenance", {}).get("reparameterised", {})
+    of_run = model.run is not None and target == model.run.reparameterised
+    same_input = bool(made) and (of_run or made.get("sha256") == stated_hash(model.path))
+    return same_input and tuple(header.get("steps", ())) == tuple(STEPS if folds is None else folds)
 
 
 def _fold_by_fold(

@@ -1,8 +1,10 @@
 """`yoso viz`: what the model sees in a picture, drawn on it."""
 
+import hashlib
+import json
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Rows and columns of a contact sheet.
 SHEET = (4, 4)
+_STAMP = "yoso viz "
 
 
 @click.command(name="viz")
@@ -92,8 +95,10 @@ def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], fo
     recipe = recipe_file.load(name, overrides)
     target = output or Path(f"{recipe.name}-augmented.png")
     _refuse_unwritable(target)
-    _refuse_existing([target], force)
-    write_picture(target, contact_sheet(recipe, rows=SHEET[0], columns=SHEET[1], progress=console.TERMINAL))
+    made_from = _stamp(recipe.to_dict())
+    _refuse_existing({target: made_from}, force)
+    sheet = contact_sheet(recipe, rows=SHEET[0], columns=SHEET[1], progress=console.TERMINAL)
+    write_picture(target, sheet, made_from=made_from)
     console.result({"recipe": recipe.name, "output": str(target)}, f"{recipe.name} -> {target}", as_json)
     console.next_step(f"yoso train {shlex.quote(name)}")
 
@@ -112,7 +117,7 @@ def _draw_predictions(
     from yoso_cli.api.predict import open_model
 
     targets = _targets(images, output)
-    _refuse_existing(targets, force)
+    _refuse_existing(dict.fromkeys(targets, ""), force)
     # A wrong name among many is told before the first is drawn, not after.
     require_there(*images)
     engine_options.prepare_process()
@@ -122,16 +127,23 @@ def _draw_predictions(
         console.say("Fast merge: `yoso eval --fast-merge` measures what it costs in PQ.")
     if model.file.overridden:
         console.say(f"Not as these weights are meant to be used: {model.file.overridden}.")
-    pictures = [_drawn(model(image), image, target) for image, target in zip(images, targets, strict=True)]
+    stamps = [_stamp([_digest(image), model.settings]) for image in images]
+    _refuse_existing(dict(zip(targets, stamps, strict=True)), force)
+    drawn = zip(images, targets, stamps, strict=True)
+    pictures = [_drawn(model(image), image, target, stamp) for image, target, stamp in drawn]
     text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
     console.result({"weights": str(model.path), "pictures": pictures}, text, as_json)
     named = model.file.run.path if model.file.run else source or model.path
     console.next_step(next_step.bench(named, model.recipe, images[0]))
 
 
-def _drawn(result: "Result", image: Path, target: Path) -> dict[str, Any]:
+def _drawn(result: "Result", image: Path, target: Path, made_from: str) -> dict[str, Any]:
     """Writes one overlay and tells what is on it."""
-    result.save(target)
+    import numpy as np
+
+    from yoso_cli.panoptic.draw import write_picture
+
+    write_picture(target, np.asarray(result.draw()), made_from=made_from)
     return {
         "image": str(image),
         "output": str(target),
@@ -189,7 +201,25 @@ def _refuse_unwritable(target: Path) -> None:
         raise UsageError(f"{target}: cannot be written as a picture.", hint=f"End it in {', '.join(SUFFIXES)}.")
 
 
-def _refuse_existing(targets: Sequence[Path], force: bool) -> None:
-    standing = [str(target) for target in targets if target.exists()]
-    if standing and not force:
-        raise UsageError(f"{standing[0]}: exists already.", hint="Add --force to overwrite it, or use --output.")
+def _refuse_existing(targets: Mapping[Path, str], force: bool) -> None:
+    """Refuses to overwrite anything but what the same line has drawn: `targets` have their stamps, "" for any stamp."""
+    from yoso_cli.panoptic.draw import read_made_from
+
+    for target, stamp in targets.items():
+        if force or not target.exists():
+            continue
+        made_from = read_made_from(target)
+        if not made_from.startswith(_STAMP) or (stamp and made_from != stamp):
+            raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or use --output.")
+
+
+def _stamp(made_from: object) -> str:
+    """What a picture was drawn from, short enough to be noted in it: the same line draws over it."""
+    return _STAMP + hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+
+
+def _digest(image: Path) -> str:
+    try:
+        return hashlib.sha256(image.read_bytes()).hexdigest()
+    except OSError:
+        return ""  # reading it as a picture says why

@@ -104,7 +104,7 @@ def is_own(path: Path) -> bool:
 
 def stated_hash(path: Path) -> str:
     """The hash of its tensors that a weights file states; `load_weights` holds them to it. Raises as that does."""
-    return str(_read_header(path).get("sha256"))
+    return str(read_header(path).get("sha256"))
 
 
 def load_weights(path: Path) -> Weights:
@@ -206,14 +206,15 @@ _DIGESTS = {1: _digest_of_version_1, 2: digest}
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    header = _read_header(path)
+    header = read_header(path)
     with _reading(path) as opened:
         names = list(opened.keys())
         require_values(path, {key: tuple(opened.get_slice(key).get_shape()) for key in names})
         return header, {key: opened.get_tensor(key) for key in names}
 
 
-def _read_header(path: Path) -> dict[str, Any]:
+def read_header(path: Path) -> dict[str, Any]:
+    """What a weights file says of itself: recipe, class table, steps, provenance, hash. Raises as `load_weights`."""
     with _reading(path) as opened:
         header = json.loads((opened.metadata() or {}).get("yoso", "null"))
     _check_version(path, header)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from yoso_cli.atomic import replacing
 from yoso_cli.errors import DataError, UsageError
@@ -25,6 +26,8 @@ _PAPER: Color = (250, 250, 248)
 _INK: Color = (34, 34, 38)
 _VOID_COLOR: Color = (60, 60, 64)
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+# The keyword of a PNG's text; a JPEG has a comment.
+_MADE_FROM = "yoso"
 
 # Text is legible at 12 pixels; a picture below this is enlarged by a whole factor until its labels fit.
 _SMALLEST_EDGE = 512
@@ -115,8 +118,13 @@ def sheet(rows: Sequence[Sequence[Rgb]], titles: Sequence[str]) -> Rgb:
     return np.asarray(page)
 
 
-def write_picture(path: Path, rgb: Rgb) -> None:
+def write_picture(path: Path, rgb: Rgb, *, made_from: str = "") -> None:
     """Writes uint8 (H, W, 3) to `path` in one step.
+
+    Args:
+        path: a PNG or JPEG.
+        rgb: the picture.
+        made_from: what it was made from, in ASCII; `read_made_from` reads it back.
 
     Raises:
         UsageError: its name does not end in .png, .jpg or .jpeg.
@@ -126,7 +134,21 @@ def write_picture(path: Path, rgb: Rgb) -> None:
     if kind is None:
         raise UsageError(f"{path}: is no name for a picture.", hint="Let it end in .png or .jpg.")
     with replacing(path) as temporary:
-        Image.fromarray(rgb).save(temporary, format=kind, quality=93)
+        text = PngInfo()
+        text.add_text(_MADE_FROM, made_from)
+        Image.fromarray(rgb).save(
+            temporary, format=kind, quality=93, pnginfo=text if made_from else None, comment=made_from.encode()
+        )
+
+
+def read_made_from(path: Path) -> str:
+    """What `write_picture` noted in the picture at `path`; empty for any other file."""
+    try:
+        with Image.open(path, formats=tuple(_FORMATS.values())) as picture:
+            noted = picture.info.get(_MADE_FROM) or picture.info.get("comment", b"")
+    except (OSError, ValueError, SyntaxError):
+        return ""
+    return noted if isinstance(noted, str) else noted.decode("ascii", "replace")
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Color:
