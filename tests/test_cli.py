@@ -13,6 +13,7 @@ import pytest
 
 from yoso_cli import cli
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
+from yoso_cli.runtime.words import paragraph
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,11 +99,10 @@ def test_an_exit_code_of_a_command_is_kept() -> None:
     assert cli.run(["recipe", "check", "/nonexistent.yaml"]) == 2
 
 
-def test_neither_a_path_nor_a_command_to_type_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neither_a_path_nor_a_command_to_type_is_broken() -> None:
     """What a person will copy stands on one line, however narrow the terminal."""
-    monkeypatch.setenv("COLUMNS", "30")
     path = "/a-long/path-with-dashes/" + "deep/" * 12 + "file.png"
-    wrapped = cli.paragraph(f"Error: {path}: is truncated. Type `yoso prepare shapes --force` to draw it again.")
+    wrapped = paragraph(f"Error: {path}: is truncated. Type `yoso prepare shapes --force` to draw it again.", 30)
     assert path in wrapped
     assert "`yoso prepare shapes --force`" in wrapped
     assert wrapped.count("\n") > 2

@@ -157,8 +157,9 @@ def test_the_papers_variant_changes_what_the_paper_says_otherwise_and_nothing_el
 
 def test_a_value_that_the_paper_has_otherwise_says_so_where_the_recipe_is_shown() -> None:
     shown = recipe_file.to_yaml(recipe_file.load("ade20k"), comments=True).splitlines()
-    (line,) = (line for line in shown if line.strip().startswith("iterations:"))
-    assert "# (default 368750) (paper says 30k (Sec. 4.2)) optimizer steps" in line
+    (place,) = (place for place, line in enumerate(shown) if line.strip().startswith("iterations:"))
+    assert "# (default 368750) (paper says 30k (Sec. 4.2)) optimizer steps" in " ".join(shown[place - 1 : place + 1])
+    assert max(map(len, shown[: place + 1])) <= 80, "as wide as a terminal"
 
 
 def test_what_the_paper_says_is_said_of_a_value_that_there_is(tmp_path: Path) -> None:

@@ -5,10 +5,8 @@
 
 import errno
 import os
-import re
 import shutil
 import sys
-import textwrap
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
@@ -16,6 +14,7 @@ from importlib import import_module
 import click
 
 from yoso_cli.errors import ProblemsError, RecipeError, YosoError, did_you_mean
+from yoso_cli.runtime.words import paragraph
 
 COMMANDS = {
     "demo": "See all of it on drawn scenes, in a few minutes.",
@@ -131,12 +130,12 @@ def _report(error: BaseException) -> int:
         lines = "\n".join(f"  {_printable(problem)}" for problem in error.problems)
         click.echo(f"Error: {error.where}: {len(error.problems)} problems:\n{lines}", err=True)
         if error.hint:
-            click.echo(paragraph(error.hint), err=True)
+            click.echo(_paragraph(error.hint), err=True)
         return error.exit_code
     if isinstance(error, OSError) and error.errno == errno.EPIPE:
         _forget_output()
         return 1
-    click.echo(paragraph(f"Error: {_sentence(error)}"), err=True)
+    click.echo(_paragraph(f"Error: {_sentence(error)}"), err=True)
     return error.exit_code if isinstance(error, YosoError) else 1
 
 
@@ -155,13 +154,9 @@ def _sentence(error: BaseException) -> str:
     return f"this is a bug in yoso: {what}; run with YOSO_DEBUG=1 for the traceback."
 
 
-def paragraph(text: str) -> str:
-    """`text` wrapped to the terminal; a path and a `quoted command` are never broken, so that they can be copied."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST)
-    whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), _printable(text))
-    # A long path would otherwise leave the word alone on its line.
-    whole = re.sub(r"^Error: ", "Error:\0", whole)
-    return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
+def _paragraph(text: str) -> str:
+    """`text` wrapped to the terminal."""
+    return paragraph(_printable(text), min(shutil.get_terminal_size().columns, _WIDEST))
 
 
 def _printable(text: str) -> str:

@@ -289,11 +289,11 @@ def test_from_dict_tells_every_mistake_of_a_stored_recipe() -> None:
     ]
 
 
-def test_to_yaml_puts_meaning_and_default_beside_a_changed_value() -> None:
+def test_to_yaml_puts_meaning_and_default_by_a_changed_value() -> None:
     lines = recipe_file.to_yaml(recipe_file.load("ablation/ifa"), comments=True).splitlines()
-    (line,) = [line for line in lines if "aggregator:" in line]
-    assert line.startswith("  aggregator: ifa ")
-    assert "# (default cfa) Table 5" in line
+    (place,) = [place for place, line in enumerate(lines) if "aggregator:" in line]
+    assert lines[place].startswith("  aggregator: ifa")
+    assert "# (default cfa) Table 5" in " ".join(lines[place - 2 : place + 1])
     (unchanged,) = [line for line in lines if "num_stages:" in line]
     assert "default" not in unchanged
 

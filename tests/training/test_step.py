@@ -10,7 +10,7 @@ from training.tiny import Reference, replay, target
 from yoso_cli.model.authors import authors_key, load_authors_state
 from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
 from yoso_cli.training.losses import SetLoss
-from yoso_cli.training.optim import adamw
+from yoso_cli.training.optim import adamw, set_rate
 
 NAMES = {"class": "loss_ce", "mask": "loss_mask", "dice": "loss_dice"}
 
@@ -27,6 +27,7 @@ class Step:
 
         images, targets = _reference_batch(Reference(shared, "input"))
         optimizer = adamw(model, weight_decay=0.05, backbone_lr=0.1)
+        set_rate(optimizer, 1e-4)
         rand = replay([self.reference[f"rand{place}"] for place in range(12)])
         self.terms = SetLoss(num_points=256)(model(images), targets, rand)
         torch.stack(list(self.terms.values())).sum().backward()  # type: ignore[no-untyped-call]

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from yoso_cli.runtime.progress import Bar
+from yoso_cli.runtime.words import paragraph
 
 SCHEMA = 1
 """Rises when a key of the JSON results changes its meaning or goes away."""
@@ -34,7 +35,13 @@ _WIDEST = 100
 
 
 def say(text: str) -> None:
-    """Tells the person something on stderr; an open progress bar steps aside for it."""
+    """Tells the person something on stderr, wrapped on a terminal; an open progress bar steps aside for it."""
+    if sys.stderr.isatty():
+        text = "\n".join(paragraph(line, _columns()) for line in text.split("\n"))
+    _say(text)
+
+
+def _say(text: str) -> None:
     if "tqdm" in sys.modules:
         from tqdm import tqdm
 
@@ -64,8 +71,20 @@ def typed_command() -> str:
 
 
 def next_step(command: str) -> None:
-    """Ends a command on stderr with the line a person would type next."""
-    say(f"Next: {command}")
+    """Ends a command on stderr with the line a person would type next; on a terminal a shell may read it from two."""
+    words = shlex.split(f"Next: {command}", posix=False) if sys.stderr.isatty() else [f"Next: {command}"]
+    lines = [""]
+    for word in words:
+        # Room for the backslash.
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > _columns() - 2:
+            lines.append(f"    {word}")
+        else:
+            lines[-1] = f"{lines[-1]} {word}".lstrip()
+    _say(" \\\n".join(lines))
+
+
+def _columns() -> int:
+    return min(shutil.get_terminal_size().columns, _WIDEST)
 
 
 def result(value: dict[str, Any], text: str, as_json: bool) -> None:
@@ -184,7 +203,7 @@ def _figures(shown: dict[str, float | str]) -> str:
 
 def labelled(label: str, text: str) -> str:
     """`text` beside its label, wrapped to the terminal; a `quoted command` stays whole, so that it can be copied."""
-    width = min(shutil.get_terminal_size().columns, _WIDEST)
+    width = _columns()
     whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(whole, width - _LABEL, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"{label if not place else '':<{_LABEL}}{line}" for place, line in enumerate(lines)).replace(

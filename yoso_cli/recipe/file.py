@@ -2,6 +2,7 @@
 
 import math
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, fields, is_dataclass
 from difflib import get_close_matches
@@ -17,7 +18,9 @@ from yoso_cli.recipe.schema import Recipe
 
 _SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 256 * 1024
-_COMMENT_COLUMN = 44
+_COMMENT_COLUMN = 32
+# What a terminal of 80 columns shows.
+_WIDEST = 79
 # Text that cannot be mistaken for anything else goes without quotes.
 _PLAIN = re.compile(r"[A-Za-z_]([A-Za-z0-9_./+%()-]|[ ](?=[A-Za-z0-9_(])|,(?= ))*")
 
@@ -221,15 +224,22 @@ def to_yaml(recipe: Recipe, *, comments: bool = False) -> str:
             lines.append(f"{field.name}:")
             for inner in fields(value):
                 comment = _comment(value, inner, said.get(f"{field.name}.{inner.name}", "")) if comments else ""
-                lines.append(_line(value, inner, "  ", comment))
+                lines += _lines(value, inner, "  ", comment)
         else:
-            lines.append(_line(recipe, field, "", _comment(recipe, field, "") if comments else ""))
+            lines += _lines(recipe, field, "", _comment(recipe, field, "") if comments else "")
     return "\n".join(lines) + "\n"
 
 
-def _line(owner: Any, field: Field[Any], indent: str, comment: str) -> str:
+def _lines(owner: Any, field: Field[Any], indent: str, comment: str) -> list[str]:
+    """The value with its comment beside it, or above it where the two do not fit on one line."""
     text = f"{indent}{field.name}: {_scalar_text(getattr(owner, field.name))}"
-    return f"{text.ljust(_COMMENT_COLUMN - 2)}  # {comment}" if comment else text
+    beside = f"{text.ljust(_COMMENT_COLUMN - 2)}  # {comment}" if comment else text
+    if len(beside) <= _WIDEST or not comment:
+        return [beside]
+    above = textwrap.wrap(comment, _WIDEST, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
+    # A list may go on in the next line, and so may text in quotes.
+    deeper = f"{indent}  "
+    return [*above, *textwrap.wrap(text, _WIDEST, subsequent_indent=deeper, break_long_words=False)]
 
 
 def _comment(owner: Any, field: Field[Any], said: str) -> str:

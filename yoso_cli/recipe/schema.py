@@ -72,7 +72,7 @@ class ModelRecipe:
 
 @dataclass(frozen=True)
 class AugmentRecipe:
-    """What a training picture goes through on its way to a crop of fixed size (paper Sec. 4.2)."""
+    """What a training picture goes through up to its crop (paper Sec. 4.2)."""
 
     resize: str = value(
         "jitter",

@@ -1,5 +1,7 @@
 """Wording that many rooms share: a count with its noun, the first of many names."""
 
+import re
+import textwrap
 from collections.abc import Sequence
 
 
@@ -13,3 +15,11 @@ def shortened(items: Sequence[object], most: int = 5, *, more: str = " and {} mo
     """`a, b, c`: of many items the first `most`, and then `more`, in which `{}` stands for how many are left."""
     rest = more.format(len(items) - most) if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + rest
+
+
+def paragraph(text: str, width: int) -> str:
+    """`text` wrapped at `width`; a word and a `quoted command` are never broken, so that they can be copied."""
+    whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
+    # A long path would otherwise leave the word alone on its line.
+    whole = re.sub(r"^Error: ", "Error:\0", whole)
+    return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")
