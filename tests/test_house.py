@@ -108,6 +108,18 @@ def test_arrows_run_down(module: str) -> None:
 
 
 @pytest.mark.parametrize("module", MODULES)
+def test_click_stops_at_commands(module: str) -> None:
+    if room_of(module) not in {"commands", "cli"}:
+        assert not [one.module for one in imports(MODULES[module]) if one.module.split(".")[0] == "click"]
+
+
+@pytest.mark.parametrize("module", [module for module in MODULES if room_of(module) == "commands"])
+def test_commands_share_options_console_and_next_step_alone(module: str) -> None:
+    found = {one.module.rpartition(".")[2] for one in imports(MODULES[module]) if room_of(one.module) == "commands"}
+    assert found <= {"options", "console", "next_step"}
+
+
+@pytest.mark.parametrize("module", MODULES)
 def test_recipes_stop_at_the_use_cases(module: str) -> None:
     """Whatever lies below takes plain arguments, so that any part can be made in one line."""
     if room_of(module) in {"", "recipe", *KNOW_RECIPES}:

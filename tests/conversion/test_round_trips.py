@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.atomic import replacing_folder
-from yoso_cli.conversion.convert import Converted, LabelReader, convert
+from yoso_cli.conversion.convert import Converted, LabelReader, convert_pictures
 from yoso_cli.conversion.forms import SOURCES, TARGETS, Places
 from yoso_cli.panoptic.files import SetWriter, read_panoptic, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
@@ -30,7 +30,7 @@ def converted(source_form: str, places: Places, target_form: str, folder: Path) 
     with ExitStack() as stack:
         source: LabelReader = stack.enter_context(SOURCES[source_form](places))
         target = TARGETS[target_form](source, folder)
-        return convert(source, target.writer, target.placing)
+        return convert_pictures(source, target.writer, target.placing)
 
 
 @pytest.mark.parametrize("form", ["maps", "coco-instances", "coco-panoptic", "cityscapes"])

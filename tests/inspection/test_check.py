@@ -13,7 +13,7 @@ from PIL import Image
 
 from yoso_cli.cli import run
 from yoso_cli.datasets.spec import read_categories
-from yoso_cli.inspection.check import CheckedDataset, check
+from yoso_cli.inspection.check import CheckedDataset, check_splits
 from yoso_cli.inspection.rules import RULES, Layer, Severity
 from yoso_cli.inspection.split import find_splits
 from yoso_cli.panoptic.annotations import category_to_json
@@ -49,7 +49,7 @@ def mine(_whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def checked(named: str = "mine") -> CheckedDataset:
-    return check(find_splits(named, Path("datasets")))
+    return check_splits(find_splits(named, Path("datasets")))
 
 
 def edit(change: Callable[[Any], object], path: Path = TRAIN / "panoptic.json") -> Callable[[], object]:

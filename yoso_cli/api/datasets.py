@@ -7,8 +7,7 @@ from typing import Any
 
 from yoso_cli.conversion import forms
 from yoso_cli.conversion.category_file import read_table
-from yoso_cli.conversion.convert import Converted
-from yoso_cli.conversion.convert import convert as convert_all
+from yoso_cli.conversion.convert import Converted, convert_pictures
 from yoso_cli.datasets import ade20k, cityscapes, coco, mapillary, mask2former, shapes
 from yoso_cli.datasets.catalog import DATASETS
 from yoso_cli.datasets.spec import Prepared, Skipped
@@ -16,8 +15,7 @@ from yoso_cli.datasets.split import SplitPlan, make
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.evaluation.score import read_any
 from yoso_cli.inspection.census import Census, take_census
-from yoso_cli.inspection.check import CheckedDataset
-from yoso_cli.inspection.check import check as check_all
+from yoso_cli.inspection.check import CheckedDataset, check_splits
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.inspection.split import Split, find_splits, read_split
 from yoso_cli.panoptic.files import MANIFEST
@@ -200,7 +198,7 @@ def convert(
         for remark in opened.remarks:
             progress.message(f"{remark}.")
         target = forms.TARGETS[target_form](opened, destination)
-        counts = convert_all(
+        counts = convert_pictures(
             opened,
             target.writer,
             target.placing,
@@ -227,7 +225,7 @@ def check(
         UsageError: there is no such dataset.
     """
     splits = find_splits(str(dataset), Path(root))
-    return check_all(splits, processes=workers or usable_cores(), progress=progress)
+    return check_splits(splits, processes=workers or usable_cores(), progress=progress)
 
 
 def stats(

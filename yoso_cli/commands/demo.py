@@ -66,7 +66,7 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Findings:
+class DemoResult:
     """What the demo found, trained weights first and re-parameterised ones after."""
 
     reports: "tuple[Report, Report]"
@@ -117,7 +117,7 @@ def _elsewhere(root: Path) -> str:
     return "" if root == Path() else f" --runs {shlex.quote(str(root / 'runs'))}"
 
 
-def _run(demo: Demo) -> Findings:
+def _run(demo: Demo) -> DemoResult:
     from yoso_cli.api.weights import read_model
 
     began = time.monotonic()
@@ -137,7 +137,7 @@ def _run(demo: Demo) -> Findings:
         speeds = _time(demo, trained), _time(demo, folded)
     with demo.step("viz", "photo, truth and prediction side by side."):
         sheet = _draw(demo, folded, training.val_set)
-    return Findings((before, after), speeds, changed, sheet, training.folder.path, time.monotonic() - began)
+    return DemoResult((before, after), speeds, changed, sheet, training.folder.path, time.monotonic() - began)
 
 
 def _prepare(demo: Demo) -> None:
@@ -205,7 +205,7 @@ def _draw(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> Path:
     return target
 
 
-def _value(findings: Findings) -> dict[str, Any]:
+def _value(findings: DemoResult) -> dict[str, Any]:
     def model(report: "Report", speed: "Speed") -> dict[str, Any]:
         groups = {"pq": report.quality.all, "pq_things": report.quality.things, "pq_stuff": report.quality.stuff}
         return {
@@ -225,7 +225,7 @@ def _value(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _text(findings: Findings) -> str:
+def _text(findings: DemoResult) -> str:
     (before, after), (slow, fast) = findings.reports, findings.speeds
     rows = [
         ("PQ, all classes", _percent(before.quality.all.pq), _percent(after.quality.all.pq)),

@@ -149,7 +149,7 @@ class _Conversion:
         return entry, Converted.of(panoptic, losses + more)
 
 
-def convert(
+def convert_pictures(
     reader: LabelReader,
     writer: LabelWriter[Any],
     placing: AbstractContextManager[Path],

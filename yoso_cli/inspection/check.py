@@ -69,7 +69,7 @@ class CheckedDataset:
         return sum(group.rule.severity is severity for group in self.groups)
 
 
-def check(splits: Sequence[Split], *, processes: int = 1, progress: Progress = SILENT) -> CheckedDataset:
+def check_splits(splits: Sequence[Split], *, processes: int = 1, progress: Progress = SILENT) -> CheckedDataset:
     """Reads every file of every split to the end.
 
     Args:
