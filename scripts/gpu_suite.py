@@ -22,6 +22,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import gpu_roofline
 import torch
 from gpu_subject import Subject, named, spread, straightforward, straightforward_segments, written
 from gpu_training import SECTION_SECONDS as TRAINING_SECTION_SECONDS
@@ -34,7 +35,7 @@ from torchvision.ops import deform_conv2d
 from yoso_cli.api.weights import ModelFile, read_model
 from yoso_cli.evaluation.counting import counts_as_they_come
 from yoso_cli.evaluation.measures import score_counts
-from yoso_cli.inference import paper, roofline
+from yoso_cli.inference import paper
 from yoso_cli.inference.engine import PRECISIONS, Switches
 from yoso_cli.inference.predict import Predictor, predict_set
 from yoso_cli.model.aggregator import ModulatedDeformConv
@@ -59,7 +60,9 @@ Found = dict[str, Any]
 def forward(subject: Subject) -> Found:
     """The network alone: FPS, peak memory, and how far from the roofline, whose two limits are measured first."""
     size = {"edge": 64, "megabytes": 1, "repeats": 1} if subject.small else {}
-    peak = roofline.measure_peak(subject.device, [PRECISIONS[one.precision] for one in subject.precisions()], **size)
+    peak = gpu_roofline.measure_peak(
+        subject.device, [PRECISIONS[one.precision] for one in subject.precisions()], **size
+    )
     found: Found = {
         "limits": {
             "tera_flops": {one.precision: peak.flops[PRECISIONS[one.precision]] / 1e12 for one in subject.precisions()},
@@ -72,7 +75,7 @@ def forward(subject: Subject) -> Found:
         engine = subject.engine(switches)
         # A replayed graph calls no operator: those are counted that it recorded.
         issued = subject.engine(Switches(switches.precision, switches.channels_last))
-        least = roofline.bound(lambda run=issued, batch=images: run(batch), peak)
+        least = gpu_roofline.bound(lambda run=issued, batch=images: run(batch), peak)
         taken = subject.milliseconds(lambda run=engine, batch=images: run(batch))
         found[named(edges, switches)] = {
             "ms": taken,
