@@ -194,7 +194,8 @@ def test_the_papers_suite_stands_beside_the_paper(
     monkeypatch.setattr(paper, "measure", lambda device, repeats, tell, tables: asked.append((repeats, tables)) or rows)
     value, _ = printed("bench", "--suite", "paper", "--output", str(tmp_path / "suite"), "--json")
     assert [row["paper"] for row in value["rows"]] == [16.6, 2183.0]
-    assert all(Path(path).is_file() for path in value["contours"])
+    assert [Path(path).name for path in value["figures"]] == ["fig4.png", "fig5.png"]
+    assert all(Path(path).is_file() for path in value["figures"])
     text, _ = printed("bench", "--suite", "paper", "--repeats", "3", "--table", "9", "--table", "5")
     assert "cannot be had on another machine" in text
     assert max(map(len, text.splitlines())) <= 80

@@ -5,9 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conversion import raw
+from matplotlib.figure import Figure
+from PIL import Image
 
 from yoso_cli.inspection.census import Census, take_census
-from yoso_cli.inspection.chart import chart
+from yoso_cli.inspection.chart import draw_chart, draw_numbers
 from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
 
 CATEGORIES = (*raw.TABLE.categories, Category(50, "nowhere to be seen, with a name that is far too long", True))
@@ -65,21 +67,53 @@ def test_crowds_are_no_segments_of_a_picture(mine: Census) -> None:
     assert mine.to_dict()["segments_per_image"] == {"min": 1, "median": 2, "mean": 2, "max": 3}
 
 
-def test_the_picture_shows_each_class_in_its_colour(mine: Census) -> None:
-    picture = chart(mine)
-    assert picture.dtype == np.uint8
-    colors = {tuple(color) for color in picture.reshape(-1, 3).tolist()}
+def drawn(path: Path, found: Census) -> np.ndarray:
+    draw_chart(path, found)
+    with Image.open(path) as picture:
+        return np.asarray(picture.convert("RGB"))
+
+
+def test_the_picture_shows_each_class_in_its_colour(mine: Census, tmp_path: Path) -> None:
+    colors = {tuple(color) for color in drawn(tmp_path / "mine.png", mine).reshape(-1, 3).tolist()}
     assert {(10, 20, 30), (40, 50, 60)} <= colors, "road and car have segments"
 
 
 @pytest.mark.parametrize("pictures", [(), ((),), ((), (Segment(1, raw.ROAD, 20000),))])
-def test_a_split_without_much_in_it_has_a_picture(pictures: tuple[tuple[Segment, ...], ...]) -> None:
+def test_a_split_without_much_in_it_has_a_picture(pictures: tuple[tuple[Segment, ...], ...], tmp_path: Path) -> None:
     found = census(*pictures)
-    assert chart(found).shape[2] == 3
+    assert drawn(tmp_path / "little.png", found).shape[2] == 3
     assert found.to_dict()["images"] == len(pictures)
 
 
-def test_many_classes_make_the_picture_wider(mine: Census) -> None:
-    many = tuple(Category(number, f"class {number}", number % 2 == 0) for number in range(150))
-    wide = take_census(PanopticSet("mine", "train", many, (), Path(), Path()))
-    assert chart(wide).shape[1] > chart(mine).shape[1]
+def test_many_classes_make_the_picture_wider(mine: Census, tmp_path: Path) -> None:
+    """Whatever they are called: `$` begins no formula, and letters that the font lacks are no warning."""
+    names = ("$x_{", "class $1$", "日本語", "a name that is far too long to stand beside a bar")
+    many = tuple(Category(number, f"{names[number % 4]} {number}", number % 2 == 0) for number in range(150))
+    wide = take_census(PanopticSet("$mine$", "train", many, (), Path(), Path()))
+    assert drawn(tmp_path / "wide.png", wide).shape[1] > drawn(tmp_path / "mine.png", mine).shape[1]
+
+
+def test_a_white_class_has_a_bar_that_is_seen(tmp_path: Path) -> None:
+    white = Category(1, "snow", False, (255, 255, 255))
+    records = (ImageRecord(1, "1.jpg", "1.png", 10, 10, (segment(1, 1, 100),)),)
+    picture = drawn(tmp_path / "snow.png", take_census(PanopticSet("a", "b", (white,), records, Path(), Path())))
+    bar = (picture == 255).all(2)
+    across = bar[np.argmax(bar.sum(1))]
+    first, last = np.flatnonzero(across)[[0, -1]]
+    row = picture[np.argmax(bar.sum(1))].astype(int)
+    assert last - first > 50
+    assert min(row[first - 2 : first].min(), row[last + 1 : last + 3].min()) < 200, "its edges are dark"
+
+
+@pytest.mark.parametrize("per_image", [[42], [0, 1], [*[3] * 5, 250]])
+def test_numbers_of_segments_stand_at_whole_numbers(per_image: list[int]) -> None:
+    """Each picture is in the bar over its own number, and no axis begins below nothing."""
+    axes = Figure().subplots()
+    draw_numbers(axes, per_image)
+    bars = [bar for bar in axes.patches if bar.get_height()]
+    assert sum(bar.get_height() for bar in bars) == len(per_image)
+    for number, bar in zip(sorted(set(per_image)), bars, strict=True):
+        assert bar.get_x() - 1 <= number <= bar.get_x() + bar.get_width() + 1
+    low, high = axes.get_xlim()
+    assert -1 < low < min(per_image) < max(per_image) + 1 < high + 1
+    assert all(float(tick).is_integer() for tick in axes.get_xticks() if low <= tick <= high)

@@ -1,5 +1,6 @@
 """The page in a real browser: it switches, filters and sorts, by mouse and by keyboard, without errors or network."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +183,63 @@ def test_every_picture_and_control_has_a_name(browser: Any) -> None:
     assert bare == []
 
 
-def test_nothing_is_wider_than_a_telephone(browser: Any) -> None:
-    browser.set_window_size(500, 900)
-    try:
-        wide = browser.execute_script("return document.documentElement.scrollWidth - window.innerWidth")
-    finally:
-        browser.set_window_size(1200, 900)
-    assert wide <= 0
+@pytest.fixture(params=[390, 1280])
+def screen(browser: Any, request: pytest.FixtureRequest) -> Iterator[tuple[Any, int]]:
+    """The page on a telephone and on a desk, and how wide that is."""
+    size = {"width": request.param, "height": 900, "deviceScaleFactor": 1, "mobile": request.param < 500}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    yield browser, request.param
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_nothing_is_wider_than_the_screen(screen: tuple[Any, int]) -> None:
+    browser, width = screen
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_pq_of_each_class_is_on_the_screen(screen: tuple[Any, int]) -> None:
+    browser, width = screen
+    shown = browser.execute_script(
+        """
+        const box = document.querySelector("#class-table").parentElement.getBoundingClientRect();
+        return [...document.querySelectorAll("#class-table tr > :nth-child(4)")].map((one) => {
+          const cell = one.getBoundingClientRect();
+          return cell.width > 0 && cell.left >= box.left && cell.right <= Math.min(box.right, innerWidth);
+        });
+        """
+    )
+    assert shown == [True] * 5, f"the heading and four classes, at {width}"
+
+
+# Rectangles of each piece of text, as far as boxes that scroll or cut leave it to be seen.
+OVERLAPS = """
+const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = [];
+while (texts.nextNode()) {
+  const node = texts.currentNode, range = document.createRange();
+  if (!node.textContent.trim() || node.parentElement.closest("script, title, option, dialog:not([open])")) continue;
+  range.selectNodeContents(node);
+  for (const seen of range.getClientRects()) {
+    let { left, right, top, bottom } = seen;
+    for (let box = node.parentElement; box; box = box.parentElement) {
+      if (getComputedStyle(box).overflowX === "visible" || box === document.documentElement) continue;
+      const edge = box.getBoundingClientRect();
+      [left, right] = [Math.max(left, edge.left), Math.min(right, edge.right)];
+      [top, bottom] = [Math.max(top, edge.top), Math.min(bottom, edge.bottom)];
+    }
+    // Lines of text may touch.
+    if (right - left > 2 && bottom - top > 6) found.push({ node, left, right, top: top + 3, bottom: bottom - 3 });
+  }
+}
+return found.flatMap((a, place) => found.slice(place + 1).filter((b) => a.node !== b.node &&
+  a.left + 1 < b.right && b.left + 1 < a.right && a.top < b.bottom && b.top < a.bottom
+).map((b) => `${a.node.textContent} / ${b.node.textContent}`));
+"""
+
+
+def test_no_text_stands_on_other_text(screen: tuple[Any, int]) -> None:
+    browser, _ = screen
+    assert browser.execute_script(OVERLAPS) == []
+    squeezed = ".causes tr { display: grid !important; grid-template-columns: 3rem 4rem 4rem !important }"
+    squeezed += " .causes th { white-space: nowrap !important }"
+    browser.execute_script("document.querySelector('style').append(arguments[0])", squeezed)
+    assert browser.execute_script(OVERLAPS), "the measure sees what it is to see"

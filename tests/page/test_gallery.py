@@ -2,17 +2,21 @@
 
 import base64
 import io
+import re
+from importlib import resources
 from pathlib import Path
 
 import build
 import numpy as np
 import pytest
+from evaluation.test_score import disturbed
 from page import pages
 from PIL import Image
 
+from yoso_cli.evaluation.causes import CAUSES, ERRORS, errors
 from yoso_cli.evaluation.matching import match, overlap
 from yoso_cli.page import gallery
-from yoso_cli.page.gallery import NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED, exhibits
+from yoso_cli.page.gallery import COLORS, IMPRECISE, RIGHT, UNLABELLED, error_kinds, error_map, exhibits
 from yoso_cli.panoptic.types import Panoptic, Segment, measured
 
 
@@ -45,6 +49,10 @@ def test_a_perfect_prediction_has_no_worst_picture(tmp_path: Path) -> None:
     assert list(exhibits(truth, tallies, lambda record: perfect[record.image_id])) == []
 
 
+def kind(cause: str) -> int:
+    return 1 + ERRORS.index(cause)
+
+
 def test_each_pixel_is_told_what_is_wrong_with_it() -> None:
     rows = np.array([[0, 1, 1, 1, 1, 2, 2, 2, 3, 3], [4, 4, 4, 4, 4, 4, 4, 4, 4, 4]], np.int32)
     seen = np.array([[7, 7, 7, 7, 0, 5, 5, 6, 6, 6], [8, 8, 8, 8, 8, 8, 8, 8, 8, 8]], np.int32)
@@ -52,9 +60,45 @@ def test_each_pixel_is_told_what_is_wrong_with_it() -> None:
     true = tuple(Segment(one, kinds[one], int((rows == one).sum()), iscrowd=one == 4) for one in kinds)
     predicted = tuple(Segment(one, category, 1) for one, category in {5: 1, 6: 1, 7: 1, 8: 1}.items())
     found = match([overlap(Panoptic(rows, true), Panoptic(seen, predicted))], pages.CATEGORIES)
-    told = gallery.error_kinds(rows, seen, found)
-    wrong = [UNLABELLED, 0, 0, 0, NOTHING, 0, 0, OTHER_SEGMENT, OTHER_CLASS, OTHER_CLASS]
-    assert told.tolist() == [wrong, [UNLABELLED] * 10]
+    told = error_kinds(rows, seen, found)
+    wrong = kind("wrong_class")
+    upper = [UNLABELLED, *[RIGHT] * 3, IMPRECISE, RIGHT, RIGHT, wrong, wrong, wrong]
+    assert told.tolist() == [[upper, [UNLABELLED] * 10]] * 2
+
+
+def test_a_region_of_another_class_is_wrong_class_only_where_the_card_says_so() -> None:
+    """Regions of two classes with an IoU of 0.5 or less are a missed and a spurious segment, in stripes."""
+    for shift, causes in ((1, {"wrong_class", "missed"}), (5, {"missed", "spurious"})):
+        rows, seen = np.full((4, 20), 2, np.int32), np.zeros((4, 20), np.int32)
+        rows[:, :8], seen[:, shift : shift + 8] = 1, 1
+        true = Panoptic(rows, (Segment(1, 1, 32), Segment(2, 1, 48)))
+        predicted = Panoptic(seen, (Segment(1, 3, 32),))
+        found = match([overlap(true, predicted)], pages.CATEGORIES)
+        told = set(np.unique(error_kinds(rows, seen, found)).tolist()) - {RIGHT, UNLABELLED}
+        counted = {ERRORS[c] for c in np.flatnonzero((errors(found).true + errors(found).predicted).sum(0))}
+        assert (counted, told) == (causes, {kind(cause) for cause in causes})
+
+
+def test_the_causes_of_a_card_are_those_of_its_error_map() -> None:
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        true = build.blocks(random, 48, 64, pages.CATEGORIES[:4])
+        predicted = disturbed(true, pages.CATEGORIES[:4], random)
+        found = match([overlap(true, predicted)], pages.CATEGORIES)
+        told = set(np.unique(error_kinds(true.id_map, predicted.id_map, found)).tolist())
+        counted = (errors(found).true + errors(found).predicted).sum(0)
+        assert told - {RIGHT, IMPRECISE, UNLABELLED} == {1 + int(cause) for cause in np.flatnonzero(counted)}
+
+
+def test_pixels_of_two_errors_are_striped_in_the_colours_of_the_page() -> None:
+    kinds = np.zeros((2, 16, 16), np.int32)
+    kinds[0, :8], kinds[1, :8] = kind("missed"), kind("spurious")
+    painted = error_map(np.full((16, 16, 3), 255, np.uint8), kinds)
+    shown = {tuple(color) for color in painted[:8].reshape(-1, 3).tolist()}
+    assert shown == {COLORS[kind("missed") - 1], COLORS[kind("spurious") - 1]}
+    style = (resources.files("yoso_cli.page") / "page.css").read_text()
+    ours = ["#{:02x}{:02x}{:02x}".format(*color) for color in COLORS]
+    assert [re.findall(rf"--c-{name}: (.*);", style) for name in (*CAUSES, "unlabelled")] == [[one] for one in ours]
 
 
 def test_large_pictures_are_made_small(tmp_path: Path) -> None:

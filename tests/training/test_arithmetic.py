@@ -77,9 +77,9 @@ def test_the_average_follows_the_weights_and_stays_out_of_their_way() -> None:
         step(batch, iteration, 1e-3)
         for name, parameter in model.named_parameters():
             expected[name] += 0.25 * (parameter.detach() - expected[name])
-    for name, parameter in average.model.named_parameters():
+    for name, parameter in average.module.named_parameters():
         torch.testing.assert_close(parameter, expected[name])
-    for own, other in zip(average.model.buffers(), model.buffers(), strict=True):
+    for own, other in zip(average.module.buffers(), model.buffers(), strict=True):
         assert torch.equal(own, other)
     assert [line["loss"] for line in figures()] == [line["loss"] for line in figures(average=average)]
 

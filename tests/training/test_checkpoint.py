@@ -27,7 +27,7 @@ def stepped(step: Step) -> Step:
     set_rate(step.optimizer, 1e-3)
     step.optimizer.step()
     if step.average:
-        step.average.update(step.model)
+        step.average.update_parameters(step.model)
     return step
 
 
@@ -57,11 +57,11 @@ def test_all_of_it_comes_back(tmp_path: Path, decay: float) -> None:
             assert torch.equal(moment, again.optimizer.state[other][name]), name
     if step.average:
         assert again.average
-        assert same(step.average.model, again.average.model)
-        assert not same(step.average.model, step.model)
+        assert same(step.average.module, again.average.module)
+        assert not same(step.average.module, step.model)
         # What others take from the folder is the average.
         taken = load_weights(tmp_path / "iteration-0000005" / "weights.safetensors").state
-        assert all(torch.equal(tensor, taken[key]) for key, tensor in step.average.model.state_dict().items())
+        assert all(torch.equal(tensor, taken[key]) for key, tensor in step.average.module.state_dict().items())
 
 
 def test_a_snapshot_is_not_touched_by_what_training_does_next(tmp_path: Path) -> None:

@@ -116,7 +116,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, chan
     assert second.step.scaler.state_dict() == whole.step.scaler.state_dict()
     pairs = [(whole.model, second.model)]
     if whole.step.average and second.step.average:
-        pairs.append((whole.step.average.model, second.step.average.model))
+        pairs.append((whole.step.average.module, second.step.average.module))
     for one, other in pairs:
         assert all(torch.equal(tensor, other.state_dict()[key]) for key, tensor in one.state_dict().items())
 

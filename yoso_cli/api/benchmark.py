@@ -335,13 +335,13 @@ class PaperTables:
     Attributes:
         rows: of all tables.
         notes: what is not as in the paper, sentences.
-        contours: pictures of Fig. 5 that were drawn.
+        figures: pictures of Figs. 4 and 5 that were drawn.
         environment: what every figure depends on.
     """
 
     rows: "list[Row]"
     notes: Sequence[str]
-    contours: tuple[Path, ...]
+    figures: tuple[Path, ...]
     environment: dict[str, Any]
 
     def to_dict(self) -> dict[str, Any]:
@@ -349,7 +349,7 @@ class PaperTables:
         return {
             "rows": [asdict(row) for row in self.rows],
             "notes": self.notes,
-            "contours": [str(path) for path in self.contours],
+            "figures": [str(path) for path in self.figures],
             **self.environment,
         }
 
@@ -359,7 +359,7 @@ def benchmark_paper(
     device: str = "auto",
     tables: Sequence[str] = (),
     repeats: int = _MOST_REPEATS,
-    contours: Path | None = None,
+    output: Path | None = None,
     progress: Progress = SILENT,
 ) -> PaperTables:
     """Times the modules and networks of the paper's Tables 5-10 with random weights.
@@ -368,7 +368,7 @@ def benchmark_paper(
         device: auto, cpu, cuda or cuda:N.
         tables: some of 5..10; none means all.
         repeats: calls of each, 20 at most.
-        contours: the folder to draw Fig. 5 into, if it is wanted.
+        output: the folder to draw Figs. 4 and 5 into, if they are wanted.
         progress: hears what is timed.
 
     Raises:
@@ -377,10 +377,10 @@ def benchmark_paper(
     import torch
 
     from yoso_cli.inference import paper
-    from yoso_cli.inference.contours import draw_contours
+    from yoso_cli.inference.paper_figures import draw_figures
 
     where = choose_device(device)
-    drawn = draw_contours(contours) if contours else []
+    drawn = draw_figures(output) if output else []
     chosen = tuple(table for table in paper.NETWORKS if not tables or table in tables)
     repeats = min(repeats, _MOST_REPEATS)
     rows = paper.measure(where, repeats=repeats, tell=progress.message, tables=chosen)

@@ -379,7 +379,7 @@ class Training:
 
     def _predictor(self) -> "Predictor":
         # A copy: evaluation changes the memory layout of the network that it runs, and with it how later steps round.
-        model = copy.deepcopy(self._step.average.model if self._step.average else self._step.model)
+        model = copy.deepcopy(self._step.average.module if self._step.average else self._step.model)
         return make_predictor(model, self.val_set.categories, self.recipe, self._step.device)
 
 

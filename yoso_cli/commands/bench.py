@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 @click.option(
     "--suite",
     type=click.Choice(["paper"]),
-    help="Instead: the efficiency columns of Tables 5-10 and Fig. 5, beside the paper's figures.",
+    help="Instead: the efficiency columns of Tables 5-10, beside the paper's figures.",
 )
 @click.option(
     "--table",
@@ -56,7 +56,10 @@ if TYPE_CHECKING:
     help="Of the suite's tables, this one. Repeatable.",
 )
 @click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Where the suite draws Fig. 5."
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the suite draws Fig. 4 (PQ over latency) and Fig. 5.",
 )
 @options.engine_options
 @options.runs_option
@@ -97,7 +100,7 @@ def command(
     if given["suite"]:
         _refuse_beside("--suite", {"SOURCE": source, "--compare": given["sides"], "--image": images})
         engine_options.prepare_process()
-        _bench_paper({**where, "tables": tables, "repeats": repeats, "contours": given["output"]}, as_json)
+        _bench_paper({**where, "tables": tables, "repeats": repeats, "output": given["output"]}, as_json)
         return
     _refuse_without_suite({"--table": tables, "--output": given["output"]})
     require_there(*images)
@@ -143,7 +146,7 @@ def _bench_paper(how: dict[str, Any], as_json: bool) -> None:
 
     done = benchmark_paper(**how)
     notes = [textwrap.fill(note, 79, subsequent_indent="  ") for note in done.notes]
-    console.result(done.to_dict(), "\n".join([_paper_table(done), "", *notes, *map(str, done.contours)]), as_json)
+    console.result(done.to_dict(), "\n".join([_paper_table(done), "", *notes, *map(str, done.figures)]), as_json)
     console.next_step("yoso bench")
 
 

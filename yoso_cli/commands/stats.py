@@ -41,6 +41,7 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
       yoso stats coco --split val2017 --json
     """
     from yoso_cli.api.datasets import stats
+    from yoso_cli.inspection.chart import draw_chart
 
     found = stats(dataset, root=root, splits=names)
     pairs = [(census, output / f"{split.dataset}-{split.name}-stats.png") for split, census in found]
@@ -48,7 +49,7 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
         if target.exists() and not force:
             console.say(f"{target}: is left as it is; --force draws it anew.")
         else:
-            _draw(census, target)
+            draw_chart(target, census)
     value = {
         "dataset": dataset,
         "splits": [{**census.to_dict(), "picture": str(target)} for census, target in pairs],
@@ -56,13 +57,6 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
     console.result(value, "\n\n".join(_text(census, target) for census, target in pairs), as_json)
     if not as_json:
         console.next_step(_training([split for split, _ in found]))
-
-
-def _draw(census: "Census", target: Path) -> None:
-    from yoso_cli.inspection.chart import chart
-    from yoso_cli.panoptic.draw import write_picture
-
-    write_picture(target, chart(census))
 
 
 def _text(census: "Census", target: Path) -> str:

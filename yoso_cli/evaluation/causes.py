@@ -84,15 +84,22 @@ def errors(matching: Matching) -> Errors:
     """The cause of each error."""
     k = len(matching.categories)
     met = _meetings(matching)
+    of_true, of_predicted = _segment_causes(met, matching)
+    counted = _counted(matching.true.category, of_true, k), _counted(matching.predicted.category, of_predicted, k)
+    return Errors(*counted, _encounters(met, matching))
+
+
+def segment_causes(matching: Matching) -> tuple[Ints, Ints]:
+    """(S,) the cause of each true and of each predicted segment, its place in ERRORS; -1 where it is no error."""
+    return _segment_causes(_meetings(matching), matching)
+
+
+def _segment_causes(met: "_Meetings", matching: Matching) -> tuple[Ints, Ints]:
     of_true = _causes(met, absorbed=MERGED, fragmented=SPLIT, alone=MISSED)
     of_predicted = _causes(met.from_the_other_side(), absorbed=SPLIT, fragmented=MERGED, alone=SPURIOUS)
-    missed, spurious = matching.missed, matching.spurious
-    true, predicted = matching.true.category, matching.predicted.category
-    return Errors(
-        _counted(true[missed], of_true[missed], k),
-        _counted(predicted[spurious], of_predicted[spurious], k),
-        _encounters(met, matching),
-    )
+    of_true[~_flagged(matching.missed, len(of_true))] = -1
+    of_predicted[~_flagged(matching.spurious, len(of_predicted))] = -1
+    return of_true, of_predicted
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +201,8 @@ def _flagged(rows: Ints, length: int) -> Bools:
 
 
 def _counted(category: Ints, cause: Ints, num_categories: int) -> Ints:
-    cells = np.bincount(category * len(ERRORS) + cause, minlength=num_categories * len(ERRORS))
+    wrong = cause >= 0
+    cells = np.bincount(category[wrong] * len(ERRORS) + cause[wrong], minlength=num_categories * len(ERRORS))
     return cells.reshape(num_categories, len(ERRORS))
 
 

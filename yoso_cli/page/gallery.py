@@ -1,4 +1,4 @@
-"""The worst pictures: photo, truth, prediction and where the two differ, drawn and laid out for the page."""
+"""The worst pictures: photo, truth, prediction and where the two differ, drawn for the page."""
 
 # H, W height and width of a picture in pixels
 
@@ -11,15 +11,13 @@ import numpy as np
 from PIL import Image
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.causes import ERRORS, NAMES, errors
+from yoso_cli.evaluation.causes import CAUSES, ERRORS, errors, segment_causes
 from yoso_cli.evaluation.matching import LARGEST_ID, Matching, match, overlap
 from yoso_cli.evaluation.per_image import ImageTallies
-from yoso_cli.page.document import Markup, choice, cut, name_of, section, swatch, tag
 from yoso_cli.panoptic.draw import enlarged, overlay
 from yoso_cli.panoptic.files import read_image, read_panoptic
 from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb
-from yoso_cli.runtime.words import counted
 
 Predict = Callable[[ImageRecord], Panoptic]
 
@@ -33,20 +31,20 @@ _LONGEST_EDGE = 640
 # WebP's quality, and by how much edges are shortened: the first that the budget allows. Noise fits with the fifth.
 _FINENESS = ((78, 1), (60, 1), (40, 1), (40, 2), (40, 4), (40, 8))
 
-NOTHING, OTHER_CLASS, OTHER_SEGMENT, UNLABELLED = range(1, 5)
-COLORS = {NOTHING: (0, 114, 178), OTHER_CLASS: (213, 94, 0), OTHER_SEGMENT: (204, 121, 167), UNLABELLED: (70, 70, 76)}
-"""What the error map shows, in colours that colour-blind people tell apart (Okabe and Ito, 2008)."""
+FIRST_VIEW = "errors"
+"""What each image shows until another view is asked for."""
 
-# Of which the gallery can be asked for the errors: more are found by no eye in a list.
-_MOST_CLASSES = 300
+RIGHT, IMPRECISE, UNLABELLED = 0, len(CAUSES), len(CAUSES) + 1
+"""Kinds of pixels in the error map; between the first two stands 1 + the place of a cause in ERRORS."""
 
-_FIRST = "errors"
-_LEGEND = {
-    NOTHING: "nothing predicted",
-    OTHER_CLASS: "wrong class",
-    OTHER_SEGMENT: "right class, no match",
-    UNLABELLED: "void or crowd: does not count",
-}
+COLORS = (
+    *((0, 114, 178), (230, 159, 0), (86, 180, 233), (213, 94, 0), (204, 121, 167), (125, 91, 166)),
+    *((141, 147, 155), (185, 201, 154), (70, 70, 76)),
+)
+"""Of the kinds from 1 on, which page.css has too: colours that colour-blind people tell apart (Okabe and Ito, 2008)."""
+
+# Pixels of the picture: wide enough for the colour to be seen, narrow enough for a small segment to show both.
+_STRIPE = 4
 
 # A photo that is not there: the segments are drawn on plain grey.
 _PAPER = 200
@@ -109,13 +107,13 @@ def _exhibit(
     small_true, small_predicted = shrunk(true, step), shrunk(predicted, step)
     ground = _fitted(photo, small_true.id_map.shape)
     kinds = error_kinds(small_true.id_map, small_predicted.id_map, matching)
-    scale = max(1, _LONGEST_EDGE // max(kinds.shape))
+    scale = max(1, _LONGEST_EDGE // max(ground.shape[:2]))
     large = enlarged(ground, scale)
     drawn = {
         "photo": large if photo is not None else None,
         "truth": overlay(ground, small_true, categories, alpha=0.55, legend=False),
         "prediction": overlay(ground, small_predicted, categories, alpha=0.55, legend=False),
-        "errors": error_map(large, kinds.repeat(scale, 0).repeat(scale, 1)),
+        "errors": error_map(large, kinds.repeat(scale, 1).repeat(scale, 2)),
     }
     return Exhibit(
         file,
@@ -160,14 +158,21 @@ def _fitted(photo: Rgb | None, shape: tuple[int, ...]) -> Rgb:
 
 
 def error_kinds(true_map: IdMap, predicted_map: IdMap, matching: Matching) -> IdMap:
-    """(H, W) what is wrong with each pixel; 0 is nothing."""
+    """(2, H, W) what is wrong with each pixel, by its true and by its predicted segment.
+
+    Each pixel of a segment that is an error has its cause, so that whatever is counted is seen as well. A pixel of two
+    errors has two kinds, all others have one twice.
+    """
     true, predicted = matching.true, matching.predicted
-    # By the rows of the two segments; the last row and column stand for none.
-    kinds = np.full((len(true.id) + 1, len(predicted.id) + 1), NOTHING, np.int32)
-    kinds[:-1, :-1] = np.where(true.category[:, None] == predicted.category, OTHER_SEGMENT, OTHER_CLASS)
-    kinds[matching.t, matching.p] = 0
-    kinds[np.append(true.iscrowd, True)] = UNLABELLED
-    return kinds[_places(true.id, true_map), _places(predicted.id, predicted_map)]
+    # By the rows of the two segments; the last row and column stand for none, as the places of -1.
+    of_true, of_predicted = (np.append(1 + cause, RIGHT) for cause in segment_causes(matching))
+    first, second = np.meshgrid(of_true, of_predicted, indexing="ij")
+    kinds = np.stack([np.where(first, first, second), np.where(second, second, first)]).astype(np.int32)
+    outside = np.append(true.iscrowd, True)[:, None]
+    kinds[:, (first + second == RIGHT) & outside] = UNLABELLED
+    kinds[:, (first + second == RIGHT) & ~outside] = IMPRECISE
+    kinds[:, matching.t, matching.p] = RIGHT
+    return kinds[:, _places(true.id, true_map), _places(predicted.id, predicted_map)]
 
 
 def _places(ids: Ints, id_map: IdMap) -> Ints:
@@ -180,13 +185,15 @@ def _places(ids: Ints, id_map: IdMap) -> Ints:
 
 
 def error_map(photo: Rgb, kinds: IdMap) -> Rgb:
-    """A pale photo (H, W, 3) with each wrong pixel in the colour of its kind; whatever is right stays pale."""
+    """A pale photo (H, W, 3), wrong pixels in the colours of their `kinds` (2, H, W), striped where the two differ."""
     grey = photo.mean(axis=2, keepdims=True)
     pale = 150 + 0.4 * grey + np.zeros(3)
     shade = 0.75 + 0.25 * (grey / 255)
-    for kind, color in COLORS.items():
-        at = kinds == kind
-        pale[at] = (np.array(color) * shade)[at]
+    height, width = grey.shape[:2]
+    striped = (np.arange(height)[:, None] + np.arange(width)) // _STRIPE % 2
+    shown = np.where(striped, kinds[1], kinds[0])
+    wrong = shown != RIGHT
+    pale[wrong] = np.array(COLORS)[shown[wrong] - 1] * shade[wrong]
     painted: Rgb = pale.clip(0, 255).astype(np.uint8)
     return painted
 
@@ -196,62 +203,3 @@ def address(picture: Rgb, quality: int, factor: int = 1) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).reduce(factor).save(buffer, "WEBP", quality=quality, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def gallery(exhibits: Sequence[Exhibit], images: int) -> Markup | None:
-    """The pictures with switches: how to look at them, and of which class the errors."""
-    if not exhibits:
-        return None
-    names = list(dict.fromkeys(view.name for one in exhibits for view in one.views))
-    shown = ", ".join(names)
-    lead = (
-        f"The {len(exhibits)} of {counted(images, 'image')} on which most PQ is lost. Switch between {shown} "
-        "here for all, or below each; press an image to see it large."
-    )
-    views = choice("data_view", names, _FIRST, "Show for all images", id="view-all")
-    classes = list({one.id: one for exhibit in exhibits for one in exhibit.categories}.values())[:_MOST_CLASSES]
-    count = tag("output", counted(len(exhibits), "image"), id="gallery-count", for_="gallery-class")
-    controls = tag("div", views, _class_choice(classes), count, class_="controls")
-    figures = tag("div", *map(_figure, range(len(exhibits)), exhibits), class_="gallery", id="gallery-grid")
-    return section("gallery", "Worst images", lead, controls, _legend(), figures, _dialog())
-
-
-def _class_choice(classes: Sequence[Category]) -> Markup:
-    options = (tag("option", cut(one.name), value=one.id) for one in sorted(classes, key=lambda one: one.name))
-    return tag("label", "Errors of ", tag("select", tag("option", "any class", value=""), *options, id="gallery-class"))
-
-
-def _legend() -> Markup:
-    marks = (
-        tag("li", tag("span", class_="swatch", style=f"background:rgb{COLORS[kind]}", aria_hidden="true"), words)
-        for kind, words in _LEGEND.items()
-    )
-    return tag("ul", *marks, class_="legend", aria_label="Colours of the view of errors")
-
-
-def _figure(place: int, one: Exhibit) -> Markup:
-    pictures = (_picture(view, one.file) for view in one.views)
-    opener = tag("button", *pictures, type="button", class_="open", aria_label=f"Show {cut(one.file)} large")
-    views = choice("data_view", [view.name for view in one.views], _FIRST, "Show", class_="choice small")
-    causes = (
-        tag("li", swatch(f"c-{cause}"), f"{count} {NAMES[cause]}")
-        for cause, count in sorted(one.causes.items(), key=lambda item: -item[1])
-    )
-    title = tag("p", name_of(one.file), tag("b", f"−{100 * one.lost:.2f} PQ"), class_="title")
-    caption = tag("figcaption", title, views, tag("ul", *causes, class_="marks"))
-    ids = " ".join(str(category.id) for category in one.categories[:_MOST_CLASSES])
-    return tag("figure", opener, caption, data_place=place, data_classes=ids)
-
-
-def _picture(view: Picture, file: str) -> Markup:
-    told, hidden = f"{view.name} of {cut(file)}", view.name != _FIRST
-    return tag("img", src=view.address, alt=told, data_view=view.name, hidden=hidden, decoding="async")
-
-
-def _dialog() -> Markup:
-    keys = "← → other image · 1 2 3 4 other view · Esc close"
-    buttons = (tag("button", name, type="button", id=f"large-{name}") for name in ("previous", "next", "close"))
-    bar = tag("div", tag("p", "", id="large-title", class_="title"), *buttons, class_="bar")
-    views = tag("div", class_="choice", id="large-views", role="group", aria_label="Show")
-    picture, note = tag("img", id="large-picture", alt=""), tag("p", keys, class_="note")
-    return tag("dialog", bar, views, picture, note, id="large", aria_labelledby="large-title")

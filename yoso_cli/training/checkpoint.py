@@ -67,7 +67,7 @@ def snapshot(step: Step, loop: Loop) -> Snapshot:
         # Where the average is the weights file, the weights that learn are here.
         "model": step.model.state_dict() if average else None,
     }
-    weights = copy.deepcopy(average.model if average else step.model)
+    weights = copy.deepcopy(average.module if average else step.model)
     weights.zero_grad()  # gradients are copied along, and are half of it
     return Snapshot(weights.cpu().to(memory_format=torch.contiguous_format), _on_host(training))
 
@@ -111,7 +111,7 @@ def load(folder: Path, step: Step) -> Loop:
     state = _read(path)
     _check_hashes(folder)
     weights = load_weights(folder / WEIGHTS_FILE)
-    load_state(step.average.model if step.average else step.model, weights)
+    load_state(step.average.module if step.average else step.model, weights)
     try:
         if step.average:
             step.model.load_state_dict(state["model"])

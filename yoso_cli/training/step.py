@@ -131,7 +131,7 @@ class Step:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
-            self.average.update(self.model)
+            self.average.update_parameters(self.model)
         return figures
 
     def _reckoned(self, batch: Batch, iteration: int) -> Metrics:
