@@ -1,14 +1,10 @@
 """Options of a step: half precision, memory layout, averages, what is frozen, how much fits, and work beside it."""
 
-import threading
-import time
-
 import pytest
 import torch
 from training import tiny
 
 from yoso_cli.loading.batch import Batch
-from yoso_cli.training.background import Background
 from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.freezing import freeze, set_training
@@ -115,25 +111,6 @@ def test_as_many_pictures_fit_as_there_is_room_for() -> None:
     assert room.fitting(400, 16) == 4
     assert room.fitting(10**6, 16) == 16
     assert room.fitting(10, 16) == 1, "one is tried at least"
-
-
-def test_work_goes_on_beside_and_its_errors_come_up() -> None:
-    background, gate, done = Background(), threading.Event(), []
-    background.start(lambda: (gate.wait(5), done.append(1))[1])
-    assert done == []
-    gate.set()
-    background.finish()
-    assert done == [1]
-
-    def broken() -> None:
-        raise OSError("no room")
-
-    background.start(broken)
-    time.sleep(0.05)
-    with pytest.raises(OSError, match="no room"):
-        background.start(lambda: done.append(2))
-    background.finish()
-    assert done == [1]
 
 
 def test_a_batch_comes_in_parts_in_order() -> None:

@@ -1,6 +1,7 @@
 """Checkpoints: whole, newest two, and refused in one sentence when they are not what they should be."""
 
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from training import tiny
 
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.model.weights import load_weights
+from yoso_cli.run_folder import RunFolder
 from yoso_cli.training import checkpoint
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.optim import set_rate
@@ -182,3 +184,29 @@ def test_a_full_disk_amid_the_optimizer_state_is_reported(tmp_path: Path, limit_
     with pytest.raises(RunError, match="cannot be written"):
         save(tmp_path / "iteration-0000005")
     assert list(tmp_path.iterdir()) == [whole]
+
+
+def test_writing_goes_on_beside_the_training_and_its_failure_comes_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Saving returns before the file is there; the next call raises what writing raised, and only once."""
+    gate, written = threading.Event(), []
+
+    def slow(folder: Path, *_: object, **__: object) -> None:
+        gate.wait(5)
+        written.append(folder.name)
+        if len(written) == 2:
+            raise RunError("The disk is full.")
+
+    monkeypatch.setattr(checkpoint, "save", slow)
+    keeper = checkpoint.CheckpointKeeper(RunFolder(tmp_path), fresh(), **PARTS, keep=1)
+    keeper.save(checkpoint.Loop(1))
+    assert written == []
+    gate.set()
+    keeper.finish()
+    keeper.save(checkpoint.Loop(2))
+    with pytest.raises(RunError, match="disk is full"):
+        keeper.save(checkpoint.Loop(3))
+    keeper.save(checkpoint.Loop(4))
+    keeper.finish()
+    assert written == ["iteration-0000001", "iteration-0000002", "iteration-0000004"]

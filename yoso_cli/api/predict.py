@@ -71,11 +71,11 @@ class Model:
     @property
     def settings(self) -> dict[str, Any]:
         """All that a result depends on beside the picture: the hash of the weights, sizes, thresholds and switches."""
-        from yoso_cli.evaluation.report import WeightsFile
+        from yoso_cli.model.weights import digest
 
         chosen = self.predictor
         return {
-            "weights": WeightsFile.of(self.path).sha256,
+            "weights": digest(self.file.weights.state),
             "edges": [chosen.short_edge, chosen.long_edge],
             "thresholds": [chosen.score_threshold, chosen.overlap_threshold],
             "engine": [str(chosen.engine.switches), chosen.merge_rule],

@@ -13,6 +13,7 @@ import json
 import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from yoso_cli.model.weights import load_state, load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE, RunFolder
-from yoso_cli.training.background import Background
 from yoso_cli.training.step import Step
 
 VERSION = 2
@@ -172,7 +172,9 @@ class CheckpointKeeper:
         self._categories = categories
         self._provenance = provenance
         self._keep = keep
-        self._background = Background()
+        # Python waits for its thread at exit, so that a checkpoint is completed.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
 
     def save(self, loop: Loop) -> None:
         """Copies what a checkpoint holds; writing it goes on beside the training.
@@ -181,11 +183,14 @@ class CheckpointKeeper:
             RunError: the checkpoint before could not be written.
         """
         moment = snapshot(self._step, loop)
-        self._background.start(lambda: self._write(moment, loop.iteration))
+        self.finish()
+        self._pending = self._writer.submit(self._write, moment, loop.iteration)
 
     def finish(self) -> None:
         """Waits until all is written. Raises RunError where it could not be."""
-        self._background.finish()
+        pending, self._pending = self._pending, None
+        if pending:
+            pending.result()
 
     def newest(self, warn: Callable[[str], None]) -> Loop:
         """Fills the step from the newest checkpoint that is whole; `warn` hears of those that are not.
