@@ -48,7 +48,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    show_default="1",
+    show_default="as many as pay, up to one for each core",
     help="Processes that score --predictions; the figures do not depend on it.",
 )
 @click.option(
@@ -162,7 +162,7 @@ def command(
         _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too})
         _eval_with_reference(predictions, truth, as_json)
         return
-    _eval_files(predictions, truth, metrics, workers or 1, truth_cache, html, images, as_json)
+    _eval_files(predictions, truth, metrics, workers, truth_cache, html, images, as_json)
 
 
 def _request(source: str | None, weights: str | None, tta: str | None, how: dict[str, Any]) -> "EvaluationRequest":
@@ -301,13 +301,13 @@ def _eval_files(
     predictions: Path,
     truth: Path,
     metrics: Sequence[str],
-    workers: int,
+    workers: int | None,
     cache: Path | None,
     html: Path | None,
     images: Path | None,
     as_json: bool,
 ) -> None:
-    from yoso_cli.api.evaluate import evaluate_predictions
+    from yoso_cli.api.predictions import evaluate_predictions
     from yoso_cli.evaluation.summary import table
 
     if images is not None and html is None:
@@ -326,7 +326,8 @@ def _eval_files(
         command=console.typed_command(),
         progress=console.TERMINAL,
     )
-    console.result(report.to_dict(), table(report), as_json)
+    # Either takes a while to make of thousands of pictures.
+    console.result(report.to_dict() if as_json else {}, "" if as_json else table(report), as_json)
     if not as_json:
         wanted = f"--metric {','.join(metrics)} " if metrics else ""
         again = "--json > report.json" if html or Path("report.html").exists() else "--html report.html"

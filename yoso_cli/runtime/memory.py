@@ -1,6 +1,5 @@
 """How the C library keeps this process's memory."""
 
-import ctypes
 import platform
 
 # mallopt's parameters: https://man7.org/linux/man-pages/man3/mallopt.3.html
@@ -21,6 +20,8 @@ def keep_freed_memory() -> bool:
     """
     if platform.libc_ver()[0] != "glibc":
         return False
+    import ctypes
+
     mallopt = ctypes.CDLL(None).mallopt
     # What is mapped by itself goes back to the system whatever the threshold.
     return bool(mallopt(_M_TRIM_THRESHOLD, _NEVER) and mallopt(_M_MMAP_MAX, 0))

@@ -2,8 +2,10 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -28,6 +30,8 @@ def stage(
     if not threads:
         yield from map(function, items)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     under_way: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:
