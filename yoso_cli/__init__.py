@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brings the same names
     from yoso_cli.api.benchmark import Benchmark as Benchmark
     from yoso_cli.api.benchmark import benchmark as benchmark
+    from yoso_cli.api.compare import compare as compare
     from yoso_cli.api.datasets import check as check
     from yoso_cli.api.datasets import convert as convert
     from yoso_cli.api.datasets import prepare as prepare
     from yoso_cli.api.datasets import prepare_shapes as prepare_shapes
     from yoso_cli.api.datasets import stats as stats
-    from yoso_cli.api.evaluate import compare as compare
     from yoso_cli.api.evaluate import evaluate as evaluate
-    from yoso_cli.api.evaluate import evaluate_predictions as evaluate_predictions
     from yoso_cli.api.metric import PanopticMetric as PanopticMetric
     from yoso_cli.api.metric import panoptic_quality as panoptic_quality
     from yoso_cli.api.predict import Model as Model
     from yoso_cli.api.predict import load as load
+    from yoso_cli.api.predictions import evaluate_predictions as evaluate_predictions
     from yoso_cli.api.predictor import EngineOptions as EngineOptions
     from yoso_cli.api.reparam import Reparameterized as Reparameterized
     from yoso_cli.api.reparam import reparameterize as reparameterize
@@ -48,10 +48,12 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
 
 _NAMES = {
     "api.benchmark": ("Benchmark", "benchmark"),
+    "api.compare": ("compare",),
     "api.datasets": ("check", "convert", "prepare", "prepare_shapes", "stats"),
-    "api.evaluate": ("compare", "evaluate", "evaluate_predictions"),
+    "api.evaluate": ("evaluate",),
     "api.metric": ("PanopticMetric", "panoptic_quality"),
     "api.predict": ("Model", "load"),
+    "api.predictions": ("evaluate_predictions",),
     "api.predictor": ("EngineOptions",),
     "api.reparam": ("Reparameterized", "reparameterize"),
     "api.result": ("Instances", "Result"),

@@ -12,7 +12,7 @@ from evaluation.test_quality import random_pair
 from PIL import Image
 
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.evaluation import reference
+from yoso_cli.evaluation import counting, reference
 from yoso_cli.evaluation.counting import counts_from_files
 from yoso_cli.evaluation.measures import ALL, DETAILS, Measures, chosen
 from yoso_cli.evaluation.reference import reference_quality
@@ -220,3 +220,33 @@ def test_ids_listed_twice_are_refused_with_their_place(tmp_path: Path) -> None:
     truth, _ = write_sets(tmp_path, [(replace(GOOD, segments=GOOD.segments * 2), GOOD)])
     with pytest.raises(DataError, match=r"annotations\[0\] segments_info\[2\] repeats id 1"):
         read_any(truth)
+
+
+def sized(pictures: int, height: int, width: int) -> list[ImageRecord]:
+    return [ImageRecord(number, "", "", height, width, ()) for number in range(pictures)]
+
+
+@pytest.mark.parametrize(
+    ("cores", "records", "expected"),
+    [
+        (2, sized(1, 480, 640), 1),
+        (2, sized(100, 480, 640), 1),
+        (2, sized(600, 480, 640), 2),
+        (2, sized(100, 1024, 2048), 2),
+        (64, sized(600, 480, 640), 9),
+        (4, [], 1),
+    ],
+)
+def test_as_many_processes_as_pay_are_taken(
+    monkeypatch: pytest.MonkeyPatch, cores: int, records: list[ImageRecord], expected: int
+) -> None:
+    monkeypatch.setattr(counting, "usable_cores", lambda: cores)
+    monkeypatch.setattr(workers, "can_fork", lambda: True)
+    assert counting.paying(records) == expected
+
+
+def test_fewer_processes_pay_where_each_is_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counting, "usable_cores", lambda: 64)
+    monkeypatch.setattr(workers, "can_fork", lambda: False)
+    assert counting.paying(sized(600, 480, 640)) == 1
+    assert counting.paying(sized(5000, 480, 640)) == 3

@@ -1,38 +1,31 @@
-"""How good predictions are: a model's, by running it, or those of any tool on disk."""
+"""How good a model's predictions are, by running it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.predictions import Predict, write_html
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import UsageError
 from yoso_cli.evaluation import counting
-from yoso_cli.evaluation.comparison import Comparison, compared
-from yoso_cli.evaluation.instances import require_scores
-from yoso_cli.evaluation.measures import ALL, DETAILS, Counts, Measures, chosen, score_counts, total
-from yoso_cli.evaluation.per_image import Measured
+from yoso_cli.evaluation.measures import DETAILS, Counts, Measures, chosen, score_counts, total
 from yoso_cli.evaluation.report import (
-    FORMAT,
     ExactMerge,
     InferenceSettings,
     PaperRow,
     Report,
     WeightsFile,
     further_measures,
-    read_measured,
     write_report,
 )
-from yoso_cli.evaluation.score import read_any
-from yoso_cli.panoptic.annotations import read_json
 from yoso_cli.panoptic.draw import overlay, sheet
 from yoso_cli.panoptic.files import SetWriter, read_image, read_panoptic
-from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Rgb
+from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
-from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime import machine
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
@@ -40,8 +33,6 @@ from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
-
-Predict = Callable[[ImageRecord], Panoptic]
 
 # The measures beside PQ, as people call them.
 _MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
@@ -226,97 +217,9 @@ def evaluate_predictor(
     )
 
 
-def evaluate_predictions(
-    predictions: str | Path,
-    truth: str | Path,
-    *,
-    metrics: Sequence[str] = (),
-    workers: int = 1,
-    cache: Path | None = None,
-    html: Path | None = None,
-    images: Path | None = None,
-    command: str = "",
-    progress: Progress = SILENT,
-) -> Report:
-    """Scores predictions on disk, of any tool; no model runs.
-
-    Args:
-        predictions: a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs in a folder of the
-            same name beside it.
-        truth: the same.
-        metrics: what to measure beside PQ: miou, ap, boundary or all, which leaves AP out where scores are missing.
-        workers: processes that decode and count; the figures do not depend on it.
-        cache: a file that keeps the truth's run lengths, so that scoring against it again takes less.
-        html: a page to write.
-        images: the folder of the photos that the page shows, where they do not lie in the usual place.
-        command: the command line, for the report.
-        progress: shows how far it is.
-
-    Raises:
-        DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
-        RunError: the cache or the page cannot be written.
-    """
-    predictions, truth = Path(predictions), Path(truth)
-    true_set = read_any(truth)
-    predicted_set = read_any(predictions, like=true_set)
-    measured = (*_measurable(metrics, predicted_set, progress), DETAILS)
-    counts = counting.counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
-    shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.images)
-    report = Report(
-        score_counts(shown, true_set, measured),
-        dataset=true_set.name,
-        split=true_set.split,
-        images=len(true_set.records),
-        truth=str(truth),
-        predictions=str(predictions),
-        versions=machine.versions(machine.SCORING_PACKAGES),
-        machine=machine.describe(),
-        command=command,
-    )
-    if html is not None:
-        pictured = replace(true_set, image_dir=images) if images is not None else true_set
-        write_html(html, report, pictured, predicted_in(predicted_set), progress)
-    return report
-
-
-def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None) -> Comparison:
-    """Whether B is better than A on the same pictures, with 95 % intervals of a paired bootstrap.
-
-    Args:
-        a: a run folder, a folder of its evaluations, a report.json, or, with `truth`, predictions on disk.
-        b: the same.
-        truth: what predictions are compared with.
-
-    Raises:
-        DataError: there is no report, or the two were measured on different pictures.
-        UsageError: one of them is none of these.
-    """
-    return compared(*(_measured(Path(side), Path(truth) if truth else None) for side in (a, b)))
-
-
-def write_html(path: Path, report: Report, truth: PanopticSet, predict: Predict, progress: Progress = SILENT) -> None:
-    """Writes `report` as a page to `path`, with the worst pictures of `truth` predicted once more.
-
-    Raises:
-        DataError: a truth or a prediction cannot be read any more.
-        RunError: the page cannot be written.
-    """
-    from yoso_cli.page.gallery import exhibits
-    from yoso_cli.page.report import write_page
-
-    write_page(path, report, exhibits(truth, report.measures.tallies, predict))
-    progress.message(f"To look at: {path} (open it in a browser).")
-
-
 def predicted_by(predictor: "Predictor", truth: PanopticSet) -> Predict:
     """What a model makes of each picture of `truth`."""
     return lambda record: predictor(read_image(truth.image_path(record)))
-
-
-def predicted_in(predictions: PanopticSet) -> Predict:
-    """What lies on disk for each picture of the truth."""
-    by_id = {record.image_id: record for record in predictions.records}
-    return lambda record: read_panoptic(predictions, by_id[record.image_id])
 
 
 def side_by_side(truth: PanopticSet, predict: Predict, *, count: int = 4) -> Rgb:
@@ -469,41 +372,6 @@ def _figures(
         return figures, None
     of_all = group.all_gather(total(exact, truth.categories))
     return figures, ExactMerge.of(score_counts(of_all, truth).quality)
-
-
-def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progress) -> tuple[str, ...]:
-    """The metrics that `names` ask for, before any PNG is read: AP needs scores, and `all` does without it then."""
-    metrics = chosen(names)
-    if "ap" not in metrics:
-        return metrics
-    try:
-        for record in predictions.records:
-            require_scores(record, predictions.categories)
-    except DataError as error:
-        if "ap" in names or ALL not in names:
-            raise
-        progress.message(f"Mask AP is left out. {error.message}")
-        return chosen(names, scored=False)
-    return metrics
-
-
-def _measured(path: Path, truth: Path | None) -> Measured:
-    """A report where there is one; else predictions, which need the truth."""
-    if (path / "recipe.yaml").is_file():
-        kept = RunFolder.open(path).report_path
-        if not kept.is_file():
-            raise DataError(f"{path}: this run has no report yet.", hint=f"Type `yoso eval {path}` first.")
-        return read_measured(kept)
-    if (path / "report.json").is_file():
-        return read_measured(path / "report.json")
-    if path.is_file() and read_json(path).get("format") == FORMAT:
-        return read_measured(path)
-    if truth is None:
-        raise UsageError(
-            f"{path}: is neither a run folder nor a report of `yoso eval`.",
-            hint="Predictions are compared with --truth PATH.",
-        )
-    return evaluate_predictions(path, truth).measured(str(path))
 
 
 def _paper_row(recipe: Recipe) -> PaperRow | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.api.evaluate import evaluate_predictions
+from yoso_cli.api.predictions import evaluate_predictions
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.measures import Counts, count, measures, overlap_for
 from yoso_cli.evaluation.quality import PanopticQuality

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from yoso_cli.api import training_parts
 from yoso_cli.api.dataset import prepared_set
-from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side, write_html
+from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side
+from yoso_cli.api.predictions import write_html
 from yoso_cli.api.predictor import make_predictor
 from yoso_cli.api.weights import Named, trained_weights
 from yoso_cli.errors import DataError, UsageError

@@ -35,7 +35,7 @@ def command(a: Path, b: Path, truth: Path | None, as_json: bool) -> None:
       yoso compare old-report.json runs/coco-001 --json
       yoso compare a.json b.json --truth annotations/panoptic_val2017.json
     """
-    from yoso_cli.api.evaluate import compare
+    from yoso_cli.api.compare import compare
     from yoso_cli.evaluation.comparison import table
 
     require_there(a, b, truth)

@@ -162,7 +162,8 @@ def _train(demo: Demo) -> "Training":
 
 
 def _evaluate(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> "Report":
-    from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, write_html
+    from yoso_cli.api.evaluate import evaluate_predictor, predicted_by
+    from yoso_cli.api.predictions import write_html
     from yoso_cli.evaluation.report import write_report
 
     predictor = model.predictor(demo.device)

@@ -1,7 +1,7 @@
 """`yoso eval`: how good panoptic predictions are, a model's or those on disk."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from yoso_cli.runtime.paths import require_there
 
 if TYPE_CHECKING:
     from yoso_cli.api.evaluate import Evaluated, EvaluationRequest
+    from yoso_cli.evaluation.cityscapes import CityscapesQuality
 
 # What `--tta scales` adds to the plain picture, and what it may be asked for.
 SCALES = (0.75, 1.25)
@@ -48,7 +49,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    show_default="1",
+    show_default="as many as pay, up to one for each core",
     help="Processes that score --predictions; the figures do not depend on it.",
 )
 @click.option(
@@ -59,10 +60,10 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
 )
 @click.option(
     "--engine",
-    type=click.Choice(["yoso", "panopticapi"]),
+    type=click.Choice(["yoso", "panopticapi", "cityscapesscripts"]),
     default="yoso",
     show_default=True,
-    help="What scores --predictions: this program, or the reference evaluator.",
+    help="What scores --predictions: this program, the reference evaluator of PQ, or the official ones of Cityscapes.",
 )
 @click.option(
     "--save-predictions",
@@ -157,12 +158,12 @@ def command(
     model = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides, "--tta": tta}
     running = {"--save-predictions": save_predictions, "--batch": batch > 1, **options.given(engine_options)}
     _refuse_beside_predictions({**model, **running})
-    if engine == "panopticapi":
+    if engine != "yoso":
         pages_too = {"--truth-cache": truth_cache, "--html": html, "--images": images}
-        _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too})
-        _eval_with_reference(predictions, truth, as_json)
+        _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too}, engine)
+        _eval_with(engine, predictions, truth, as_json)
         return
-    _eval_files(predictions, truth, metrics, workers or 1, truth_cache, html, images, as_json)
+    _eval_files(predictions, truth, metrics, workers, truth_cache, html, images, as_json)
 
 
 def _request(source: str | None, weights: str | None, tta: str | None, how: dict[str, Any]) -> "EvaluationRequest":
@@ -214,9 +215,11 @@ def _refuse_without_predictions(given: dict[str, object]) -> None:
         )
 
 
-def _refuse_beside_reference(given: dict[str, object]) -> None:
+def _refuse_beside_reference(given: dict[str, object], engine: str) -> None:
     for name in (name for name, value in given.items() if value):
-        raise UsageError(f"{name} has no meaning for panopticapi, which computes PQ on one core.", hint="Leave it out.")
+        raise UsageError(
+            f"{name} has no meaning for {engine}, which computes its own figures on one core.", hint="Leave it out."
+        )
 
 
 def _refuse_beside_predictions(given: Mapping[str, object]) -> None:
@@ -253,11 +256,17 @@ def _metrics(given: Sequence[str]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
+def _eval_with(engine: str, predictions: Path, truth: Path, as_json: bool) -> None:
+    require_there(predictions, truth)
+    _REFERENCES[engine](predictions, truth, as_json)
+    if not as_json:
+        console.next_step(f"yoso eval {_paths(predictions, truth)}")
+
+
+def _eval_with_panopticapi(predictions: Path, truth: Path, as_json: bool) -> None:
     from yoso_cli.evaluation.reference import reference_quality
     from yoso_cli.runtime import machine
 
-    require_there(predictions, truth)
     quality = reference_quality(predictions, truth)
     versions = machine.versions(["panopticapi-lite", "panopticapi", "numpy", "pillow"])
     rows = [
@@ -266,8 +275,39 @@ def _eval_with_reference(predictions: Path, truth: Path, as_json: bool) -> None:
     ]
     text = console.table(("", "PQ", "SQ", "RQ", "classes"), rows, title="Panoptic quality as panopticapi computes it")
     console.result({"engine": "panopticapi", "quality": quality.to_dict(), "versions": versions}, text, as_json)
-    if not as_json:
-        console.next_step(f"yoso eval {_paths(predictions, truth)}")
+
+
+def _eval_with_cityscapesscripts(predictions: Path, truth: Path, as_json: bool) -> None:
+    from yoso_cli.evaluation.cityscapes import cityscapes_quality
+    from yoso_cli.runtime import machine
+
+    found = cityscapes_quality(predictions, truth, console.TERMINAL)
+    versions = machine.versions(["cityscapesScripts", "numpy", "pillow"])
+    result = {"engine": "cityscapesscripts", **found.to_dict(), "versions": versions}
+    console.result(result, _cityscapes_tables(found), as_json)
+
+
+def _cityscapes_tables(found: "CityscapesQuality") -> str:
+    """All figures by class, and IoU by category."""
+    pixels, masks, quality = found.pixels, found.instances, found.quality
+    whole = (masks.ap, masks.ap50) if masks else (None, None)
+    of_things = {one.category.id: (one.ap, one.ap50) for one in masks.classes} if masks else {}
+    rows = [("All", pixels.iou, pixels.iiou, *whole, quality.all.pq)]
+    for one, panoptic in zip(pixels.classes, quality.classes, strict=True):
+        masked = of_things.get(one.category.id, (None, None))
+        rows.append((one.category.name, one.iou, one.iiou, *masked, panoptic.pq))
+    groups = [("All", pixels.category_iou, pixels.category_iiou)]
+    groups += [(one.name, one.iou, one.iiou) for one in pixels.categories]
+    title = "As the official Cityscapes evaluators compute it, in percent"
+    classes = console.table(("Class", "IoU", "iIoU", "AP", "AP50", "PQ"), _percent(rows), title=title)
+    return f"{classes}\n\n{console.table(('Category', 'IoU', 'iIoU'), _percent(groups))}"
+
+
+def _percent(rows: Iterable[Sequence[Any]]) -> list[list[object]]:
+    return [[name, *(None if one is None else 100 * one for one in figures)] for name, *figures in rows]
+
+
+_REFERENCES = {"panopticapi": _eval_with_panopticapi, "cityscapesscripts": _eval_with_cityscapesscripts}
 
 
 def _paths(predictions: Path, truth: Path) -> str:
@@ -301,13 +341,13 @@ def _eval_files(
     predictions: Path,
     truth: Path,
     metrics: Sequence[str],
-    workers: int,
+    workers: int | None,
     cache: Path | None,
     html: Path | None,
     images: Path | None,
     as_json: bool,
 ) -> None:
-    from yoso_cli.api.evaluate import evaluate_predictions
+    from yoso_cli.api.predictions import evaluate_predictions
     from yoso_cli.evaluation.summary import table
 
     if images is not None and html is None:
@@ -326,7 +366,8 @@ def _eval_files(
         command=console.typed_command(),
         progress=console.TERMINAL,
     )
-    console.result(report.to_dict(), table(report), as_json)
+    # Either takes a while to make of thousands of pictures.
+    console.result(report.to_dict() if as_json else {}, "" if as_json else table(report), as_json)
     if not as_json:
         wanted = f"--metric {','.join(metrics)} " if metrics else ""
         again = "--json > report.json" if html or Path("report.html").exists() else "--html report.html"

@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.panoptic.png import UNREADABLE
+from yoso_cli.panoptic.png import unreadable
 from yoso_cli.runtime.words import shortened
 
 # With these the picture is shown with width and height exchanged.
@@ -81,7 +81,7 @@ def require_size(path: Path, height: int, width: int) -> None:
         raise DataError(f"{path}: no such file.") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
-    except UNREADABLE as error:
+    except unreadable() as error:
         raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
     shown = (wide, high) if turned else (high, wide)
     if shown == (height, width):

@@ -43,15 +43,6 @@ _IMAGES = re.compile(r"leftImg8bit/(?P<split>[^/]+)/[^/]+/(?P<stem>[^/]+)_leftIm
 # An instance map holds label*1000+n for the n-th thing, and the label itself for stuff and for groups of things.
 _INSTANCES = 1000
 _LABELS = 34
-_CATEGORIES_OF_LABELS = {
-    "flat": ("road", "sidewalk"),
-    "construction": ("building", "wall", "fence"),
-    "object": ("pole", "traffic light", "traffic sign"),
-    "nature": ("vegetation", "terrain"),
-    "sky": ("sky",),
-    "human": ("person", "rider"),
-    "vehicle": ("car", "truck", "bus", "train", "motorcycle", "bicycle"),
-}
 
 
 def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
@@ -135,10 +126,11 @@ def write_official_json(folder: Path, made: PanopticSet) -> None:
 
 def official_json(made: PanopticSet) -> dict[str, Any]:
     """The listing as createPanopticImgs writes it: with names of photos that do not exist, and supercategories."""
+    from cityscapesscripts.helpers.labels import name2label
+
     content = to_json(made.categories, made.records)
-    above = {name: category for category, names in _CATEGORIES_OF_LABELS.items() for name in names}
     for category in content["categories"]:
-        category["supercategory"] = above[category["name"]]
+        category["supercategory"] = name2label[category["name"]].category
     for image in content["images"]:
         image["file_name"] = f"{image['id']}_gtFine_leftImg8bit.png"
     return content

@@ -209,7 +209,7 @@ def check_photo(photo: StoredFile, content: bytes | None, height: int, width: in
     """
     try:
         found = photo_size(photo.path.open("rb") if content is None else BytesIO(content))
-    except png.UNREADABLE as error:
+    except png.unreadable() as error:
         raise DataError(f"{photo}: is no picture that can be read ({error}).") from None
     if found != (height, width):
         raise DataError(f"{photo}: is {found[1]}x{found[0]} where its labels are {width}x{height}.")

@@ -28,6 +28,7 @@ truth's JSON states areas that are too small, an IoU can exceed 1, and imprecise
 
 # K categories, C causes of errors, S segments of one side of a picture, P pairs that share pixels
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -187,8 +188,9 @@ def _encounters(met: _Meetings, matching: Matching) -> Ints:
     wrong = (met.iou > 0.5) & (true[met.row] != predicted[met.other_row])
     t, p = met.row[wrong], met.other_row[wrong]
     matched = true[matching.t]
-    alone_true = true[np.setdiff1d(matching.missed, t)]
-    alone_predicted = predicted[np.setdiff1d(matching.spurious, p)]
+    missed, spurious = matching.missed, matching.spurious
+    alone_true = true[missed[~_flagged(t, len(true))[missed]]]
+    alone_predicted = predicted[spurious[~_flagged(p, len(predicted))[spurious]]]
     of_true = np.concatenate([matched, true[t], alone_true, np.full(len(alone_predicted), -1)])
     of_predicted = np.concatenate([matched, predicted[p], np.full(len(alone_true), -1), alone_predicted])
     return np.stack([of_true, of_predicted], -1)
@@ -276,9 +278,9 @@ class Meeting:
 
 def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, ...]:
     """Every pair of classes that met, the most frequent first; the diagonal holds what was found."""
-    pairs, counts = np.unique(errors.met, axis=0, return_counts=True)
+    counts = Counter(map(tuple, errors.met.tolist()))
     named: list[Category | None] = [*categories, None]
-    met = [Meeting(named[t], named[p], n) for (t, p), n in zip(pairs.tolist(), counts.tolist(), strict=True)]
+    met = [Meeting(named[t], named[p], n) for (t, p), n in sorted(counts.items())]
     return tuple(sorted(met, key=lambda one: -one.count))
 
 

@@ -17,6 +17,7 @@ from yoso_cli.panoptic.files import SetWriter, read_id_map, read_panoptic
 from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet
 from yoso_cli.runtime import workers as processes
+from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.stages import stage
 
 RecordPair = tuple[ImageRecord, ImageRecord]
@@ -27,6 +28,10 @@ _Counted = tuple[Counts, list[Block | None]]
 
 _LEAST_TOGETHER = 4
 
+# So many pixels of both maps are counted in the time that it takes to start a process by ten times: 150 ms, or 3 s
+# where it is not a fork.
+_WORTH_A_FORK, _WORTH_A_START = 40_000_000, 800_000_000
+
 # Pictures that may wait for a slower stage.
 _AHEAD = 4
 
@@ -36,7 +41,7 @@ def counts_from_files(
     predictions: PanopticSet,
     metrics: Sequence[str] = ("pq",),
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     cache: Path | None = None,
 ) -> Iterator[Counts]:
     """What the pictures of `truth`, a few dozen at a time and in order, add to the score; others' are ignored.
@@ -49,7 +54,7 @@ def counts_from_files(
         truth: what is compared with.
         predictions: matched with the truth's pictures by image id.
         metrics: some of `measures.METRICS`.
-        workers: how many processes count. The figures are the same for any number.
+        workers: how many processes count; None for as many as pay. The figures are the same for any number.
         cache: the file that keeps the truth's runs. It is read where it knows a picture and written anew where not.
 
     Raises:
@@ -62,9 +67,16 @@ def counts_from_files(
     counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
     count_some = partial(_count_files, counter, predictions.panoptic_dir, pairs)
     # Numbers travel instead of records: a forked process has these already, and pickling them costs like matching.
+    workers = workers or paying(truth.records)
     places = _portions(len(pairs), workers)
     counted = processes.mapped(count_some, places, workers=workers, at_once=1)
     return _kept(counted, pairs, truth.panoptic_dir, known)
+
+
+def paying(records: Sequence[ImageRecord]) -> int:
+    """How many processes pay for pictures of these sizes: one where they are few, and at most one for each core."""
+    pixels = 2 * sum(record.height * record.width for record in records)
+    return max(1, min(usable_cores(), pixels // (_WORTH_A_FORK if processes.can_fork() else _WORTH_A_START)))
 
 
 def _portions(pictures: int, workers: int) -> list[range]:

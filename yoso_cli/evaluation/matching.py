@@ -410,9 +410,9 @@ def _require_present(predicted: Columns, area: Ints) -> None:
 
 def _require_union(true: Columns, rows: Ints, union: Ints) -> None:
     """With a true area the union is positive; the reference goes on with an infinite IoU."""
-    wrong = np.unique(rows[union <= 0])
+    wrong = rows[union <= 0]
     if wrong.size:
-        ids = some(true.id[wrong].tolist())
+        ids = some(true.id[np.unique(wrong)].tolist())
         raise DataError(
             f"The true segment {ids} has an area in the JSON that is too small for its pixels.",
             hint="State each segment's area in pixels.",

@@ -28,7 +28,11 @@ def reference_quality(predictions: Path, truth: Path) -> PanopticQuality:
         RunError: panopticapi is not installed.
         DataError: a set cannot be read, or panopticapi stops on it, which it does where this program has an answer.
     """
-    evaluation = _panopticapi()
+    return quality_by(_panopticapi(), "panopticapi", predictions, truth)
+
+
+def quality_by(evaluation: Any, name: str, predictions: Path, truth: Path) -> PanopticQuality:
+    """The same by `evaluation`, a module with panopticapi's functions, which errors call `name`. Raises likewise."""
     true_set = read_any(truth)
     predicted_set = read_any(predictions, like=true_set)
     record_pairs(true_set, predicted_set)  # or else tells which images have no prediction
@@ -43,13 +47,13 @@ def reference_quality(predictions: Path, truth: Path) -> PanopticQuality:
             stat = evaluation.pq_compute_single_core(0, pairs, *folders, categories)
             return _quality(stat, categories, true_set.categories)
     except ZeroDivisionError:
-        message = "panopticapi divides by zero on this set: a group (all, things or stuff) has no class to average."
+        message = f"{name} divides by zero on this set: a group (all, things or stuff) has no class to average."
         raise DataError(message, hint="--engine yoso has an answer.") from None
     except Exception as error:
         # Python quotes the message of a KeyError.
         words = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         told = " ".join(words.split()).rstrip(".")
-        message = f"panopticapi stops on this set with {type(error).__name__}: {told}."
+        message = f"{name} stops on this set with {type(error).__name__}: {told}."
         raise DataError(message, hint="--engine yoso may tell what is wrong.") from None
 
 

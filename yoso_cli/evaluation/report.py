@@ -1,6 +1,5 @@
 """What an evaluation found and all that made the number, for a file and for a person."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -45,6 +44,8 @@ class WeightsFile:
     @classmethod
     def of(cls, path: Path) -> "WeightsFile":
         """The file at `path`. Raises DataError when it cannot be read."""
+        import hashlib
+
         digest = hashlib.sha256()
         try:
             with path.open("rb") as file:

@@ -46,7 +46,7 @@ def score_files(
     predictions: PanopticSet,
     metrics: Sequence[str] = ("pq",),
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     cache: Path | None = None,
 ) -> Measures:
     """The measures of predictions on disk. Arguments and errors are those of `counting.counts_from_files`."""

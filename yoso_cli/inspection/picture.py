@@ -13,7 +13,7 @@ from yoso_cli.errors import DataError
 from yoso_cli.inspection.rules import MOST_SEGMENTS, Finding
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_id_map
-from yoso_cli.panoptic.png import UNREADABLE
+from yoso_cli.panoptic.png import unreadable
 from yoso_cli.panoptic.types import VOID, ImageRecord, PanopticSet, Segment, measured, present_ids
 from yoso_cli.runtime.words import shortened
 
@@ -70,7 +70,7 @@ class Examination:
                 image.load()
         except UnidentifiedImageError:
             return digest, [self._finding("image-unreadable", record, "no picture of a kind that can be read")]
-        except UNREADABLE as error:
+        except unreadable() as error:
             return digest, [self._finding("image-unreadable", record, str(error))]
         return digest, findings
 

@@ -4,6 +4,7 @@ A JSON comes from elsewhere: each value is checked as it is taken.
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -15,6 +16,7 @@ from yoso_cli.panoptic.types import LARGEST_ID, Category, ImageRecord, PanopticS
 
 _T = TypeVar("_T")
 
+_PLAIN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z]+")
 _USUAL = itemgetter("id", "category_id", "area", "iscrowd", "bbox")
 
 
@@ -318,8 +320,9 @@ def _usual_segment(info: Any) -> Segment | None:
         segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
     except (KeyError, TypeError, ValueError):
         return None
-    kinds = {type(value) for value in (segment_id, category_id, area, crowd, x, y, width, height)}
-    if kinds != {int} or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
+    whole = type(segment_id) is type(category_id) is type(area) is type(crowd) is int
+    whole = whole and type(x) is type(y) is type(width) is type(height) is int
+    if not whole or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
         return None
     return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
 
@@ -346,13 +349,15 @@ class MalformedError(Exception):
 def entry_file_name(entry: Any) -> str:
     """The `file_name`: a path that stays inside its folder, so that a JSON never names a file of the user's."""
     name = entry_value(entry, "file_name", str)
-    if not stays_inside(name) or not PurePosixPath(name).name:
+    if not stays_inside(name) or not (_PLAIN.fullmatch(name) or PurePosixPath(name).name):
         raise MalformedError(f"has file_name {name!r}, which does not stay inside its folder", "path-outside")
     return name
 
 
 def stays_inside(name: str) -> bool:
     """Whether the path `name`, from a file that a stranger made, stays inside the folder that it starts from."""
+    if _PLAIN.fullmatch(name):
+        return True  # a set has thousands of these, and taking each apart twice takes a third of its reading
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     climbs = ".." in posix.parts or ".." in windows.parts
     return not (climbs or posix.is_absolute() or windows.anchor or "\0" in name)

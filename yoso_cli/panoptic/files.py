@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from yoso_cli.atomic import advice, write_bytes, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
@@ -105,6 +104,8 @@ def read_image(path: Path) -> Rgb:
     Raises:
         DataError: missing, damaged, or no picture.
     """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
     try:
         with Image.open(path) as image:
             upright = ImageOps.exif_transpose(image)
@@ -120,7 +121,7 @@ def read_image(path: Path) -> Rgb:
         raise DataError(f"{path}: is a folder, not a picture.") from None
     except UnidentifiedImageError:
         raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
-    except png.UNREADABLE as error:
+    except png.unreadable() as error:
         raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
 
 
@@ -154,6 +155,8 @@ def _jpeg_size(file: IO[bytes]) -> tuple[int, int] | None:
 
 
 def _any_size(file: IO[bytes]) -> tuple[int, int]:
+    from PIL import Image
+
     file.seek(0)
     with Image.open(file) as photo:
         return photo.height, photo.width
@@ -307,6 +310,8 @@ class SetWriter:
             with _placing(self._set.panoptic_path(record)) as path:
                 path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
         if image is not None:
+            from PIL import Image
+
             with _placing(self._set.image_path(record)) as path:
                 Image.fromarray(image).save(path, quality=95, subsampling=0)
         self._records.append(record)

@@ -1,6 +1,5 @@
 """This machine: processor, memory and devices, and how this process uses them."""
 
-import ctypes
 import os
 import platform
 from collections.abc import Iterable
@@ -93,6 +92,8 @@ def keep_freed_memory() -> bool:
     """
     if platform.libc_ver()[0] != "glibc":
         return False
+    import ctypes
+
     mallopt = ctypes.CDLL(None).mallopt
     # What is mapped by itself goes back to the system whatever the threshold.
     return bool(mallopt(_M_TRIM_THRESHOLD, _NEVER) and mallopt(_M_MMAP_MAX, 0))

@@ -1,6 +1,5 @@
 """How a long piece of work reports messages and its progress; passed down as an argument."""
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol, TypeVar
@@ -30,6 +29,8 @@ class Silent:
 
     def message(self, text: str) -> None:
         """Logs it."""
+        import logging
+
         logging.getLogger("yoso_cli").info(text)
 
     def bar(self, total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> AbstractContextManager[Bar]:

@@ -5,8 +5,10 @@ While one stage waits for a disk or a device, the others go on.
 
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -31,6 +33,8 @@ def stage(
     if not threads:
         yield from map(function, items)
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     under_way: deque[Future[_Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

@@ -19,14 +19,14 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing import get_context, parent_process
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkContext, SpawnContext
-from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import ForkingPickler
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from yoso_cli.errors import RunError
+
+if TYPE_CHECKING:  # where one process does it all, these take as long to import as three pictures to score
+    from multiprocessing.connection import Connection
+    from multiprocessing.context import ForkContext, SpawnContext
+    from multiprocessing.process import BaseProcess
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -80,19 +80,24 @@ _Answer = tuple[list[Any], "Exception | None", str]
 class _Worker:
     """One process, this end of its pipe, and the places of the chunks that it has not answered yet."""
 
-    process: BaseProcess
+    process: "BaseProcess"
     pipe: "Connection[Any, Any]"
     given: deque[int] = field(default_factory=deque)
 
 
-def _start(crew: list[_Worker], count: int, function: Callable[[Any], Any]) -> None:
-    """Starts fresh interpreters, unless a fork is safe: it takes 10 ms where importing numpy and the rest takes 300.
+def can_fork() -> bool:
+    """Whether a process starts as a fork, in 10 ms, and not as a fresh interpreter, which takes 300 to import numpy.
 
     A fork copies the locks of threads that it does not copy. Here there are no threads of Python's, and without torch
     none but those that OpenBLAS keeps for matrix products, which it puts in order around a fork by itself.
     """
-    safe = sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
-    context: ForkContext | SpawnContext = get_context("fork") if safe else get_context("spawn")
+    return sys.platform == "linux" and threading.active_count() == 1 and "torch" not in sys.modules
+
+
+def _start(crew: list[_Worker], count: int, function: Callable[[Any], Any]) -> None:
+    from multiprocessing import get_context
+
+    context: ForkContext | SpawnContext = get_context("fork") if can_fork() else get_context("spawn")
     for _ in range(count):
         pipe, far_end = context.Pipe()
         # A daemon does not outlive a parent that is interrupted once more while it waits for its processes.
@@ -130,6 +135,8 @@ def _answers(crew: list[_Worker], items: Sequence[Any], at_once: int) -> Iterato
 
 def _collect(crew: list[_Worker], found: dict[int, _Answer], *, block: bool) -> None:
     """Adds the answers that are there, or at least one if it is to `block`, to `found`."""
+    from multiprocessing.connection import wait
+
     ready = wait([worker.pipe for worker in crew], None if block else 0)
     for worker in crew:
         if worker.pipe in ready:
@@ -149,6 +156,8 @@ def _ended(worker: _Worker) -> RunError:
 
 def _dismiss(crew: list[_Worker]) -> None:
     """Lets each process finish the chunk that it is at, and waits for it; what is slower than that is ended."""
+    from multiprocessing.connection import wait
+
     for worker in crew:
         with suppress(OSError):
             worker.pipe.send_bytes(_NO_MORE)
@@ -180,6 +189,9 @@ def _work(function: Callable[[Any], Any], pipe: "Connection[Any, Any]") -> None:
 
 def _receive(pipe: "Connection[Any, Any]", chunks: "queue.SimpleQueue[bytes]") -> None:
     """Takes chunks as they come, so that the parent never waits with one; ends the process when the parent dies."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
     parent = parent_process()
     assert parent is not None, "a worker has a parent"
     with suppress(EOFError, OSError):
@@ -196,6 +208,8 @@ def _receive(pipe: "Connection[Any, Any]", chunks: "queue.SimpleQueue[bytes]") -
 
 def _answer(function: Callable[[Any], Any], chunk: bytes) -> memoryview:
     """The pickled `_Answer` to a pickled chunk."""
+    from multiprocessing.reduction import ForkingPickler
+
     results: list[Any] = []
     try:
         for item in ForkingPickler.loads(chunk):

@@ -1,0 +1,107 @@
+"""How good predictions on disk are, of any tool; no model runs, and nothing that one needs is imported."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from yoso_cli.errors import DataError
+from yoso_cli.evaluation import counting
+from yoso_cli.evaluation.instances import require_scores
+from yoso_cli.evaluation.measures import ALL, DETAILS, chosen, score_counts
+from yoso_cli.evaluation.report import Report
+from yoso_cli.evaluation.score import read_any
+from yoso_cli.panoptic.files import read_panoptic
+from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
+from yoso_cli.runtime import machine
+from yoso_cli.runtime.progress import SILENT, Progress, tracked
+
+Predict = Callable[[ImageRecord], Panoptic]
+
+
+def evaluate_predictions(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    metrics: Sequence[str] = (),
+    workers: int | None = None,
+    cache: Path | None = None,
+    html: Path | None = None,
+    images: Path | None = None,
+    command: str = "",
+    progress: Progress = SILENT,
+) -> Report:
+    """Scores predictions on disk, of any tool; no model runs.
+
+    Args:
+        predictions: a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs in a folder of the
+            same name beside it.
+        truth: the same.
+        metrics: what to measure beside PQ: miou, ap, boundary or all, which leaves AP out where scores are missing.
+        workers: processes that decode and count; None for as many as pay. The figures do not depend on it.
+        cache: a file that keeps the truth's run lengths, so that scoring against it again takes less.
+        html: a page to write.
+        images: the folder of the photos that the page shows, where they do not lie in the usual place.
+        command: the command line, for the report.
+        progress: shows how far it is.
+
+    Raises:
+        DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
+        RunError: the cache or the page cannot be written.
+    """
+    predictions, truth = Path(predictions), Path(truth)
+    true_set = read_any(truth)
+    predicted_set = read_any(predictions, like=true_set)
+    measured = (*_measurable(metrics, predicted_set, progress), DETAILS)
+    counts = counting.counts_from_files(true_set, predicted_set, measured, workers=workers, cache=cache)
+    shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.images)
+    report = Report(
+        score_counts(shown, true_set, measured),
+        dataset=true_set.name,
+        split=true_set.split,
+        images=len(true_set.records),
+        truth=str(truth),
+        predictions=str(predictions),
+        versions=machine.versions(machine.SCORING_PACKAGES),
+        machine=machine.describe(),
+        command=command,
+    )
+    if html is not None:
+        pictured = replace(true_set, image_dir=images) if images is not None else true_set
+        write_html(html, report, pictured, predicted_in(predicted_set), progress)
+    return report
+
+
+def write_html(path: Path, report: Report, truth: PanopticSet, predict: Predict, progress: Progress = SILENT) -> None:
+    """Writes `report` as a page to `path`, with the worst pictures of `truth` predicted once more.
+
+    Raises:
+        DataError: a truth or a prediction cannot be read any more.
+        RunError: the page cannot be written.
+    """
+    from yoso_cli.page.gallery import exhibits
+    from yoso_cli.page.report import write_page
+
+    write_page(path, report, exhibits(truth, report.measures.tallies, predict))
+    progress.message(f"To look at: {path} (open it in a browser).")
+
+
+def predicted_in(predictions: PanopticSet) -> Predict:
+    """What lies on disk for each picture of the truth."""
+    by_id = {record.image_id: record for record in predictions.records}
+    return lambda record: read_panoptic(predictions, by_id[record.image_id])
+
+
+def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progress) -> tuple[str, ...]:
+    """The metrics that `names` ask for, before any PNG is read: AP needs scores, and `all` does without it then."""
+    metrics = chosen(names)
+    if "ap" not in metrics:
+        return metrics
+    try:
+        for record in predictions.records:
+            require_scores(record, predictions.categories)
+    except DataError as error:
+        if "ap" in names or ALL not in names:
+            raise
+        progress.message(f"Mask AP is left out. {error.message}")
+        return chosen(names, scored=False)
+    return metrics
