@@ -234,11 +234,9 @@ def test_a_recipe_says_how_weights_are_evaluated_and_what_it_overrides(
     Path("small.yaml").write_text(recipe_file.to_yaml(recipe_file.from_dict(recipe)))
     weights = ["--weights", str(made.weights())]
     _, err = printed(capsys, "same.yaml", *weights)
-    assert "Not as these weights" not in err
+    assert "Settings that differ" not in err
     out, err = printed(capsys, "small.yaml", *weights, "--set", "inference.overlap_threshold=0.5")
-    words = (
-        "Not as these weights are meant to be used: short_edge 32 instead of 64, overlap_threshold 0.5 instead of 0."
-    )
+    words = "Settings that differ from those of these weights: short_edge 32 instead of 64, overlap_threshold 0.5 instead of 0."
     assert words in err
     assert "paper PQ" in out
     report = json.loads((made.path / "evaluations/short_edge=32+overlap_threshold=0.5/report.json").read_text())
@@ -371,26 +369,26 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--truth", "a"], "--predictions and --truth belong together"),
-        (["--predictions", "a"], "--predictions and --truth belong together"),
-        (["run", "--truth", "a", "--predictions", "b"], "SOURCE has no meaning beside --predictions"),
-        (["--weights", "w", "--truth", "a", "--predictions", "b"], "--weights has no meaning"),
-        (["--split", "s", "--truth", "a", "--predictions", "b"], "--split has no meaning"),
-        (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set has no meaning"),
-        (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions has no meaning"),
+        (["--truth", "a"], "--predictions and --truth need each other"),
+        (["--predictions", "a"], "--predictions and --truth need each other"),
+        (["run", "--truth", "a", "--predictions", "b"], "SOURCE cannot be combined with --predictions"),
+        (["--weights", "w", "--truth", "a", "--predictions", "b"], "--weights cannot be combined"),
+        (["--split", "s", "--truth", "a", "--predictions", "b"], "--split cannot be combined"),
+        (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set cannot be combined"),
+        (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions cannot be combined"),
         (["run.safetensors", "--weights", "w"], "SOURCE and --weights both name weights"),
         (
             ["results.json"],
-            "results.json: SOURCE is a model's weights. Predictions are scored by yoso eval --predictions",
+            "results.json: SOURCE must be a model's weights. To score predictions, type yoso eval --predictions",
         ),
-        (["--truth", "a", "--predictions", "b", "--images", "c"], "--images is for the page of --html"),
+        (["--truth", "a", "--predictions", "b", "--images", "c"], "--images needs --html"),
         (["--truth", "a", "--predictions", "b", "--images", "c", "--html", "d"], "--images c: no such folder"),
-        (["--tta", "flop"], "--tta flop: is neither flip, nor scales, nor a scale from 0.1 to 4."),
+        (["--tta", "flop"], "--tta flop: must be flip, scales, or a scale from 0.1 to 4."),
         (["--tta", "flip,9"], "--tta 9: is neither"),
         (["--tta", ""], "--tta : is neither"),
-        (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta has no meaning"),
-        (["--batch", "2", "--truth", "a", "--predictions", "b"], "--batch has no meaning"),
-        (["--fast-merge", "--truth", "a", "--predictions", "b"], "--fast-merge has no meaning"),
+        (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta cannot be combined"),
+        (["--batch", "2", "--truth", "a", "--predictions", "b"], "--batch cannot be combined"),
+        (["--fast-merge", "--truth", "a", "--predictions", "b"], "--fast-merge cannot be combined"),
         (["--metric", "fps"], "--metric fps: there is no such metric. There are pq, miou, ap, boundary and all."),
         (["--metric", "pq,"], "--metric : there is no such metric"),
     ],

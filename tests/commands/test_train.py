@@ -175,8 +175,8 @@ def test_missing_things_are_named_with_what_to_do(
 
 
 def test_a_resumed_run_keeps_its_own_recipe(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--set has no meaning" in refused(capsys, ["--resume", "r", "--set", "train.lr=1"], 2)
-    assert "RECIPE has no meaning" in refused(capsys, [str(recipe), "--resume", "r"], 2)
+    assert "--set cannot be combined" in refused(capsys, ["--resume", "r", "--set", "train.lr=1"], 2)
+    assert "RECIPE cannot be combined" in refused(capsys, [str(recipe), "--resume", "r"], 2)
 
 
 def test_a_gpu_that_is_not_there_is_refused(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -348,7 +348,7 @@ def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[s
     told = " ".join(out.split())
     assert "tiny train: 5 images" in told
     assert "4 steps of 2 pictures of 64x64, 1.6 epochs" in told
-    assert "pictures at a time that fit a GPU of 8 GiB: 2" in told
+    assert "batch that fits a GPU of 8 GiB: 2" in told
 
 
 def test_a_dry_run_refuses_weights_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,7 +369,7 @@ def test_a_dry_run_names_the_row_it_aims_at(
     assert max(map(len, out.splitlines())) <= 80
     paper, told = recipe_file.load(name).paper, " ".join(out.split())
     for figure in (paper.pq, paper.pq_things, paper.pq_stuff, paper.fps):
-        assert figure is None or f" {figure:g}" in told.split("Aims at")[1].replace(".0", "")
+        assert figure is None or f" {figure:g}" in told.split("Target")[1].replace(".0", "")
     assert (paper.pq is None) == (name == "shapes")
     next_line = err.splitlines()[-1].removeprefix("Next: yoso ").split()
     assert run([*next_line, "--help"]) == 0

@@ -113,7 +113,7 @@ def test_get_by_name_then_everything_takes_the_name(
     printed("weights", "show", "cityscapes")
     printed("bench", "cityscapes", "--image", "photo.png", "--repeats", "1", "--warmup", "0")
     again, told = printed("weights", "get", "cityscapes", "--json")
-    assert "is here already" in told
+    assert "is downloaded already" in told
     assert again["sha256"] == found["sha256"]
     assert len(server.asked) == 2, "nothing is asked for again"
 
@@ -255,7 +255,7 @@ def test_a_folder_of_the_name_does_not_hide_the_release_but_a_run_does(
 def test_what_a_person_changes_of_the_carried_settings_is_said(home: Path, printed: Printed) -> None:
     printed("weights", "get", "cityscapes", "--from", "small.pth")
     _, told = printed("viz", "photo.png", "--weights", "cityscapes", "--set", "inference.score_threshold=0.5")
-    assert "Not as these weights are meant to be used: score_threshold 0.5 instead of 0" in told
+    assert "Settings that differ from those of these weights: score_threshold 0.5 instead of 0" in told
     _, told = printed("viz", "photo.png", "--weights", "cityscapes", "--force")
     assert "Not as" not in told
 
@@ -380,9 +380,7 @@ def test_nothing_is_overwritten_unasked(home: Path, printed: Printed, refused: R
     printed("weights", "import", "small.pth")
     assert "--force" in refused("weights", "import", "small.pth", code=2)
     printed("weights", "import", "small.pth", "--force")
-    assert "is the file to be imported" in refused(
-        "weights", "import", "small.pth", "-o", "small.pth", "--force", code=2
-    )
+    assert "is the input file" in refused("weights", "import", "small.pth", "-o", "small.pth", "--force", code=2)
     assert "is a folder" in refused("weights", "export", "small.safetensors", "-o", ".", code=2)
 
 
