@@ -91,7 +91,7 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert [one["batch"] for one in value["forward_batches"]] == [2]
     assert "cpu (bfloat16, " in told
     reason = f"{ON_CPU.switches}: {ON_CPU.reason}."
-    assert f"Switches: bfloat16, as asked for. By default {reason}" in told
+    assert f"Switches: bfloat16, as requested. By default {reason}" in told
     _, told = printed("bench", "--json", *QUICK)
     assert f"cpu ({ON_CPU.switches}, " in told
     assert f"Switches: {reason}" in told

@@ -14,7 +14,7 @@ def test_training_and_evaluating_keep_a_page_in_the_run_folder(line: Path, print
     trained = page.read_text()
     page.unlink()
     _, told = printed("eval", "--device", "cpu")
-    assert "To look at: runs/tiny-001/report.html" in told
+    assert "HTML report: runs/tiny-001/report.html" in told
     for text in (trained, page.read_text()):
         assert "shapes val" in text
         assert 'data-view="photo"' in text

@@ -109,7 +109,7 @@ def test_cityscapes_is_prepared_in_the_folder_it_lies_in_and_the_next_command_ca
     assert run(["prepare", "cityscapes", "--semantic", "--workers", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == ["datasets/cityscapes/train: 3 images", "datasets/cityscapes/val: 3 images"]
-    assert "cityscapes/train: 3 of the 2975 published images are there." in printed.err
+    assert "cityscapes/train: only 3 of the 2975 published images are there." in printed.err
     assert "converting cityscapes/val: 3/3 (100%)" in printed.err
     assert "img/s" in printed.err
     assert printed.err.splitlines()[-1] == "Next: yoso train cityscapes"

@@ -190,7 +190,7 @@ def test_a_file_that_is_not_there_is_told(home: Path, refused: Refused) -> None:
 def test_a_file_of_the_wrong_size_is_told(home: Path, mirror: tuple[Behaviour, str], refused: Refused) -> None:
     server, address = mirror
     server.content = server.content[: len(server.content) // 3]
-    assert "It is torn, or another file" in refused("weights", "get", "cityscapes", "--from", address, code=1)
+    assert "It is truncated, or another file" in refused("weights", "get", "cityscapes", "--from", address, code=1)
 
 
 def test_another_network_under_a_released_name_is_told(
@@ -235,7 +235,7 @@ def test_an_address_is_fetched_once_and_held_to_its_hash(
 
 def test_with_nothing_trained_viz_says_what_to_do(home: Path, refused: Refused) -> None:
     answer = refused("viz", "photo.png", code=1)
-    assert "no run here yet, and no released weights" in answer
+    assert "there is no run, and no released weights" in answer
     assert "`yoso weights get coco`" in answer
 
 
@@ -312,7 +312,7 @@ def test_a_folder_is_no_weights_file(home: Path, refused: Refused, folder: str) 
 def test_classes_that_no_release_has_must_be_named(line: Path, printed: Printed, refused: Refused) -> None:
     printed("weights", "export", "--output", "ours.pth")
     answer = refused("weights", "import", "ours.pth", code=1)
-    assert "tells 9 classes apart, and the released weights 133 (coco), 19 (cityscapes)" in answer
+    assert "has 9 classes; the released weights have 133 (coco), 19 (cityscapes)" in answer
     assert "--categories FILE" in answer
     Path("few.yaml").write_text("categories: [{id: 1, name: one, isthing: true}]")
     answer = refused("weights", "import", "ours.pth", "--categories", "few.yaml", code=1)

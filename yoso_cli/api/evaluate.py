@@ -1,4 +1,4 @@
-"""How good predictions are: a model's, by running it, or those of any tool on disk."""
+"""Evaluation of a model, or of predictions on disk."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -43,28 +43,28 @@ if TYPE_CHECKING:
 
 Predict = Callable[[ImageRecord], Panoptic]
 
-# The measures beside PQ, as people call them.
+# Names of the measures beside PQ.
 _MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
 
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """Which model is evaluated on what, and how.
+    """A model, what to evaluate it on, and how.
 
     Attributes:
-        source: which weights (see `api.weights.Named`).
-        recipe: the name or file of a recipe that says how to evaluate; None for the one that the weights carry.
+        source: the weights (see `api.weights.Named`).
+        recipe: name or file of a recipe to evaluate by; None for the one in the weights.
         overrides: changes of recipe values, as `inference.short_edge=640`.
-        metrics: what to measure beside PQ: miou, ap, boundary or all.
+        metrics: metrics beside PQ: miou, ap, boundary or all.
         split: of the dataset; None for the recipe's `data.val_split`.
         device: auto, cpu, cuda or cuda:N.
         options: how the network runs and masks are merged.
-        flip: whether each picture is seen mirrored as well.
-        scales: at which scales each picture is seen beside the recipe's.
-        batch: pictures of one padded size that the network sees at once.
-        save_predictions: a new folder for the predictions, if they are wanted.
-        html: the page to write; None for the one in the run folder.
-        runs: the folder of run folders.
+        flip: test-time augmentation by flipping.
+        scales: test-time augmentation by these scales beside 1.
+        batch: batch size; pictures of one padded size are batched.
+        save_predictions: a new folder for the predictions, if any.
+        html: the HTML report; None for report.html in the run folder.
+        runs: the folder of all runs.
         command: the command line, for the report.
     """
 
@@ -89,9 +89,9 @@ class Evaluated:
     """A finished evaluation of a model.
 
     Attributes:
-        report: what was found.
+        report: the results.
         model: the weights that were evaluated.
-        kept: the report in the run folder; None where the weights belong to no run.
+        kept: the report in the run folder; None if the weights are not in a run.
     """
 
     report: Report
@@ -115,12 +115,12 @@ def evaluate(
 ) -> Report:
     """Runs a model on a split of its dataset and scores it. A run folder keeps report.json and report.html.
 
-    Arguments are those of `EvaluationRequest`; `progress` shows how far it is.
+    Arguments are those of `EvaluationRequest`; `progress` shows progress and messages.
 
     Raises:
         DataError: weights, pictures or truth are missing or damaged, or the classes differ.
         RunError: the device is not there, or something cannot be written.
-        UsageError: an argument names what is not there, or changes the network.
+        UsageError: an argument names what does not exist, or changes the network.
     """
     request = EvaluationRequest(
         source=source,
@@ -140,10 +140,10 @@ def evaluate(
 def evaluate_model(
     request: EvaluationRequest, *, group: ProcessGroup = ALONE, progress: Progress = SILENT
 ) -> Evaluated:
-    """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one keeps it."""
+    """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one writes it."""
     if request.save_predictions is not None:
         _require_empty(request.save_predictions)
-    # Nobody goes on, and writes there, before all have looked at the folder.
+    # A barrier: no process writes to the folder before all have checked it.
     group.all_gather(None)
     model = _model(request, group, progress)
     truth = prepared_set(model.recipe, request.split or model.recipe.data.val_split)
@@ -183,16 +183,16 @@ def evaluate_predictor(
     """Predicts every picture of `truth` and scores it.
 
     Args:
-        predictor: what is measured.
-        truth: with what.
+        predictor: the model to evaluate.
+        truth: ground truth.
         recipe: for the report.
-        weights: the file that the predictor's weights are in, for the report.
-        metrics: what to measure beside PQ.
-        save_predictions: where to keep the predictions, if anywhere.
-        batch: pictures of one padded size that the network sees at once.
+        weights: the file of the predictor's weights, for the report.
+        metrics: metrics beside PQ.
+        save_predictions: a new folder for the predictions, if any.
+        batch: batch size; pictures of one padded size are batched.
         command: the command line, for the report.
-        group: the processes that share the pictures.
-        progress: shows how far it is.
+        group: the processes that the pictures are divided among.
+        progress: shows progress.
 
     Raises:
         DataError: a picture or its truth is unreadable.
@@ -244,17 +244,17 @@ def evaluate_predictions(
         predictions: a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs in a folder of the
             same name beside it.
         truth: the same.
-        metrics: what to measure beside PQ: miou, ap, boundary or all, which leaves AP out where scores are missing.
+        metrics: metrics beside PQ: miou, ap, boundary or all; all skips AP where scores are missing.
         workers: processes that decode and count; the figures do not depend on it.
-        cache: a file that keeps the truth's run lengths, so that scoring against it again takes less.
-        html: a page to write.
-        images: the folder of the photos that the page shows, where they do not lie in the usual place.
+        cache: a file that caches the decoded truth, which makes scoring against it again faster.
+        html: the HTML report to write, if any.
+        images: folder of the photos for the HTML report, if not in the usual place.
         command: the command line, for the report.
-        progress: shows how far it is.
+        progress: shows progress and messages.
 
     Raises:
-        DataError: one of them is missing, malformed, or lacks an image; or AP is asked for and scores are missing.
-        RunError: the cache or the page cannot be written.
+        DataError: one of them is missing, malformed, or lacks an image; or AP is requested and scores are missing.
+        RunError: the cache or the HTML report cannot be written.
     """
     predictions, truth = Path(predictions), Path(truth)
     true_set = read_any(truth)
@@ -280,12 +280,12 @@ def evaluate_predictions(
 
 
 def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None) -> Comparison:
-    """Whether B is better than A on the same pictures, with 95 % intervals of a paired bootstrap.
+    """Compares evaluation B with A on the same pictures, with 95 % intervals of a paired bootstrap.
 
     Args:
         a: a run folder, a folder of its evaluations, a report.json, or, with `truth`, predictions on disk.
         b: the same.
-        truth: what predictions are compared with.
+        truth: ground truth, if `a` and `b` are predictions.
 
     Raises:
         DataError: there is no report, or the two were measured on different pictures.
@@ -295,26 +295,26 @@ def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None) ->
 
 
 def write_html(path: Path, report: Report, truth: PanopticSet, predict: Predict, progress: Progress = SILENT) -> None:
-    """Writes `report` as a page to `path`, with the worst pictures of `truth` predicted once more.
+    """Writes `report` as an HTML page to `path`; the worst pictures of `truth` are predicted again for it.
 
     Raises:
-        DataError: a truth or a prediction cannot be read any more.
+        DataError: a truth or a prediction cannot be read.
         RunError: the page cannot be written.
     """
     from yoso_cli.page.gallery import exhibits
     from yoso_cli.page.report import write_page
 
     write_page(path, report, exhibits(truth, report.measures.tallies, predict))
-    progress.message(f"To look at: {path} (open it in a browser).")
+    progress.message(f"HTML report: {path} (open it in a browser).")
 
 
 def predicted_by(predictor: "Predictor", truth: PanopticSet) -> Predict:
-    """What a model makes of each picture of `truth`."""
+    """A model's prediction for each picture of `truth`."""
     return lambda record: predictor(read_image(truth.image_path(record)))
 
 
 def predicted_in(predictions: PanopticSet) -> Predict:
-    """What lies on disk for each picture of the truth."""
+    """The prediction on disk for each picture of the truth."""
     by_id = {record.image_id: record for record in predictions.records}
     return lambda record: read_panoptic(predictions, by_id[record.image_id])
 
@@ -331,20 +331,20 @@ def side_by_side(truth: PanopticSet, predict: Predict, *, count: int = 4) -> Rgb
 
 
 def _require_empty(folder: Path) -> None:
-    """Raises UsageError when something lies in `folder`: hours of work would end there."""
+    """Raises UsageError if `folder` is not empty, before hours of work."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
+        raise UsageError(f"{folder}: exists already.", hint="Choose another folder for --save-predictions.")
 
 
 def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> ModelFile:
-    """The weights with the recipe that they carry, or that was named instead; downloaded once for all processes."""
+    """The weights with their own recipe or the one named instead; downloaded once for all processes."""
 
     def located() -> Path:
         return group.in_turn(lambda: trained_weights(request.source, request.runs, progress))
 
     if request.recipe is None:
         return read_model(located(), request.overrides, progress)
-    # Mistakes in a recipe are told before hundreds of megabytes are read.
+    # Mistakes in a recipe are reported before hundreds of megabytes are read.
     recipe = recipe_file.load(request.recipe, request.overrides)
     model = read_model(located(), progress=progress)
     _require_network(request.recipe, recipe, model)
@@ -352,7 +352,7 @@ def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) 
 
 
 def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
-    """Raises UsageError when the recipe's network is not that of the weights; how it starts does not matter here."""
+    """Raises UsageError if the recipe's network is not that of the weights; settings of training are ignored."""
     free = ("backbone_weights", "backbone_norm", "aggregator")
     ours, theirs = (
         {key: value for key, value in one.to_dict()["model"].items() if key not in free}
@@ -361,8 +361,8 @@ def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
     differing = [f"{key} {ours[key]} where the weights have {theirs[key]}" for key in ours if ours[key] != theirs[key]]
     if differing:
         raise UsageError(
-            f"{name}: describes another network than {model.path}: {', '.join(differing)}.",
-            hint="Leave the recipe out: the weights carry their own.",
+            f"{name}: is for another network than {model.path}: {', '.join(differing)}.",
+            hint="Leave the recipe out: the weights include their own.",
         )
 
 
@@ -379,27 +379,27 @@ def _announce(
     images = counted(len(truth.records), "image")
     progress.message(f"Evaluating {model.path} on {truth.name} {truth.split} ({images}, {where}).")
     if model.overridden:
-        progress.message(f"Not as these weights are meant to be used: {model.overridden}.")
+        progress.message(f"Settings that differ from those of these weights: {model.overridden}.")
     views = len(predictor.views)
     if views > 1:
-        progress.message(f"Test-time augmentation: each image is seen {views} times.")
+        progress.message(f"Test-time augmentation: {views} views of each image.")
 
 
 def _is_published(request: EvaluationRequest, model: ModelFile, truth: PanopticSet, predictor: "Predictor") -> bool:
-    """Whether the paper's figures are for this: one set, one view of each picture and the exact merge."""
+    """Whether the paper's figures are comparable: the recipe's split, no test-time augmentation, the exact merge."""
     aimed_at = (model.trained if request.recipe is None else recipe_file.load(request.recipe)).data
     plain = len(predictor.views) == 1 and predictor.merge_rule == "exact"
     return (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and plain
 
 
 def _apart(request: EvaluationRequest, model: ModelFile) -> tuple[str, ...]:
-    """What sets this evaluation apart from the run's own, a word for each: another set, other views and settings."""
+    """How this evaluation differs from the run's own, a word for each: another set, other views and settings."""
     own, used = model.trained.data, model.recipe.data
     split = request.split or used.val_split
     dataset = [used.name] * (used.name != own.name)
     others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
     views = [*["flip"] * request.flip, *(f"{scale:g}x" for scale in request.scales if scale != 1)]
-    # The other switches leave the predictions as they are.
+    # The other switches do not change predictions.
     precision = request.options.precision or "float32"
     switches = [*["fast-merge"] * request.options.fast_merge, *[precision] * (precision != "float32")]
     return (*others, *views, *switches, *(f"{name}={now}" for name, (_, now) in model.overrides.items()))
@@ -413,16 +413,16 @@ def _keep(
     predictor: "Predictor",
     progress: Progress,
 ) -> Path | None:
-    """Writes the files of the run folder, and the page where it is wanted; gives the run folder's report."""
+    """Writes the reports; returns the path of the run folder's."""
     html, kept = request.html, None
     if model.run:
         kept = model.run.report_of(model.path, _apart(request, model))
         if more := further_measures(kept, report):
             named = " and ".join(_MEASURES[one] for one in more)
-            progress.message(f"Left as it was: {kept} says the same, and {named} besides.")
+            progress.message(f"Not overwritten: {kept} has the same figures, and {named} in addition.")
         else:
             write_report(kept, report)
-            progress.message(f"Kept in {kept}.")
+            progress.message(f"Report: {kept}.")
             html = html or kept.with_suffix(".html")
     if html:
         write_html(html, report, truth, predicted_by(predictor, truth), progress)
@@ -438,9 +438,9 @@ def _figures(
     group: ProcessGroup,
     progress: Progress,
 ) -> tuple[Measures, ExactMerge | None]:
-    """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
+    """The scores of the model on `truth`: pictures are divided among the processes, and each gets the total.
 
-    Where the merge is not the exact one, the exact one is scored as well, on the same outputs of the network.
+    With the fast merge, the exact one is scored as well, on the same network outputs.
     """
     from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
 
@@ -472,7 +472,7 @@ def _figures(
 
 
 def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progress) -> tuple[str, ...]:
-    """The metrics that `names` ask for, before any PNG is read: AP needs scores, and `all` does without it then."""
+    """The requested metrics, checked before any PNG is read: AP needs scores, and `all` skips it without them."""
     metrics = chosen(names)
     if "ap" not in metrics:
         return metrics
@@ -482,13 +482,13 @@ def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progre
     except DataError as error:
         if "ap" in names or ALL not in names:
             raise
-        progress.message(f"Mask AP is left out. {error.message}")
+        progress.message(f"Mask AP is skipped. {error.message}")
         return chosen(names, scored=False)
     return metrics
 
 
 def _measured(path: Path, truth: Path | None) -> Measured:
-    """A report where there is one; else predictions, which need the truth."""
+    """A report if there is one; else predictions, which need the truth."""
     if (path / "recipe.yaml").is_file():
         kept = RunFolder.open(path).report_path
         if not kept.is_file():
@@ -501,7 +501,7 @@ def _measured(path: Path, truth: Path | None) -> Measured:
     if truth is None:
         raise UsageError(
             f"{path}: is neither a run folder nor a report of `yoso eval`.",
-            hint="Predictions are compared with --truth PATH.",
+            hint="To compare predictions, add --truth PATH.",
         )
     return evaluate_predictions(path, truth).measured(str(path))
 

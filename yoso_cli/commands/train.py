@@ -185,7 +185,7 @@ def _say_how_to_go_on(folder: Path) -> None:
 
 
 def _dry_run(asked: Asked, as_json: bool) -> None:
-    from yoso_cli.api.dataset import preparing
+    from yoso_cli.api.dataset import prepare_command
     from yoso_cli.api.dry_run import dry_run
     from yoso_cli.api.weights import require_source
     from yoso_cli.recipe import file as recipe_file
@@ -197,7 +197,7 @@ def _dry_run(asked: Asked, as_json: bool) -> None:
     facts = dry_run(recipe)
     console.result(facts, _dry_run_text(facts), as_json)
     missing = [split for split in facts["data"]["splits"].values() if not split["prepared"]]
-    console.next_step(preparing(recipe) if missing else shlex.join(_begin(asked)))
+    console.next_step(prepare_command(recipe) if missing else shlex.join(_begin(asked)))
 
 
 def _dry_run_text(facts: dict[str, Any]) -> str:

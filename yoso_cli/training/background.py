@@ -1,25 +1,25 @@
-"""Work beside the training: a checkpoint is written while the next steps are made."""
+"""A background thread, which writes a checkpoint while training continues."""
 
 import threading
 from collections.abc import Callable
 
 
 class Background:
-    """One piece of work at a time in a thread of its own. What it raises comes up at the next call."""
+    """Runs one task at a time in a thread. Its exception is raised by the next call."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
 
     def start(self, work: Callable[[], None]) -> None:
-        """Waits for the piece before, then begins this one. Raises what the piece before has raised."""
+        """Waits for the previous task, then starts this one. Raises the exception of the previous one."""
         self.finish()
-        # No daemon: a program that ends lets a checkpoint be completed.
+        # Not a daemon: the program exits only when the checkpoint is complete.
         self._thread = threading.Thread(target=self._run, args=(work,), name="checkpoint")
         self._thread.start()
 
     def finish(self) -> None:
-        """Waits until nothing is under way. Raises what the work has raised."""
+        """Waits for the task. Raises its exception."""
         if self._thread:
             self._thread.join()
             self._thread = None
@@ -30,5 +30,5 @@ class Background:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except BaseException as error:  # handed over, not swallowed: `finish` raises it
+        except BaseException as error:  # `finish` raises it
             self._error = error
