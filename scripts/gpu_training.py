@@ -136,8 +136,8 @@ def _recipe(name: str, changes: list[str], small: bool) -> Recipe:
 
 
 def _step(recipe: Recipe, classes: int, device: torch.device, group: ProcessGroup) -> Step:
-    model = training_parts.network(recipe, classes)
-    step = training_parts.learning_step(model, recipe, device, group)
+    model = training_parts.build_network(recipe, classes)
+    step = training_parts.optimizer_step(model, recipe, device, group)
     model.train()
     return step
 

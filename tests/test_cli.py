@@ -1,4 +1,4 @@
-"""The face: exit codes, one paragraph for every mishap, and never a traceback unless it is asked for."""
+"""The command line: exit codes, one paragraph for every error, and no traceback unless it is asked for."""
 
 import errno
 import os
@@ -59,8 +59,8 @@ ENDINGS = [
     ),
     (full_disk(), 1, "Error: /data/x: No space left on device. Free some space and try again.\n"),
     (PermissionError(errno.EACCES, "Permission denied", "/x"), 1, "Error: /x: Permission denied.\n"),
-    (MemoryError(), 1, "Error: the memory is full."),
-    (named_like_torch(), 1, "Error: the memory is full."),
+    (MemoryError(), 1, "Error: out of memory."),
+    (named_like_torch(), 1, "Error: out of memory."),
     (KeyboardInterrupt(), 130, "\nStopped.\n"),
     (click.Abort(), 130, "Stopped.\n"),
     (click.UsageError("no"), 2, "Error: no\n"),
@@ -133,7 +133,7 @@ def test_yoso_alone_shows_the_help_and_the_first_steps(capsys: pytest.CaptureFix
         (["recipe", "show", "coco", "--josn"], "--json"),
     ],
 )
-def test_wrong_use_exits_with_2_and_names_the_near_miss(
+def test_a_usage_error_exits_with_2_and_names_the_near_miss(
     capsys: pytest.CaptureFixture[str], typed: list[str], told: str
 ) -> None:
     assert cli.run(typed) == 2

@@ -165,5 +165,5 @@ def test_a_value_that_the_paper_has_otherwise_says_so_where_the_recipe_is_shown(
 def test_what_the_paper_says_is_said_of_a_value_that_there_is(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text('paper:\n  says: ["train.iteration: 30k"]\n')
-    with pytest.raises(RecipeError, match=r"mine.yaml:2: paper.says: 'train.iteration' is no key"):
+    with pytest.raises(RecipeError, match=r"mine.yaml:2: paper.says: 'train.iteration' is not a key"):
         recipe_file.read(path)

@@ -71,7 +71,7 @@ def test_what_is_no_run_says_what_to_type(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it has no recipe"):
         RunFolder.open(tmp_path)
     for root in (tmp_path, tmp_path / "no"):
-        with pytest.raises(DataError, match="there is no run here yet") as caught:
+        with pytest.raises(DataError, match="there is no run yet") as caught:
             RunFolder.newest(root)
         assert "yoso demo" in caught.value.hint
 

@@ -1,4 +1,4 @@
-"""Files and folders that are there whole or not at all: written beside their place, then renamed into it."""
+"""Atomic writes: files and folders are written under a temporary name, then renamed."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from yoso_cli.errors import RunError
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives a temporary path beside `path`; when the block ends well, its content replaces `path` in one step.
+    """Yields a temporary path beside `path`; on success it replaces `path` in one step.
 
     A kill at any moment leaves either the old file or the new one. If the block raises, the temporary is removed.
 
@@ -31,7 +31,7 @@ def replacing(path: Path) -> Iterator[Path]:
         with reporting(path):
             yield temporary
             _sync(temporary)
-            # mkstemp makes files private; a result is as readable as the user's umask says.
+            # mkstemp makes files private; apply the user's umask instead.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
     finally:
@@ -40,7 +40,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """Gives a temporary folder beside `path`; when the block ends well it becomes `path`, which may stand already.
+    """Yields a temporary folder beside `path`; on success it replaces `path`, which may exist.
 
     Raises:
         RunError: the disk is full or the place cannot be written.
@@ -62,13 +62,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def resumable_folder(path: Path) -> Iterator[Path]:
-    """Gives a folder beside `path`, always the same one; when the block ends well it becomes `path`.
+    """Yields a folder beside `path`, always the same one; on success it becomes `path`.
 
-    If the block raises, or the machine stops, the folder stays as it is: the next time goes on with it. What of it can
-    be trusted is for the caller to know.
+    If the block raises, or the machine stops, the folder is kept and used again the next time. The caller checks which
+    of its files are valid.
 
     Raises:
-        RunError: another process is at it, the disk is full or the place cannot be written.
+        RunError: another process is writing it, the disk is full or the place cannot be written.
     """
     import fcntl
 
@@ -80,10 +80,10 @@ def resumable_folder(path: Path) -> Iterator[Path]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(f"{path}: is being made by another process.", hint="Wait for it, or stop it.") from None
+            raise RunError(f"{path}: is being written by another process.", hint="Wait for it, or stop it.") from None
         with reporting(path):
             yield temporary
-            # One call for tens of thousands of files: syncing each of them takes longer than writing them.
+            # One call for tens of thousands of files: syncing each one takes longer than writing it.
             os.sync()
             _swap(temporary, path)
     finally:
@@ -108,21 +108,21 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
 
 @contextlib.contextmanager
 def reporting(path: Path) -> Iterator[None]:
-    """Tells a person about a disk that is full or closed, whatever is written inside: OSError becomes RunError."""
+    """Turns an OSError of the block into a RunError with advice, for a full or read-only disk."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
         raise RunError(
             f"{path}: cannot be written: {reason}.",
-            hint=f"{advice(error)}; what was there before is untouched.",
+            hint=f"{advice(error)}; existing files are unchanged.",
         ) from error
 
 
 def advice(error: OSError) -> str:
-    """What to do about a place that cannot be written."""
+    """What to do about a path that cannot be written."""
     closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return "Choose a place that you may write to" if closed else "Free some space or choose another place"
+    return "Choose a path that you may write to" if closed else "Free some space or choose another path"
 
 
 def _sync(file: Path) -> None:
@@ -131,7 +131,7 @@ def _sync(file: Path) -> None:
 
 
 def _swap(new: Path, path: Path) -> None:
-    """A folder cannot be renamed over a full one: the old one steps aside first and is removed after."""
+    """A folder cannot be renamed over a non-empty one: the old one is moved aside first, then removed."""
     if not path.exists():
         new.replace(path)
         return

@@ -1,6 +1,6 @@
-"""The command table, and what a person sees when something goes wrong.
+"""The command table, error messages and exit codes.
 
-`yoso --help` reads the table alone: a command's module is imported when that command is called for.
+`yoso --help` reads the table alone: a command's module is imported only when that command runs.
 """
 
 import errno
@@ -17,24 +17,24 @@ from yoso_cli.errors import ProblemsError, RecipeError, YosoError, did_you_mean
 from yoso_cli.runtime.words import paragraph
 
 COMMANDS = {
-    "demo": "See all of it on drawn scenes, in a few minutes.",
-    "prepare": "Bring a dataset into the form that all other commands read.",
-    "convert": "Turn labels of your own into a dataset, and back.",
-    "check": "Look for everything that is wrong with a dataset.",
-    "stats": "Tell what is in a dataset, as a table and a picture.",
-    "train": "Train a recipe into a numbered run folder.",
-    "eval": "Measure the panoptic quality (PQ, SQ, RQ) of a run.",
-    "compare": "Tell whether one result is better than another.",
-    "reparam": "Make trained weights faster without changing their answers.",
-    "viz": "Draw what the model sees in pictures.",
+    "demo": "Run the whole pipeline on synthetic scenes, in a few minutes.",
+    "prepare": "Prepare a dataset for all other commands.",
+    "convert": "Convert your own labels to a dataset, and back.",
+    "check": "Validate a dataset.",
+    "stats": "Summarise a dataset as a table and a picture.",
+    "train": "Train a model from a recipe.",
+    "eval": "Evaluate a model or predictions: panoptic quality (PQ, SQ, RQ).",
+    "compare": "Compare two evaluations, with confidence intervals.",
+    "reparam": "Re-parameterise a model: same predictions, lower latency.",
+    "viz": "Segment pictures and draw the result.",
     "bench": "Measure latency and frames per second on this machine.",
-    "weights": "Get the authors' released weights; import, export and show others.",
+    "weights": "Download, import, export and show weights.",
     "recipe": "List, show, check and copy recipes.",
 }
 """Name -> summary; `yoso_cli/commands/<name>.py` holds the command."""
 
 _FIRST_STEPS = (
-    "First steps: `yoso demo` shows everything in a few minutes; `yoso recipe list` shows what can be trained."
+    "First steps: `yoso demo` runs everything in a few minutes; `yoso recipe list` shows what can be trained."
 )
 _WIDEST = 100
 
@@ -61,7 +61,7 @@ class CommandTable(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Answers an unknown name with the near miss."""
+        """Suggests the nearest name for an unknown one."""
         name = args[0]
         if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
             hint = did_you_mean(name, COMMANDS)
@@ -98,13 +98,13 @@ def yoso(ctx: click.Context) -> None:
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Runs one command line (default: the process's own) and returns its exit code; every mishap is told on stderr.
+    """Runs one command line (default: the process's own) and returns its exit code; errors are reported on stderr.
 
-    0 is fine, 1 a data or run problem, 2 wrong use or a wrong recipe, 130 a stop by the person.
+    0 is success, 1 a data or run error, 2 a usage or recipe error, 130 an interrupt (Ctrl-C).
     """
     words = tuple(sys.argv[1:] if args is None else args)
     try:
-        # A report tells the line that it was made with: `obj` carries it to the command.
+        # A report records the command line that made it: `obj` carries it to the command.
         code = yoso.main(words, prog_name="yoso", standalone_mode=False, obj=words)
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("YOSO_DEBUG") == "1":
@@ -114,7 +114,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 
 def _report(error: BaseException) -> int:
-    """Tells what happened on stderr; returns the exit code."""
+    """Reports the error on stderr; returns its exit code."""
     if isinstance(error, click.ClickException):
         error.show()
         return error.exit_code
@@ -146,9 +146,9 @@ def _sentence(error: BaseException) -> str:
         where = f"{error.filename}: " if error.filename else ""
         full = " Free some space and try again." if error.errno == errno.ENOSPC else ""
         return f"{where}{error.strerror}.{full}"
-    # torch's own OutOfMemoryError goes by its name: this half does not know torch.
+    # torch's own OutOfMemoryError is matched by name: torch is not imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "the memory is full. Take fewer or smaller pictures at a time, as in --set train.batch=1."
+        return "out of memory. Use a smaller batch or smaller pictures, as in --set train.batch=1."
     error = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return f"this is a bug in yoso: {what}; run with YOSO_DEBUG=1 for the traceback."

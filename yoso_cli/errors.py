@@ -1,13 +1,13 @@
-"""What can go wrong in a way a person can mend.
+"""The errors that a user can do something about, and their exit codes.
 
     YosoError            exit code 1
     ├── DataError        a file, picture, dataset or weights that is missing or wrong      exit code 1
-    │   └── ProblemsError  several of them, all told at once                               exit code 1
-    ├── RunError         the machine or a run got in the way: disk, device, training       exit code 1
-    └── UsageError       the command was used wrongly                                      exit code 2
+    │   └── ProblemsError  several of them, reported together                              exit code 1
+    ├── RunError         the machine or a run failed: disk, device, training               exit code 1
+    └── UsageError       wrong options or arguments                                        exit code 2
         └── RecipeError  one or more mistakes in a recipe, all of them at once             exit code 2
 
-Raise with what is wrong and where; `hint` says what to do about it. `cli.py` turns any of them into one paragraph.
+The message says what is wrong and where; `hint` says what to do about it. `cli.py` prints any of them as one paragraph.
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from difflib import get_close_matches
 
 
 class YosoError(Exception):
-    """A mistake or mishap that is reported in one paragraph, without a traceback.
+    """An error that is reported in one paragraph, without a traceback.
 
     Args:
         message: where and what, in one or two sentences.
-        hint: what the person can do about it.
+        hint: what the user can do about it.
     """
 
     exit_code = 1
@@ -38,12 +38,12 @@ class DataError(YosoError):
 
 
 class ProblemsError(DataError):
-    """Everything that is wrong with a dataset, so that one look is enough to mend it.
+    """All problems of a dataset, reported together.
 
     Args:
         where: the dataset.
         problems: one sentence each, the file first.
-        hint: what the person can do about them.
+        hint: what the user can do about them.
     """
 
     def __init__(self, where: str, problems: list[str], *, hint: str = "") -> None:
@@ -54,17 +54,17 @@ class ProblemsError(DataError):
 
 
 class RunError(YosoError):
-    """The machine or a run got in the way: a full disk, no such device, a training that diverged."""
+    """The machine or a run failed: a full disk, no such device, a diverged training."""
 
 
 class UsageError(YosoError):
-    """The command line asked for something that cannot be."""
+    """A usage error: wrong options or arguments, a path that is not there, a mistake in a recipe."""
 
     exit_code = 2
 
 
 class RecipeError(UsageError):
-    """Every mistake of one recipe.
+    """All mistakes in one recipe.
 
     Args:
         problems: one line each, `path:line: key: what is wrong`.
@@ -76,7 +76,7 @@ class RecipeError(UsageError):
 
 
 def did_you_mean(name: str, names: Iterable[str], *others: str) -> str:
-    """For a hint: a question with the nearest of `names` to what was typed, then the sentences `others`."""
+    """A hint: asks for the nearest of `names` to what was typed, then adds the sentences `others`."""
     known = {one.lower(): one for one in names}
     near = get_close_matches(name.lower(), known, n=1)
     question = [f"Did you mean '{known[near[0]]}'?"] if near else []

@@ -1,14 +1,14 @@
-"""What a run leaves behind.
+"""The run folder.
 
 runs/<name>-NNN/
-  recipe.yaml            the resolved recipe; a folder without it is no run
+  recipe.yaml            the resolved recipe; a folder without it is not a run
   metrics.jsonl          one JSON object per logged iteration
-  checkpoints/iteration-0000500/{weights.safetensors, training.pt, checkpoint.json}     complete once it has its name
-  reparam.safetensors    what `yoso reparam` made of it
-  report.json            the run's own evaluation, by its recipe; and the same to look at: report.html
+  checkpoints/iteration-0000500/{weights.safetensors, training.pt, checkpoint.json}     complete once it has this name
+  reparam.safetensors    written by `yoso reparam`
+  report.json            evaluation of the newest checkpoint by the run's recipe; report.html is the same as a page
   report-reparam.json    the same of reparam.safetensors, and report-reparam.html
-  evaluations/test+flip/ any other evaluation, named after what is not as in the run's own: report.json, report.html
-  results.csv            one row per evaluation; curves.png and samples/ are the same for the eye
+  evaluations/test+flip/ other evaluations, named after how they differ from report.json: report.json, report.html
+  results.csv            one row per evaluation; curves.png and samples/ are pictures
 """
 
 import json
@@ -42,10 +42,10 @@ class RunFolder:
 
     @classmethod
     def create(cls, root: Path, name: str) -> "RunFolder":
-        """Makes the next free `root/name-NNN`, also when two runs start at the same moment.
+        """Makes the next free `root/name-NNN`; safe when two runs start at the same time.
 
         Raises:
-            UsageError: `name` is no plain folder name.
+            UsageError: `name` is not a valid folder name.
             RunError: the folder cannot be made.
         """
         if not _NAME.fullmatch(name):
@@ -64,21 +64,21 @@ class RunFolder:
 
     @classmethod
     def at(cls, path: Path) -> "RunFolder":
-        """Makes exactly this folder, which may stand already if it is empty.
+        """Makes exactly this folder; it may exist if it is empty.
 
         Raises:
-            UsageError: something lies in it.
+            UsageError: it is not empty.
             RunError: the folder cannot be made.
         """
         if path.is_dir() and any(path.iterdir()):
-            raise UsageError(f"{path}: something lies there that is no run.", hint="Name another folder.")
+            raise UsageError(f"{path}: is not empty and not a run.", hint="Name another folder.")
         with reporting(path):
             path.mkdir(parents=True, exist_ok=True)
         return cls(path)
 
     @classmethod
     def open(cls, path: Path) -> "RunFolder":
-        """The run at `path`. Raises DataError where there is none."""
+        """The run at `path`. Raises DataError if there is none."""
         run = cls(path)
         if not run.recipe_path.is_file():
             what = "is not a run folder: it has no recipe.yaml" if path.is_dir() else "there is no such run folder"
@@ -87,7 +87,7 @@ class RunFolder:
 
     @classmethod
     def newest(cls, root: Path) -> "RunFolder":
-        """The run under `root` that was trained last, one with a checkpoint if any has one.
+        """The run under `root` that was trained last; runs with a checkpoint take precedence.
 
         Raises:
             DataError: there is none yet.
@@ -96,13 +96,13 @@ class RunFolder:
         runs = [run for run in runs if run.recipe_path.is_file()]
         if not runs:
             raise DataError(
-                f"{root}: there is no run here yet.",
-                hint="Make one with `yoso train shapes`, see the whole line with `yoso demo`, or name one.",
+                f"{root}: there is no run yet.",
+                hint="Make one with `yoso train shapes` or `yoso demo`, or name one.",
             )
         return max(runs, key=lambda run: (bool(run.checkpoints()), *run._age()))
 
     def newer(self) -> list["RunFolder"]:
-        """The runs beside this one that training wrote to later, oldest first."""
+        """The runs in the same folder that were trained later, oldest first."""
         runs = [RunFolder(path) for path in self.path.parent.iterdir() if _RUN.fullmatch(path.name)]
         runs = [run for run in runs if run.recipe_path.is_file() and run._age() > self._age()]
         return sorted(runs, key=RunFolder._age)
@@ -128,20 +128,20 @@ class RunFolder:
         return self.path / "curves.png"
 
     def samples_path(self, iteration: int) -> Path:
-        """What the network saw in some pictures after `iteration` steps."""
+        """Sample predictions after `iteration` steps."""
         return self.path / "samples" / f"iteration-{iteration:07d}.jpg"
 
     @property
     def report_path(self) -> Path:
-        """The run's own evaluation: of the newest checkpoint, as its recipe says."""
+        """The run's own evaluation: of the newest checkpoint, by its recipe."""
         return self.path / "report.json"
 
     def report_of(self, weights: Path, apart: Sequence[str] = ()) -> Path:
-        """Where an evaluation of `weights`, which are this run's, is kept: no other kind of evaluation takes its place.
+        """The report file of an evaluation of this run's `weights`; each kind of evaluation has its own.
 
         Args:
             weights: of a checkpoint, or the re-parameterised ones.
-            apart: what sets the evaluation apart from the run's own, a word for each: a split, a view, a setting.
+            apart: how the evaluation differs from the run's own, a word for each: a split, a view, a setting.
         """
         folded = weights == self.reparameterised
         earlier = not folded and weights.parent != self.checkpoints()[-1]
@@ -152,26 +152,26 @@ class RunFolder:
 
     @property
     def reparameterised(self) -> Path:
-        """Where `yoso reparam` writes."""
+        """The re-parameterised weights of `yoso reparam`."""
         return self.path / "reparam.safetensors"
 
     def write_recipe(self, recipe: Recipe) -> None:
-        """Keeps the resolved recipe; from then on the folder is a run."""
+        """Writes the resolved recipe, which makes the folder a run."""
         write_text(self.recipe_path, recipe_file.to_yaml(recipe, comments=True))
 
     def recipe(self) -> Recipe:
-        """The recipe that the run was made with. Raises RecipeError when it was edited into something invalid."""
+        """The recipe that the run was made with. Raises RecipeError if it was edited and is invalid."""
         return recipe_file.read(self.recipe_path)
 
     def append_metrics(self, values: dict[str, Any]) -> None:
-        """Adds one line to metrics.jsonl, on disk at once. Raises RunError when it cannot be written."""
+        """Appends one line to metrics.jsonl, unbuffered. Raises RunError if it cannot be written."""
         line = (json.dumps(values) + "\n").encode()
-        # Unbuffered, so that a line is one write and a kill tears at most the last one.
+        # Unbuffered: a line is one write, and a kill can truncate at most the last one.
         with reporting(self.metrics_path), self.metrics_path.open("ab", buffering=0) as file:
             file.write(line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every complete line of metrics.jsonl; a last line torn by a kill is left out.
+        """Every complete line of metrics.jsonl; a truncated last line is ignored.
 
         Raises:
             DataError: another line is not a JSON object.
@@ -179,11 +179,11 @@ class RunFolder:
         if not self.metrics_path.exists():
             return []
         lines = self.metrics_path.read_bytes().split(b"\n")
-        # What follows the last line break is empty, or torn.
+        # What follows the last line break is empty or truncated.
         return [_parsed(line, self.metrics_path, place) for place, line in enumerate(lines[:-1], 1)]
 
     def truncate_metrics(self, after_iteration: int) -> None:
-        """Drops the lines after an iteration, so that a resumed run does not tell the same stretch twice."""
+        """Drops the lines after an iteration, so that a resumed run does not have them twice."""
         if not self.metrics_path.exists():
             return
         kept = [line for line in self.metrics() if line.get("iteration", 0) <= after_iteration]
@@ -202,10 +202,10 @@ class RunFolder:
         return sorted((path for path in found if (path / WEIGHTS_FILE).is_file()), key=checkpoint_iteration)
 
     def best(self) -> Path | None:
-        """The checkpoint of the highest PQ on the validation split; None where none that was measured is there."""
+        """The checkpoint of the highest PQ on the validation split; None if no evaluated one is left."""
         at = {checkpoint_iteration(path): path for path in self.checkpoints()}
         measured = [line for line in self.metrics() if line.get("pq") is not None and line.get("iteration") in at]
-        # Of equals the newer.
+        # The newer of equals.
         return at[max(measured, key=lambda line: (line["pq"], line["iteration"]))["iteration"]] if measured else None
 
     def weights(self) -> Path:
@@ -213,13 +213,13 @@ class RunFolder:
         checkpoints = self.checkpoints()
         if not checkpoints:
             raise DataError(
-                f"{self.path}: this run has saved no checkpoint yet.",
+                f"{self.path}: this run has no checkpoint yet.",
                 hint=f"Train it with `yoso train --resume {shlex.quote(str(self.path))}`, or name another run.",
             )
         return checkpoints[-1] / WEIGHTS_FILE
 
     def _age(self) -> tuple[int, int, str]:
-        """Sorts by the time of training, and by number where time does not tell."""
+        """Sort key: the time of training, then the number."""
         return self._touched(), _number(self.path), self.path.name
 
     def _touched(self) -> int:
@@ -232,7 +232,9 @@ def checkpoint_iteration(path: Path) -> int:
     """The iteration after which a checkpoint folder was made, from its name."""
     match = _CHECKPOINT.fullmatch(path.name)
     if match is None:
-        raise DataError(f"{path}: is not a checkpoint folder.", hint="One is named iteration-0000500.")
+        raise DataError(
+            f"{path}: is not a checkpoint folder.", hint="A checkpoint folder is named like iteration-0000500."
+        )
     return int(match[1])
 
 
@@ -252,5 +254,5 @@ def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise DataError(f"{path}:{place}: is not a JSON object.", hint="Remove that line to go on.")
+        raise DataError(f"{path}:{place}: is not a JSON object.", hint="Remove that line to continue.")
     return value

@@ -71,7 +71,7 @@ def test_what_contradicts_itself_is_named(truth: Any, prediction: Any, said: str
 
 def test_what_cannot_be_compared_is_refused() -> None:
     picture = (np.ones((1, 1), int), [{"id": 1, "category_id": 3}])
-    with pytest.raises(UsageError, match="Give `categories`"):
+    with pytest.raises(UsageError, match="give `categories`"):
         panoptic_quality(picture, picture)
     with pytest.raises(UsageError, match="both be paths"):
         panoptic_quality("a.json", picture)

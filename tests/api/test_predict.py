@@ -67,7 +67,7 @@ def test_recipe_values_can_be_overridden(line: Path) -> None:
     assert model(build.picture()).segments == ()
     with pytest.raises(UsageError, match=r"inference.score_threshold: must be at most 1"):
         yoso.load("runs/tiny-001", score_threshold=2.0)
-    with pytest.raises(UsageError, match="precision stands in options already"):
+    with pytest.raises(UsageError, match="precision is set twice"):
         yoso.load("runs/tiny-001", precision="bfloat16", options=yoso.EngineOptions())
     with pytest.raises(UsageError, match="no such run folder"):
         yoso.load("runs/gone")
@@ -86,9 +86,9 @@ def test_the_newest_run_is_taken_and_says_what_it_is(line: Path) -> None:
     ("given", "error", "said"),
     [
         ("gone.jpg", DataError, "gone.jpg: no such file"),
-        (np.zeros((4, 4), np.uint8), DataError, r"uint8 \(H, W, 3\), and this array is uint8 \(4, 4\)"),
+        (np.zeros((4, 4), np.uint8), DataError, r"uint8 \(H, W, 3\), this array is uint8 \(4, 4\)"),
         (np.zeros((4, 4, 3)), DataError, "float64"),
-        (7, DataError, "and this is int"),
+        (7, DataError, "not int"),
         ("ftp://host/a.jpg", UsageError, "no address of a picture"),
         ("http://127.0.0.1:9/a.jpg", RunError, "cannot be read"),
     ],

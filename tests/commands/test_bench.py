@@ -91,7 +91,7 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert [one["batch"] for one in value["forward_batches"]] == [2]
     assert "cpu (bfloat16, " in told
     reason = f"{ON_CPU.switches}: {ON_CPU.reason}."
-    assert f"Switches: bfloat16, as asked for. By default {reason}" in told
+    assert f"Switches: bfloat16, as requested. By default {reason}" in told
     _, told = printed("bench", "--json", *QUICK)
     assert f"cpu ({ON_CPU.switches}, " in told
     assert f"Switches: {reason}" in told
@@ -114,7 +114,7 @@ def test_two_variants_are_compared_in_turn(line: Path, printed: Any) -> None:
     assert "Timing A, trained,fold_batch_norms, on cpu (float32" in told
     text, _ = printed("bench", "--compare", "trained", "float32", *QUICK)
     assert "times as long as B, network alone (p10 " in text
-    assert "In turn, 3 pictures each" in text
+    assert "Timed alternately, 3 pictures each" in text
 
 
 def test_precisions_by_their_old_names_are_understood(line: Path, printed: Any) -> None:
@@ -149,12 +149,12 @@ def test_switches_of_both_sides_are_options_and_a_word_changes_one(line: Path, p
     [
         (["--compare", "trained,slow", "float32"], "slow is neither a switch nor a fold"),
         (["--compare", "trained,", "float32"], "an empty word is neither"),
-        (["runs/tiny-001", "--compare", "trained", "float32"], "SOURCE has no meaning beside --compare"),
-        (["--batch", "2", "--compare", "trained", "float32"], "--batch has no meaning beside --compare"),
-        (["--suite", "paper", "--compare", "trained", "float32"], "--compare has no meaning beside --suite"),
-        (["--suite", "paper", "runs/tiny-001"], "SOURCE has no meaning beside --suite"),
-        (["--table", "5"], "--table belongs to --suite"),
-        (["--output", "drawn"], "--output belongs to --suite"),
+        (["runs/tiny-001", "--compare", "trained", "float32"], "SOURCE cannot be combined with --compare"),
+        (["--batch", "2", "--compare", "trained", "float32"], "--batch cannot be combined with --compare"),
+        (["--suite", "paper", "--compare", "trained", "float32"], "--compare cannot be combined with --suite"),
+        (["--suite", "paper", "runs/tiny-001"], "SOURCE cannot be combined with --suite"),
+        (["--table", "5"], "--table needs --suite"),
+        (["--output", "drawn"], "--output needs --suite"),
     ],
 )
 def test_what_does_not_go_together_is_refused(line: Path, refused: Any, arguments: list[str], told: str) -> None:

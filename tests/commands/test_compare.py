@@ -54,8 +54,8 @@ def test_what_is_missing_is_said_with_the_way_out(line: Path, refused: Any) -> N
     report.unlink()
     assert "has no report yet. Type `yoso eval runs/tiny-001`" in refused("compare", *["runs/tiny-001"] * 2, code=1)
     truth = "datasets/shapes/val"
-    assert "compared with --truth" in refused("compare", truth, truth, code=2)
-    assert "compared with --truth" in refused("compare", f"{truth}/panoptic.json", truth, code=2)
+    assert "add --truth" in refused("compare", truth, truth, code=2)
+    assert "add --truth" in refused("compare", f"{truth}/panoptic.json", truth, code=2)
 
 
 def test_other_pictures_are_refused(line: Path, refused: Any, printed: Any) -> None:

@@ -134,7 +134,7 @@ def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: 
     assert "datasets/mine/train: exists already. Add --force" in refused(*CONVERT, code=2)
     shutil.copytree("raw/images", "photos")
     words = refused("convert", "raw", "photos", *CONVERT[3:], "--force", code=2)
-    assert "photos: exists already and was not made here" in words
+    assert "photos: exists already and was not made by yoso" in words
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: 
         (("--categories", "nothing.yaml"), "nothing.yaml: cannot be read: No such file"),
         (("--images", "nowhere"), "nowhere: there is no such file or folder"),
         (("--images", "raw/images/a.jpg"), "no such folder; pictures are expected there. Name the folder"),
-        (("--to", "coco-submission"), "datasets/mine/train: a submission is a zip"),
+        (("--to", "coco-submission"), "datasets/mine/train: a submission must be a zip"),
     ],
 )
 def test_wrong_use_is_told(here: Path, refused: Refused, more: tuple[str, ...], words: str) -> None:

@@ -146,7 +146,7 @@ def test_a_folder_in_which_something_lies_is_refused_before_any_work(
     assert "no such weights file" in printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=2)[1]
     Path("kept/mine.txt").write_text("precious")
     _, err = printed(capsys, "gone.safetensors", "--save-predictions", "kept", code=2)
-    assert "kept: is there already. Choose another folder" in err
+    assert "kept: exists already. Choose another folder" in err
     assert build.listing(Path("kept")).keys() == {"kept/mine.txt"}
 
 
@@ -179,7 +179,7 @@ def test_augmentation_is_named_wherever_its_figures_stand(here: Path, capsys: py
     made = write_run()
     out, err = printed(capsys, "--tta", "flip,1.5")
     assert "\nTest-time augmentation: plain, 1.5x, mirrored, 1.5x mirrored\n" in out
-    assert "each image is seen 4 times" in err
+    assert "4 views of each image" in err
     assert "paper PQ" not in out, "the published figures are for one look"
     report = json.loads((made.path / "evaluations/flip+1.5x/report.json").read_text())
     assert report["settings"]["views"] == ["plain", "1.5x", "mirrored", "1.5x mirrored"]
@@ -234,17 +234,14 @@ def test_a_recipe_says_how_weights_are_evaluated_and_what_it_overrides(
     Path("small.yaml").write_text(recipe_file.to_yaml(recipe_file.from_dict(recipe)))
     weights = ["--weights", str(made.weights())]
     _, err = printed(capsys, "same.yaml", *weights)
-    assert "Not as these weights" not in err
+    assert "Settings that differ" not in err
     out, err = printed(capsys, "small.yaml", *weights, "--set", "inference.overlap_threshold=0.5")
-    words = (
-        "Not as these weights are meant to be used: short_edge 32 instead of 64, overlap_threshold 0.5 instead of 0."
-    )
-    assert words in err
+    assert "differ from those of these weights: short_edge 32 instead of 64, overlap_threshold 0.5 instead of 0." in err
     assert "paper PQ" in out
     report = json.loads((made.path / "evaluations/short_edge=32+overlap_threshold=0.5/report.json").read_text())
     assert (report["recipe"], report["settings"]["short_edge"]) == ("small", 32)
     _, err = printed(capsys, "small.yaml", *weights, "--set", "model.num_stages=1", code=2)
-    assert "small.yaml: describes another network" in err
+    assert "small.yaml: is for another network" in err
     assert "num_stages 1 where the weights have 2" in err
 
 
@@ -255,7 +252,7 @@ def test_each_kind_of_weights_keeps_its_report(here: Path, capsys: pytest.Captur
     first = made.report_path.read_text()
     shutil.copy(made.weights(), made.reparameterised)
     _, err = printed(capsys, str(made.reparameterised))
-    assert "Kept in runs/tiny-001/report-reparam.json." in err
+    assert "Report: runs/tiny-001/report-reparam.json." in err
     assert made.report_path.read_text() == first
 
 
@@ -276,7 +273,7 @@ def test_another_evaluation_takes_no_place_from_the_runs_own(here: Path, capsys:
     }.items():
         kept = made.path / "evaluations" / name
         _, err = printed(capsys, *args)
-        assert f"Kept in {kept}/report.json." in err
+        assert f"Report: {kept}/report.json." in err
         assert (kept / "report.html").is_file()
         same_images = json.loads((kept / "report.json").read_text())["split"] == "val"
         assert err.endswith(f"Next: yoso compare {made.path} {kept}" if same_images else f"yoso reparam {made.path}")
@@ -292,14 +289,14 @@ def test_asking_for_less_loses_nothing_of_what_was_measured(here: Path, capsys: 
     printed(capsys, "--metric", "miou,boundary")
     full = build.listing(made.path)
     _, err = printed(capsys)
-    assert f"Left as it was: {made.report_path} says the same, and mIoU and boundary PQ besides." in err
+    assert f"Not overwritten: {made.report_path} has the same figures, and mIoU and boundary PQ in addition." in err
     assert build.listing(made.path) == full
     printed(capsys, "--metric", "all")
     assert json.loads(made.report_path.read_text())["instances"] is not None
     shutil.rmtree(here / "datasets" / "tiny" / "val")
     write_set(here / "datasets" / "tiny" / "val", images=2)
     _, err = printed(capsys)
-    assert "Kept in" in err
+    assert "Report: " in err
     assert json.loads(made.report_path.read_text())["images"] == 2
 
 
@@ -307,7 +304,7 @@ def test_a_missing_split_names_those_that_are_there(here: Path, capsys: pytest.C
     write_run()
     for split in ("minival", "test"):
         write_set(here / "datasets" / "tiny" / split)
-    assert "These splits of tiny are there: minival, test." in printed(capsys, code=1)[1]
+    assert "Existing splits of tiny: minival, test." in printed(capsys, code=1)[1]
 
 
 def test_a_run_without_a_checkpoint_is_passed_over_and_that_is_said(
@@ -318,7 +315,7 @@ def test_a_run_without_a_checkpoint_is_passed_over_and_that_is_said(
     begun.path.mkdir()
     begun.write_recipe(made.recipe())
     _, err = printed(capsys)
-    assert "Taking runs/tiny-001: no checkpoint yet in runs/tiny-002." in err
+    assert "Using runs/tiny-001: no checkpoint yet in runs/tiny-002." in err
     assert f"Evaluating {made.weights()}" in err
 
 
@@ -340,7 +337,7 @@ def test_split_and_set_choose_what_is_evaluated(here: Path, capsys: pytest.Captu
     assert found["quality"]["all"]["pq"] == 0.0
     assert found["paper"] is None, "the published figures are for another split"
     _, err = printed(capsys, "--split", "test", "--set", "model.num_stages=1", code=2)
-    assert "trained weights fix the network" in err
+    assert "cannot be changed for trained weights" in err
     _, err = printed(capsys, "--set", "inference.scor_threshold=1", code=2)
     assert "did you mean 'score_threshold'?" in err
 
@@ -349,11 +346,11 @@ def test_weights_for_other_classes_are_refused(here: Path, capsys: pytest.Captur
     write_set(here / "datasets" / "tiny" / "val", [*CATEGORIES, Category(17, "sea", False)])
     write_run()
     _, err = printed(capsys, code=1)
-    assert "knows 3 classes, tiny val has 4; not shared: sea." in err
+    assert "has 3 classes, tiny val has 4; not shared: sea." in err
 
 
 def test_what_is_missing_is_said_with_the_way_out(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "there is no run here yet" in printed(capsys, code=1)[1]
+    assert "there is no run, and" in printed(capsys, code=1)[1]
     assert "no such weights file" in printed(capsys, "gone.safetensors", code=2)[1]
     assert "there is no such run folder" in printed(capsys, "runs/gone-001", code=2)[1]
     write_run()
@@ -371,26 +368,26 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--truth", "a"], "--predictions and --truth belong together"),
-        (["--predictions", "a"], "--predictions and --truth belong together"),
-        (["run", "--truth", "a", "--predictions", "b"], "SOURCE has no meaning beside --predictions"),
-        (["--weights", "w", "--truth", "a", "--predictions", "b"], "--weights has no meaning"),
-        (["--split", "s", "--truth", "a", "--predictions", "b"], "--split has no meaning"),
-        (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set has no meaning"),
-        (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions has no meaning"),
+        (["--truth", "a"], "--predictions and --truth need each other"),
+        (["--predictions", "a"], "--predictions and --truth need each other"),
+        (["run", "--truth", "a", "--predictions", "b"], "SOURCE cannot be combined with --predictions"),
+        (["--weights", "w", "--truth", "a", "--predictions", "b"], "--weights cannot be combined"),
+        (["--split", "s", "--truth", "a", "--predictions", "b"], "--split cannot be combined"),
+        (["--set", "a=1", "--truth", "a", "--predictions", "b"], "--set cannot be combined"),
+        (["--save-predictions", "d", "--truth", "a", "--predictions", "b"], "--save-predictions cannot be combined"),
         (["run.safetensors", "--weights", "w"], "SOURCE and --weights both name weights"),
         (
             ["results.json"],
-            "results.json: SOURCE is a model's weights. Predictions are scored by yoso eval --predictions",
+            "results.json: SOURCE must be a model's weights. To score predictions, type yoso eval --predictions",
         ),
-        (["--truth", "a", "--predictions", "b", "--images", "c"], "--images is for the page of --html"),
+        (["--truth", "a", "--predictions", "b", "--images", "c"], "--images needs --html"),
         (["--truth", "a", "--predictions", "b", "--images", "c", "--html", "d"], "--images c: no such folder"),
-        (["--tta", "flop"], "--tta flop: is neither flip, nor scales, nor a scale from 0.1 to 4."),
-        (["--tta", "flip,9"], "--tta 9: is neither"),
-        (["--tta", ""], "--tta : is neither"),
-        (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta has no meaning"),
-        (["--batch", "2", "--truth", "a", "--predictions", "b"], "--batch has no meaning"),
-        (["--fast-merge", "--truth", "a", "--predictions", "b"], "--fast-merge has no meaning"),
+        (["--tta", "flop"], "--tta flop: must be flip, scales, or a scale from 0.1 to 4."),
+        (["--tta", "flip,9"], "--tta 9: must be"),
+        (["--tta", ""], "--tta : must be"),
+        (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta cannot be combined"),
+        (["--batch", "2", "--truth", "a", "--predictions", "b"], "--batch cannot be combined"),
+        (["--fast-merge", "--truth", "a", "--predictions", "b"], "--fast-merge cannot be combined"),
         (["--metric", "fps"], "--metric fps: there is no such metric. There are pq, miou, ap, boundary and all."),
         (["--metric", "pq,"], "--metric : there is no such metric"),
     ],
@@ -449,7 +446,7 @@ def test_without_scores_ap_is_refused_and_all_does_without_it(here: Path, capsys
     assert "has no score, and AP ranks segments by their scores" in err
     assert "leave 'ap' out of --metric" in err
     out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "all")
-    assert "Mask AP is left out. Image" in err
+    assert "Mask AP is skipped. Image" in err
     assert "Boundary PQ         all 100.0" in out
     assert "Mask AP" not in out
 

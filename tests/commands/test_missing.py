@@ -97,5 +97,5 @@ def test_a_slip_is_answered_with_what_may_be_meant(
 def test_a_slip_in_the_name_of_a_dataset_is_answered_so(line: Path, refused: Any) -> None:
     """That it lies nowhere is no wrong use: it may still have to be made."""
     said = refused("eval", "--set", "data.name=shap", code=1)
-    assert "Did you mean 'shapes'? Type `yoso convert SOURCE datasets/shap/val` to make it." in said
+    assert "Did you mean 'shapes'? Type `yoso convert SOURCE datasets/shap/val` to prepare it." in said
     assert "Did you mean" not in refused("eval", "--set", "data.name=coco", code=1)

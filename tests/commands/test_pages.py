@@ -14,7 +14,7 @@ def test_training_and_evaluating_keep_a_page_in_the_run_folder(line: Path, print
     trained = page.read_text()
     page.unlink()
     _, told = printed("eval", "--device", "cpu")
-    assert "To look at: runs/tiny-001/report.html" in told
+    assert "HTML report: runs/tiny-001/report.html" in told
     for text in (trained, page.read_text()):
         assert "shapes val" in text
         assert 'data-view="photo"' in text
@@ -62,7 +62,7 @@ def test_a_page_that_stands_is_left_alone(line: Path, printed: Any, refused: Any
 
 
 def test_photos_are_named_for_predictions_only(line: Path, refused: Any) -> None:
-    assert "--images is for scoring --predictions" in refused("eval", "--images", "photos", code=2)
+    assert "--images needs --predictions" in refused("eval", "--images", "photos", code=2)
 
 
 def test_a_page_that_cannot_be_written_is_told(line: Path, refused: Any) -> None:

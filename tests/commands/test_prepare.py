@@ -38,7 +38,7 @@ def test_finished_work_is_said_to_be_finished(capsys):
     capsys.readouterr()
     assert run(["prepare", "shapes", *FEW]) == 0
     printed = capsys.readouterr()
-    assert "3 images, prepared before" in printed.out
+    assert "3 images, prepared already" in printed.out
     assert "drawing" not in printed.err
 
 
@@ -109,12 +109,12 @@ def test_cityscapes_is_prepared_in_the_folder_it_lies_in_and_the_next_command_ca
     assert run(["prepare", "cityscapes", "--semantic", "--workers", "1"]) == 0
     printed = capsys.readouterr()
     assert printed.out.splitlines() == ["datasets/cityscapes/train: 3 images", "datasets/cityscapes/val: 3 images"]
-    assert "cityscapes/train: 3 of the 2975 published images are there." in printed.err
+    assert "cityscapes/train: only 3 of the 2975 published images are there." in printed.err
     assert "converting cityscapes/val: 3/3 (100%)" in printed.err
     assert "img/s" in printed.err
     assert printed.err.splitlines()[-1] == "Next: yoso train cityscapes"
     assert run(["prepare", "cityscapes", "--semantic"]) == 0
-    assert "prepared before" in capsys.readouterr().out
+    assert "prepared already" in capsys.readouterr().out
 
 
 def test_ade20k_as_another_converter_makes_it_is_another_set(capsys):

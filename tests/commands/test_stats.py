@@ -36,7 +36,7 @@ def test_a_second_look_shows_the_figures_and_leaves_the_picture(printed: Printed
     picture.write_bytes(b"mine")
     out, err = printed("stats", "shapes")
     assert "shapes train\nclass     kind" in out
-    assert "shapes-train-stats.png: is left as it is; --force draws it anew." in err
+    assert "shapes-train-stats.png: exists already and is kept; --force draws it again." in err
     assert picture.read_bytes() == b"mine"
     printed("stats", "shapes", "--force")
     assert picture.read_bytes() != b"mine"

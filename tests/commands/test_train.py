@@ -175,8 +175,8 @@ def test_missing_things_are_named_with_what_to_do(
 
 
 def test_a_resumed_run_keeps_its_own_recipe(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "--set has no meaning" in refused(capsys, ["--resume", "r", "--set", "train.lr=1"], 2)
-    assert "RECIPE has no meaning" in refused(capsys, [str(recipe), "--resume", "r"], 2)
+    assert "--set cannot be combined" in refused(capsys, ["--resume", "r", "--set", "train.lr=1"], 2)
+    assert "RECIPE cannot be combined" in refused(capsys, [str(recipe), "--resume", "r"], 2)
 
 
 def test_a_gpu_that_is_not_there_is_refused(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -207,7 +207,7 @@ def test_weights_of_other_classes_start_all_but_the_class_layers(
     still = ["--set", "train.lr=1e-30", "--set", "train.iterations=1"]
     assert run(["train", str(recipe), "--weights", str(start), *still, "--device", "cpu"]) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "knows 1 of this dataset's 3 classes by name, of its own 2; to be learnt anew: disc, square." in said
+    assert "has 1 of this dataset's 3 classes by name, among its 2; new classes: disc, square." in said
     state = load_weights(RunFolder.newest(tmp_path / "runs").weights()).state
     for name, parameter in model.named_parameters():
         if name.endswith("class_logits.weight"):
@@ -290,7 +290,7 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert run(["train", "--resume", str(folder), "--device", "cpu"]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "Warning" in said
-    assert "Going on from the checkpoint before it" in said
+    assert "Resuming from the previous checkpoint" in said
     assert "after step 2" in said
     assert losses(folder) == curve
     assert newest.read_bytes() == whole
@@ -348,7 +348,7 @@ def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[s
     told = " ".join(out.split())
     assert "tiny train: 5 images" in told
     assert "4 steps of 2 pictures of 64x64, 1.6 epochs" in told
-    assert "pictures at a time that fit a GPU of 8 GiB: 2" in told
+    assert "batch that fits a GPU of 8 GiB: 2" in told
 
 
 def test_a_dry_run_refuses_weights_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -369,7 +369,7 @@ def test_a_dry_run_names_the_row_it_aims_at(
     assert max(map(len, out.splitlines())) <= 80
     paper, told = recipe_file.load(name).paper, " ".join(out.split())
     for figure in (paper.pq, paper.pq_things, paper.pq_stuff, paper.fps):
-        assert figure is None or f" {figure:g}" in told.split("Aims at")[1].replace(".0", "")
+        assert figure is None or f" {figure:g}" in told.split("Target")[1].replace(".0", "")
     assert (paper.pq is None) == (name == "shapes")
     next_line = err.splitlines()[-1].removeprefix("Next: yoso ").split()
     assert run([*next_line, "--help"]) == 0
@@ -416,7 +416,7 @@ def test_waiting_for_pictures_is_measured_and_told_where_it_dominates(
     # Two pictures of a batch are loaded one after the other, and a step of this network takes a tenth of that.
     assert all(wait > 0.5 for wait in waits[2:]) == bool(told)
     said = " ".join(capsys.readouterr().err.split())
-    assert said.count("The network waits for pictures") == told
+    assert said.count("Training waits for data") == told
     assert told == 0 or "(0 workers, " in said
     assert told == 0 or "Try `--set train.workers=" in said
 
@@ -517,7 +517,7 @@ def test_two_processes_train_one_run_and_survive_together(recipe: Path, tmp_path
     assert 2 < done < 24
     assert done == last_step(cut)
     assert cut.checkpoints()[-1] == cut.checkpoint_path(done)
-    assert err.count("Training cut/run") == err.count("Going on with cut/run") == 1
+    assert err.count("Training cut/run") == err.count("Resuming cut/run") == 1
 
     on_two([*words, "--into", "cut/run"], tmp_path)
     assert losses(cut.path) == losses(whole.path)
@@ -533,8 +533,8 @@ def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
-    with pytest.raises(UsageError, match="batch of 2 cannot be shared by 3"):
-        training_parts.learning_step(
+    with pytest.raises(UsageError, match="batch of 2 cannot be divided among 3"):
+        training_parts.optimizer_step(
             tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), ProcessGroup(0, 3)
         )
 
@@ -549,18 +549,18 @@ def test_passes_are_as_large_as_the_memory_allows(
     monkeypatch.setattr("yoso_cli.training.memory.capacity", lambda _: round(taken.total(2) / 0.85) + 1)
 
     def passes(*changes: str) -> int:
-        step = training_parts.learning_step(
+        step = training_parts.optimizer_step(
             tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, ProcessGroup(), console.TERMINAL
         )
         forward, seen = step._forward, []
         step._forward = lambda images: (seen.append(len(images)), forward(images))[1]
         step.model.train()
-        pictures = training_parts.training_pictures(recipe_file.load(str(recipe)), read_set(data_of(recipe)))
+        pictures = training_parts.training_dataset(recipe_file.load(str(recipe)), read_set(data_of(recipe)))
         step(collate([pictures[place, place] for place in range(4)]), 0, 1e-3)
         return len(seen)
 
     assert passes() == 2
-    assert "2 of 4 pictures fit into the GPU's memory at a time" in capsys.readouterr().err
+    assert "2 of 4 pictures fit into GPU memory" in capsys.readouterr().err
     assert passes("train.micro_batch=1") == 4
     assert passes("train.micro_batch=4") == 1
 

@@ -104,4 +104,4 @@ def test_fine_tuning_says_which_classes_it_knows(tmp_path: Path, monkeypatch: py
         printed("convert", f"raw/{split}", f"datasets/mine/{split}", "--from", "maps", "--categories", "classes.yaml")
     small = ("--set=augment.crop_height=64", "--set=augment.crop_width=64", *SMALL)
     _, said = printed("train", "fine.yaml", "--weights", "coco.safetensors", *small)
-    assert "knows 0 of this dataset's 2 classes by name, of its own 3; to be learnt anew: road, car." in said
+    assert "has 0 of this dataset's 2 classes by name, among its 3; new classes: road, car." in said

@@ -113,7 +113,7 @@ def test_get_by_name_then_everything_takes_the_name(
     printed("weights", "show", "cityscapes")
     printed("bench", "cityscapes", "--image", "photo.png", "--repeats", "1", "--warmup", "0")
     again, told = printed("weights", "get", "cityscapes", "--json")
-    assert "is here already" in told
+    assert "is downloaded already" in told
     assert again["sha256"] == found["sha256"]
     assert len(server.asked) == 2, "nothing is asked for again"
 
@@ -190,7 +190,7 @@ def test_a_file_that_is_not_there_is_told(home: Path, refused: Refused) -> None:
 def test_a_file_of_the_wrong_size_is_told(home: Path, mirror: tuple[Behaviour, str], refused: Refused) -> None:
     server, address = mirror
     server.content = server.content[: len(server.content) // 3]
-    assert "It is torn, or another file" in refused("weights", "get", "cityscapes", "--from", address, code=1)
+    assert "It is truncated, or another file" in refused("weights", "get", "cityscapes", "--from", address, code=1)
 
 
 def test_another_network_under_a_released_name_is_told(
@@ -235,7 +235,7 @@ def test_an_address_is_fetched_once_and_held_to_its_hash(
 
 def test_with_nothing_trained_viz_says_what_to_do(home: Path, refused: Refused) -> None:
     answer = refused("viz", "photo.png", code=1)
-    assert "no run here yet, and no released weights" in answer
+    assert "there is no run, and no released weights" in answer
     assert "`yoso weights get coco`" in answer
 
 
@@ -255,7 +255,7 @@ def test_a_folder_of_the_name_does_not_hide_the_release_but_a_run_does(
 def test_what_a_person_changes_of_the_carried_settings_is_said(home: Path, printed: Printed) -> None:
     printed("weights", "get", "cityscapes", "--from", "small.pth")
     _, told = printed("viz", "photo.png", "--weights", "cityscapes", "--set", "inference.score_threshold=0.5")
-    assert "Not as these weights are meant to be used: score_threshold 0.5 instead of 0" in told
+    assert "Settings that differ from those of these weights: score_threshold 0.5 instead of 0" in told
     _, told = printed("viz", "photo.png", "--weights", "cityscapes", "--force")
     assert "Not as" not in told
 
@@ -312,7 +312,7 @@ def test_a_folder_is_no_weights_file(home: Path, refused: Refused, folder: str) 
 def test_classes_that_no_release_has_must_be_named(line: Path, printed: Printed, refused: Refused) -> None:
     printed("weights", "export", "--output", "ours.pth")
     answer = refused("weights", "import", "ours.pth", code=1)
-    assert "tells 9 classes apart, and the released weights 133 (coco), 19 (cityscapes)" in answer
+    assert "has 9 classes; the released weights have 133 (coco), 19 (cityscapes)" in answer
     assert "--categories FILE" in answer
     Path("few.yaml").write_text("categories: [{id: 1, name: one, isthing: true}]")
     answer = refused("weights", "import", "ours.pth", "--categories", "few.yaml", code=1)
@@ -380,9 +380,7 @@ def test_nothing_is_overwritten_unasked(home: Path, printed: Printed, refused: R
     printed("weights", "import", "small.pth")
     assert "--force" in refused("weights", "import", "small.pth", code=2)
     printed("weights", "import", "small.pth", "--force")
-    assert "is the file to be imported" in refused(
-        "weights", "import", "small.pth", "-o", "small.pth", "--force", code=2
-    )
+    assert "is the input file" in refused("weights", "import", "small.pth", "-o", "small.pth", "--force", code=2)
     assert "is a folder" in refused("weights", "export", "small.safetensors", "-o", ".", code=2)
 
 

@@ -161,7 +161,7 @@ def test_a_full_disk_is_told_and_nothing_looks_whole(raw, tmp_path, monkeypatch)
 def test_two_processes_do_not_make_the_same_split(raw, tmp_path):
     with (
         resumable_folder(tmp_path / "out" / "cityscapes" / "val"),
-        pytest.raises(RunError, match="being made by another process"),
+        pytest.raises(RunError, match="being written by another process"),
     ):
         make(plan_of(raw), tmp_path / "out")
 

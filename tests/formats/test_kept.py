@@ -57,7 +57,7 @@ def test_a_run_goes_on_from_its_checkpoint(capsys: pytest.CaptureFixture[str]) -
     recipe = RUN / "recipe.yaml"
     recipe.write_text(recipe.read_text().replace("  iterations: 3 ", "  iterations: 5 "))
     assert run(["train", "--resume", str(RUN), "--device", "cpu"]) == 0
-    assert "Going on with runs/tiny-001 after step 3" in capsys.readouterr().err
+    assert "Resuming runs/tiny-001 after step 3" in capsys.readouterr().err
     assert [line["iteration"] for line in RunFolder(RUN).metrics() if "loss" in line] == [1, 2, 3, 4, 5]
 
 

@@ -91,10 +91,11 @@ def test_a_recipe_states_its_difference(write: Write) -> None:
         ("model: {kernel_size: 4}", "mine.yaml:1: model.kernel_size: must be odd, not 4"),
         ("model:\n  hidden_dim: 100", "mine.yaml:2: model.num_heads: 8 heads do not divide hidden_dim 100"),
         ("augment:\n  scale_max: 0.05", "mine.yaml:2: augment.scale_min: 0.1 is above scale_max 0.05"),
-        ("train: {milestones: [3, 2]}", "mine.yaml:1: train.milestones: must rise"),
+        ("train: {milestones: [3, 2]}", "mine.yaml:1: train.milestones: must be in ascending order"),
         (
             "name: ../../etc",
-            "mine.yaml:1: name: '../../etc' is no folder name: letters, digits, dots, dashes and underscores",
+            "mine.yaml:1: name: '../../etc' is not a valid folder name: use letters, digits, dots, dashes and "
+            "underscores",
         ),
         ("model: &a {num_stages: 1}", "mine.yaml:1: anchors (&a) are not allowed here"),
         ("model: !!python/object:os.system {}", "mine.yaml:1: tags ("),
@@ -108,7 +109,7 @@ def test_a_recipe_states_its_difference(write: Write) -> None:
         ("# nothing yet", "mine.yaml: is empty"),
         ("- a", "mine.yaml: must hold `key: value` lines"),
         ("just text", "mine.yaml: must hold `key: value` lines"),
-        ("# " + "x" * 300_000, "mine.yaml: 300,002 bytes are too many for a recipe"),
+        ("# " + "x" * 300_000, "mine.yaml: 300,002 bytes are too large for a recipe"),
         ("extends: 5", "mine.yaml:1: extends: expected the name of a recipe"),
         ("extends: cocoo", "mine.yaml:1: extends: cocoo: there is no such recipe. Did you mean 'coco'"),
         ("extends: mine", "mine.yaml:1: extends: mine: there is no such recipe."),
@@ -220,11 +221,11 @@ def test_a_conflict_between_a_recipe_and_its_base_stands_where_it_arose(write: W
 def test_extends_goes_one_level_and_never_round(write: Write) -> None:
     write("extends: coco", "middle.yaml")
     assert problems_of(write("extends: middle")) == [
-        "mine.yaml:1: extends: middle itself extends coco; one level is all there is"
+        "mine.yaml:1: extends: middle itself extends coco; only one level is allowed"
     ]
     write("extends: b", "a.yaml")
     assert problems_of(write("extends: a", "b.yaml")) == [
-        "b.yaml:1: extends: a itself extends b; one level is all there is"
+        "b.yaml:1: extends: a itself extends b; only one level is allowed"
     ]
 
 

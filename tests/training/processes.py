@@ -59,8 +59,8 @@ def curve(rank: int, count: int, folder: str, steps: int) -> None:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
     model = tiny.model()
     if count > 1:
-        distributed.synchronised(model)
-    forward = distributed.shared(model, torch.device("cpu")) if count > 1 else model
+        distributed.convert_batch_norms(model)
+    forward = distributed.wrap_ddp(model, torch.device("cpu")) if count > 1 else model
     step = tiny.step(model, optimizer=tiny.sgd(model), forward=forward, group=ProcessGroup(rank, count))
     model.train()
     losses = []

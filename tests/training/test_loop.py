@@ -196,7 +196,7 @@ def test_a_signal_ends_an_evaluation_at_once(number: signal.Signals) -> None:
 
 def test_a_connection_that_breaks_amid_an_evaluation_is_a_peer_that_heard_the_signal_first() -> None:
     def broken(heard: bool) -> None:
-        with Stopping() as stopping, stopping.at_once():
+        with Stopping() as stopping, stopping.interruptible():
             try:
                 if heard:
                     signal.raise_signal(signal.SIGTERM)
@@ -258,7 +258,7 @@ def test_a_step_whose_loss_is_no_number_is_left_out_and_counted() -> None:
     run.on_step = lambda metrics: kept.append(weights(run.model))
     # The third call; the call after it asks both pictures alone, of which none stands out.
     assert run.go(5, criterion=spoiled("s1.dice", range(2, 3))) is Outcome.FINISHED
-    assert run.warned == ["Step 3, pictures 2a, 2b: loss is nan. The step is left out."]
+    assert run.warned == ["Step 3, pictures 2a, 2b: loss is nan. The step is skipped."]
     assert ["loss" in line for line in run.logged] == [True, True, False, True, True]
     assert all(torch.equal(tensor, kept[1][key]) for key, tensor in kept[2].items())
     assert not all(torch.equal(tensor, kept[2][key]) for key, tensor in kept[3].items())
@@ -279,7 +279,7 @@ def test_several_such_steps_in_a_row_stop_the_run_with_all_their_pictures() -> N
 def test_the_picture_that_gave_rise_to_it_is_named_alone() -> None:
     run = Run()
     run.go(3, batches=with_infinite(tiny.batches(stop=3), ["1b"]))
-    assert run.warned == ["Step 2, pictures 1b: loss is nan. The step is left out."]
+    assert run.warned == ["Step 2, pictures 1b: loss is nan. The step is skipped."]
 
 
 def test_weights_that_are_no_numbers_are_blamed_on_the_step() -> None:

@@ -114,5 +114,5 @@ def test_training_goes_on_without_one_that_does_not_start(
     trackers.log(first())
     trackers.log({**first(), "iteration": 40})
     trackers.close()
-    assert said == ["Training goes on without Weights & Biases, which does not start: no such host"]
+    assert said == ["Training continues without Weights & Biases, which does not start: no such host"]
     assert sum(name == "scalar" for name, _ in told) == 6

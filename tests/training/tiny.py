@@ -18,7 +18,7 @@ from yoso_cli.recipe.schema import ModelRecipe, Recipe, TrainRecipe
 from yoso_cli.training.losses import SetLoss
 from yoso_cli.training.optim import adamw, parameter_groups
 from yoso_cli.training.points import Rand
-from yoso_cli.training.step import Arithmetic, Criterion, Step
+from yoso_cli.training.step import Criterion, Step, StepConfig
 
 CATEGORIES = (Category(1, "disc", True), Category(2, "square", True), Category(9, "ground", False))
 MODEL = ModelRecipe(
@@ -47,14 +47,14 @@ def rate(iteration: int) -> float:
 
 
 def step(model: YOSO, criterion: Criterion | None = None, **changes: Any) -> Step:
-    """One optimizer step of `model`; `changes` go to `Arithmetic` where it knows them, else to `Step`."""
-    known = {field.name for field in fields(Arithmetic)}
+    """One optimizer step of `model`; `changes` go to `StepConfig` if it has them, else to `Step`."""
+    known = {field.name for field in fields(StepConfig)}
     arithmetic = {key: changes.pop(key) for key in known & set(changes)}
     return Step(
         model,
         changes.pop("optimizer", None) or adamw(model, weight_decay=0.05, backbone_lr=0.1),
         criterion or SetLoss(num_points=128),
-        Arithmetic(**{"clip": 1.0, "seed": 0, **arithmetic}),
+        StepConfig(**{"clip": 1.0, "seed": 0, **arithmetic}),
         torch.device("cpu"),
         **changes,
     )

@@ -1,4 +1,4 @@
-"""How long a picture takes: one model, two variants in turn, or the paper's efficiency tables."""
+"""Latency benchmarks: one model, two variants side by side, or the paper's efficiency tables."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
 
 PICTURES = 8
-"""Pictures of the validation split that are timed when none are named."""
+"""Pictures of the validation split that are timed by default."""
 
 VARIANT_WORDS: dict[str, dict[str, Any]] = {
     "float32": {"precision": "float32"},
@@ -39,7 +39,7 @@ VARIANT_WORDS: dict[str, dict[str, Any]] = {
     "direct": {"winograd": False},
     "fast_merge": {"fast_merge": True},
 }
-"""Words after the weights of a variant, and what each changes of the options that both share."""
+"""Words of a variant, and the options that each one sets."""
 
 TRAINED = "trained"
 """The word for weights before any fold."""
@@ -50,25 +50,25 @@ _MOST_REPEATS = 20
 
 @dataclass(frozen=True)
 class Clocking:
-    """How often a picture is timed.
+    """Number of timed and untimed runs.
 
     Attributes:
         repeats: pictures timed.
-        warmup: pictures before the clock starts.
+        warmup: untimed pictures before those.
     """
 
     repeats: int = 50
     warmup: int = 5
 
     def shown(self, named: str, predictor: "Predictor") -> str:
-        """What begins."""
+        """The message at the start."""
         pictures = f"{counted(self.warmup, 'picture')} to warm up, {self.repeats} timed"
         return f"Timing {named} on {described(predictor)}: {pictures}."
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What a model took at batch 1: two latencies, never mixed.
+    """The two latencies of a model at batch 1.
 
     Attributes:
         forward: the network alone.
@@ -81,20 +81,20 @@ class Speed:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """All that was measured of one model.
+    """The measurements of one model.
 
     Attributes:
         weights: the file.
-        steps: folds that the weights have been through.
-        switches: how the network ran.
-        reason: why it ran so, a sentence.
-        environment: what every figure depends on beside the weights.
+        steps: folds of re-parameterised weights.
+        switches: inference options in use.
+        reason: why these options, a sentence.
+        environment: device, threads, sizes and versions.
         speed: both latencies at batch 1.
-        batches: the network alone at the other batch sizes asked for.
-        parts: mean ms of each part of the way from file to segments.
+        batches: the network alone at other batch sizes.
+        parts: mean ms of each stage from file to segments.
         cost: operations and parameters on the first picture.
         peak_memory: bytes, after everything above.
-        pq: of the exact and of the fast merge, in percent, where the latter was chosen.
+        pq: of the exact and of the fast merge, in percent, if the latter is in use.
     """
 
     weights: Path
@@ -140,23 +140,23 @@ def benchmark(
     runs: str | Path = "runs",
     progress: Progress = SILENT,
 ) -> Benchmark:
-    """Times a model on this machine; of a run, its re-parameterised weights where there are any.
+    """Measures the latency of a model on this machine; of a run, its re-parameterised weights if there are any.
 
     Args:
         source: the weights (see `api.weights.Named`).
         pictures: to time on; by default the first of the validation split.
-        clocking: how often.
-        batches: other batch sizes at which the network alone is timed.
+        clocking: timed and untimed runs.
+        batches: further batch sizes for the network alone.
         device: auto, cpu, cuda or cuda:N.
-        options: how the network runs.
+        options: inference options.
         overrides: changes of recipe values, as `inference.short_edge=512`.
-        runs: the folder of run folders.
-        progress: hears what is timed.
+        runs: the folder of all runs.
+        progress: shows messages.
 
     Raises:
-        DataError: a picture or the weights are missing or damaged, or the dataset was not prepared.
-        RunError: the device is not there, or cannot do it.
-        UsageError: the fast merge is to be timed on pictures that have no truth.
+        DataError: a picture or the weights are missing or damaged, or the dataset is not prepared.
+        RunError: no such device, or the device does not support an option.
+        UsageError: the fast merge is requested for pictures without truth.
     """
     from yoso_cli.inference import cost, latency
 
@@ -189,7 +189,7 @@ def benchmark(
 
 
 def time_predictor(predictor: "Predictor", paths: Sequence[Path], clocking: Clocking) -> Speed:
-    """Both latencies over `paths`, again and again. Raises DataError for an unreadable picture."""
+    """Both latencies over `paths`, which are repeated as needed. Raises DataError for an unreadable picture."""
     from yoso_cli.inference.latency import measure_end_to_end, measure_forward
 
     timed = asdict(clocking)
@@ -198,13 +198,13 @@ def time_predictor(predictor: "Predictor", paths: Sequence[Path], clocking: Cloc
 
 @dataclass(frozen=True)
 class Variant:
-    """What `SOURCE,WORD,...` names.
+    """One side of a comparison, `SOURCE,WORD,...`.
 
     Attributes:
         named: as it was typed.
         source: of the weights; None is the newest run.
-        folds: folds to apply to the weights as trained; None takes the fastest weights that are there.
-        options: how the network runs.
+        folds: folds to apply to the trained weights; None uses the re-parameterised weights if there are any.
+        options: inference options.
     """
 
     named: str
@@ -214,7 +214,7 @@ class Variant:
 
     @classmethod
     def read(cls, named: str, options: EngineOptions) -> "Variant":
-        """Reads `SOURCE,WORD,...`; without a SOURCE its first word is a WORD.
+        """Parses `SOURCE,WORD,...` or `WORD,...`.
 
         Raises:
             UsageError: a word is unknown.
@@ -239,7 +239,7 @@ class Variant:
         """The weights.
 
         Raises:
-            UsageError: folds are asked of weights that have been folded.
+            UsageError: folds are requested for weights that are folded already.
             DataError: the weights are missing or damaged.
         """
         if self.folds is None:
@@ -253,7 +253,7 @@ class Variant:
         return found
 
     def predictor(self, model: ModelFile, device: str) -> "Predictor":
-        """The network of these weights as this side has it. Raises RunError when the device cannot do it."""
+        """The predictor of this side. Raises RunError if the device does not support an option."""
         from yoso_cli.model.reparam import reparameterise
 
         network = model.network() if self.folds is None else reparameterise(model.network(), self.folds)
@@ -263,13 +263,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class Versus:
-    """Two variants that were timed in turn.
+    """Two variants that were timed alternately.
 
     Attributes:
-        sides: of each: how it was named, its weights, folds and switches, as plain values.
+        sides: name, weights, folds and switches of each, as plain values.
         models: the weights of each.
-        environment: what every figure depends on beside these.
-        ratios: how much longer A took than B, `forward` and `end_to_end`.
+        environment: device, threads, sizes and versions.
+        ratios: latency of A over that of B, `forward` and `end_to_end`.
     """
 
     sides: tuple[dict[str, Any], ...]
@@ -303,7 +303,7 @@ def benchmark_in_turn(
     runs: Path = Path("runs"),
     progress: Progress = SILENT,
 ) -> Versus:
-    """Times two variants in turn, the network alone and from file to segments. Arguments are those of `benchmark`."""
+    """Times two variants alternately. Arguments are those of `benchmark`."""
     from yoso_cli.inference import latency
 
     clocking = clocking or Clocking()
@@ -330,7 +330,7 @@ def benchmark_in_turn(
 
 @dataclass(frozen=True)
 class PaperTables:
-    """The paper's efficiency tables, ours beside the printed figures.
+    """The paper's efficiency tables: measured here, beside the published figures.
 
     Attributes:
         rows: of all tables.
@@ -372,7 +372,7 @@ def benchmark_paper(
         progress: hears what is timed.
 
     Raises:
-        RunError: the device is not there, or the folder cannot be written.
+        RunError: no such device, or the folder cannot be written.
     """
     import torch
 
@@ -407,7 +407,7 @@ def latency_to_dict(latency: "Latency") -> dict[str, float]:
 
 
 def switches_to_dict(predictor: "Predictor") -> dict[str, Any]:
-    """How the predictor runs, as plain values."""
+    """The inference options in use, as plain values."""
     return {**asdict(predictor.engine.switches), "merge": predictor.merge_rule}
 
 
@@ -429,9 +429,9 @@ def _environment(predictor: "Predictor", paths: Sequence[Path], clocking: Clocki
 
 
 def _pq_of_merges(model: ModelFile, predictor: "Predictor", named: bool, progress: Progress) -> dict[str, float | None]:
-    """PQ on the validation split with either merge. Raises UsageError where pictures without truth are named."""
+    """PQ on the validation split with both merges. Raises UsageError for pictures without truth."""
     if named:
-        raise UsageError("--fast-merge measures PQ, and --image has no truth.", hint="Leave --image out.")
+        raise UsageError("--fast-merge measures PQ, for which --image has no truth.", hint="Leave --image out.")
     truth = prepared_set(model.recipe, model.recipe.data.val_split)
     report = evaluate_predictor(predictor, truth, model.recipe, model.path, progress=progress)
     exact = report.exact_merge

@@ -1,4 +1,4 @@
-"""The prepared dataset that a recipe names, or the command that makes it."""
+"""The prepared dataset of a recipe, or the command that prepares it."""
 
 import shlex
 from pathlib import Path
@@ -13,27 +13,27 @@ def prepared_set(recipe: Recipe, split: str) -> PanopticSet:
     """A split of the recipe's dataset.
 
     Raises:
-        DataError: it was not prepared, is damaged or empty; says what to type.
+        DataError: it is not prepared, damaged or empty; the hint says what to type.
     """
     folder = Path(recipe.data.root) / recipe.data.name / split
     try:
         found = read_set(folder)
     except DataError as error:
         made = (folder / MANIFEST).exists()
-        raise DataError(error.message, hint=error.hint if made else _way_out(recipe, folder)) from None
+        raise DataError(error.message, hint=error.hint if made else _prepare_hint(recipe, folder)) from None
     if not found.records:
-        raise DataError(f"{folder}: there is no picture in it.", hint="Prepare it again with --force.")
+        raise DataError(f"{folder}: has no pictures.", hint="Prepare it again with --force.")
     return found
 
 
 def first_pictures(recipe: Recipe, count: int) -> list[Path]:
-    """The first `count` pictures of the recipe's validation split. Raises DataError when it was not prepared."""
+    """The first `count` pictures of the recipe's validation split. Raises DataError if it is not prepared."""
     found = prepared_set(recipe, recipe.data.val_split)
     return [found.image_path(record) for record in found.records[:count]]
 
 
-def preparing(recipe: Recipe, split: str = "SPLIT") -> str:
-    """The command that makes the recipe's dataset: a published one is prepared with all splits and versions."""
+def prepare_command(recipe: Recipe, split: str = "SPLIT") -> str:
+    """The command that makes the recipe's dataset: `yoso prepare` for a published one, else `yoso convert`."""
     from yoso_cli.datasets.catalog import published
 
     spec = published(recipe.data.name)
@@ -41,15 +41,15 @@ def preparing(recipe: Recipe, split: str = "SPLIT") -> str:
     return f"yoso prepare {spec.name}" if spec else f"yoso convert SOURCE {shlex.quote(str(folder))}"
 
 
-def _way_out(recipe: Recipe, folder: Path) -> str:
-    """What to do about a split that was not prepared: another name was meant, or it is still to be made."""
+def _prepare_hint(recipe: Recipe, folder: Path) -> str:
+    """What to do about a split that is not prepared: use another name, or prepare it."""
     from yoso_cli.datasets.catalog import DATASETS, published
 
     dataset = folder.parent
     there = {path.parent for path in dataset.parent.glob(f"*/*/{MANIFEST}")}
     splits = sorted(path.name for path in there if path.parent == dataset) if not folder.exists() else []
-    making = f"Type `{preparing(recipe, folder.name)}` to make it."
+    making = f"Type `{prepare_command(recipe, folder.name)}` to prepare it."
     if splits:
-        return f"{making} These splits of {dataset.name} are there: {', '.join(splits)}."
+        return f"{making} Existing splits of {dataset.name}: {', '.join(splits)}."
     names = {*DATASETS, *(path.parent.name for path in there)} - {dataset.name}
     return making if published(dataset.name) else did_you_mean(dataset.name, names, making)

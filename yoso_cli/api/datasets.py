@@ -1,4 +1,4 @@
-"""Datasets: published ones prepared, labels of one's own converted, and either checked and counted."""
+"""Datasets: prepare published ones, convert labels, check, compute statistics."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,12 +28,12 @@ _Plans = tuple[Sequence[SplitPlan], Sequence[Skipped]]
 
 @dataclass(frozen=True)
 class PreparedDataset:
-    """What `prepare` made or found made.
+    """The result of `prepare`.
 
     Attributes:
         name: of the dataset, with its version where it has several.
-        splits: those that are ready.
-        skipped: splits of which something is there, but not all.
+        splits: the prepared splits.
+        skipped: incomplete splits, which were left out.
     """
 
     name: str
@@ -43,14 +43,14 @@ class PreparedDataset:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What `convert` wrote.
+    """The result of `convert`.
 
     Attributes:
         destination: the folder or zip.
-        form: of it, one of `conversion.forms.TARGETS`.
-        image_dir: where the pictures stay.
-        classes: how many there are.
-        counts: pictures, segments, crowds, and what was lost.
+        form: its format, one of `conversion.forms.TARGETS`.
+        image_dir: the folder of the pictures.
+        classes: number of classes.
+        counts: pictures, segments, crowds, and losses of the conversion.
     """
 
     destination: Path
@@ -74,24 +74,24 @@ def prepare(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> PreparedDataset:
-    """Brings a published dataset into the form that everything else reads, or finds it in that form.
+    """Prepares a published dataset, or finds it prepared.
 
     Args:
         dataset: coco, cityscapes, ade20k or mapillary.
-        root: where the download lies, unpacked or still in its archives.
-        splits: those wanted; none means all that are there.
+        root: folder of the download, unpacked or still in its archives.
+        splits: the splits to prepare; empty for all that are found.
         semantic: also write semantic maps: 8-bit PNGs of train ids, 255 for void.
-        version: of mapillary: v1.2 or v2.0.
-        compat: of ade20k: mask2former makes what that converter makes.
+        version: for mapillary: v1.2 or v2.0.
+        compat: for ade20k: mask2former reproduces that converter.
         output: the folder of all datasets; a split is written to `output`/NAME/SPLIT.
-        workers: processes that work at a time; one for each core by default.
-        keep_going: look at every picture before telling what is wrong with some.
-        force: make it anew.
-        progress: shows how far it is.
+        workers: number of worker processes; one for each core by default.
+        keep_going: report all problems, not just the first.
+        force: prepare again.
+        progress: shows progress and messages.
 
     Raises:
-        UsageError: there is no such dataset, or something else is at the place already.
-        DataError: nothing is there to prepare; or files are missing or damaged, and what could be converted is kept.
+        UsageError: there is no such dataset, or the output folder has something else.
+        DataError: nothing to prepare, or files are missing or damaged; what is converted already is kept.
         RunError: the disk is full or the place cannot be written.
     """
     reading: dict[str, Callable[[], _Plans]] = {
@@ -105,11 +105,11 @@ def prepare(
     spec = DATASETS[dataset]
     plans, skipped = reading[dataset]()
     for one in skipped:
-        progress.message(f"Leaving out {one.split}: {one.reason} are not there. {spec.where_from()}")
+        progress.message(f"Skipping {one.split}: {one.reason} are missing. {spec.where_from()}")
     for plan in plans:
         published = spec.images.get(plan.split, 0)
         if len(plan.photos) < published:
-            progress.message(f"{plan.title}: {len(plan.photos)} of the {published} published images are there.")
+            progress.message(f"{plan.title}: only {len(plan.photos)} of the {published} published images are there.")
     processes = workers or usable_cores()
     made = (
         make(plan, Path(output), workers=processes, force=force, keep_going=keep_going, progress=progress)
@@ -128,19 +128,19 @@ def prepare_shapes(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> PreparedDataset:
-    """Draws scenes of shapes on textured ground; a scene depends on the seed, its split and its number alone.
+    """Draws synthetic scenes: shapes on textured ground. A scene depends only on the seed, its split and its number.
 
     Args:
-        train: scenes to train on; 0 leaves the split out.
-        val: scenes to evaluate on; 0 leaves the split out.
+        train: training scenes; 0 leaves the split out.
+        val: validation scenes; 0 leaves the split out.
         size: edge of a scene, pixels.
-        seed: another seed, other scenes.
+        seed: random seed.
         output: the folder of all datasets.
-        force: draw them anew.
-        progress: shows how far it is.
+        force: draw again.
+        progress: shows progress and messages.
 
     Raises:
-        UsageError: both counts are 0, or something else is at the place already.
+        UsageError: both counts are 0, or the output folder has something else.
         RunError: the disk is full or the place cannot be written.
     """
     counts = {name: count for name, count in (("train", train), ("val", val)) if count}
@@ -166,25 +166,25 @@ def convert(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> Conversion:
-    """Converts labels, or predictions, from one form into another; pictures stay where they are.
+    """Converts labels or predictions from one format to another; pictures are not copied.
 
     Args:
-        source: a folder or file in the form `source_form`.
+        source: a folder or file in the format `source_form`.
         destination: a folder, or a zip where `target_form` is a submission.
         source_form: one of `conversion.forms.SOURCES`.
         target_form: one of `conversion.forms.TARGETS`.
         categories: a YAML file of classes, or the name of a published dataset.
-        images: the pictures, where they are not in the usual place.
-        semantic: semantic maps, likewise.
-        instances: instance maps, likewise.
-        truth: the set that a submission is for.
-        workers: processes that work at a time; one for each core by default.
-        keep_going: look at every picture before telling what is wrong with some.
+        images: folder of the pictures, if not in the usual place.
+        semantic: folder of the semantic maps, if elsewhere.
+        instances: folder of the instance maps, if elsewhere.
+        truth: ground truth of a submission.
+        workers: number of worker processes; one for each core by default.
+        keep_going: report all problems, not just the first.
         force: whether a prepared split or a zip at `destination` may be replaced.
-        progress: hears remarks and shows how far it is.
+        progress: shows progress and messages.
 
     Raises:
-        UsageError: a path is not there, or `destination` is taken.
+        UsageError: a path does not exist, or `destination` does already.
         DataError: files are missing or damaged; nothing is written then.
         RunError: the disk is full or the place cannot be written.
     """
@@ -212,14 +212,14 @@ def convert(
 def check(
     dataset: str | Path, *, root: str | Path = "datasets", workers: int | None = None, progress: Progress = SILENT
 ) -> CheckedDataset:
-    """Everything that is wrong with a dataset; each of its files is read to the end.
+    """Validates a dataset: reads every file and reports all problems.
 
     Args:
-        dataset: the name of a prepared dataset below `root`, a prepared split, a folder of such, a folder in COCO's
+        dataset: the name of a prepared dataset below `root`, a prepared split, a folder of splits, a folder in COCO's
             layout, or a COCO panoptic JSON.
         root: the folder of all datasets.
-        workers: processes that work at a time; one for each core by default.
-        progress: shows how far it is.
+        workers: number of worker processes; one for each core by default.
+        progress: shows progress.
 
     Raises:
         UsageError: there is no such dataset.
@@ -231,12 +231,12 @@ def check(
 def stats(
     dataset: str | Path, *, root: str | Path = "datasets", splits: Sequence[str] = ()
 ) -> list[tuple[Split, Census]]:
-    """What is in each split of a dataset, from its JSON alone.
+    """Statistics of each split of a dataset, from its JSON alone.
 
     Args:
         dataset: as for `check`.
         root: the folder of all datasets.
-        splits: those wanted; none means all.
+        splits: the splits to summarise; empty for all.
 
     Raises:
         UsageError: there is no such dataset or split.
@@ -255,18 +255,18 @@ def _ade20k(root: Path, splits: Sequence[str], semantic: bool, compat: str) -> _
 
 
 def _require_free(destination: Path, form: str, force: bool) -> None:
-    """Refuses to overwrite: a prepared split and a zip give way to `force`, a folder of anything else never does."""
+    """Refuses to overwrite: `force` allows it for a prepared split and a zip, never for any other folder."""
     zipped = form.endswith("-submission")
     if zipped and destination.suffix.lower() != ".zip":
-        raise UsageError(f"{destination}: a submission is a zip.", hint="Let its name end in .zip.")
+        raise UsageError(f"{destination}: a submission must be a zip.", hint="Use a name that ends in .zip.")
     if form == "prepared" and destination.resolve().parent == destination.resolve():
-        raise UsageError(f"{destination}: is no place for a dataset.", hint="Name datasets/NAME/SPLIT.")
+        raise UsageError(f"{destination}: a dataset cannot be written there.", hint="Name datasets/NAME/SPLIT.")
     if not destination.exists() or (destination.is_dir() and not zipped and not any(destination.iterdir())):
         return
     ours = destination.is_file() if zipped else (destination / MANIFEST).exists()
     if not ours:
         raise UsageError(
-            f"{destination}: exists already and was not made here, so it is left alone.", hint="Name another place."
+            f"{destination}: exists already and was not made by yoso, so it is not replaced.", hint="Name another path."
         )
     if not force:
         raise UsageError(f"{destination}: exists already.", hint="Add --force to replace it.")
@@ -278,5 +278,5 @@ def _census(split: Split) -> Census:
         raise DataError(listed.detail)
     mistakes = [finding for finding in listed.findings if finding.code == "unknown-category"]
     if mistakes:
-        raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` tells all that is wrong with it.")
+        raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` reports all problems.")
     return take_census(listed.panoptic_set)

@@ -1,4 +1,4 @@
-"""A dry run: what a training would be, before it begins: network, data, schedule, memory, and the row it aims at."""
+"""A dry run: network, data, schedule, memory estimate and the paper's figures of a training, before it starts."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +16,19 @@ if TYPE_CHECKING:
     from yoso_cli.training.memory import Footprint
 
 _GIB = 2**30
-# Graphics cards by memory, in GiB.
+# Memory of common GPUs, GiB.
 _CARDS = (8, 12, 16, 24, 40, 80)
-# Where nothing tells the classes: enough for an estimate.
+# Assumed where the number of classes is unknown: good enough for an estimate.
 _GUESSED_CLASSES = 100
 
 
 def dry_run(recipe: Recipe) -> dict[str, Any]:
-    """The facts, by what they are about. Works without the dataset, and says what of it is missing."""
+    """The facts by subject, as plain values. Works without the dataset, and reports what of it is missing."""
     from yoso_cli.training.freezing import freeze
 
     data = {split: _split(recipe, split) for split in (recipe.data.train_split, recipe.data.val_split)}
     classes, known = _classes(recipe)
-    model = training_parts.network(recipe, classes)
+    model = training_parts.build_network(recipe, classes)
     freeze(model, recipe.train.freeze)
     images = data[recipe.data.train_split]["images"]
     return {
@@ -56,13 +56,13 @@ def _split(recipe: Recipe, split: str) -> dict[str, Any]:
 
 
 def _published(recipe: Recipe, split: str) -> int | None:
-    """Pictures of a split as its publishers count them."""
+    """Published number of images in a split."""
     spec = published(recipe.data.name)
     return spec.images.get(split) if spec else None
 
 
 def _classes(recipe: Recipe) -> tuple[int, bool]:
-    """How many classes there are, and whether that is known."""
+    """The number of classes, and whether it is known rather than assumed."""
     folder = Path(recipe.data.root) / recipe.data.name / recipe.data.train_split
     try:
         return len(read_set(folder).categories), True
@@ -77,11 +77,11 @@ def _classes(recipe: Recipe) -> tuple[int, bool]:
 def _schedule(recipe: Recipe, images: int | None) -> dict[str, Any]:
     plan = recipe.train
     fall = (
-        f"falls by {plan.gamma:g} after {' and '.join(map(str, plan.milestones))} steps"
+        f"times {plan.gamma:g} after {' and '.join(map(str, plan.milestones))} steps"
         if plan.schedule == "step"
-        else f"falls to nothing as (1 - share of the way) to the power {plan.power:g}"
+        else f"polynomial decay to 0 with power {plan.power:g}"
     )
-    warm = f"rises over {counted(plan.warmup, 'step')} to" if plan.warmup else "begins at"
+    warm = f"warm-up over {counted(plan.warmup, 'step')} to" if plan.warmup else "starts at"
     return {
         "iterations": plan.iterations,
         "batch": plan.batch,

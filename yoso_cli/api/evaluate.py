@@ -40,22 +40,22 @@ _MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary P
 
 @dataclass(frozen=True)
 class EvaluationRequest:
-    """Which model is evaluated on what, and how.
+    """A model, what to evaluate it on, and how.
 
     Attributes:
-        source: which weights (see `api.weights.Named`).
-        recipe: the name or file of a recipe that says how to evaluate; None for the one that the weights carry.
+        source: the weights (see `api.weights.Named`).
+        recipe: name or file of a recipe to evaluate by; None for the one in the weights.
         overrides: changes of recipe values, as `inference.short_edge=640`.
-        metrics: what to measure beside PQ: miou, ap, boundary or all.
+        metrics: metrics beside PQ: miou, ap, boundary or all.
         split: of the dataset; None for the recipe's `data.val_split`.
         device: auto, cpu, cuda or cuda:N.
         options: how the network runs and masks are merged.
-        flip: whether each picture is seen mirrored as well.
-        scales: at which scales each picture is seen beside the recipe's.
-        batch: pictures of one padded size that the network sees at once.
-        save_predictions: a new folder for the predictions, if they are wanted.
-        html: the page to write; None for the one in the run folder.
-        runs: the folder of run folders.
+        flip: test-time augmentation by flipping.
+        scales: test-time augmentation by these scales beside 1.
+        batch: batch size; pictures of one padded size are batched.
+        save_predictions: a new folder for the predictions, if any.
+        html: the HTML report; None for report.html in the run folder.
+        runs: the folder of all runs.
         command: the command line, for the report.
     """
 
@@ -80,9 +80,9 @@ class Evaluated:
     """A finished evaluation of a model.
 
     Attributes:
-        report: what was found.
+        report: the results.
         model: the weights that were evaluated.
-        kept: the report in the run folder; None where the weights belong to no run.
+        kept: the report in the run folder; None if the weights are not in a run.
     """
 
     report: Report
@@ -106,12 +106,12 @@ def evaluate(
 ) -> Report:
     """Runs a model on a split of its dataset and scores it. A run folder keeps report.json and report.html.
 
-    Arguments are those of `EvaluationRequest`; `progress` shows how far it is.
+    Arguments are those of `EvaluationRequest`; `progress` shows progress and messages.
 
     Raises:
         DataError: weights, pictures or truth are missing or damaged, or the classes differ.
         RunError: the device is not there, or something cannot be written.
-        UsageError: an argument names what is not there, or changes the network.
+        UsageError: an argument names what does not exist, or changes the network.
     """
     request = EvaluationRequest(
         source=source,
@@ -131,10 +131,10 @@ def evaluate(
 def evaluate_model(
     request: EvaluationRequest, *, group: ProcessGroup = ALONE, progress: Progress = SILENT
 ) -> Evaluated:
-    """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one keeps it."""
+    """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one writes it."""
     if request.save_predictions is not None:
         _require_empty(request.save_predictions)
-    # Nobody goes on, and writes there, before all have looked at the folder.
+    # A barrier: no process writes to the folder before all have checked it.
     group.all_gather(None)
     model = _model(request, group, progress)
     truth = prepared_set(model.recipe, request.split or model.recipe.data.val_split)
@@ -174,16 +174,16 @@ def evaluate_predictor(
     """Predicts every picture of `truth` and scores it.
 
     Args:
-        predictor: what is measured.
-        truth: with what.
+        predictor: the model to evaluate.
+        truth: ground truth.
         recipe: for the report.
-        weights: the file that the predictor's weights are in, for the report.
-        metrics: what to measure beside PQ.
-        save_predictions: where to keep the predictions, if anywhere.
-        batch: pictures of one padded size that the network sees at once.
+        weights: the file of the predictor's weights, for the report.
+        metrics: metrics beside PQ.
+        save_predictions: a new folder for the predictions, if any.
+        batch: batch size; pictures of one padded size are batched.
         command: the command line, for the report.
-        group: the processes that share the pictures.
-        progress: shows how far it is.
+        group: the processes that the pictures are divided among.
+        progress: shows progress.
 
     Raises:
         DataError: a picture or its truth is unreadable.
@@ -218,7 +218,7 @@ def evaluate_predictor(
 
 
 def predicted_by(predictor: "Predictor", truth: PanopticSet) -> Predict:
-    """What a model makes of each picture of `truth`."""
+    """A model's prediction for each picture of `truth`."""
     return lambda record: predictor(read_image(truth.image_path(record)))
 
 
@@ -234,20 +234,20 @@ def side_by_side(truth: PanopticSet, predict: Predict, *, count: int = 4) -> Rgb
 
 
 def _require_empty(folder: Path) -> None:
-    """Raises UsageError when something lies in `folder`: hours of work would end there."""
+    """Raises UsageError if `folder` is not empty, before hours of work."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"{folder}: is there already.", hint="Choose another folder for --save-predictions.")
+        raise UsageError(f"{folder}: exists already.", hint="Choose another folder for --save-predictions.")
 
 
 def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> ModelFile:
-    """The weights with the recipe that they carry, or that was named instead; downloaded once for all processes."""
+    """The weights with their own recipe or the one named instead; downloaded once for all processes."""
 
     def located() -> Path:
         return group.in_turn(lambda: trained_weights(request.source, request.runs, progress))
 
     if request.recipe is None:
         return read_model(located(), request.overrides, progress)
-    # Mistakes in a recipe are told before hundreds of megabytes are read.
+    # Mistakes in a recipe are reported before hundreds of megabytes are read.
     recipe = recipe_file.load(request.recipe, request.overrides)
     model = read_model(located(), progress=progress)
     _require_network(request.recipe, recipe, model)
@@ -255,7 +255,7 @@ def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) 
 
 
 def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
-    """Raises UsageError when the recipe's network is not that of the weights; how it starts does not matter here."""
+    """Raises UsageError if the recipe's network is not that of the weights; settings of training are ignored."""
     free = ("backbone_weights", "backbone_norm", "aggregator")
     ours, theirs = (
         {key: value for key, value in one.to_dict()["model"].items() if key not in free}
@@ -264,8 +264,8 @@ def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
     differing = [f"{key} {ours[key]} where the weights have {theirs[key]}" for key in ours if ours[key] != theirs[key]]
     if differing:
         raise UsageError(
-            f"{name}: describes another network than {model.path}: {', '.join(differing)}.",
-            hint="Leave the recipe out: the weights carry their own.",
+            f"{name}: is for another network than {model.path}: {', '.join(differing)}.",
+            hint="Leave the recipe out: the weights include their own.",
         )
 
 
@@ -282,27 +282,27 @@ def _announce(
     images = counted(len(truth.records), "image")
     progress.message(f"Evaluating {model.path} on {truth.name} {truth.split} ({images}, {where}).")
     if model.overridden:
-        progress.message(f"Not as these weights are meant to be used: {model.overridden}.")
+        progress.message(f"Settings that differ from those of these weights: {model.overridden}.")
     views = len(predictor.views)
     if views > 1:
-        progress.message(f"Test-time augmentation: each image is seen {views} times.")
+        progress.message(f"Test-time augmentation: {views} views of each image.")
 
 
 def _is_published(request: EvaluationRequest, model: ModelFile, truth: PanopticSet, predictor: "Predictor") -> bool:
-    """Whether the paper's figures are for this: one set, one view of each picture and the exact merge."""
+    """Whether the paper's figures are comparable: the recipe's split, no test-time augmentation, the exact merge."""
     aimed_at = (model.trained if request.recipe is None else recipe_file.load(request.recipe)).data
     plain = len(predictor.views) == 1 and predictor.merge_rule == "exact"
     return (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and plain
 
 
 def _apart(request: EvaluationRequest, model: ModelFile) -> tuple[str, ...]:
-    """What sets this evaluation apart from the run's own, a word for each: another set, other views and settings."""
+    """How this evaluation differs from the run's own, a word for each: another set, other views and settings."""
     own, used = model.trained.data, model.recipe.data
     split = request.split or used.val_split
     dataset = [used.name] * (used.name != own.name)
     others = [*dataset, *[split] * (bool(dataset) or split != own.val_split)]
     views = [*["flip"] * request.flip, *(f"{scale:g}x" for scale in request.scales if scale != 1)]
-    # The other switches leave the predictions as they are.
+    # The other switches do not change predictions.
     precision = request.options.precision or "float32"
     switches = [*["fast-merge"] * request.options.fast_merge, *[precision] * (precision != "float32")]
     return (*others, *views, *switches, *(f"{name}={now}" for name, (_, now) in model.overrides.items()))
@@ -316,16 +316,16 @@ def _keep(
     predictor: "Predictor",
     progress: Progress,
 ) -> Path | None:
-    """Writes the files of the run folder, and the page where it is wanted; gives the run folder's report."""
+    """Writes the reports; returns the path of the run folder's."""
     html, kept = request.html, None
     if model.run:
         kept = model.run.report_of(model.path, _apart(request, model))
         if more := further_measures(kept, report):
             named = " and ".join(_MEASURES[one] for one in more)
-            progress.message(f"Left as it was: {kept} says the same, and {named} besides.")
+            progress.message(f"Not overwritten: {kept} has the same figures, and {named} in addition.")
         else:
             write_report(kept, report)
-            progress.message(f"Kept in {kept}.")
+            progress.message(f"Report: {kept}.")
             html = html or kept.with_suffix(".html")
     if html:
         write_html(html, report, truth, predicted_by(predictor, truth), progress)
@@ -341,9 +341,9 @@ def _figures(
     group: ProcessGroup,
     progress: Progress,
 ) -> tuple[Measures, ExactMerge | None]:
-    """What the model makes of `truth`: each process sees its own pictures, and each gets what all of them found.
+    """The scores of the model on `truth`: pictures are divided among the processes, and each gets the total.
 
-    Where the merge is not the exact one, the exact one is scored as well, on the same outputs of the network.
+    With the fast merge, the exact one is scored as well, on the same network outputs.
     """
     from yoso_cli.inference.predict import predict_set, predict_two_ways, threads_beside_network
 

@@ -20,15 +20,15 @@ Labelled = Panoptic | tuple[Any, Segments]
 """A picture's segments: a `Panoptic`, or its id map (H, W) of integers, 0 = void (numpy or torch), and the segments.
 
 A segment is a `Segment` or a mapping with `id` and `category_id`, as COCO's `segments_info` has it; `iscrowd`, `area`
-and `score` may be left out. A true segment's area counts as stated; where it is not, it is measured.
+and `score` are optional. A true segment's area is used as given, else measured.
 """
 
 
 class PanopticMetric:
-    """PQ, SQ and RQ over pictures that come one by one, equal to panopticapi to the last bit.
+    """PQ, SQ and RQ, updated picture by picture; identical to panopticapi to the last bit.
 
     Args:
-        categories: the classes that count: `Category`, or mappings with `id`, `name` and `isthing`.
+        categories: the classes: `Category`, or mappings with `id`, `name` and `isthing`.
     """
 
     def __init__(self, categories: Iterable[Category | Mapping[str, Any]]) -> None:
@@ -39,17 +39,17 @@ class PanopticMetric:
         """Adds a picture.
 
         Raises:
-            DataError: the two contradict each other or themselves, say in size or by an id that is not listed.
+            DataError: truth and prediction are inconsistent, for example in size, or an id is not listed.
         """
         overlap = overlap_for("The picture", _panoptic(truth), _panoptic(prediction))
         self._counts.append(count([overlap], self.categories))
 
     def compute(self) -> PanopticQuality:
-        """The figures over all pictures so far, fractions 0..1; None where nothing was seen."""
+        """The figures over all pictures so far, fractions 0..1; None where there are no segments."""
         return measures(self._counts, self.categories).quality
 
     def reset(self) -> None:
-        """Forgets all pictures."""
+        """Removes all pictures."""
         self._counts.clear()
 
 
@@ -58,23 +58,23 @@ def panoptic_quality(
     prediction: str | Path | Labelled | Sequence[Labelled],
     categories: Iterable[Category | Mapping[str, Any]] | None = None,
 ) -> PanopticQuality:
-    """PQ, SQ and RQ of predictions, fractions 0..1, equal to panopticapi to the last bit.
+    """PQ, SQ and RQ of predictions, fractions 0..1; identical to panopticapi to the last bit.
 
     Args:
         truth: one picture, several in a list, or a panoptic set on disk as `evaluate_predictions` takes it.
         prediction: the same.
-        categories: the classes that count; a set on disk brings its own.
+        categories: the classes; not needed for sets on disk.
 
     Raises:
-        DataError: something is missing, or a pair contradicts itself.
-        UsageError: pictures come without categories, or one side is on disk and the other is not.
+        DataError: something is missing or inconsistent.
+        UsageError: categories are missing, or only one side is on disk.
     """
     if isinstance(truth, (str, Path)) and isinstance(prediction, (str, Path)):
         return evaluate_predictions(prediction, truth).quality
     if isinstance(truth, (str, Path)) or isinstance(prediction, (str, Path)):
         raise UsageError("Truth and prediction must both be paths, or both be pictures.")
     if categories is None:
-        raise UsageError("Pictures in memory do not say which classes there are.", hint="Give `categories` as well.")
+        raise UsageError("The categories are missing.", hint="For pictures in memory, give `categories` as well.")
     true, predicted = _several(truth), _several(prediction)
     if len(true) != len(predicted):
         raise DataError(f"There are {len(true)} true pictures and {len(predicted)} predicted ones.")
@@ -97,7 +97,7 @@ def _panoptic(given: Labelled) -> Panoptic:
     # A torch tensor may lie on a GPU.
     id_map = np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)
     if id_map.ndim != 2 or id_map.dtype.kind not in "iu":
-        raise DataError(f"An id map is (H, W) of integers, and this is {id_map.shape} of {id_map.dtype}.")
+        raise DataError(f"An id map must be (H, W) of integers; this is {id_map.shape} of {id_map.dtype}.")
     id_map = id_map.astype(np.int32)
     segments = [_segment(one) for one in listed]
     sizes = {one.id: one for one in measured(id_map, segments)}

@@ -1,4 +1,4 @@
-"""A model to call: photos in, results out."""
+"""Prediction: a model to call with pictures."""
 
 # H, W height and width of a picture in pixels
 
@@ -35,7 +35,7 @@ _TIMEOUT = 30.0
 
 
 class Model:
-    """A model that is ready: call it with a picture.
+    """A model, ready for inference: call it with a picture.
 
     Args:
         file: the weights with their recipe.
@@ -43,7 +43,7 @@ class Model:
 
     Attributes:
         file: the weights with their recipe.
-        predictor: the network with sizes and thresholds; takes arrays, gives `Panoptic`.
+        predictor: maps arrays to `Panoptic`.
     """
 
     def __init__(self, file: ModelFile, predictor: "Predictor") -> None:
@@ -65,7 +65,7 @@ class Model:
 
     @property
     def recipe(self) -> "Recipe":
-        """The recipe it was trained with, with what was overridden."""
+        """The recipe of its training, with overrides applied."""
         return self.file.recipe
 
     @property
@@ -83,24 +83,24 @@ class Model:
 
     @property
     def device(self) -> "torch.device":
-        """Where the network runs."""
+        """The device of the network."""
         return self.predictor.device
 
-    # A str is an iterable of str as well; the first of the two is meant then.
+    # A str is also an iterable of str; the first overload applies then.
     @overload
     def __call__(self, pictures: Picture, *, batch: int = ...) -> Result: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, pictures: Iterable[Picture], *, batch: int = ...) -> Iterator[Result]: ...
     def __call__(self, pictures: Picture | Iterable[Picture], *, batch: int = 1) -> Result | Iterator[Result]:
-        """The segments of one picture, or of each of many, one by one in their order.
+        """Predicts one picture, or an iterable of pictures in order.
 
         Args:
-            pictures: one, or any iterable of them, which is read only as far as results are taken.
-            batch: pictures of one padded size that the network sees at once.
+            pictures: one, or any iterable of them, which is read lazily.
+            batch: batch size; pictures of one padded size are batched.
 
         Raises:
-            DataError: a picture is missing or damaged, or an array of another shape or type.
-            RunError: an address cannot be read.
+            DataError: a picture is missing or damaged, or an array has another shape or type.
+            RunError: a URL cannot be read.
         """
         if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
             pixels = read_picture(pictures)
@@ -129,26 +129,26 @@ def load(
     runs: str | Path = "runs",
     progress: Progress = SILENT,
 ) -> Model:
-    """A model, ready to be called: released weights by name, a run folder, a weights file or an address.
+    """Loads a model: released weights by name, a run folder, a weights file or a URL.
 
     Args:
         source: `coco`, `runs/mine-001`, `fast.safetensors` or a URL; None is the newest run. Of a run, its
-            re-parameterised weights are taken where they are newer than its newest checkpoint. A name or a URL is
+            re-parameterised weights are used if they are newer than its newest checkpoint. A name or a URL is
             downloaded the first time.
         device: auto, cpu, cuda or cuda:N.
         precision: of the network: float32, bfloat16 or float16.
         short_edge: pixels the short edge is scaled to; this and the next three are the recipe's unless given.
         long_edge: pixels the long edge may not exceed.
-        score_threshold: a segment must score above it; 0..1.
+        score_threshold: the lowest score of a segment; 0..1.
         overlap_threshold: the share of its mask that a segment must keep; 0..1.
-        options: how the network runs, in full.
-        runs: the folder of run folders.
+        options: all inference options.
+        runs: the folder of all runs.
         progress: shows a download.
 
     Raises:
-        UsageError: there is no such thing, or a value is out of range.
+        UsageError: the source does not exist, or a value is out of range.
         DataError: the weights are damaged, unsafe or of another kind.
-        RunError: a download fails, or the device is not there.
+        RunError: a download fails, or there is no such device.
     """
     values: dict[str, Any] = {
         "short_edge": short_edge,
@@ -158,7 +158,7 @@ def load(
     }
     overrides = [f"inference.{name}={value}" for name, value in values.items() if value is not None]
     if precision is not None and options is not None:
-        raise UsageError("precision stands in options already.", hint="Give one of the two.")
+        raise UsageError("precision is set twice: it is part of options.", hint="Give one of the two.")
     return open_model(source, overrides, device, options or EngineOptions(precision=precision), Path(runs), progress)
 
 
@@ -170,41 +170,43 @@ def open_model(
     runs: Path,
     progress: Progress,
 ) -> Model:
-    """As `load`, with changes of recipe values as `--set` has them."""
+    """As `load`, with overrides in the form of `--set`."""
     file = read_model(fastest_weights(source, runs, progress), overrides, progress)
     return Model(file, file.predictor(device, options))
 
 
 def read_picture(picture: Picture) -> Rgb:
-    """A picture as uint8 (H, W, 3), the way a photo viewer turns it.
+    """Reads a picture as uint8 (H, W, 3), with EXIF orientation applied.
 
     Raises:
         DataError: it is missing, damaged or too large, or an array of another shape or type.
-        RunError: its address cannot be read.
+        RunError: its URL cannot be read.
     """
     if isinstance(picture, np.ndarray):
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
-            raise DataError(f"A picture is uint8 (H, W, 3), and this array is {picture.dtype} {picture.shape}.")
+            raise DataError(f"A picture must be uint8 (H, W, 3); this array is {picture.dtype} {picture.shape}.")
         return picture
     if isinstance(picture, Image.Image):
         return np.array(picture.convert("RGB"))
     if isinstance(picture, (str, Path)):
         return _downloaded(str(picture)) if "://" in str(picture) else read_image(Path(picture))
-    raise DataError(f"A picture is a path, an address, a PIL image or an array, and this is {type(picture).__name__}.")
+    raise DataError(f"A picture must be a path, a URL, a PIL image or an array, not {type(picture).__name__}.")
 
 
 def _downloaded(address: str) -> Rgb:
-    """The picture at an address, held in memory only."""
+    """The picture at a URL; nothing is kept on disk."""
     if urlsplit(address).scheme not in ("http", "https"):
-        raise UsageError(f"{address}: is no address of a picture.", hint="Begin it with https:// or http://.")
+        raise UsageError(f"{address}: is not a valid URL.", hint="It must start with https:// or http://.")
     try:
         with urlopen(address, timeout=_TIMEOUT) as response:  # noqa: S310  the scheme is one of two
             content = response.read(_MOST_BYTES + 1)
     except (URLError, OSError, ValueError) as error:
         reason = getattr(error, "reason", None) or error
-        raise RunError(f"{address}: cannot be read: {reason}.", hint="Look at the address and the network.") from error
+        raise RunError(
+            f"{address}: cannot be read: {reason}.", hint="Check the URL and the network connection."
+        ) from error
     if len(content) > _MOST_BYTES:
-        raise DataError(f"{address}: has more than {_MOST_BYTES // 2**20} MiB, which is no photo.")
+        raise DataError(f"{address}: is larger than the limit of {_MOST_BYTES // 2**20} MiB.")
     with tempfile.NamedTemporaryFile(prefix="yoso-") as file:
         file.write(content)
         file.flush()

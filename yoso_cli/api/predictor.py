@@ -1,4 +1,4 @@
-"""A network with a recipe's sizes and thresholds, run as asked: what every use case that predicts starts from."""
+"""Inference options, and a predictor made from a network and a recipe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EngineOptions:
-    """How a network runs; None leaves a switch to what was measured to be fastest on the device.
+    """Inference options; None is the default of the device, the fastest that was measured.
 
     Attributes:
         precision: one of `model.precision.PRECISIONS`.
         channels_last: memory format.
-        compiled: through torch.compile.
-        graphs: CUDA graphs.
-        fused: convolutions by oneDNN.
-        winograd: of these, wide ones of 3x3 with fewer multiplications.
-        threads: of the CPU; None is one for each core.
-        fast_merge: whether masks are merged at their own size.
+        compiled: use torch.compile.
+        graphs: use CUDA graphs.
+        fused: use fused oneDNN convolutions.
+        winograd: use Winograd for wide 3x3 convolutions; needs `fused`.
+        threads: CPU threads; None is one for each core.
+        fast_merge: merge masks at their own resolution.
     """
 
     precision: str | None = None
@@ -47,14 +47,14 @@ class EngineOptions:
         return "fast" if self.fast_merge else "exact"
 
     def switches(self, device: "torch.device") -> "Switches":
-        """Those given, and the device's own for the rest."""
+        """The given switches, with the device's defaults for the rest."""
         from yoso_cli.inference.engine import Switches, switches_for
 
         given = {one.name: getattr(self, one.name) for one in fields(Switches)}
         return switches_for(device, **{name: value for name, value in given.items() if value is not None})
 
     def prepare_process(self) -> None:
-        """Sets the number of CPU threads and keeps freed memory for the next picture, from here on in this process."""
+        """Sets the number of CPU threads, and keeps freed memory in this process for reuse."""
         keep_freed_memory()
         if self.threads is not None:
             import torch
@@ -63,10 +63,10 @@ class EngineOptions:
 
 
 OLD_PRECISIONS = {"single": "float32", "half": "float16"}
-"""Names of before, which are still understood wherever one is typed."""
+"""Former names, which are still accepted."""
 
 AS_MEASURED = EngineOptions()
-"""Every switch as it was measured to be fastest."""
+"""All defaults."""
 
 
 def make_predictor(
@@ -84,8 +84,8 @@ def make_predictor(
     `flip` and `scales` are test-time augmentation, see `inference.views.views`.
 
     Raises:
-        RunError: the device cannot do what `options` ask for.
-        UsageError: the options rule each other out.
+        RunError: the device does not support one of `options`.
+        UsageError: options contradict each other.
     """
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.inference.views import views
@@ -116,10 +116,10 @@ def described(predictor: "Predictor") -> str:
 
 
 def reason(predictor: "Predictor") -> str:
-    """A line that says why the network runs as it does."""
+    """A line that explains the choice of switches."""
     from yoso_cli.inference.engine import default_for
 
     default = default_for(predictor.device)
     if predictor.engine.switches == default.switches:
         return f"Switches: {default.switches}: {default.reason}."
-    return f"Switches: {predictor.engine.switches}, as asked for. By default {default.switches}: {default.reason}."
+    return f"Switches: {predictor.engine.switches}, as requested. By default {default.switches}: {default.reason}."

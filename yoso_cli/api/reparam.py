@@ -1,4 +1,4 @@
-"""Re-parameterisation: trained weights into faster ones with the same predictions, verified before they are written."""
+"""Re-parameterisation of trained weights for faster inference, verified before they are written."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 TOLERANCE = 1e-3
 """Relative to each tensor's largest value, in double precision: weights are rounded to single precision once."""
 
-# Calls of each network for a fold's two latencies.
+# Timed calls of each network per fold.
 _TIMED = 5
 
 
 @dataclass(frozen=True)
 class Fold:
-    """What one fold did, beside the network before it, on one picture.
+    """The effect of one fold, compared with the network before it on one picture.
 
     Attributes:
         name: of the fold.
         difference: between the outputs, relative to the largest value.
         before: median latency of the network alone before the fold, ms.
-        after: the same with the fold, measured in turn with it.
+        after: the same with the fold, measured alternately.
     """
 
     name: str
@@ -45,13 +45,13 @@ class Fold:
 
 @dataclass(frozen=True)
 class Reparameterized:
-    """What was written and how it differs.
+    """The result of a re-parameterisation.
 
     Attributes:
         path: the new weights file.
-        folds: what each did, in the order applied.
-        difference: of the outputs on `pictures` real pictures.
-        pictures: how many were compared.
+        folds: the effect of each, in the order applied.
+        difference: of the outputs on `pictures` pictures.
+        pictures: number of pictures compared.
     """
 
     path: Path
@@ -73,22 +73,22 @@ def reparameterize(
     runs: str | Path = "runs",
     progress: Progress = SILENT,
 ) -> Reparameterized:
-    """Folds trained weights into faster ones, compares the two networks on real pictures, and writes the new ones.
+    """Folds trained weights, compares the two networks on pictures, and writes the new weights.
 
     Args:
         source: the trained weights (see `api.weights.Named`).
         output: the file to write; by default reparam.safetensors in the run folder, or beside the weights.
-        pictures: real ones to verify on; the folds are timed on the first. By default `count` of the validation split.
+        pictures: to verify on; the folds are timed on the first. By default `count` of the validation split.
         count: see `pictures`.
-        tolerance: largest difference allowed, of each fold and of all.
-        folds: some of `model.reparam.STEPS` in their order; None takes all.
+        tolerance: largest relative difference allowed, of each fold and of all.
+        folds: some of `model.reparam.STEPS` in their order; None for all.
         overrides: changes of recipe values, as `data.root=elsewhere`.
-        force: whether `output` may be replaced by something else than it was: the same input and folds write it anew.
-        runs: the folder of run folders.
+        force: overwrite `output`; not needed if it was made from the same input and folds.
+        runs: the folder of all runs.
         progress: shows a download.
 
     Raises:
-        UsageError: the weights have been folded already, or `output` is taken.
+        UsageError: the weights are folded already, or `output` exists.
         DataError: there are no weights or no pictures.
         RunError: the outputs differ by more than `tolerance`; nothing is written then.
     """
@@ -112,7 +112,7 @@ def reparameterize_model(
     tolerance: float = TOLERANCE,
     folds: Sequence[str] | None = None,
 ) -> Reparameterized:
-    """As `reparameterize`, of weights that are read already."""
+    """As `reparameterize`, for weights that are read already."""
     from yoso_cli.model import reparam
     from yoso_cli.model.weights import save_weights, stated_hash
 

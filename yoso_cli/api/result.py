@@ -1,4 +1,4 @@
-"""What a model sees in a picture, for Python: segments, masks, maps, and the forms other libraries take."""
+"""The result of a prediction: segments, masks, maps, and formats of other libraries."""
 
 # H, W height and width of the picture in pixels; N things; S segments
 
@@ -19,17 +19,17 @@ Mask = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class SeenSegment:
+class NamedSegment:
     """One segment of a picture.
 
     Attributes:
         id: its value in the id map, 1..2^24-1.
         category_id: the published id of its class.
         name: of its class.
-        isthing: whether its class is countable.
+        isthing: whether its class is a thing class.
         score: the model's confidence, 0..1.
         area: pixels.
-        box: left, top, right and bottom in pixels; the last two lie just outside.
+        box: left, top, right and bottom in pixels; right and bottom are exclusive.
     """
 
     id: int
@@ -43,7 +43,7 @@ class SeenSegment:
 
 @dataclass(frozen=True, eq=False)
 class Instances:
-    """The N things of a picture, as detectors give them, the most certain first.
+    """The N things of a picture as instance arrays, sorted by score.
 
     Attributes:
         masks: bool (N, H, W).
@@ -70,7 +70,7 @@ class Result:
         image: uint8 (H, W, 3), RGB.
         panoptic: its segments.
         categories: the model's classes.
-        source: the path or address of the picture; empty where it came as pixels.
+        source: the path or address of the picture; empty for arrays.
     """
 
     def __init__(self, image: Rgb, panoptic: Panoptic, categories: tuple[Category, ...], source: str = "") -> None:
@@ -89,12 +89,12 @@ class Result:
         return self.panoptic.id_map
 
     @cached_property
-    def segments(self) -> tuple[SeenSegment, ...]:
-        """In the order of their ids."""
-        return tuple(self._seen(segment) for segment in self.panoptic.segments)
+    def segments(self) -> tuple[NamedSegment, ...]:
+        """The segments, in the order of their ids."""
+        return tuple(self._named(segment) for segment in self.panoptic.segments)
 
     def mask(self, segment_id: int) -> Mask:
-        """Bool (H, W): the pixels of a segment. Raises UsageError where there is no such segment."""
+        """Bool (H, W): the pixels of a segment. Raises UsageError if there is no such segment."""
         if all(segment.id != segment_id for segment in self.panoptic.segments):
             known = ", ".join(str(segment.id) for segment in self.panoptic.segments)
             raise UsageError(f"There is no segment {segment_id}.", hint=f"There are {known or 'none'}.")
@@ -110,7 +110,7 @@ class Result:
         return found
 
     def instances(self) -> Instances:
-        """The things, the most certain first."""
+        """The things, sorted by score."""
         things = sorted((one for one in self.segments if one.isthing), key=lambda one: -one.score)
         return Instances(
             np.stack([self.id_map == one.id for one in things]) if things else np.zeros((0, *self.id_map.shape), bool),
@@ -124,18 +124,18 @@ class Result:
         """The picture with its segments in colour, their borders and names, and a legend.
 
         Args:
-            alpha: how much of the colour covers the picture, 0..1.
-            legend: whether the panel is added.
+            alpha: opacity of the colours, 0..1.
+            legend: whether to add a legend.
         """
         return Image.fromarray(self._drawn(alpha, legend))
 
     def save(self, path: str | Path) -> Path:
-        """Writes what `draw` gives to a PNG or JPEG. Raises RunError when it cannot be written."""
+        """Writes the picture of `draw` as PNG or JPEG. Raises RunError if it cannot be written."""
         write_picture(Path(path), self._drawn(0.5, True))
         return Path(path)
 
     def to_coco(self, *, image_id: int | str = 0, file_name: str = "") -> dict[str, Any]:
-        """The picture's entry among the `annotations` of a COCO panoptic JSON; `id_map` is what its PNG spells.
+        """The picture's entry among the `annotations` of a COCO panoptic JSON; its PNG encodes `id_map`.
 
         Args:
             image_id: as the JSON's `images` list it.
@@ -181,9 +181,9 @@ class Result:
     def _drawn(self, alpha: float, legend: bool) -> Rgb:
         return overlay(self.image, self.panoptic, self.categories, alpha=alpha, legend=legend)
 
-    def _seen(self, segment: Segment) -> SeenSegment:
+    def _named(self, segment: Segment) -> NamedSegment:
         category = next(one for one in self.categories if one.id == segment.category_id)
         left, top, width, height = segment.bbox
         box = (left, top, left + width, top + height)
         score = 1.0 if segment.score is None else segment.score
-        return SeenSegment(segment.id, category.id, category.name, category.isthing, score, segment.area, box)
+        return NamedSegment(segment.id, category.id, category.name, category.isthing, score, segment.area, box)

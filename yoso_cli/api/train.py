@@ -1,4 +1,4 @@
-"""Training: a recipe to a run folder, gone on with after a stop, and evaluated at its end."""
+"""Training a recipe into a run folder: start, resume, evaluate."""
 
 import copy
 import shlex
@@ -39,16 +39,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Run:
-    """What a training left.
+    """The result of a training.
 
     Attributes:
         folder: the run folder.
-        iteration: steps made, of `iterations`.
-        iterations: of the whole run.
-        skipped: steps left out because they were not finite.
-        unreadable: pictures that others stood in for.
-        exit_code: of a command that ran it: 0, or 130 after Ctrl-C.
-        report: of the validation split; None where a signal ended the training before.
+        iteration: steps done, of `iterations`.
+        iterations: steps of the whole run.
+        skipped: steps skipped because they were not finite.
+        unreadable: unreadable pictures, which were replaced by others.
+        exit_code: for a command: 0, or 130 after Ctrl-C.
+        report: of the validation split; None if a signal stopped the training before.
     """
 
     folder: RunFolder
@@ -61,12 +61,12 @@ class Run:
 
     @property
     def weights(self) -> Path:
-        """Of the newest checkpoint."""
+        """Weights of the newest checkpoint."""
         return self.folder.weights()
 
     @property
     def best(self) -> Path | None:
-        """Of the checkpoint with the highest PQ on the validation split; None where none was measured."""
+        """Weights of the checkpoint with the highest PQ on the validation split; None if none was evaluated."""
         best = self.folder.best()
         return best / self.weights.name if best else None
 
@@ -83,21 +83,21 @@ def train(
 ) -> Run:
     """Trains a recipe into a run folder and evaluates it.
 
-    In the main thread Ctrl-C and SIGTERM finish the step, save and return; `resume` goes on from there.
+    In the main thread Ctrl-C and SIGTERM finish the step, save and return; `resume` continues from there.
 
     Args:
         recipe: the name of a packaged recipe, a YAML file, or a recipe.
         overrides: changes of recipe values, as `train.lr=2e-4`.
-        weights: what to start from instead of random or ImageNet weights (see `api.weights.Named`).
-        runs: the folder of run folders.
-        into: exactly this run folder; a run of the same recipe that is there already goes on.
+        weights: initial weights instead of random or ImageNet ones (see `api.weights.Named`).
+        runs: the folder of all runs.
+        into: exactly this run folder; a run of the same recipe in it is resumed.
         device: auto, cpu, cuda or cuda:N.
-        progress: shows how far it is.
+        progress: shows progress and messages.
 
     Raises:
-        UsageError: the recipe is wrong or not there, or another run lies in `into`.
+        UsageError: the recipe is invalid or missing, or `into` has another run.
         DataError: the dataset or the weights are missing, damaged or do not fit.
-        RunError: the device is not there, memory ran out, or the training has diverged.
+        RunError: no such device, out of memory, or the training has diverged.
     """
     chosen = _recipe(recipe, overrides)
     return open_training(
@@ -106,7 +106,7 @@ def train(
 
 
 def resume(run: str | Path, *, device: str = "auto", progress: Progress = SILENT) -> Run:
-    """Goes on with a run folder from its newest checkpoint, with its own recipe. Raises as `train` does."""
+    """Resumes a run from its newest checkpoint, with its own recipe. Raises as `train` does."""
     return resume_training(Path(run), device=device, progress=progress).run()
 
 
@@ -120,20 +120,20 @@ def open_training(
     group: ProcessGroup = ALONE,
     progress: Progress = SILENT,
 ) -> "Training":
-    """A training of `recipe`, new or, where its run lies in `into` already, gone on with. Arguments as of `train`."""
-    # All look before the first one makes the folder.
+    """A training of `recipe`: new, or resumed if `into` has its run already. Arguments are those of `train`."""
+    # All processes check before the first one makes the folder.
     if into is not None and any(group.all_gather((into / "recipe.yaml").is_file())):
         _require_same_recipe(recipe, into)
         return resume_training(into, device=device, group=group, progress=progress)
-    where, train_set, val_set = _surroundings(recipe, device)
-    model = training_parts.network(recipe, len(train_set.categories))
+    where, train_set, val_set = _device_and_sets(recipe, device)
+    model = training_parts.build_network(recipe, len(train_set.categories))
     if weights is not None:
         path = group.in_turn(lambda: trained_weights(weights, runs, progress))
-        training_parts.fill(model, path, train_set.categories, progress)
+        training_parts.load_initial_weights(model, path, train_set.categories, progress)
     else:
-        group.in_turn(lambda: training_parts.fill_backbone(model, recipe))
-    step = training_parts.learning_step(model, recipe, where, group, progress)
-    # The folder is made when all else is known to be in order.
+        group.in_turn(lambda: training_parts.load_backbone(model, recipe))
+    step = training_parts.optimizer_step(model, recipe, where, group, progress)
+    # The folder is made last, so that no error above leaves an empty one.
     run = None
     if group.rank == 0:
         run = RunFolder.at(into) if into else RunFolder.create(runs, recipe.name)
@@ -142,7 +142,7 @@ def open_training(
     checkpoints = _checkpoints(found, recipe, train_set, step)
     training = Training(recipe, found, step, train_set, val_set, checkpoints, group, progress=progress)
     if weights is not None:
-        # The recipe does not know these weights; with them on disk a run can go on from its very start.
+        # The recipe does not name these weights: the run could not be resumed before its first checkpoint without them.
         training.save()
         training.checkpoints.finish()
     return training
@@ -151,14 +151,14 @@ def open_training(
 def resume_training(
     path: Path, *, device: str = "auto", group: ProcessGroup = ALONE, progress: Progress = SILENT
 ) -> "Training":
-    """A run that goes on from its newest checkpoint that is whole, or from its start if it has none."""
+    """A training resumed from the newest intact checkpoint, or from the start if there is none."""
     run = RunFolder.open(path)
     recipe = run.recipe()
-    where, train_set, val_set = _surroundings(recipe, device)
-    model = training_parts.network(recipe, len(train_set.categories))
+    where, train_set, val_set = _device_and_sets(recipe, device)
+    model = training_parts.build_network(recipe, len(train_set.categories))
     if not run.checkpoints():
-        group.in_turn(lambda: training_parts.fill_backbone(model, recipe))
-    step = training_parts.learning_step(model, recipe, where, group, progress)
+        group.in_turn(lambda: training_parts.load_backbone(model, recipe))
+    step = training_parts.optimizer_step(model, recipe, where, group, progress)
     checkpoints = _checkpoints(run, recipe, train_set, step)
     loop = checkpoints.newest(progress.message)
     if group.rank == 0:
@@ -167,18 +167,18 @@ def resume_training(
 
 
 class Training:
-    """One run with all its parts, ready to go.
+    """One run with all its parts, ready to start.
 
     Args:
-        recipe: the resolved one.
-        folder: where the run is kept.
-        step: what learns.
-        train_set: what it learns from.
-        val_set: what it is evaluated on.
+        recipe: the resolved recipe.
+        folder: the run folder.
+        step: the optimizer step.
+        train_set: the training set.
+        val_set: the validation set.
         checkpoints: of `folder` and `step`.
         group: the processes that train together.
-        loop: how far it is; None at the start.
-        progress: shows how far it is.
+        loop: progress of the loop; None at the start.
+        progress: shows progress and messages.
     """
 
     def __init__(
@@ -211,10 +211,10 @@ class Training:
         self._log = RunLog(kept, recipe.to_dict(), workers=recipe.train.workers, say=progress.message)
 
     def run(self) -> Run:
-        """Trains to the end or to a signal; evaluates what was trained, and draws the worst pictures into report.html.
+        """Trains to the end or to a signal, then evaluates and writes report.html.
 
         Raises:
-            KeyboardInterrupt: a second Ctrl-C; the newest checkpoint is whole.
+            KeyboardInterrupt: a second Ctrl-C; the newest checkpoint is intact.
         """
         from yoso_cli.training.stopping import Outcome, Stopping
 
@@ -224,7 +224,7 @@ class Training:
         return self._ended(stopping.outcome or outcome, report)
 
     def run_without_evaluation(self) -> Run:
-        """As `run`, but what was trained is left to be evaluated."""
+        """As `run`, without the final evaluation."""
         from yoso_cli.training.stopping import Stopping
 
         with Stopping() as stopping:
@@ -232,9 +232,9 @@ class Training:
         return self._ended(outcome, None)
 
     def evaluate(self) -> Report:
-        """Measures PQ on the validation split, each process its part, into report.json and metrics.jsonl."""
+        """Measures PQ on the validation split, divided among the processes; writes report.json and metrics.jsonl."""
         self.checkpoints.finish()
-        self._group.all_gather(None)  # nobody reads the checkpoint before it is there
+        self._group.all_gather(None)  # a barrier: the checkpoint is written before it is read
         predictor = self._predictor()
         weights = self.folder.weights()
         report = evaluate_predictor(
@@ -245,7 +245,7 @@ class Training:
         return report
 
     def save(self) -> None:
-        """Writes a checkpoint beside the training."""
+        """Writes a checkpoint in the background."""
         if self._group.rank == 0:
             self.checkpoints.save(self._loop)
 
@@ -262,13 +262,13 @@ class Training:
         plan = self.recipe.train
         self._announce()
         try:
-            with stopping.at_once():
-                self._evaluate_what_was_cut_off()
+            with stopping.interruptible():
+                self._repeat_aborted_evaluation()
             with self.progress.bar(plan.iterations, "train", initial=self._start, unit="it") as bar:
                 return train(
                     self._step,
                     self._batches(),
-                    training_parts.rate(self.recipe),
+                    training_parts.rate_schedule(self.recipe),
                     self._hooks(bar),
                     Plan(
                         start=self._start,
@@ -288,11 +288,11 @@ class Training:
             self.checkpoints.finish()
 
     def _finish(self, stopping: "Stopping") -> Report | None:
-        """The report of what was trained; None where a signal ended that."""
+        """The final evaluation; None if a signal aborted it."""
         from yoso_cli.training.stopping import Stopped
 
         try:
-            with stopping.at_once():
+            with stopping.interruptible():
                 report = self.evaluate()
                 if self._group.rank == 0:
                     page = self.folder.report_path.with_suffix(".html")
@@ -303,7 +303,7 @@ class Training:
         return report
 
     def _keep(self, report: Report, predictor: "Predictor") -> None:
-        """Keeps PQ, the table and the curves so far, and pictures of what the network sees."""
+        """Writes the report, PQ, results.csv, the curves and sample predictions."""
         from yoso_cli.training.curves import write_curves, write_results
 
         folder, iteration, quality = self.folder, self._loop.iteration, report.quality
@@ -319,24 +319,24 @@ class Training:
     def _announce(self) -> None:
         plan, train_set = self.recipe.train, self._train_set
         pictures = f"{counted(len(train_set.records), 'image')} of {train_set.name} {train_set.split}"
-        begun = f"Going on with {self.folder.path} after step {self._start}" if self._start else None
+        begun = f"Resuming {self.folder.path} after step {self._start}" if self._start else None
         begun = begun or f"Training {self.folder.path}"
         where = f"{self._step.device}" if self._group.size == 1 else f"{self._group.size} processes"
         steps = f"{counted(plan.iterations, 'step')} with {plan.batch} each"
         self.progress.message(f"{begun}: {pictures}, {steps}, on {where}.")
-        self.progress.message("Ctrl-C saves and stops; training can go on from there.")
+        self.progress.message("Ctrl-C saves and stops; `yoso train --resume` continues.")
 
     def _batches(self) -> "Iterator[Batch]":
         from yoso_cli.loading.batch import batches
 
         plan = self.recipe.train
         return batches(
-            training_parts.training_pictures(self.recipe, self._train_set),
+            training_parts.training_dataset(self.recipe, self._train_set),
             batch=plan.batch,
             seed=plan.seed,
             start=self._start,
             stop=plan.iterations,
-            # More loaders than cores only get in each other's way, and torch warns; the batches are the same.
+            # More loaders than cores are slower, and torch warns; the batches are the same.
             workers=min(plan.workers, machine.usable_cores()),
             part=(self._group.rank, self._group.size),
             tolerated=plan.unreadable,
@@ -363,15 +363,15 @@ class Training:
 
     def _replaced(self, problem: str) -> None:
         self._loop = replace(self._loop, unreadable=self._loop.unreadable + 1)
-        self.progress.message(f"Another picture stands in for one that cannot be read. {problem}")
+        self.progress.message(f"An unreadable picture was replaced by another. {problem}")
 
     def _evaluate_between(self) -> None:
         pq = self.evaluate().quality.all.pq
         shown = "-" if pq is None else f"{100 * pq:.1f}"
         self.progress.message(f"Step {self._loop.iteration}: PQ {shown} on {self.val_set.split}.")
 
-    def _evaluate_what_was_cut_off(self) -> None:
-        """A kill amid an evaluation leaves the checkpoint before it, and no PQ."""
+    def _repeat_aborted_evaluation(self) -> None:
+        """Evaluates the checkpoint resumed from, if the run was killed during its evaluation."""
         every = self.recipe.train.evaluate_every
         if not every or not self._start or self._start % every or self._start >= self.recipe.train.iterations:
             return
@@ -390,8 +390,8 @@ def _recipe(named: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:
     return recipe_file.load(str(named), overrides)
 
 
-def _surroundings(recipe: Recipe, device: str) -> "tuple[torch.device, PanopticSet, PanopticSet]":
-    """The device, and the sets to train and to evaluate on."""
+def _device_and_sets(recipe: Recipe, device: str) -> "tuple[torch.device, PanopticSet, PanopticSet]":
+    """The device, the training set and the validation set."""
     where = choose_device(device)
     if where.type == "cpu":
         keep_freed_memory()
@@ -427,6 +427,6 @@ def _checkpoints(run: RunFolder, recipe: Recipe, train_set: PanopticSet, step: "
 def _require_same_recipe(recipe: Recipe, into: Path) -> None:
     if RunFolder.open(into).recipe() != recipe:
         raise UsageError(
-            f"{into}: holds a run of another recipe, or of other --set values.",
-            hint=f"Name another folder, or go on with that run: `yoso train --resume {shlex.quote(str(into))}`.",
+            f"{into}: contains a run of another recipe, or of other --set values.",
+            hint=f"Name another folder, or resume that run: `yoso train --resume {shlex.quote(str(into))}`.",
         )

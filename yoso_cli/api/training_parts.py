@@ -1,4 +1,4 @@
-"""From a recipe to the parts of a training: network, starting weights, optimizer step, learning rate, pictures."""
+"""The parts of a training made from a recipe: network, initial weights, optimizer step, learning rate, dataset."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from yoso_cli.training.step import Step
 
 
-def network(recipe: Recipe, num_classes: int) -> "YOSO":
-    """The recipe's network on the CPU, where a seed means the same weights on every machine."""
+def build_network(recipe: Recipe, num_classes: int) -> "YOSO":
+    """The recipe's network, initialised on the CPU, where a seed gives the same weights on every machine."""
     import torch
 
     from yoso_cli.model.yoso import YOSO
@@ -36,22 +36,24 @@ def network(recipe: Recipe, num_classes: int) -> "YOSO":
     return YOSO(num_classes, **recipe.model.arguments())
 
 
-def fill_backbone(model: "YOSO", recipe: Recipe) -> None:
-    """Starts from ImageNet, where the recipe says so."""
+def load_backbone(model: "YOSO", recipe: Recipe) -> None:
+    """Loads ImageNet weights into the backbone, if the recipe says so."""
     from yoso_cli.model.backbone import load_imagenet
 
     if recipe.model.backbone_weights == "imagenet":
         load_imagenet(model.backbone)
 
 
-def fill(model: "YOSO", path: Path, categories: tuple[Category, ...], progress: Progress = SILENT) -> None:
-    """Starts from a weights file, of other classes too; says which classes it knows.
+def load_initial_weights(
+    model: "YOSO", path: Path, categories: tuple[Category, ...], progress: Progress = SILENT
+) -> None:
+    """Loads a weights file, also of other classes, and reports which classes it knows.
 
     Raises:
         DataError: it does not fit the recipe's network, or is re-parameterised.
     """
     from yoso_cli.model.weights import load_state
-    from yoso_cli.training.transfer import carried_over
+    from yoso_cli.training.transfer import transfer_classes
 
     weights = read_weights(path, progress)
     if weights.steps:
@@ -59,23 +61,23 @@ def fill(model: "YOSO", path: Path, categories: tuple[Category, ...], progress: 
             f"{path}: re-parameterised weights cannot be trained further.",
             hint="Name the weights.safetensors of the checkpoint they were made from.",
         )
-    carried = carried_over(weights, model, categories)
-    load_state(model, carried.weights)
-    if carried.new:
+    transferred = transfer_classes(weights, model, categories)
+    load_state(model, transferred.weights)
+    if transferred.new:
         progress.message(
-            f"{path}: knows {len(carried.known)} of this dataset's {counted(len(categories), 'class')} by name, of "
-            f"its own {len(weights.categories)}; to be learnt anew: {_some(carried.new)}. "
-            "All but the class layers is taken over."
+            f"{path}: has {len(transferred.known)} of this dataset's {counted(len(categories), 'class')} by name, "
+            f"among its {len(weights.categories)}; new classes: {_some(transferred.new)}. "
+            "All layers but the class layers are loaded unchanged."
         )
 
 
-def learning_step(
+def optimizer_step(
     model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress = SILENT
 ) -> "Step":
-    """All that learns, ready for the first batch; `model` moves to `device`.
+    """The optimizer step of the recipe; moves `model` to `device`.
 
     Raises:
-        UsageError: the batch cannot be shared equally, or nothing is left to learn.
+        UsageError: the batch cannot be divided equally, or everything is frozen.
     """
     import torch
 
@@ -84,24 +86,24 @@ def learning_step(
     from yoso_cli.training.freezing import freeze
     from yoso_cli.training.losses import SetLoss
     from yoso_cli.training.optim import adamw
-    from yoso_cli.training.step import Arithmetic, Step
+    from yoso_cli.training.step import Step, StepConfig
 
     plan = recipe.train
     if plan.batch % group.size:
         raise UsageError(
-            f"train.batch of {plan.batch} cannot be shared by {group.size} processes.",
+            f"train.batch of {plan.batch} cannot be divided among {group.size} processes.",
             hint="Choose a multiple, or another number of GPUs.",
         )
     freeze(model, plan.freeze)
     model.to(device)
     if group.size > 1:
-        distributed.synchronised(model)
-    forward = distributed.shared(model, device) if group.size > 1 else model
+        distributed.convert_batch_norms(model)
+    forward = distributed.wrap_ddp(model, device) if group.size > 1 else model
     return Step(
         model,
         adamw(model, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
         SetLoss(**asdict(recipe.loss)),
-        Arithmetic(
+        StepConfig(
             clip=plan.clip,
             seed=plan.seed,
             precision=plan.precision,
@@ -115,8 +117,8 @@ def learning_step(
     )
 
 
-def rate(recipe: Recipe) -> Callable[[int], float]:
-    """The learning rate of an iteration, as the recipe's schedule has it."""
+def rate_schedule(recipe: Recipe) -> Callable[[int], float]:
+    """The recipe's learning rate as a function of the iteration."""
     from yoso_cli.training.optim import learning_rate
 
     plan = recipe.train
@@ -133,7 +135,7 @@ def rate(recipe: Recipe) -> Callable[[int], float]:
 
 
 def footprint(model: "YOSO", recipe: Recipe) -> "Footprint":
-    """What training takes of a GPU's memory."""
+    """Estimated GPU memory of training."""
     from yoso_cli.training.memory import footprint as counted
 
     augment, plan = recipe.augment, recipe.train
@@ -147,7 +149,7 @@ def footprint(model: "YOSO", recipe: Recipe) -> "Footprint":
 
 
 def _micro_batch(model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress) -> int:
-    """Pictures per pass: as the recipe says, or as many as fit into the smallest of the GPUs."""
+    """Micro-batch: the recipe's, or as many pictures as fit into the smallest GPU."""
     from yoso_cli.training.memory import capacity
 
     share = recipe.train.batch // group.size
@@ -156,7 +158,7 @@ def _micro_batch(model: "YOSO", recipe: Recipe, device: "torch.device", group: P
         return recipe.train.micro_batch or share
     fitting: int = min(group.all_gather(footprint(model, recipe).fitting(room, share)))
     if fitting < share:
-        progress.message(f"{fitting} of {share} pictures fit into the GPU's memory at a time (train.micro_batch=0).")
+        progress.message(f"Micro-batch: {fitting} of {share} pictures fit into GPU memory (train.micro_batch=0).")
     return fitting
 
 
@@ -165,7 +167,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def augmentation(recipe: Recipe) -> "Augmentation":
-    """The steps of the recipe's `augment` section."""
+    """The augmentation of the recipe's `augment` section."""
     from yoso_cli.loading.augmentation import Compose, ScaleJitter, ShortEdgeCrop, padding_as_picture
     from yoso_cli.loading.color import ColorJitter
 
@@ -183,20 +185,20 @@ def augmentation(recipe: Recipe) -> "Augmentation":
     return Compose(tuple(steps))
 
 
-def training_pictures(recipe: Recipe, panoptic_set: PanopticSet) -> "PanopticDataset":
-    """The set's pictures as the network is to see them."""
+def training_dataset(recipe: Recipe, panoptic_set: PanopticSet) -> "PanopticDataset":
+    """The set as a dataset of augmented samples."""
     from yoso_cli.loading.dataset import PanopticDataset
 
     return PanopticDataset(panoptic_set, augmentation(recipe), copy_paste=recipe.augment.copy_paste)
 
 
 def contact_sheet(recipe: Recipe, *, rows: int, columns: int, progress: Progress = SILENT) -> Rgb:
-    """The first pictures of the recipe's training split as the network would see them, each row of one picture.
+    """The first pictures of the recipe's training split, augmented; a row for each picture.
 
     Raises:
-        DataError: the dataset was not prepared, or one of these pictures cannot be read.
+        DataError: the dataset is not prepared, or one of these pictures cannot be read.
     """
-    pictures = training_pictures(recipe, prepared_set(recipe, recipe.data.train_split))
+    pictures = training_dataset(recipe, prepared_set(recipe, recipe.data.train_split))
     places = range(min(rows, len(pictures)))
     cells = [[_seen(pictures, place, column) for column in range(columns)] for place in places]
     titles = [f"view {column + 1}" for column in range(columns)]

@@ -1,4 +1,4 @@
-"""Weights from elsewhere: the authors' releases by name, any file by address, and other layouts made ours."""
+"""Importing weights: the authors' releases by name, files by URL, and other layouts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Imported:
-    """Weights as they would be written.
+    """Imported weights, in yoso's format.
 
     Attributes:
         weights: path is the file they were read from.
-        layout: whose they were: `yoso`, `released` or `torchvision`.
-        notes: what was done beside copying, a sentence each.
+        layout: of the original file: `yoso`, `released` or `torchvision`.
+        notes: conversions other than copying, a sentence each.
     """
 
     weights: "Weights"
@@ -40,9 +40,9 @@ class Imported:
 
 
 def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> Imported:
-    """Reads a weights file of ours (of any version), of YOSO's authors, or of a torchvision ResNet.
+    """Reads a weights file of yoso (any version), of YOSO's authors, or of a torchvision ResNet.
 
-    The shapes decide on the network and the recipe on the rest: temperature, thresholds, sizes, dataset.
+    The network is inferred from the shapes; temperature, thresholds, sizes and dataset come from the recipe.
 
     Args:
         path: the file.
@@ -52,7 +52,7 @@ def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> 
             released weights.
 
     Raises:
-        DataError: the file is missing, unsafe or of another kind, or does not fit; every key that does not is named.
+        DataError: the file is missing, unsafe, of another kind, or does not fit; all keys that do not fit are named.
     """
     from yoso_cli.model.authors import is_released_layout
     from yoso_cli.model.backbone import published_name
@@ -67,13 +67,13 @@ def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> 
     if published := published_name(state):
         return _backbone(path, state, published)
     raise DataError(
-        f"{path}: its {len(state)} tensors are neither a YOSO's nor a ResNet's; the first is {next(iter(state))}.",
+        f"{path}: its {len(state)} tensors are not those of YOSO or a ResNet; the first is {next(iter(state))}.",
         hint="Import the authors' YOSO files (keys like yoso_head.kernels.weight) or torchvision's ResNet files.",
     )
 
 
 def read_release(path: Path, name: str) -> Imported:
-    """Reads a file that is to be the released weights called `name`, and nothing else.
+    """Reads a file that must be the released weights `name`.
 
     Raises:
         DataError: it is another file.
@@ -84,13 +84,13 @@ def read_release(path: Path, name: str) -> Imported:
     release = catalog.find(name)
     if not path.is_file():
         what = "is a folder, not a file" if path.is_dir() else "there is no such file"
-        raise DataError(f"{path}: {what}.", hint="--from names a file, or an address with http or https.")
+        raise DataError(f"{path}: {what}.", hint="--from takes a file, or a URL with http or https.")
     size = path.stat().st_size
     if size < release.tensor_bytes:
         raise DataError(
-            f"{path}: has {size / 1e6:.1f} MB, and the tensors of {release.file} alone have "
+            f"{path}: has {size / 1e6:.1f} MB, but the tensors of {release.file} alone have "
             f"{release.tensor_bytes / 1e6:.1f}.",
-            hint="It is torn, or another file.",
+            hint="It is truncated, or another file.",
         )
     state = read_state(path)
     if not is_released_layout(state):
@@ -132,18 +132,18 @@ def _with_network(base: Recipe, told: Mapping[str, str | int]) -> Recipe:
     try:
         return recipe_file.from_dict(plain, "its shapes")
     except RecipeError as error:
-        raise DataError(f"is no network that YOSO could be: {error.problems[0]}.") from error
+        raise DataError(f"is not a valid YOSO network: {error.problems[0]}.") from error
 
 
 def _backbone(path: Path, state: "dict[str, Tensor]", name: str) -> Imported:
     from yoso_cli.model.backbone import ResNet, load_published
     from yoso_cli.model.weights import BACKBONE, Weights
 
-    # Trained norms hold all that frozen ones do, and counts besides.
+    # Trained norms have the values of frozen ones, and batch counts.
     backbone = ResNet(name, norm="batch")
     load_published(backbone, state)
     recipe = Recipe(name=name, description="a backbone alone", model=ModelRecipe(backbone=name))
-    notes = tuple(f"{key} was left out: a segmenter has no use for it" for key in state if key.startswith("fc."))
+    notes = tuple(f"{key} was left out: it is the classifier" for key in state if key.startswith("fc."))
     provenance = _provenance(path, "torchvision")
     return Imported(
         Weights(path, BACKBONE, backbone.state_dict(), recipe.to_dict(), (), (), provenance), "torchvision", notes
@@ -158,8 +158,8 @@ def _recipe_for(count: int, table: str | None) -> str:
         return "coco"
     known = ", ".join(f"{one.classes} ({one.name})" for one in catalog.RELEASES.values())
     raise DataError(
-        f"tells {count} classes apart, and the released weights {known}.",
-        hint="Name what it was trained for: `yoso weights import FILE --categories FILE --recipe RECIPE`.",
+        f"has {count} classes; the released weights have {known}.",
+        hint="Name its classes and recipe: `yoso weights import FILE --categories FILE --recipe RECIPE`.",
     )
 
 
@@ -173,9 +173,9 @@ def _categories(recipe: Recipe, count: int, table: str | None) -> tuple[Category
     elif release is not None:
         categories = read_categories(release.categories)
     else:
-        raise DataError(f"tells {count} classes apart; {recipe.name} does not say which.", hint="Add --categories.")
+        raise DataError(f"has {count} classes, which {recipe.name} does not list.", hint="Add --categories.")
     if len(categories) != count:
-        raise DataError(f"tells {count} classes apart, and {table} lists {len(categories)}.")
+        raise DataError(f"has {count} classes, but {table} lists {len(categories)}.")
     return categories
 
 
@@ -188,17 +188,17 @@ def _provenance(path: Path, layout: str) -> dict[str, Any]:
 
 
 def released_here() -> list[str]:
-    """The names of the released weights that are in the cache, the most used first."""
+    """Names of the released weights in the cache."""
     cache = Cache.open()
     return [name for name in catalog.RELEASES if cache.released(name).is_file()]
 
 
 def released_path(name: str, progress: Progress = SILENT) -> Path:
-    """The cached weights called `name`, brought there first if need be; held to the hash they first came with.
+    """The cached weights `name`, downloaded if necessary; their hash must be the recorded one.
 
     Raises:
-        RunError: they cannot be downloaded or kept.
-        DataError: what is there or what came is not the released file.
+        RunError: they cannot be downloaded or stored.
+        DataError: the cached or downloaded file is not the released one.
     """
     from yoso_cli.model.weights import stated_hash
 
@@ -208,30 +208,30 @@ def released_path(name: str, progress: Progress = SILENT) -> Path:
         return fetch_release(name, progress=progress)
     if known is None or stated_hash(target) != known.tensors:
         raise DataError(
-            f"{target}: is not what came under the name {name}.",
-            hint=f"Bring it anew with `yoso weights get {name} --force`.",
+            f"{target}: its hash is not the one recorded for {name}.",
+            hint=f"Download it again with `yoso weights get {name} --force`.",
         )
     return target
 
 
 def fetch_release(name: str, source: str | None = None, progress: Progress = SILENT) -> Path:
-    """Downloads the released weights called `name`, checks them and keeps them in our format.
+    """Downloads the released weights `name`, checks them and caches them in yoso's format.
 
     Args:
         name: of the release.
-        source: a file or an address to take instead of the authors' own.
-        progress: shows the download, and hears what was done beside copying.
+        source: a file or URL to use instead of the authors' release.
+        progress: shows the download and messages.
 
     Raises:
         UsageError: there is no such release.
-        RunError: they cannot be downloaded or kept.
-        DataError: what came is not the released file.
+        RunError: they cannot be downloaded or stored.
+        DataError: the file is not the released one.
     """
     from yoso_cli.model.weights import digest, write_weights
 
     release, cache = catalog.find(name), Cache.open()
     origin = source or release.address
-    # Left there by a disk that was too full for both, the file need not come again.
+    # The download may be there already, if the disk was too full for the conversion.
     arrived = cache.path / release.file
     if "://" not in origin:
         file = Path(origin)
@@ -242,7 +242,7 @@ def fetch_release(name: str, source: str | None = None, progress: Progress = SIL
         known = replace(Known.of(file, origin), tensors=digest(found.weights.state))
         cache.check(name, known)
     except DataError:
-        # A wrong file must not stand in the way of the right one; but a person's own is left alone.
+        # A wrong download is removed; a user's own file is kept.
         arrived.unlink(missing_ok=True)
         raise
     versions = found.weights.provenance["versions"]
@@ -256,12 +256,12 @@ def fetch_release(name: str, source: str | None = None, progress: Progress = SIL
 
 
 def downloaded_path(address: str, progress: Progress = SILENT) -> Path:
-    """The weights file of an address, downloaded once and held to the hash it first came with.
+    """The weights file of a URL, downloaded once; its hash must be the one recorded at the first download.
 
     Raises:
-        UsageError: it is no http or https address.
-        RunError: it cannot be downloaded or kept.
-        DataError: it is another file than it was.
+        UsageError: it is not an http or https URL.
+        RunError: it cannot be downloaded or stored.
+        DataError: the file has changed since the first download.
     """
     cache = Cache.open()
     target = cache.addressed(address)

@@ -1,4 +1,4 @@
-"""SOURCE: the weights that a use case works with, by run folder, file, released name or URL, or the newest run."""
+"""SOURCE: weights by run folder, file, released name or URL; by default the newest run."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 SUFFIXES = (".safetensors", ".pth", ".pt")
 
 Named = str | Path | None
-"""SOURCE as a person gives it; None is the newest run, or released weights that are here when there is no run."""
+"""SOURCE; None is the newest run, or downloaded released weights if there is no run."""
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """Weights that were found and read.
+    """A weights file that was read.
 
     Attributes:
         weights: the file's content.
-        trained: the recipe that made them.
+        trained: the recipe of their training.
         recipe: the same with overrides applied.
-        run: the run folder they lie in, if any.
+        run: the run folder that they are in, if any.
     """
 
     weights: "Weights"
@@ -51,24 +51,24 @@ class ModelFile:
 
     @property
     def overrides(self) -> dict[str, tuple[float, float]]:
-        """What an override or another recipe changes of how these weights are meant to be used, by name: was and is."""
+        """Inference settings that differ from those of the training recipe, by name: (original, used)."""
         carried, used = self.trained.inference, self.recipe.inference
         values = {one.name: (getattr(carried, one.name), getattr(used, one.name)) for one in fields(carried)}
         return {name: (was, now) for name, (was, now) in values.items() if was != now}
 
     @property
     def overridden(self) -> str:
-        """The same in words; empty when nothing is changed."""
+        """The same as text; empty if there are none."""
         return ", ".join(f"{name} {now:g} instead of {was:g}" for name, (was, now) in self.overrides.items())
 
     def network(self) -> "YOSO":
-        """The network with these weights. Raises DataError when they do not fit their own recipe."""
+        """The network with these weights. Raises DataError if they do not fit their own recipe."""
         from yoso_cli.model.weights import build
 
         return build(self.weights, self.trained.model.arguments())
 
     def plain(self) -> "YOSO":
-        """A network of the same recipe before any re-parameterisation, its aggregation convolution first, untrained."""
+        """An untrained CFA network of the same recipe, without any re-parameterisation."""
         from yoso_cli.model.yoso import YOSO
 
         return YOSO(len(self.weights.categories), **replace(self.trained.model, aggregator="cfa").arguments())
@@ -84,14 +84,14 @@ class ModelFile:
         """The network with the recipe's sizes and thresholds on `device` (see `choose_device`).
 
         Raises:
-            RunError: the device is not there, or cannot do it.
+            RunError: no such device, or the device does not support it.
         """
         where = choose_device(device)
         known = self.weights.categories
         return make_predictor(self.network(), known, self.recipe, where, flip=flip, scales=scales, options=options)
 
     def require_classes_of(self, truth: "PanopticSet") -> None:
-        """Raises DataError when the weights know other classes than `truth`, or know them in another order."""
+        """Raises DataError if the weights have other classes than `truth`, or another order."""
         known = [(category.id, category.name) for category in self.weights.categories]
         wanted = [(category.id, category.name) for category in truth.categories]
         if known == wanted:
@@ -103,32 +103,31 @@ class ModelFile:
             else "reordered"
         )
         raise DataError(
-            f"{self.path}: knows {counted(len(known), 'class')}, {truth.name} {truth.split} has {len(wanted)}; "
-            f"{shown}.",
+            f"{self.path}: has {counted(len(known), 'class')}, {truth.name} {truth.split} has {len(wanted)}; {shown}.",
             hint="Evaluate on the dataset that the weights were trained on, with --set data.name=NAME.",
         )
 
 
 def trained_weights(source: Named, runs: Path, progress: Progress = SILENT) -> Path:
-    """The weights that SOURCE names as they were trained.
+    """The weights of SOURCE, without re-parameterisation.
 
     Args:
         source: a weights file, a run folder (its newest checkpoint), the name of released weights, or a URL; None is
-            the newest run, or the released weights that are here when there is no run.
-        runs: the folder of run folders.
+            the newest run, or downloaded released weights if there is no run.
+        runs: the folder of all runs.
         progress: shows a download.
 
     Raises:
-        UsageError: there is no such thing, or it is a URL of another kind than http and https.
-        RunError: it is to be downloaded, and that fails.
-        DataError: there are none.
+        UsageError: SOURCE does not exist, or is a URL that is not http or https.
+        RunError: the download fails.
+        DataError: there are no weights.
     """
     place = _located(source, runs, progress)
     return RunFolder.open(place).weights() if _is_run(place) else place
 
 
 def fastest_weights(source: Named, runs: Path, progress: Progress = SILENT) -> Path:
-    """As `trained_weights`, but a run's re-parameterised weights where they are newer than its checkpoint."""
+    """As `trained_weights`, but a run's re-parameterised weights if they are newer than its checkpoint."""
     place = _located(source, runs, progress)
     if not _is_run(place):
         return place
@@ -138,35 +137,35 @@ def fastest_weights(source: Named, runs: Path, progress: Progress = SILENT) -> P
 
 
 def _located(named: Named, runs: Path, progress: Progress) -> Path:
-    """A weights file, or a folder that may be no run."""
+    """A weights file, or a folder, which may not be a run."""
     if named is None:
         return _newest(runs, progress)
     source = str(named)
     if "://" not in source and not is_release(source):
         require_source(source)
         return Path(source)
-    # Not above: what brings weights from elsewhere is a tenth of a second to import.
+    # Imported here: it takes a tenth of a second.
     from yoso_cli.api.weight_import import downloaded_path, released_path
 
     return downloaded_path(source, progress) if "://" in source else released_path(source, progress)
 
 
 def is_release(source: str) -> bool:
-    """Whether SOURCE names released weights: a run or a file of that name goes first."""
+    """Whether SOURCE names released weights; a run or a file of that name takes precedence."""
     path = Path(source)
     # A folder of that name may well hold the dataset.
     return source in RELEASES and not path.is_file() and not (path / "recipe.yaml").is_file()
 
 
 def require_source(source: str) -> None:
-    """Raises UsageError when SOURCE is a path that is not there; downloads nothing."""
+    """Raises UsageError if SOURCE is a path that does not exist; downloads nothing."""
     path = Path(source)
     if "://" in source or is_release(source) or is_there(path):
         return
     what = "there is no such weights file" if path.suffix in SUFFIXES else "there is no such run folder"
     if path.name == source and path.suffix not in SUFFIXES:
         what = "is neither a run folder, nor a weights file, nor the name of released weights"
-    hint = did_you_mean(source, [*RELEASES, *beside(path)], "`yoso weights list` names those weight_import.")
+    hint = did_you_mean(source, [*RELEASES, *beside(path)], "`yoso weights list` lists released weights.")
     raise UsageError(f"{source}: {what}.", hint=hint)
 
 
@@ -176,7 +175,7 @@ def _newest(runs: Path, progress: Progress) -> Path:
     try:
         run = RunFolder.newest(runs)
         if passed_over := ", ".join(str(newer.path) for newer in run.newer()):
-            progress.message(f"Taking {run.path}: no checkpoint yet in {passed_over}.")
+            progress.message(f"Using {run.path}: no checkpoint yet in {passed_over}.")
         return run.path
     except DataError as error:
         from yoso_cli.api import weight_import
@@ -185,9 +184,9 @@ def _newest(runs: Path, progress: Progress) -> Path:
         if names:
             return weight_import.released_path(names[0], progress)
         raise DataError(
-            f"{runs}: there is no run here yet, and no released weights are on this machine.",
-            hint="`yoso weights get coco` brings the authors' own for everyday photos (169 MB); `yoso train shapes` "
-            "and `yoso demo` train something small.",
+            f"{runs}: there is no run, and no released weights are downloaded.",
+            hint="`yoso weights get coco` downloads the authors' weights for everyday photos (169 MB); `yoso train "
+            "shapes` and `yoso demo` train a small model.",
         ) from error
 
 
@@ -197,22 +196,24 @@ def _is_run(place: Path) -> bool:
 
 
 def read_model(path: Path, overrides: Sequence[str] = (), progress: Progress = SILENT) -> ModelFile:
-    """Reads a weights file, of ours or of another layout, and its recipe, with `overrides` (`a.b=v`) applied.
+    """Reads a weights file, in yoso's or another layout, and its recipe, with `overrides` (`a.b=v`) applied.
 
     Raises:
         DataError: the file is missing, damaged, unsafe or of another kind.
-        UsageError: an override touches the network, which trained weights fix.
+        UsageError: an override changes the network, which trained weights determine.
     """
     weights = read_weights(path, progress)
     trained = recipe_file.from_dict(weights.recipe, str(weights.path))
     recipe = recipe_file.with_overrides(trained, overrides) if overrides else trained
     if recipe.model != trained.model:
-        raise UsageError("--set model.*: trained weights fix the network.", hint="Train anew to change it.")
+        raise UsageError(
+            "--set model.*: the network cannot be changed for trained weights.", hint="Train a new model instead."
+        )
     return ModelFile(weights, trained, recipe, _run_of(path))
 
 
 def read_weights(path: Path, progress: Progress = SILENT) -> "Weights":
-    """A weights file of ours or of another layout. Raises DataError as `read_model` does."""
+    """A weights file in yoso's or another layout. Raises DataError as `read_model` does."""
     from yoso_cli.model.weights import load_weights
 
     if path.suffix == ".safetensors":
@@ -226,7 +227,7 @@ def read_weights(path: Path, progress: Progress = SILENT) -> "Weights":
 
 def _run_of(path: Path) -> "RunFolder | None":
     for run in map(RunFolder, path.parents[:3]):
-        # Not just any folder with a recipe.yaml above the file: the weights must be the run's own.
+        # A folder above with a recipe.yaml is not enough: the weights must be the run's own.
         if run.recipe_path.is_file() and (path == run.reparameterised or path.parent in run.checkpoints()):
             return run
     return None

@@ -1,4 +1,4 @@
-"""`yoso bench`: how long a picture takes on this machine."""
+"""`yoso bench`: latency and frames per second on this machine."""
 
 import shlex
 import textwrap
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     help="Picture to time on. Repeatable.",
 )
 @click.option("--repeats", type=click.IntRange(1), default=50, show_default=True, help="Pictures timed.")
+@click.option("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed pictures before those.")
 @click.option(
-    "--warmup", type=click.IntRange(0), default=5, show_default=True, help="Pictures before the clock starts."
+    "--batch", "batches", type=click.IntRange(2), multiple=True, help="Also time the network at this batch size."
 )
-@click.option("--batch", "batches", type=click.IntRange(2), multiple=True, help="Also the network alone at this batch.")
 @click.option(
     "--compare",
     "sides",
     nargs=2,
     metavar="A B",
-    help="Time two variants in turn and give the ratio with its spread. Each is SOURCE,WORD,... (see above).",
+    help="Time two variants alternately and report the ratio of their latencies. Each is SOURCE,WORD,... (see above).",
 )
 @click.option(
     "--suite",
     type=click.Choice(["paper"]),
-    help="Instead: the efficiency columns of Tables 5-10, beside the paper's figures.",
+    help="Reproduce the efficiency columns of Tables 5-10 instead, beside the paper's figures.",
 )
 @click.option(
     "--table",
@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     type=click.Choice(["5", "6", "7", "8", "9", "10"]),
     multiple=True,
     show_default="all",
-    help="Of the suite's tables, this one. Repeatable.",
+    help="Only this table of the suite. Repeatable.",
 )
 @click.option(
     "--output",
@@ -69,20 +69,20 @@ if TYPE_CHECKING:
 def command(
     source: str | None, engine_options: EngineOptions, tables: tuple[str, ...], as_json: bool, **given: Any
 ) -> None:
-    """Time a model on this machine.
+    """Measure the latency of a model on this machine.
 
-    Two figures that published tables tend to mix stay apart: the network alone, on a picture already resized and in
-    the device's memory; and end to end, from a file on disk to the panoptic map at the picture's own size.
+    Two figures are reported: the network alone, on a picture already resized and in the device's memory; and end to
+    end, from a file on disk to the panoptic map at the picture's own size.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. A run's re-parameterised weights are used where there are any.
+    newest run is used. A run's re-parameterised weights are preferred where there are any.
 
-    A and B of --compare are a SOURCE and words with commas between them, or words alone. `trained` takes the weights
-    without any fold, a fold's name (`yoso reparam --help`) adds that one, and float32, bfloat16, float16,
-    channels_last, channels_first, compiled, graphs, fused, unfused, winograd, direct (no winograd) and fast_merge
-    switch one side differently from what the options say for both.
+    A and B of --compare are each a SOURCE and words, separated by commas, or words alone. `trained` uses the weights
+    without any fold; a fold's name (`yoso reparam --help`) adds that fold. float32, bfloat16, float16, channels_last,
+    channels_first, compiled, graphs, fused, unfused, winograd, direct (no winograd) and fast_merge override the
+    options for one side.
 
-    --suite paper needs no weights: it times modules and networks of random weights.
+    --suite paper needs no weights: it times modules and networks with random weights.
 
     \b
     Example:
@@ -116,12 +116,12 @@ def command(
 
 def _refuse_beside(option: str, given: dict[str, object]) -> None:
     for name in (name for name, value in given.items() if value):
-        raise UsageError(f"{name} has no meaning beside {option}.", hint="Leave one of them out.")
+        raise UsageError(f"{name} cannot be combined with {option}.", hint="Leave one of them out.")
 
 
 def _refuse_without_suite(given: dict[str, object]) -> None:
     for name in (name for name, value in given.items() if value):
-        raise UsageError(f"{name} belongs to --suite.", hint="Add --suite paper, or leave it out.")
+        raise UsageError(f"{name} needs --suite.", hint="Add --suite paper, or leave it out.")
 
 
 def _bench(source: str | None, how: dict[str, Any], as_json: bool) -> None:
@@ -151,7 +151,7 @@ def _bench_paper(how: dict[str, Any], as_json: bool) -> None:
 
 
 def _text(done: "Benchmark") -> str:
-    """All figures of one model for a person."""
+    """All figures of one model as text."""
     where, forward = done.environment, done.speed.forward
     named = [("network alone", forward), ("file to segments", done.speed.end_to_end)]
     named += [(f"network, batch {one.batch}", one) for one in done.batches]
@@ -183,7 +183,7 @@ def _text_in_turn(done: "Versus") -> str:
         for name, ratio in done.ratios.items()
     ]
     timed = next(iter(done.ratios.values())).first.count
-    last = f"In turn, {counted(timed, 'picture')} each, {_place(done.environment)}."
+    last = f"Timed alternately, {counted(timed, 'picture')} each, {_place(done.environment)}."
     return "\n".join([_latencies(rows), *told, last])
 
 

@@ -1,4 +1,4 @@
-"""`yoso check`: all that is wrong with a dataset, before training stumbles over it."""
+"""`yoso check`: validate a dataset before training on it."""
 
 import shlex
 from pathlib import Path
@@ -12,7 +12,7 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     from yoso_cli.inspection.check import CheckedDataset, Group
 
-# Of one kind of finding, as many cases are told on the screen; --json has all.
+# Cases shown per kind of finding; --json has all.
 _SHOWN = 5
 _SEVERITIES = ("error", "warning")
 
@@ -20,19 +20,19 @@ _SEVERITIES = ("error", "warning")
 @click.command(name="check")
 @click.argument("dataset", metavar="DATASET|DIR")
 @options.datasets_option
-@click.option("--strict", is_flag=True, help="Take warnings for errors.")
+@click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @options.workers_option
 @options.json_option
 @click.pass_context
 def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers: int | None, as_json: bool) -> None:
-    """Look for everything that is wrong with a dataset.
+    """Validate a dataset: report every error and warning.
 
-    DATASET is a prepared dataset by its name; DIR a prepared split, a folder of such, a folder in COCO's layout
-    (annotations/panoptic_*.json), or a COCO panoptic JSON. Every file is read to the end.
+    DATASET is the name of a prepared dataset. DIR is a prepared split, a folder of splits, a folder in COCO's layout
+    (annotations/panoptic_*.json), or a COCO panoptic JSON. Every file is read completely.
 
     Findings come in four layers: structure (files, JSON, ids), quality (areas, boxes, EXIF orientation), distribution
-    (classes, leaks between splits) and compatibility (versions, what other commands need). Each has a code that
-    stays. Exits with 1 when there is an error.
+    (classes, leaks between splits) and compatibility (versions, what other commands need). Each has a stable code.
+    The exit code is 1 when there is an error.
 
     \b
     Example:
@@ -93,7 +93,7 @@ def _text(dataset: str, checked: "CheckedDataset", value: dict[str, Any]) -> str
 
 
 def _cases(group: "Group") -> list[str]:
-    """The first cases, a line each; mere names share one. Of a PNG the detail says which: it is not the picture."""
+    """The first cases, a line each; cases without a detail share one. A PNG is named by its detail, not its picture."""
     shown, more = group.findings[:_SHOWN], len(group.findings) - _SHOWN
     rest = [f"and {more} more"] if more > 0 else []
     if any(case.detail for case in shown):

@@ -1,4 +1,4 @@
-"""`yoso compare`: whether B is really better than A."""
+"""`yoso compare`: two evaluations side by side, with confidence intervals."""
 
 import shlex
 from pathlib import Path
@@ -16,17 +16,17 @@ from yoso_cli.runtime.paths import require_there
     "--truth",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Score A and B, predictions on disk, against this truth first.",
+    help="Ground truth; A and B are then predictions, which are scored first.",
 )
 @options.json_option
 def command(a: Path, b: Path, truth: Path | None, as_json: bool) -> None:
-    """Tell whether B is better than A, or whether the difference could be noise.
+    """Compare evaluation B with A, and say whether the difference is significant.
 
-    A and B are each a run folder (its own evaluation counts), a folder under its evaluations/, a report.json, or with
-    --truth predictions of any tool. Both must have been measured on the same images. Nothing is evaluated again where a
-    report is there.
+    A and B are each a run folder (for its report.json), a folder under its evaluations/, a report.json, or, with
+    --truth, predictions of any tool. Both must be measured on the same images. Existing reports are read, not computed
+    again.
 
-    Differences come with 95 % intervals from drawing the images again, the same ones for both (paired bootstrap).
+    Differences come with 95 % intervals from a paired bootstrap over images.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""What a person sees: results on stdout, everything else on stderr, plain text when nobody is watching."""
+"""Output: results on stdout, everything else on stderr, plain text where it is not a terminal."""
 
 import contextlib
 import json
@@ -24,18 +24,18 @@ from yoso_cli.runtime.words import paragraph
 SCHEMA = 1
 """Rises when a key of the JSON results changes its meaning or goes away."""
 
-# A log that nobody watches: a line each tenth of the work, but neither a flood nor an hour of silence.
+# Progress in a log: a line each tenth of the work, within these limits in seconds.
 _SHARE = 0.1
 _AT_MOST_EVERY = 3.0
 _AT_LEAST_EVERY = 60.0
 
-# Of facts with their labels: columns of the label, and of the longest line that reads well.
+# Widths in columns: of a label, and of the longest line.
 _LABEL = 10
 _WIDEST = 100
 
 
 def say(text: str) -> None:
-    """Tells the person something on stderr, wrapped on a terminal; an open progress bar steps aside for it."""
+    """Prints a message on stderr, wrapped on a terminal, above an open progress bar."""
     if sys.stderr.isatty():
         text = "\n".join(paragraph(line, _columns()) for line in text.split("\n"))
     _say(text)
@@ -51,9 +51,9 @@ def _say(text: str) -> None:
 
 
 @contextlib.contextmanager
-def heard(told: bool) -> Iterator[None]:
-    """While the block runs, nothing is shown unless `told`: of several processes that do the same one speaks."""
-    if told:
+def silenced_unless(printing: bool) -> Iterator[None]:
+    """Discards stdout and stderr while the block runs, unless `printing`: of several processes only one prints."""
+    if printing:
         yield
         return
     with (
@@ -71,7 +71,7 @@ def typed_command() -> str:
 
 
 def next_step(command: str) -> None:
-    """Ends a command on stderr with the line a person would type next; on a terminal a shell may read it from two."""
+    """Prints the next command to type on stderr; on a terminal it is wrapped with backslashes."""
     words = shlex.split(f"Next: {command}", posix=False) if sys.stderr.isatty() else [f"Next: {command}"]
     lines = [""]
     for word in words:
@@ -90,7 +90,7 @@ def _columns() -> int:
 def result(value: dict[str, Any], text: str, as_json: bool) -> None:
     """Prints a command's result to stdout: `value` as one JSON object with `"schema"` first, or `text`.
 
-    A figure that is not finite becomes null: JSON knows no NaN.
+    A number that is not finite becomes null: JSON has no NaN.
     """
     click.echo(json.dumps(_plain({"schema": SCHEMA, **value}), allow_nan=False) if as_json else text)
 
@@ -107,7 +107,7 @@ def _plain(value: Any) -> Any:
 
 @contextlib.contextmanager
 def bar(total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> Iterator[Bar]:
-    """A progress bar on stderr with rate and time left; a line now and then when stderr is not a terminal.
+    """A progress bar on stderr with rate and time left; occasional lines when stderr is not a terminal.
 
     With `unit` B the count is of bytes, and shown in MB.
     """
@@ -118,7 +118,7 @@ def bar(total: int | None, label: str, *, initial: int = 0, unit: str = "img") -
         return
     from tqdm import tqdm
 
-    # Its thread would only redraw a bar that stands still, and keep other work from forking.
+    # Its monitor thread would only redraw an idle bar, and is unsafe with fork.
     tqdm.monitor_interval = 0
     with tqdm(
         total=total, desc=label, initial=initial, unit=unit, unit_scale=unit == "B", file=sys.stderr, dynamic_ncols=True
@@ -202,7 +202,7 @@ def _figures(shown: dict[str, float | str]) -> str:
 
 
 def labelled(label: str, text: str) -> str:
-    """`text` beside its label, wrapped to the terminal; a `quoted command` stays whole, so that it can be copied."""
+    """`text` beside its label, wrapped to the terminal; a `quoted command` is not broken, so that it can be copied."""
     width = _columns()
     whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
     lines = textwrap.wrap(whole, width - _LABEL, break_long_words=False, break_on_hyphens=False)
@@ -212,9 +212,9 @@ def labelled(label: str, text: str) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> str:
-    """Rows under their headings as text for `result`; columns of figures stand to the right.
+    """A text table for `result`; numeric columns are aligned to the right.
 
-    Floats get one decimal, None a dash. Lines are ruled on a terminal and only spaced elsewhere.
+    Floats get one decimal, None a dash. On a terminal there is a rule under the headings.
     """
     cells = [[_cell(value) for value in row] for row in rows]
     numeric = [all(_is_figure(row[place]) for row in cells) and bool(cells) for place in range(len(columns))]

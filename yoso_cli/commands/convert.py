@@ -1,4 +1,4 @@
-"""`yoso convert`: labels of one's own, and predictions, from one form into another."""
+"""`yoso convert`: labels and predictions from one format to another."""
 
 import shlex
 from pathlib import Path
@@ -12,15 +12,15 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     from yoso_cli.api.datasets import Conversion
 
-# The names of forms.SOURCES and forms.TARGETS, which a test compares: help comes without numpy.
+# The names of forms.SOURCES and forms.TARGETS, repeated so that help needs no numpy; a test compares them.
 SOURCES = ("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission")
 TARGETS = (
     *("prepared", "maps", "coco-instances", "coco-panoptic", "cityscapes"),
     *("coco-submission", "cityscapes-submission", "ade20k-submission", "mapillary-submission"),
 )
 
-# Lines that click leaves as they are fit 80 columns, which test_cli looks at.
-_HELP = """Convert labels SRC of your own, or predictions, to DST.
+# click does not wrap the lines after \b; test_cli checks that they fit 80 columns.
+_HELP = """Convert labels or predictions SRC to DST.
 
 \b
 --from
@@ -43,8 +43,8 @@ _HELP = """Convert labels SRC of your own, or predictions, to DST.
   maps, coco-instances, coco-panoptic, cityscapes
                   a folder as above, without the pictures
 
-Pictures stay where they are, and each is held against its labels. Panoptic PNGs are read again and compared. DST
-is there when all of it is right, or not at all. What a form cannot say is counted and told.
+Pictures are not copied; each one's size is checked against its labels. Panoptic PNGs are read back and compared. DST
+is written completely or not at all. Whatever a format cannot express is counted and reported.
 
 \b
 Example:
@@ -57,15 +57,15 @@ Example:
 """
 
 _RULES = """Rules: a thing's pixels without an instance number are a crowd, and so are iscrowd RLEs. Values under
-`void:` in the YAML (by default 0 and 255) are void. Where COCO instances overlap, the smallest has the pixel, of two of
-one size the later one in the JSON; crowds lie below all. Segments without a pixel are left out.
+`void:` in the YAML (by default 0 and 255) are void. Where COCO instances overlap, the smallest gets the pixel; of two
+of one size, the later one in the JSON. Crowds lie below all. Segments without a pixel are left out.
 """
 
 
 @click.command(name="convert", help=_HELP, epilog=_RULES)
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DST")
-@click.option("--from", "source_form", type=click.Choice(SOURCES), required=True, metavar="FORM", help="Of SRC.")
+@click.option("--from", "source_form", type=click.Choice(SOURCES), required=True, metavar="FORM", help="Format of SRC.")
 @click.option(
     "--to",
     "target_form",
@@ -73,13 +73,13 @@ one size the later one in the JSON; crowds lie below all. Segments without a pix
     default="prepared",
     show_default=True,
     metavar="FORM",
-    help="Of DST.",
+    help="Format of DST.",
 )
 @click.option("--categories", metavar="FILE", help="The classes: a YAML, or the name of a published dataset.")
-@click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Pictures, if not in the usual place.")
-@click.option("--semantic", type=click.Path(path_type=Path), metavar="DIR", help="Semantic maps, likewise.")
-@click.option("--instances", type=click.Path(path_type=Path), metavar="DIR", help="Instance maps, likewise.")
-@click.option("--truth", type=click.Path(path_type=Path), metavar="PATH", help="The set that a submission is for.")
+@click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Pictures, if elsewhere than above.")
+@click.option("--semantic", type=click.Path(path_type=Path), metavar="DIR", help="Semantic maps, if elsewhere.")
+@click.option("--instances", type=click.Path(path_type=Path), metavar="DIR", help="Instance maps, if elsewhere.")
+@click.option("--truth", type=click.Path(path_type=Path), metavar="PATH", help="Ground truth of a submission.")
 @options.workers_option
 @options.keep_going_option
 @options.force_option
@@ -99,7 +99,7 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Reads SRC in one form and writes DST in another."""
+    """Reads SRC in one format and writes DST in another."""
     from yoso_cli.api.datasets import convert
 
     done = convert(

@@ -1,4 +1,4 @@
-"""`yoso demo`: the whole line on scenes it draws itself, told step by step."""
+"""`yoso demo`: the whole pipeline, step by step, on synthetic scenes."""
 
 import shlex
 import time
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from yoso_cli.recipe.schema import Recipe
 
 RECIPE = "shapes"
-# A quick demo proves that every step works; what it trains is no good.
+# The quick demo only checks that every step works: its model is not usable.
 QUICK = (
     "name=shapes-quick",
     "data.train_split=quick-train",
@@ -32,7 +32,7 @@ QUICK = (
     "train.batch=4",
     "train.warmup=5",
 )
-# Scenes per split and pictures timed, of the whole demo and of the quick one.
+# Scenes per split and pictures timed, by `quick`.
 SCENES = {False: (1500, 100), True: (40, 8)}
 TIMED = {False: 50, True: 10}
 SHOWN = 4
@@ -40,13 +40,13 @@ SHOWN = 4
 
 @dataclass
 class Demo:
-    """What the steps leave for the ones after them.
+    """What all steps share.
 
     Attributes:
         recipe: what is trained.
         root: holds datasets/ and runs/.
         device: as --device names it.
-        quick: prove the line, promise nothing.
+        quick: only check that every step works.
         seconds: how long each step took.
     """
 
@@ -58,7 +58,7 @@ class Demo:
 
     @contextmanager
     def step(self, name: str, story: str) -> Iterator[None]:
-        """Tells what happens, and counts its time."""
+        """Announces a step, and records its duration."""
         console.say(f"\n[{len(self.seconds) + 1}/7] {name}: {story}")
         began = time.monotonic()
         yield
@@ -67,7 +67,7 @@ class Demo:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo found, trained weights first and re-parameterised ones after."""
+    """The results: of the trained weights, then of the re-parameterised ones."""
 
     reports: "tuple[Report, Report]"
     speeds: "tuple[Speed, Speed]"
@@ -78,7 +78,7 @@ class DemoResult:
 
 
 @click.command(name="demo")
-@click.option("--quick", is_flag=True, help="Prove that every step works in under a minute; the PQ will be poor.")
+@click.option("--quick", is_flag=True, help="Check in under a minute that every step works; the model is not usable.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -90,10 +90,10 @@ class DemoResult:
 @options.device_option
 @options.json_option
 def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
-    """Watch a real YOSO being made: about five minutes on two CPU cores.
+    """Run the whole pipeline on synthetic scenes: about five minutes on two CPU cores.
 
-    Draws panoptic scenes, trains a small YOSO on them from random weights, measures PQ on scenes it never saw,
-    re-parameterises it, measures PQ and speed again, and draws a picture sheet: photo, truth, prediction.
+    Draws panoptic scenes, trains a small YOSO on them from random weights, measures PQ on unseen scenes,
+    re-parameterises the network, measures PQ and latency again, and draws photo, truth and prediction side by side.
 
     \b
     Example:
@@ -121,19 +121,19 @@ def _run(demo: Demo) -> DemoResult:
     from yoso_cli.api.weights import read_model
 
     began = time.monotonic()
-    with demo.step("prepare", "draw panoptic scenes; shape tells things apart, texture tells stuff apart."):
+    with demo.step("prepare", "draw panoptic scenes; things differ in shape, stuff in texture."):
         _prepare(demo)
     with demo.step("train", "a small YOSO with interpolation-first aggregation, from random weights."):
         training = _train(demo)
-    with demo.step("eval", "panoptic quality (PQ) on scenes it never saw."):
+    with demo.step("eval", "panoptic quality (PQ) on unseen scenes."):
         trained = read_model(training.folder.weights())
         before = _evaluate(demo, trained, training.val_set)
-    with demo.step("reparam", "the same answers from fewer operations: IFA becomes CFA, batch norms fold away."):
+    with demo.step("reparam", "same predictions from fewer operations: IFA to CFA, batch norms folded."):
         changed = _reparameterise(trained)
-    with demo.step("eval again", "the re-parameterised network must not lose anything."):
+    with demo.step("eval again", "PQ of the re-parameterised network; it should not change."):
         folded = read_model(changed.path)
         after = _evaluate(demo, folded, training.val_set)
-    with demo.step("bench", "one picture at a time, before and after."):
+    with demo.step("bench", "latency at batch 1, before and after."):
         speeds = _time(demo, trained), _time(demo, folded)
     with demo.step("viz", "photo, truth and prediction side by side."):
         sheet = _draw(demo, folded, training.val_set)
@@ -169,7 +169,7 @@ def _evaluate(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> "Report":
     predictor = model.predictor(demo.device)
     command = console.typed_command()
     report = evaluate_predictor(predictor, truth, model.recipe, model.path, command=command, progress=console.TERMINAL)
-    assert model.run is not None, "the demo's weights lie in its run"
+    assert model.run is not None, "the demo's weights are in its run folder"
     kept = model.run.report_of(model.path)
     write_report(kept, report)
     write_html(kept.with_suffix(".html"), report, truth, predicted_by(predictor, truth), console.TERMINAL)
@@ -181,7 +181,7 @@ def _reparameterise(model: "ModelFile") -> "Reparameterized":
     from yoso_cli.api.dataset import first_pictures
     from yoso_cli.api.reparam import reparameterize_model
 
-    assert model.run is not None, "the demo's weights lie in its run"
+    assert model.run is not None, "the demo's weights are in its run folder"
     changed = reparameterize_model(model, model.run.reparameterised, first_pictures(model.recipe, 4))
     console.say(f"Largest difference on {changed.pictures} pictures: {changed.difference.largest:.1e}")
     return changed
@@ -199,7 +199,7 @@ def _draw(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> Path:
     from yoso_cli.api.evaluate import predicted_by, side_by_side
     from yoso_cli.panoptic.draw import write_picture
 
-    assert model.run is not None, "the demo's weights lie in its run"
+    assert model.run is not None, "the demo's weights are in its run folder"
     target = model.run.path / "demo.png"
     predict = predicted_by(model.predictor(demo.device), truth)
     write_picture(target, side_by_side(truth, predict, count=SHOWN))

@@ -1,4 +1,4 @@
-"""`yoso eval`: how good panoptic predictions are, a model's or those on disk."""
+"""`yoso eval`: panoptic quality and other metrics, of a model or of predictions on disk."""
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from yoso_cli.api.evaluate import Evaluated, EvaluationRequest
     from yoso_cli.evaluation.cityscapes import CityscapesQuality
 
-# What `--tta scales` adds to the plain picture, and what it may be asked for.
+# The scales of `--tta scales` beside 1, and the range that --tta accepts.
 SCALES = (0.75, 1.25)
 SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
 
@@ -29,7 +29,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     multiple=True,
     metavar="NAME",
     callback=lambda _context, _option, given: _metrics(given),
-    help="What to compute beside PQ: miou, ap, boundary, or all. Repeatable, or a list with commas.",
+    help="Metrics beside PQ: miou, ap, boundary, or all. Repeatable, or separated by commas.",
 )
 @options.weights_option
 @click.option("--split", metavar="NAME", show_default="the recipe's data.val_split", help="Split to evaluate on.")
@@ -37,13 +37,13 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     "--predictions",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="Score these predictions, of any tool. Needs --truth.",
+    help="Score predictions on disk, of any tool. Needs --truth.",
 )
 @click.option(
     "--truth",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="What --predictions are compared with.",
+    help="Ground truth for --predictions.",
 )
 @click.option(
     "--workers",
@@ -56,7 +56,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     "--truth-cache",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="Keep what was decoded of --truth here, so that scoring against it again takes less.",
+    help="Cache the decoded --truth in this file, which makes scoring against it again faster.",
 )
 @click.option(
     "--engine",
@@ -69,27 +69,27 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     "--save-predictions",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Keep the model's predictions in this new folder, ready to submit: panoptic.json and panoptic/.",
+    help="Save the model's predictions in this new folder: panoptic.json and panoptic/, ready for a submission.",
 )
 @click.option(
     "--html",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
     show_default="report.html in the run folder",
-    help="Write the report as one HTML file to look at.",
+    help="Write the report as one HTML file.",
 )
 @click.option("--force", is_flag=True, help="Overwrite the FILE of --html.")
 @click.option(
     "--images",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="The photos that --html shows, where they lie neither in images/ beside the truth nor as COCO unpacks them.",
+    help="Photos for --html, if they are neither in images/ beside the truth nor in COCO's layout.",
 )
 @click.option(
     "--tta",
     metavar="HOW",
-    help="Test-time augmentation, off unless asked for: flip, scales (0.75,1.25), scales of your own, or several of "
-    "these with commas.",
+    help="Test-time augmentation: flip, scales (0.75,1.25), any scales such as 0.5, or several of these separated by "
+    "commas.",
 )
 @click.option(
     "--batch",
@@ -97,7 +97,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     default=1,
     show_default=True,
     metavar="N",
-    help="Pictures of one padded size that the network sees at once; none sees another's padding.",
+    help="Batch size; pictures of one padded size are batched, so that padding does not change results.",
 )
 @options.engine_options
 @options.runs_option
@@ -126,16 +126,16 @@ def command(
     overrides: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Measure panoptic quality (PQ): of a run, of weights, or of predictions on disk.
+    """Measure panoptic quality (PQ) of a run, of weights, or of predictions on disk.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. Beside --weights it is a recipe, whose sizes, thresholds and data then count. The run folder
-    keeps report.json and report.html; those of another split, of --tta or changed settings lie under evaluations/.
+    newest run is used. With --weights, SOURCE is a recipe, whose sizes, thresholds and data are used. The run folder
+    keeps report.json and report.html; reports of another split, of --tta or of changed settings go to evaluations/.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
-    in a folder of the same name beside it. Nothing else is needed then: no network, no pictures.
+    in a folder of the same name beside it. Neither a network nor pictures are needed then.
 
-    Processes that torchrun starts, a GPU each, share the pictures and give the figures of one.
+    Under torchrun, the pictures are divided among the GPUs; the results are those of a single process.
 
     \b
     Example:
@@ -154,7 +154,7 @@ def command(
         _eval_model(_request(source, weights, tta, {**how, **where, "options": engine_options}), as_json)
         return
     if predictions is None or truth is None:
-        raise UsageError("--predictions and --truth belong together.", hint="Give both, or neither to run a model.")
+        raise UsageError("--predictions and --truth need each other.", hint="Give both, or neither to run a model.")
     model = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides, "--tta": tta}
     running = {"--save-predictions": save_predictions, "--batch": batch > 1, **options.given(engine_options)}
     _refuse_beside_predictions({**model, **running})
@@ -182,7 +182,7 @@ def _eval_model(request: "EvaluationRequest", as_json: bool) -> None:
     from yoso_cli.runtime.distributed import process_group
 
     request.options.prepare_process()
-    with process_group() as group, console.heard(group.rank == 0):
+    with process_group() as group, console.silenced_unless(group.rank == 0):
         done = evaluate_model(request, group=group, progress=console.TERMINAL)
         if group.rank == 0:
             console.result(done.report.to_dict(), table(done.report), as_json)
@@ -190,7 +190,7 @@ def _eval_model(request: "EvaluationRequest", as_json: bool) -> None:
 
 
 def _next(done: "Evaluated") -> str:
-    """The command that a person would type after this evaluation."""
+    """The next command to type after this evaluation."""
     run, own, report = done.model.run, done.model.trained.data, done.report
     place = run.path if run else done.model.path
     source = shlex.quote(str(place))
@@ -210,9 +210,7 @@ def _refuse_standing(html: Path | None, force: bool) -> None:
 
 def _refuse_without_predictions(given: dict[str, object]) -> None:
     for name in (name for name, value in given.items() if value):
-        raise UsageError(
-            f"{name} is for scoring --predictions.", hint="Give --predictions and --truth, or leave it out."
-        )
+        raise UsageError(f"{name} needs --predictions.", hint="Give --predictions and --truth, or leave it out.")
 
 
 def _refuse_beside_reference(given: dict[str, object], engine: str) -> None:
@@ -224,17 +222,17 @@ def _refuse_beside_reference(given: dict[str, object], engine: str) -> None:
 
 def _refuse_beside_predictions(given: Mapping[str, object]) -> None:
     for name in (name for name, value in given.items() if value):
-        raise UsageError(f"{name} has no meaning beside --predictions: no model runs.", hint="Leave one of them out.")
+        raise UsageError(f"{name} cannot be combined with --predictions: no model runs.", hint="Leave one of them out.")
 
 
 def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | None, str | None]:
-    """Which weights, and by which recipe if not their own: beside --weights the argument is a recipe."""
+    """The weights, and the recipe if not their own: with --weights, the argument is a recipe."""
     from yoso_cli.api.weights import SUFFIXES
 
     if source is not None and Path(source).suffix == ".json":
         raise UsageError(
-            f"{source}: SOURCE is a model's weights.",
-            hint="Predictions are scored by yoso eval --predictions PATH --truth PATH.",
+            f"{source}: SOURCE must be a model's weights.",
+            hint="To score predictions, type yoso eval --predictions PATH --truth PATH.",
         )
     if not weights or source is None:
         return weights or source, None
@@ -244,7 +242,7 @@ def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | N
 
 
 def _metrics(given: Sequence[str]) -> tuple[str, ...]:
-    """The names that --metric asks for, one by one."""
+    """The metrics of --metric, one by one."""
     from yoso_cli.evaluation.measures import ALL, METRICS
 
     names = [name.strip() for one in given for name in one.split(",")]
@@ -315,7 +313,7 @@ def _paths(predictions: Path, truth: Path) -> str:
 
 
 def _augmentation(asked: str | None) -> tuple[bool, tuple[float, ...]]:
-    """Whether --tta asks for mirrored views, and for which scales beside 1."""
+    """Of --tta: whether to flip, and the scales beside 1."""
     words = [word.strip() for word in asked.split(",")] if asked is not None else []
     scales: list[float] = []
     for word in words:
@@ -331,7 +329,7 @@ def _scale(word: str) -> float:
         scale = 0.0
     if not SMALLEST_SCALE <= scale <= LARGEST_SCALE:
         raise UsageError(
-            f"--tta {word}: is neither flip, nor scales, nor a scale from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}.",
+            f"--tta {word}: must be flip, scales, or a scale from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}.",
             hint="For example --tta flip,scales or --tta flip,0.5,1.5.",
         )
     return scale
@@ -351,7 +349,7 @@ def _eval_files(
     from yoso_cli.evaluation.summary import table
 
     if images is not None and html is None:
-        raise UsageError("--images is for the page of --html.", hint="Give --html FILE as well, or leave it out.")
+        raise UsageError("--images needs --html.", hint="Give --html FILE as well, or leave it out.")
     if images is not None and not images.is_dir():
         raise UsageError(f"--images {images}: no such folder.", hint="Name the folder of the photos.")
     require_there(predictions, truth)

@@ -1,4 +1,4 @@
-"""The command to type next, with the paths that are known; a word in capitals stands for what is not."""
+"""The command to type next. Known paths are filled in; unknown ones are a word in capitals."""
 
 import shlex
 from collections.abc import Iterable
@@ -10,19 +10,19 @@ from yoso_cli.errors import DataError
 if TYPE_CHECKING:
     from yoso_cli.recipe.schema import Recipe
 
-# As many are looked through for one that was not drawn before.
+# Pictures searched for one that was not drawn before.
 _LOOKED_AT = 8
 
 
 def viz(weights: str | Path, pictures: Iterable[Path] = ()) -> str:
-    """The line that draws what `weights` see in one of `pictures`, the first that `yoso viz` has not drawn here yet."""
+    """The `yoso viz` command for the first of `pictures` that was not drawn here yet."""
     fresh = (one for one in pictures if one.is_file() and not Path(f"{one.stem}-yoso.png").exists())
     picture = next(fresh, None)
     return f"yoso viz {_shown(picture) if picture else 'IMAGE'} --weights {shlex.quote(str(weights))}"
 
 
 def bench(weights: str | Path, recipe: "Recipe", picture: Path) -> str:
-    """The line that times `weights`: on the pictures of their dataset where it was prepared, else on `picture`."""
+    """The `yoso bench` command: on the dataset of `weights` where it was prepared, else on `picture`."""
     line = f"yoso bench {shlex.quote(str(weights))}"
     return line if validation_pictures(recipe) else f"{line} --image {_shown(picture)}"
 
@@ -38,6 +38,6 @@ def validation_pictures(recipe: "Recipe") -> list[Path]:
 
 
 def _shown(path: Path) -> str:
-    """The shortest way to name it from here, quoted."""
+    """Relative to the current folder where possible, quoted."""
     here = Path.cwd()
     return shlex.quote(str(path.relative_to(here) if path.is_relative_to(here) else path))

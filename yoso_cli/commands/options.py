@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read and behave the same everywhere."""
+"""Options that several commands share."""
 
 import functools
 from collections.abc import Callable
@@ -16,7 +16,7 @@ device_option = click.option(
     "--device",
     default="auto",
     metavar="DEVICE",
-    show_default="CUDA if there is one, else the CPU",
+    show_default="CUDA if available, else the CPU",
     help="Where to compute: auto, cpu, cuda or cuda:N.",
 )
 
@@ -25,7 +25,7 @@ runs_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("runs"),
     show_default=True,
-    help="Folder of run folders.",
+    help="Folder of all runs.",
 )
 
 set_option = click.option(
@@ -33,7 +33,7 @@ set_option = click.option(
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change one recipe value, as in --set train.lr=2e-4. Repeatable.",
+    help="Override a recipe value, as in --set train.lr=2e-4. Repeatable.",
 )
 
 weights_option = click.option(
@@ -50,14 +50,14 @@ output_option = click.option(
     help="Where to write.",
 )
 
-force_option = click.option("--force", is_flag=True, help="Overwrite what is there already.")
+force_option = click.option("--force", is_flag=True, help="Overwrite existing output.")
 
 workers_option = click.option(
     "--workers",
     type=click.IntRange(1),
     metavar="N",
     show_default="one for each core",
-    help="Processes that work at a time.",
+    help="Number of worker processes.",
 )
 
 datasets_option = click.option(
@@ -69,16 +69,14 @@ datasets_option = click.option(
     help="The folder of all datasets.",
 )
 
-keep_going_option = click.option(
-    "--keep-going", is_flag=True, help="Look at all of it and tell every problem, not just the first."
-)
+keep_going_option = click.option("--keep-going", is_flag=True, help="Report all problems, not just the first.")
 
 
 class _Precision(click.Choice[str]):
-    """A choice that also understands OLD_PRECISIONS."""
+    """A choice that also accepts OLD_PRECISIONS."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The precision by its name of today."""
+        """The precision under its present name."""
         return super().convert(OLD_PRECISIONS.get(value, value), param, ctx)
 
 
@@ -87,7 +85,7 @@ _ENGINE_OPTIONS = (
         "--precision",
         type=_Precision(["float32", "bfloat16", "float16"]),
         show_default="float32",
-        help="Of the network, but for its decoder and shifts; 16 bits move a few pixels.",
+        help="Precision of the network; its decoder and shifts stay float32. 16 bits change a few pixels.",
     ),
     click.option(
         "--channels-last/--channels-first",
@@ -100,33 +98,35 @@ _ENGINE_OPTIONS = (
         "compiled",
         default=None,
         show_default="no",
-        help="Run through torch.compile, which takes minutes at each new size.",
+        help="Use torch.compile, which takes minutes for each new input size.",
     ),
-    click.option("--graphs/--no-graphs", default=None, show_default="no", help="Replay CUDA graphs; GPU only."),
+    click.option("--graphs/--no-graphs", default=None, show_default="no", help="Use CUDA graphs; GPU only."),
     click.option(
         "--fused/--no-fused",
         "fused",
         default=None,
         show_default="fused on a CPU in float32",
-        help="Convolutions by oneDNN, with their ReLUs and sums in one pass; CPU only.",
+        help="Use oneDNN convolutions with ReLU and addition fused; CPU only.",
     ),
     click.option(
         "--winograd/--no-winograd",
         default=None,
         show_default="where fused",
-        help="Wide 3x3 convolutions with a quarter of the multiplications; part of --fused.",
+        help="Use Winograd for wide 3x3 convolutions: a quarter of the multiplications; needs --fused.",
     ),
     click.option(
-        "--threads", type=click.IntRange(1), metavar="N", show_default="one for each core", help="Of the CPU."
+        "--threads", type=click.IntRange(1), metavar="N", show_default="one for each core", help="CPU threads."
     ),
     click.option(
-        "--fast-merge", is_flag=True, help="Merge masks at their own size: quicker, with coarser borders, other PQ."
+        "--fast-merge",
+        is_flag=True,
+        help="Merge masks at their own resolution: faster, with coarser borders and a different PQ.",
     ),
 )
 
 
 def engine_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command all switches of the network as options, and what they say as its argument `engine_options`."""
+    """Gives a command all inference options, and their values as its argument `engine_options`."""
     names = [one.name for one in fields(EngineOptions)]
 
     @functools.wraps(command)
@@ -140,7 +140,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def given(options: EngineOptions) -> dict[str, bool]:
-    """Each switch by its option, and whether it was given."""
+    """Each inference option, and whether it was given."""
     return {
         "--precision": options.precision is not None,
         "--channels-last": options.channels_last is not None,

@@ -25,7 +25,7 @@ _output_option = click.option(
     default=Path("datasets"),
     show_default=True,
     metavar="DIR",
-    help="The folder of all datasets; a split is written to DIR/NAME/SPLIT.",
+    help="Folder of all datasets; a split is written to DIR/NAME/SPLIT.",
 )
 _PUBLISHED = (
     click.option(
@@ -34,14 +34,14 @@ _PUBLISHED = (
         default=Path(),
         metavar="DIR",
         show_default="the current folder",
-        help="Where the download lies, unpacked or still in its archives.",
+        help="Folder of the download, unpacked or still in its archives.",
     ),
     click.option(
         "--split",
         "splits",
         multiple=True,
         metavar="NAME",
-        show_default="all that are there",
+        show_default="all that are found",
         help="A split to prepare. Repeatable.",
     ),
     click.option("--semantic", is_flag=True, help="Also write semantic maps: 8-bit PNGs of train ids, 255 for void."),
@@ -62,28 +62,28 @@ def _published(function: _Function) -> _Function:
 
 @click.group()
 def command() -> None:
-    """Bring a dataset into the form that all other commands read.
+    """Prepare a dataset for all other commands.
 
-    That form is a folder for each split: panoptic.json and PNGs as COCO defines them, and a manifest.json that is
-    there only when all of it is.
+    A prepared split is a folder with panoptic.json and panoptic PNGs in COCO's format, and a manifest.json, which is
+    written last: a split without it is incomplete.
     """
 
 
 @command.command()
-@click.option("--train", type=click.IntRange(min=0), default=1500, show_default=True, help="Scenes to train on.")
-@click.option("--val", type=click.IntRange(min=0), default=100, show_default=True, help="Scenes to evaluate on.")
+@click.option("--train", type=click.IntRange(min=0), default=1500, show_default=True, help="Training scenes.")
+@click.option("--val", type=click.IntRange(min=0), default=100, show_default=True, help="Validation scenes.")
 @click.option(
     "--size", type=click.IntRange(32, 4096), default=128, show_default=True, help="Edge of a scene in pixels."
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Another seed, other scenes.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
 @_output_option
 @force_option
 @json_option
 def shapes(train: int, val: int, size: int, seed: int, output: Path, force: bool, as_json: bool) -> None:
-    """Draw scenes of shapes on textured ground; needs no download.
+    """Draw synthetic scenes: shapes on textured ground; no download.
 
-    A scene depends on the seed, its split and its number alone: more scenes later do not change the first ones.
-    A count of 0 leaves the split out.
+    A scene depends only on the seed, its split and its number, so that adding scenes later does not change the first
+    ones. A count of 0 leaves the split out.
 
     Example: yoso prepare shapes
     """
@@ -96,10 +96,10 @@ def shapes(train: int, val: int, size: int, seed: int, output: Path, force: bool
 @command.command()
 @_published
 def coco(as_json: bool, **asked: Any) -> None:
-    """COCO panoptic 2017: checked and listed where it lies; 133 classes.
+    """COCO panoptic 2017: 133 classes.
 
     The files come from https://cocodataset.org/#download: panoptic_annotations_trainval2017.zip, train2017.zip and
-    val2017.zip. One split alone will do. What is unpacked stays where it is; what is packed is unpacked.
+    val2017.zip. One split alone is enough. Unpacked files are used in place; archives are unpacked first.
 
     Example: yoso prepare coco --root ~/coco
     """
@@ -109,11 +109,11 @@ def coco(as_json: bool, **asked: Any) -> None:
 @command.command()
 @_published
 def cityscapes(as_json: bool, **asked: Any) -> None:
-    """Cityscapes: 19 classes, equal to the official scripts' panoptic set.
+    """Cityscapes: 19 classes, identical to the official scripts' output.
 
     The files come from https://www.cityscapes-dataset.com/downloads/ after registering: gtFine_trainvaltest.zip and
     leftImg8bit_trainvaltest.zip. The PNGs and cityscapes_panoptic_SPLIT.json are those of createPanopticImgs; with
-    --semantic, labelTrainIds maps as well. The split `test` has dummy labels and is made only when asked for.
+    --semantic, labelTrainIds maps as well. The split `test` has dummy labels and is prepared only with --split test.
 
     Example: yoso prepare cityscapes --root ~/cityscapes
     """
@@ -125,7 +125,7 @@ def cityscapes(as_json: bool, **asked: Any) -> None:
 @click.option(
     "--compat",
     type=click.Choice(["mask2former"]),
-    help="Make what Mask2Former's converter makes: stuff measured before things cover it, ids near class colours.",
+    help="Reproduce Mask2Former's converter: stuff areas before things cover them, ids near class colours.",
 )
 def ade20k(as_json: bool, compat: str | None, **asked: Any) -> None:
     """ADE20K: 150 classes, 100 things and 50 stuff.
@@ -145,13 +145,13 @@ def ade20k(as_json: bool, compat: str | None, **asked: Any) -> None:
     type=click.Choice(["v1.2", "v2.0"]),
     default=None,
     show_default="v1.2 where it is there",
-    help="Which labels: 65 classes or 116.",
+    help="Version of the labels: 65 or 116 classes.",
 )
 def mapillary(as_json: bool, version: str | None, **asked: Any) -> None:
     """Mapillary Vistas: 65 classes (v1.2) or 116 (v2.0).
 
-    The zip comes from https://www.mapillary.com/dataset/vistas after registering. The set is called mapillary-v1.2 or
-    mapillary-v2.0: the labels of the two are different ones.
+    The zip comes from https://www.mapillary.com/dataset/vistas after registering. The dataset is named mapillary-v1.2
+    or mapillary-v2.0, as their labels differ.
 
     Example: yoso prepare mapillary --root ~/vistas
     """
@@ -159,7 +159,7 @@ def mapillary(as_json: bool, version: str | None, **asked: Any) -> None:
 
 
 def _make(dataset: str, as_json: bool, asked: dict[str, Any]) -> None:
-    """Prepares all that was found, and tells what was left out; `asked` are the options by their names."""
+    """Prepares the splits found and reports them; `asked` are the options by name."""
     from yoso_cli.api.datasets import prepare
 
     _tell(prepare(dataset, **asked, progress=console.TERMINAL), as_json)
@@ -181,7 +181,7 @@ def _tell(made: "PreparedDataset", as_json: bool) -> None:
     }
     lines = (
         f"{one.folder}: {counted(len(one.panoptic_set.records), 'image')}"
-        + ("" if one.fresh else ", prepared before; --force makes them anew")
+        + ("" if one.fresh else ", prepared already; --force prepares it again")
         for one in made.splits
     )
     console.result(value, "\n".join(lines), as_json)
@@ -190,7 +190,7 @@ def _tell(made: "PreparedDataset", as_json: bool) -> None:
 
 
 def _training(name: str, prepared: "Sequence[Prepared]") -> str:
-    """The line that trains on what was prepared: where it lies, and on its only split if there is one alone."""
+    """The `yoso train` command for what was prepared; a single split is for both training and validation."""
     from yoso_cli.recipe.file import load, packaged
 
     root = prepared[0].folder.parent.parent

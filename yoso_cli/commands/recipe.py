@@ -1,4 +1,4 @@
-"""`yoso recipe`: recipes as things to list, show, check and copy."""
+"""`yoso recipe`: list, show, check and copy recipes."""
 
 from pathlib import Path
 
@@ -14,17 +14,15 @@ from yoso_cli.runtime.words import counted
 def command() -> None:
     """List, show, check and copy recipes.
 
-    A recipe is a YAML file that states what it changes of YOSO-R50 on COCO. A bare name is a recipe that comes with
-    yoso; a path is a file of yours.
+    A recipe is a YAML file that states how a training differs from YOSO-R50 on COCO. A bare name is a packaged recipe;
+    a path is your own file.
     """
 
 
 @command.command("list")
 @json_option
 def list_(as_json: bool) -> None:
-    """List the recipes that come with yoso.
-
-    Beside each stands the PQ that the paper reports for it.
+    """List the packaged recipes, with the paper's PQ.
 
     \b
     Example:
@@ -46,7 +44,7 @@ def list_(as_json: bool) -> None:
 @set_option
 @json_option
 def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print the whole of RECIPE, with the meaning of each value.
+    """Print all values of RECIPE, with their meanings.
 
     A value that differs from its default has the default beside it.
 
@@ -66,9 +64,9 @@ def show(recipe: str, overrides: tuple[str, ...], as_json: bool) -> None:
 @json_option
 @click.pass_context
 def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ...], as_json: bool) -> None:
-    """Check recipes and tell every mistake in them.
+    """Check recipes and report all mistakes.
 
-    Exits with 2 when there is one.
+    The exit code is 2 when there is one.
 
     \b
     Example:
@@ -104,7 +102,7 @@ def _problems(recipe: str, overrides: tuple[str, ...]) -> list[str]:
 def copy(recipe: str, destination: Path | None, force: bool, as_json: bool) -> None:
     """Copy RECIPE, to edit it.
 
-    DESTINATION is a file or a folder; left out, it is the current folder.
+    DESTINATION is a file or a folder, by default the current folder.
 
     \b
     Example:

@@ -1,4 +1,4 @@
-"""`yoso reparam`: the same answers from fewer operations."""
+"""`yoso reparam`: re-parameterise trained weights for inference."""
 
 import shlex
 from dataclasses import asdict
@@ -15,14 +15,14 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     from yoso_cli.api.reparam import Reparameterized
 
-# As `api.reparam` has it, which a test compares: help comes without numpy.
+# Repeated from `api.reparam`, so that help needs no numpy; a test compares them.
 TOLERANCE = 1e-3
 
 
 @click.command(name="reparam")
 @click.argument("source", required=False)
 @options.output_option
-@click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Real pictures to verify on.")
+@click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Number of pictures to verify on.")
 @click.option(
     "--image",
     "named",
@@ -37,7 +37,7 @@ TOLERANCE = 1e-3
     type=click.FloatRange(0, min_open=True),
     default=TOLERANCE,
     show_default=True,
-    help="Largest difference allowed.",
+    help="Largest relative difference allowed.",
 )
 @click.option("--steps", metavar="NAME,...", show_default="all", help="Apply these steps only.")
 @click.option("--without", multiple=True, metavar="NAME", help="Leave this step out. Repeatable.")
@@ -58,26 +58,26 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Turn trained weights into faster ones with the same answers.
+    """Re-parameterise trained weights: same predictions, lower latency.
 
     \b
     The steps, in their order:
       ifa_to_cfa        interpolation-first aggregation becomes
                         convolution-first (paper Sec. 3.2)
-      fold_batch_norms  batch norms go into the convolutions before them
-      fold_pixel_std    the pixels' standard deviation goes into the first
+      fold_batch_norms  fold batch norms into the convolutions before them
+      fold_pixel_std    fold the pixels' standard deviation into the first
                         convolution
-      fold_temperature  the temperature goes into the last class layer
-      fold_location     the location convolution goes into the kernels; its
-                        map is never made
+      fold_temperature  fold the temperature into the last class layer
+      fold_location     fold the location convolution into the kernels; its
+                        map is not computed
 
-    Each step is timed on one picture in turn with the network before it. The first and the last network then look at
-    real pictures of the validation split, in double precision; the largest difference, as a share of the largest
-    value, is printed, and past --tolerance nothing is written. The file names the one that it was made from, with its
-    hash: keep that one, as it alone can be trained on or exported.
+    Each step is timed on one picture, alternating with the network before it. The first and the last network are then
+    compared on pictures of the validation split, in double precision. The largest difference, relative to the largest
+    value, is printed; above --tolerance nothing is written. The new file records the name and hash of the original:
+    keep that one, as only it can be trained further or exported.
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
-    newest run is taken. The result is written into the run folder as reparam.safetensors, or to --output.
+    newest run is used. The result is written to the run folder as reparam.safetensors, or to --output.
 
     \b
     Example:
@@ -106,7 +106,7 @@ def command(
 
 
 def _chosen_steps(steps: str | None, without: tuple[str, ...]) -> tuple[str, ...]:
-    """The names that --steps and --without leave, in the order of application. Raises UsageError for an unknown one."""
+    """The steps that --steps and --without select, in order of application. Raises UsageError for an unknown one."""
     from yoso_cli.model.reparam import STEPS
 
     wanted = [name.strip() for name in steps.split(",")] if steps is not None else list(STEPS)

@@ -1,4 +1,4 @@
-"""`yoso stats`: what is in a dataset, as a table and as a picture."""
+"""`yoso stats`: statistics of a dataset, as a table and a picture."""
 
 import shlex
 from pathlib import Path
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command(name="stats")
 @click.argument("dataset", metavar="DATASET|DIR")
 @options.datasets_option
-@click.option("--split", "names", multiple=True, metavar="NAME", show_default="all", help="A split. Repeatable.")
+@click.option(
+    "--split", "names", multiple=True, metavar="NAME", show_default="all", help="A split to summarise. Repeatable."
+)
 @click.option(
     "--output",
     "-o",
@@ -25,15 +27,15 @@ if TYPE_CHECKING:
     default=Path(),
     show_default="the current folder",
     metavar="DIR",
-    help="Where the pictures go.",
+    help="Folder for the pictures.",
 )
 @options.force_option
 @options.json_option
 def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, force: bool, as_json: bool) -> None:
-    """Tell what is in a dataset: classes, segment sizes, segments per image, void and crowds.
+    """Summarise a dataset: classes, segment sizes, segments per image, void, crowds.
 
-    For each split a table, and a picture NAME-SPLIT-stats.png. DATASET and DIR are as for `yoso check`. All figures
-    come from the JSON; `yoso check` says whether that agrees with the PNGs.
+    Prints a table for each split and draws a picture, NAME-SPLIT-stats.png. DATASET and DIR are as for `yoso check`.
+    All figures come from the JSON; `yoso check` compares it with the PNGs.
 
     \b
     Example:
@@ -47,7 +49,7 @@ def command(dataset: str, root: Path, names: tuple[str, ...], output: Path, forc
     pairs = [(census, output / f"{split.dataset}-{split.name}-stats.png") for split, census in found]
     for census, target in pairs:
         if target.exists() and not force:
-            console.say(f"{target}: is left as it is; --force draws it anew.")
+            console.say(f"{target}: exists already and is kept; --force draws it again.")
         else:
             draw_chart(target, census)
     value = {
@@ -97,7 +99,7 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _training(splits: "list[Split]") -> str:
-    """The line that trains on these splits."""
+    """The `yoso train` command for these splits."""
     folders = [split.folder for split in splits if split.folder]
     if not folders:
         return "yoso prepare coco --help"

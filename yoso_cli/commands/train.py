@@ -1,4 +1,4 @@
-"""`yoso train`: a recipe to a run folder."""
+"""`yoso train`: train a recipe into a run folder."""
 
 import os
 import shlex
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--resume",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN",
-    help="Go on with this run folder from its newest checkpoint, with its own recipe.",
+    help="Continue this run from its newest checkpoint, with its own recipe.",
 )
 @click.option(
     "--weights",
@@ -37,13 +37,15 @@ if TYPE_CHECKING:
     "--into",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN",
-    help="Train into exactly this folder, going on if the run is there already: the same line may be repeated, as a "
-    "scheduler does with a job that it has cut off.",
+    help="Train into exactly this folder, or resume the run that is in it. The same command line can be repeated, as a "
+    "scheduler does when it restarts a job.",
 )
 @click.option(
     "--gpus", type=click.IntRange(1), metavar="N", help="Train with N processes, one for each GPU (torchrun)."
 )
-@click.option("--dry-run", is_flag=True, help="Tell network, data, schedule, memory and aim, and train nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print network, data, schedule, memory estimate and the paper's PQ; train nothing."
+)
 @options.runs_option
 @options.device_option
 @options.json_option
@@ -67,7 +69,8 @@ def command(
     recipe, metrics.jsonl, results.csv, curves.png, samples/, the newest checkpoints and the best, report.json and
     report.html.
 
-    Ctrl-C finishes the step, saves and says how to go on; so does SIGTERM. A resumed run continues the very same curve.
+    Ctrl-C and SIGTERM finish the step, save, and print the command that resumes. A resumed run gives the same losses as
+    an uninterrupted one.
 
     \b
     Example:
@@ -84,14 +87,14 @@ def command(
     require_there(resume)
     if dry_run:
         if recipe is None:
-            raise UsageError("--dry-run tells about a RECIPE.", hint="Name one: yoso train coco --dry-run.")
+            raise UsageError("--dry-run needs a RECIPE.", hint="Name one: yoso train coco --dry-run.")
         _dry_run(asked, as_json)
         return
     if gpus is not None and gpus > 1:
         from yoso_cli.runtime.launch import on_several, without_option
 
         if recipe is not None:
-            recipe_file.load(recipe, overrides)  # its mistakes are told once, not by each process
+            recipe_file.load(recipe, overrides)  # its mistakes are reported once, not by each process
         words = without_option(ctx.find_root().obj, "--gpus")
         ctx.exit(on_several(gpus, words, goes_on=resume is not None or into is not None))
     ctx.exit(_train(asked, as_json))
@@ -99,7 +102,7 @@ def command(
 
 @dataclass(frozen=True)
 class Asked:
-    """What the command line asks for, of the options with the same names."""
+    """The options of the command line."""
 
     recipe: str | None
     overrides: tuple[str, ...]
@@ -111,7 +114,7 @@ class Asked:
 
 
 def _train(asked: Asked, as_json: bool) -> int:
-    """Trains, evaluates and tells; of several processes the first one does the telling. Gives the exit code."""
+    """Trains, evaluates and prints; of several processes only the first prints. Returns the exit code."""
     import torch
 
     from yoso_cli.runtime.distributed import process_group
@@ -120,7 +123,7 @@ def _train(asked: Asked, as_json: bool) -> int:
     on_gpu = asked.device != "cpu" and torch.cuda.is_available()
     if on_gpu and "LOCAL_RANK" in os.environ:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    with process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as group, console.heard(group.rank == 0):
+    with process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo") as group, console.silenced_unless(group.rank == 0):
         training = _opened(asked, group)
         try:
             run = training.run()
@@ -146,7 +149,7 @@ def _opened(asked: Asked, group: "ProcessGroup") -> "Training":
 
 
 def _tell(run: "Run", as_json: bool) -> None:
-    """Prints what came out and what to type next."""
+    """Prints the result and what to type next."""
     from yoso_cli.evaluation.summary import table
 
     value = {
@@ -173,7 +176,7 @@ def _summary(run: "Run") -> list[str]:
     if run.best not in (None, run.weights):
         lines.append(f"Best:    {run.best}")
     lines.append(f"Curves:  {run.folder.curves_path}")
-    counts = {"steps left out": run.skipped, "unreadable pictures replaced": run.unreadable}
+    counts = {"steps skipped": run.skipped, "unreadable pictures replaced": run.unreadable}
     return lines + [f"{count} {what}." for what, count in counts.items() if count]
 
 
@@ -182,7 +185,7 @@ def _say_how_to_go_on(folder: Path) -> None:
 
 
 def _dry_run(asked: Asked, as_json: bool) -> None:
-    from yoso_cli.api.dataset import preparing
+    from yoso_cli.api.dataset import prepare_command
     from yoso_cli.api.dry_run import dry_run
     from yoso_cli.api.weights import require_source
     from yoso_cli.recipe import file as recipe_file
@@ -194,11 +197,11 @@ def _dry_run(asked: Asked, as_json: bool) -> None:
     facts = dry_run(recipe)
     console.result(facts, _dry_run_text(facts), as_json)
     missing = [split for split in facts["data"]["splits"].values() if not split["prepared"]]
-    console.next_step(preparing(recipe) if missing else shlex.join(_begin(asked)))
+    console.next_step(prepare_command(recipe) if missing else shlex.join(_begin(asked)))
 
 
 def _dry_run_text(facts: dict[str, Any]) -> str:
-    """The facts as a person reads them, no line wider than the terminal."""
+    """The facts as text, wrapped to the terminal."""
     model, schedule, memory, paper = (facts[key] for key in ("model", "schedule", "memory", "paper"))
     classes = (
         counted(model["classes"], "class") if model["classes"] is not None else "as many classes as the dataset has"
@@ -208,7 +211,7 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
         ("Recipe", facts["recipe"]),
         (
             "Model",
-            f"{model['backbone']}, {million['parameters']} parameters of which {million['learning']} learn; "
+            f"{model['backbone']}, {million['parameters']} parameters of which {million['learning']} are trained; "
             f"{classes}, {counted(model['proposals'], 'proposal')}, {counted(model['stages'], 'stage')}",
         ),
     ]
@@ -225,14 +228,14 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
         ("Rate", schedule["rate"]),
         (
             "Memory",
-            f"about {_gib(memory['gib']['1'])} for one picture at a time, {_gib(memory['batch_gib'])} for all "
+            f"about {_gib(memory['gib']['1'])} at batch 1, {_gib(memory['batch_gib'])} at batch "
             f"{schedule['batch']} ({memory['precision']}; an estimate)",
         ),
-        ("", f"pictures at a time that fit a GPU of {_cards(memory['micro_batch'])}"),
+        ("", f"batch that fits a GPU of {_cards(memory['micro_batch'])}"),
     ]
     if paper["pq"] is not None:
-        told.append(("Aims at", _aim(paper)))
-    told += [("", f"the paper says of {note}") for note in paper["says"]]
+        told.append(("Target", _aim(paper)))
+    told += [("", f"the paper on {note}") for note in paper["says"]]
     return "\n".join(console.labelled(label, words) for label, words in told)
 
 
@@ -253,7 +256,7 @@ def _cards(fitting: dict[str, int]) -> str:
 
 
 def _begin(asked: Asked) -> list[str]:
-    """The command that trains what was looked at."""
+    """The command that starts this training."""
     words = ["yoso", "train", str(asked.recipe)]
     for one in asked.overrides:
         words += ["--set", one]
@@ -263,12 +266,12 @@ def _begin(asked: Asked) -> list[str]:
 def _refuse_what_does_not_go_together(asked: Asked) -> None:
     if asked.resume is None:
         if asked.recipe is None:
-            raise UsageError("there is no RECIPE to train.", hint="Try `yoso train shapes`, or see `yoso recipe list`.")
+            raise UsageError("RECIPE is missing.", hint="Try `yoso train shapes`, or see `yoso recipe list`.")
         return
     beside = {"RECIPE": asked.recipe, "--set": asked.overrides, "--weights": asked.weights, "--into": asked.into}
     for name, value in beside.items():
         if value:
             raise UsageError(
-                f"{name} has no meaning beside --resume: a run goes on with its own recipe and weights.",
+                f"{name} cannot be combined with --resume: a run continues with its own recipe and weights.",
                 hint="Leave it out, or start a new run.",
             )

@@ -1,4 +1,4 @@
-"""`yoso viz`: what the model sees in a picture, drawn on it."""
+"""`yoso viz`: draw predicted segments on pictures."""
 
 import hashlib
 import json
@@ -32,13 +32,13 @@ _STAMP = "yoso viz "
     "--weights",
     "source",
     metavar="SOURCE",
-    show_default="the newest run, else released weights that are here",
+    show_default="the newest run, else downloaded weights",
     help="A run folder, a weights file, the name of released weights, or a URL.",
 )
 @click.option(
     "--augmented",
     metavar="RECIPE",
-    help="Draw training pictures as this recipe augments them, without IMAGES.",
+    help="Draw this recipe's augmented training pictures instead of IMAGES.",
 )
 @options.output_option
 @options.runs_option
@@ -59,15 +59,15 @@ def command(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Draw what the model sees in IMAGES: segments, borders, names and a legend.
+    """Segment IMAGES and draw the result: segments, borders, names and a legend.
 
     Each picture is written to the current folder as NAME-yoso.png; --output names another file, or a folder when
     there are several IMAGES. Without --weights, the newest run under --runs is used: its re-parameterised weights if
-    there are any, else its newest checkpoint. With no run there, released weights are used that `yoso weights get`
-    brought.
+    there are any, else its newest checkpoint. Without a run, the released weights that
+    `yoso weights get` has downloaded are used.
 
-    --augmented draws a contact sheet instead: training pictures with their targets, scaled, cropped and recoloured as
-    the network would see them.
+    --augmented draws a contact sheet instead: training pictures with their targets, scaled, cropped and colour-jittered
+    as in training.
 
     \b
     Example:
@@ -79,11 +79,14 @@ def command(
     """
     if augmented is not None:
         if images or source:
-            raise UsageError("--augmented draws the dataset of its recipe.", hint="Leave IMAGES and --weights out.")
+            raise UsageError(
+                "--augmented cannot be combined with IMAGES or --weights: it draws the dataset of its recipe.",
+                hint="Leave IMAGES and --weights out.",
+            )
         _draw_augmented(augmented, output, overrides, force, as_json)
         return
     if not images:
-        raise UsageError("there are no IMAGES to draw.", hint="Name a photo, or a recipe after --augmented.")
+        raise UsageError("IMAGES are missing.", hint="Name a photo, or a recipe after --augmented.")
     _draw_predictions(images, source, output, runs, device, engine_options, overrides, force, as_json)
 
 
@@ -118,15 +121,15 @@ def _draw_predictions(
 
     targets = _targets(images, output)
     _refuse_existing(dict.fromkeys(targets, ""), force)
-    # A wrong name among many is told before the first is drawn, not after.
+    # A missing picture is reported before the first one is drawn.
     require_there(*images)
     engine_options.prepare_process()
     model = open_model(source, overrides, device, engine_options, runs, console.TERMINAL)
     console.say(_used(model))
     if engine_options.fast_merge:
-        console.say("Fast merge: `yoso eval --fast-merge` measures what it costs in PQ.")
+        console.say("Fast merge: `yoso eval --fast-merge` measures its PQ.")
     if model.file.overridden:
-        console.say(f"Not as these weights are meant to be used: {model.file.overridden}.")
+        console.say(f"Settings that differ from those of these weights: {model.file.overridden}.")
     stamps = [_stamp([_digest(image), model.settings]) for image in images]
     _refuse_existing(dict(zip(targets, stamps, strict=True)), force)
     drawn = zip(images, targets, stamps, strict=True)
@@ -138,7 +141,7 @@ def _draw_predictions(
 
 
 def _drawn(result: "Result", image: Path, target: Path, made_from: str) -> dict[str, Any]:
-    """Writes one overlay and tells what is on it."""
+    """Writes one overlay; returns its summary and segments."""
     import numpy as np
 
     from yoso_cli.panoptic.draw import write_picture
@@ -162,7 +165,7 @@ def _drawn(result: "Result", image: Path, target: Path, made_from: str) -> dict[
 
 
 def _summary(result: "Result") -> str:
-    """`2 star, ball, sky`, or that nothing was seen."""
+    """`2 star, ball, sky`, or that there is no segment."""
     counts = Counter(segment.name for segment in result.segments)
     seen = [f"{count} {name}" if count > 1 else name for name, count in counts.most_common()]
     return ", ".join(seen) or "nothing above the score threshold"
@@ -179,7 +182,7 @@ def _used(model: "Model") -> str:
 
 
 def _targets(images: Sequence[Path], output: Path | None) -> list[Path]:
-    """One file for each picture; different ones, and none of them a picture that is read."""
+    """One output file for each picture. Raises UsageError where two are the same or one is an input."""
     if output is not None and len(images) == 1 and not output.is_dir():
         targets = [output]
     else:
@@ -202,7 +205,7 @@ def _refuse_unwritable(target: Path) -> None:
 
 
 def _refuse_existing(targets: Mapping[Path, str], force: bool) -> None:
-    """Refuses to overwrite anything but what the same line has drawn: `targets` have their stamps, "" for any stamp."""
+    """Refuses to overwrite anything but what the same command drew: `targets` have their stamps, "" for any stamp."""
     from yoso_cli.panoptic.draw import read_made_from
 
     for target, stamp in targets.items():
@@ -214,7 +217,7 @@ def _refuse_existing(targets: Mapping[Path, str], force: bool) -> None:
 
 
 def _stamp(made_from: object) -> str:
-    """What a picture was drawn from, short enough to be noted in it: the same line draws over it."""
+    """A hash of what a picture was drawn from, kept in the picture: the same command may overwrite it."""
     return _STAMP + hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""`yoso weights`: the authors' released weights and other makers' files, brought into our format and back."""
+"""`yoso weights`: download the authors' released weights; import, export and show weights files."""
 
 import shlex
 from pathlib import Path
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 def command() -> None:
     """List, download, import, export and show weights.
 
-    A name like `coco` stands for weights that YOSO's authors released; every --weights and SOURCE takes it. Weights of
-    ours are one safetensors file with the recipe, the class table and where they come from inside.
+    A name like `coco` means weights released by YOSO's authors; every --weights and SOURCE accepts it. Weights in
+    yoso's own format are one safetensors file, which includes the recipe, the class table and the provenance.
     """
 
 
@@ -94,16 +94,16 @@ def _rows(name: str) -> list[dict[str, Any]]:
     "source",
     metavar="FILE|URL",
     show_default="the authors' release",
-    help="A mirror, or a copy of the file that you have.",
+    help="A mirror, or your own copy of the file.",
 )
-@click.option("--force", is_flag=True, help="Bring them anew even if they are here.")
+@click.option("--force", is_flag=True, help="Download again even if they are here.")
 @options.json_option
 def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
-    """Bring the released weights NAME to this machine.
+    """Download the released weights NAME.
 
-    The file is downloaded (a stopped download goes on where it was), checked tensor by tensor, and kept in our format
-    under $YOSO_HOME (~/.cache/yoso unless it is set). Its hash is written down the first time, and must be the same
-    ever after.
+    The file is downloaded (an interrupted download resumes), checked tensor by tensor, and kept in yoso's format under
+    $YOSO_HOME (~/.cache/yoso unless it is set). Its hash is recorded at the first download; a later download must have
+    the same one.
 
     \b
     Example:
@@ -123,7 +123,7 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     path = released_path(name, progress) if standing else fetch_release(name, source, progress)
     found = read_model(path, progress=progress)
     if standing:
-        console.say(f"{name}: is here already; --force brings it anew.")
+        console.say(f"{name}: is downloaded already; --force downloads it again.")
     console.result(_content(found.weights), _sheet(found), as_json)
     console.next_step(next_step.viz(name, next_step.validation_pictures(found.recipe)))
 
@@ -142,7 +142,7 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
     "--recipe",
     metavar="RECIPE",
     show_default="the released one with as many classes",
-    help="What the authors' layout was trained with: temperature, thresholds, sizes, dataset.",
+    help="The recipe for weights in the authors' layout: temperature, thresholds, sizes, dataset.",
 )
 @click.option(
     "--categories",
@@ -155,11 +155,11 @@ def get(name: str, source: str | None, force: bool, as_json: bool) -> None:
 def import_(
     file: Path, output: Path | None, recipe: str | None, categories: str | None, force: bool, as_json: bool
 ) -> None:
-    """Make a weights file of ours from FILE.
+    """Convert the weights FILE to yoso's format.
 
     FILE is in the layout of YOSO's authors (`{'model': state_dict}`, norms frozen, trained or folded), a torchvision
-    ResNet to train from, or an older format of ours. Every key is mapped once and every shape checked; what does not
-    fit is named, and nothing is run: a pickle that wants code is refused.
+    ResNet to train from, or an older format of yoso. Every key is mapped once and every shape checked; all that do not
+    fit are named. No code is executed: a pickle that contains code is refused.
 
     \b
     Example:
@@ -173,7 +173,7 @@ def import_(
     _require_named(file, recipe, categories)
     target = output or Path(f"{file.stem}.safetensors")
     if target.exists() and file.exists() and target.samefile(file):
-        raise UsageError(f"{target}: is the file to be imported.", hint="Name another with --output.")
+        raise UsageError(f"{target}: is the input file.", hint="Name another with --output.")
     _refuse_standing(target, force)
     found = weight_import.read(file, recipe=recipe, table=categories)
     write_weights(target, found.weights)
@@ -190,7 +190,7 @@ def import_(
 
 
 def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
-    """Raises UsageError for what is not there, before hundreds of megabytes are read."""
+    """Raises UsageError for a missing file, before hundreds of megabytes are read."""
     from yoso_cli.conversion.category_file import read_table
     from yoso_cli.recipe import file as recipe_file
 
@@ -219,8 +219,8 @@ def _require_named(file: Path, recipe: str | None, categories: str | None) -> No
 def export(source: str | None, output: Path | None, runs: Path, force: bool, as_json: bool) -> None:
     """Write weights in the layout of YOSO's authors, so that their code can run them.
 
-    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is taken.
-    A network that interpolates first becomes its convolution-first form, which is what their code knows.
+    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is used.
+    Interpolation-first aggregation (IFA) is converted to convolution-first (CFA), which is what their code supports.
 
     \b
     Example:
@@ -247,10 +247,10 @@ def export(source: str | None, output: Path | None, runs: Path, force: bool, as_
 @options.runs_option
 @options.json_option
 def show(source: str | None, runs: Path, as_json: bool) -> None:
-    """Show what weights hold: network, classes, sizes, thresholds, and where they come from.
+    """Show the contents of weights: network, classes, sizes, thresholds, provenance.
 
-    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is taken.
-    Of released weights that are not on this machine, what is known without the file is shown, and nothing downloaded.
+    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is used.
+    For released weights that are not downloaded, shows what is known without the file.
 
     \b
     Example:
@@ -271,7 +271,7 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
 
 
 def _reading_back(found: "ModelFile", target: Path) -> list[str]:
-    """The command that imports what was exported; other classes than the released ones must be named."""
+    """The command that imports the export; classes other than the released ones must be named."""
     from yoso_cli.panoptic.files import LISTING
     from yoso_cli.releases.catalog import with_classes
 
@@ -292,7 +292,7 @@ def _refuse_standing(target: Path, force: bool) -> None:
 
 
 def _content(weights: "Weights") -> dict[str, Any]:
-    """All but the tensors themselves, ready for JSON."""
+    """All but the tensors, ready for JSON."""
     from yoso_cli.model.weights import digest
 
     return {
@@ -309,7 +309,7 @@ def _content(weights: "Weights") -> dict[str, Any]:
 
 
 def _announced(release: "Release") -> dict[str, Any]:
-    """What is known of released weights that are not here, ready for JSON."""
+    """What is known of released weights that are not downloaded, ready for JSON."""
     from yoso_cli.datasets.spec import read_categories
     from yoso_cli.recipe import file as recipe_file
     from yoso_cli.releases.catalog import LICENCE
@@ -327,7 +327,7 @@ def _announced(release: "Release") -> dict[str, Any]:
 
 
 def _announcement(release: "Release") -> str:
-    """The same for a person."""
+    """The same as text."""
     from yoso_cli.datasets.spec import read_categories
     from yoso_cli.recipe import file as recipe_file
     from yoso_cli.releases.catalog import LICENCE
@@ -344,11 +344,11 @@ def _announcement(release: "Release") -> str:
 
 
 def _sheet(found: "ModelFile") -> str:
-    """A line for each thing that a person asks about weights."""
+    """The contents of weights as text, one fact a line."""
     weights = found.weights
     lines: dict[str, object] = {
         "weights": weights.path,
-        "holds": f"a {weights.part} model: {counted(len(weights.state), 'tensor')}, "
+        "contents": f"a {weights.part} model: {counted(len(weights.state), 'tensor')}, "
         f"{_values(weights) / 1e6:.1f} million values",
         **_known(found.trained, weights.categories),
         "steps": ", ".join(weights.steps) or "none, as trained",
@@ -358,7 +358,7 @@ def _sheet(found: "ModelFile") -> str:
 
 
 def _known(recipe: "Recipe", categories: "Sequence[Category]") -> dict[str, str]:
-    """What the recipe and the classes tell, file or no file."""
+    """Facts from the recipe and the classes, which need no file."""
     things = sum(category.isthing for category in categories)
     model, used = recipe.model, recipe.inference
     parts = {
@@ -386,7 +386,7 @@ def _listed(lines: "Mapping[str, object]") -> str:
 
 
 def _history(provenance: dict[str, Any]) -> dict[str, object]:
-    """Where the weights come from: single values as they are, of a step the file it started from."""
+    """The provenance: single values as they are, and for each step its source file."""
     plain = {key: value for key, value in provenance.items() if isinstance(value, (str, int, float))}
     steps = {key: value["from"] for key, value in provenance.items() if isinstance(value, dict) and "from" in value}
     return plain | steps
@@ -397,5 +397,5 @@ def _values(weights: "Weights") -> int:
 
 
 def _plain(value: object) -> str:
-    """Without the control characters that a stranger's file could send to a terminal."""
+    """Without the control characters that an untrusted file could send to a terminal."""
     return "".join(one if one.isprintable() else " " for one in str(value))

@@ -1,4 +1,4 @@
-"""Settings held against the schema of `recipe.py`: unknown keys, wrong types, values out of range."""
+"""Validates settings against the schema: unknown keys, wrong types, values out of range."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -15,7 +15,7 @@ _EXPECTED = {int: "a whole number", float: "a number", str: "text", bool: "true 
 
 @dataclass(frozen=True)
 class Checked:
-    """A value that the schema permits, and where it was set."""
+    """A valid value, and where it was set."""
 
     value: Any
     place: str
@@ -23,11 +23,11 @@ class Checked:
 
 
 class _WrongError(Exception):
-    """Why a value does not fit; never leaves this module."""
+    """Why a value is invalid; used only in this module."""
 
 
 def checked(section: Section, problems: list[Problem]) -> dict[str, Checked]:
-    """The permitted values of `section` by dotted key; what is wrong with the others is added to `problems`."""
+    """The valid values of `section` by dotted key; mistakes are added to `problems`."""
     return dict(_checked(section, Recipe, "", problems))
 
 
@@ -44,7 +44,7 @@ def _checked(section: Section, kind: type, prefix: str, problems: list[Problem])
                 yield key, Checked(_fitting(setting, inner, limits[setting.name]), setting.place, setting.line)
             elif isinstance(setting.value, Section):
                 yield from _checked(setting.value, inner, f"{key}.", problems)  # type: ignore[arg-type]
-            elif setting.value is not None:  # a section with nothing under it says nothing
+            elif setting.value is not None:  # an empty section is fine
                 raise _WrongError(f"is a section; its keys go beneath it, not {_shown(setting.value)}")
         except _WrongError as wrong:
             problems.append(Problem(setting.line, f"{setting.place} {key}: {wrong}"))
@@ -69,16 +69,16 @@ def _built(kind: type, prefix: str, values: Mapping[str, Checked]) -> Any:
 
 
 def conflicts(values: Mapping[str, Checked], problems: list[Problem]) -> list[Problem]:
-    """What cannot stand together, placed at the last line that had a part in it.
+    """Values that contradict each other, reported at the line of the last one.
 
-    A section that has a mistake already is left out: its defaults stand in for the mistaken values.
+    Sections with other mistakes are skipped: their invalid values were replaced by defaults.
     """
     found = []
     for conflict in recipe_of(values).conflicts():
         section = conflict.key.rpartition(".")[0]
         if any(f" {section}." in problem.text for problem in problems):
             continue
-        # Of the two values the one that was set last is where a person looks.
+        # Reported at the value that was set last.
         parts = [values[key] for key in values if key in (conflict.key, conflict.other)]
         place, line = (parts[-1].place, parts[-1].line) if parts else ("", 0)
         found.append(Problem(line, f"{place} {conflict.key}: {conflict.sentence}".strip()))
@@ -99,7 +99,7 @@ def _keys(kind: type, prefix: str) -> Iterator[str]:
 
 
 def _near_miss(name: str, prefix: str) -> str:
-    """`; did you mean 'train.lr'?`: the same section first, then the right word in the wrong section."""
+    """`; did you mean 'train.lr'?`: searches the same section, then the others."""
     if prefix + name in all_keys():
         section, _, word = name.partition(".")
         return f"; write '{word}' beneath '{section}:'"
@@ -128,7 +128,7 @@ def _fitting(setting: Setting, kind: Any, limits: Mapping[str, Any]) -> Any:
 def _one(value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    # bool is an int to Python and to nobody else.
+    # In Python, bool is an int.
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         quotes = (
             f'; in quotes it is text: "{_shown(value)}"'

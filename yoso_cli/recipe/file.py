@@ -21,7 +21,7 @@ _MOST_BYTES = 256 * 1024
 _COMMENT_COLUMN = 32
 # What a terminal of 80 columns shows.
 _WIDEST = 79
-# Text that cannot be mistaken for anything else goes without quotes.
+# Text that needs no quotes.
 _PLAIN = re.compile(r"[A-Za-z_]([A-Za-z0-9_./+%()-]|[ ](?=[A-Za-z0-9_(])|,(?= ))*")
 
 
@@ -44,7 +44,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def from_dict(plain: Mapping[str, Any], source: str = "recipe") -> Recipe:
-    """The recipe that `Recipe.to_dict` made `plain` of; `source` says in mistakes where it was kept.
+    """The recipe from the plain values of `Recipe.to_dict`; `source` names their origin in error messages.
 
     Raises:
         RecipeError: with every mistake in it.
@@ -61,7 +61,7 @@ def with_overrides(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
 
 
 def packaged() -> list[tuple[str, Path]]:
-    """(name, file) of every recipe that comes with the package, main ones first."""
+    """(name, file) of every packaged recipe, main ones first."""
     folder = _packaged_folder()
     found = [(path.relative_to(folder).with_suffix("").as_posix(), path) for path in folder.rglob("*.yaml")]
     return sorted(found, key=lambda pair: ("/" in pair[0], _natural(pair[0])))
@@ -75,7 +75,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def find(name_or_path: str) -> Path:
     """The file of a recipe: a bare name is a packaged recipe, anything else a file.
 
-    `recipes/coco.yaml` is the packaged `coco` where no such file lies.
+    `recipes/coco.yaml` is the packaged `coco` if there is no such file.
 
     Raises:
         UsageError: there is no such recipe.
@@ -90,16 +90,16 @@ def find(name_or_path: str) -> Path:
     name = name.removeprefix("recipes/")
     if name in names:
         return names[name]
-    raise UsageError(f"{name_or_path}: there is no such recipe.", hint=_way_out(name, path, list(names)))
+    raise UsageError(f"{name_or_path}: there is no such recipe.", hint=_near_names(name, path, list(names)))
 
 
-def _way_out(name: str, path: Path, names: list[str]) -> str:
+def _near_names(name: str, path: Path, names: list[str]) -> str:
     beside = [str(file) for file in path.parent.glob("*") if file.suffix in _SUFFIXES] if path.parent.is_dir() else []
     near = get_close_matches(name, names, n=2) + get_close_matches(str(path), beside, n=1)
     by_last_word = {packaged_name.rpartition("/")[2]: packaged_name for packaged_name in names}
     near += [by_last_word[found] for found in get_close_matches(name, list(by_last_word), n=1)]
     meant = " or ".join(f"'{one}'" for one in dict.fromkeys(near))
-    return f"Did you mean {meant}?" if meant else "`yoso recipe list` shows those that come with yoso."
+    return f"Did you mean {meant}?" if meant else "`yoso recipe list` lists the packaged recipes."
 
 
 def _packaged_folder() -> Path:
@@ -125,7 +125,7 @@ def _layers(path: Path, problems: list[Problem]) -> list[dict[str, Checked]]:
 def _base_layer(base: Path, extends: Setting, own: list[Problem], problems: list[Problem]) -> dict[str, Checked]:
     section, further, found = _contents(base)
     if further is not None:
-        sentence = f"{extends.value} itself extends {further.value}; one level is all there is"
+        sentence = f"{extends.value} itself extends {further.value}; only one level is allowed"
         own.append(Problem(extends.line, f"{extends.place} extends: {sentence}"))
     values = checked(section, found)
     problems += sorted(found, key=lambda problem: problem.line)
@@ -133,7 +133,7 @@ def _base_layer(base: Path, extends: Setting, own: list[Problem], problems: list
 
 
 def _contents(path: Path) -> tuple[Section, Setting | None, list[Problem]]:
-    """What the file at `path` sets, its `extends` apart, and what is wrong with its form."""
+    """The settings of the file at `path`, its `extends` separately, and mistakes in its syntax."""
     section, problems = read_text(_text(path), _shown(path))
     extends = next((setting for setting in section.settings if setting.name == "extends"), None)
     rest = tuple(setting for setting in section.settings if setting is not extends)
@@ -144,7 +144,7 @@ def _text(path: Path) -> str:
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
-            raise RecipeError([f"{_shown(path)}: {size:,} bytes are too many for a recipe"])
+            raise RecipeError([f"{_shown(path)}: {size:,} bytes are too large for a recipe"])
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise RecipeError([f"{_shown(path)}: is not UTF-8 text"]) from error
@@ -153,7 +153,7 @@ def _text(path: Path) -> str:
 
 
 def _shown(path: Path) -> str:
-    """The shortest way to say where a file is."""
+    """Relative to the current folder where possible."""
     try:
         return str(path.resolve().relative_to(Path.cwd())) if path.is_absolute() else str(path)
     except ValueError:
@@ -193,13 +193,13 @@ def _override_layer(overrides: Sequence[str], problems: list[Problem]) -> dict[s
 
 
 def _resolved(layers: Sequence[Mapping[str, Checked]], problems: list[Problem]) -> Recipe:
-    """One recipe of layers, of which later ones win; the paper's figures stay with the dataset they were found on."""
+    """Merges layers, later ones first; the paper's figures are dropped if the dataset is another one."""
     values: dict[str, Checked] = {}
     for layer in layers:
         if "data.name" in layer and "data.name" in values and layer["data.name"].value != values["data.name"].value:
             values = {key: value for key, value in values.items() if not key.startswith("paper.")}
         for key, value in layer.items():
-            values.pop(key, None)  # so that the order is the order of settling, which places conflicts
+            values.pop(key, None)  # so that the order is the order of setting, which `conflicts` uses
             values[key] = value
     problems += conflicts(values, problems)
     if problems:
@@ -208,12 +208,12 @@ def _resolved(layers: Sequence[Mapping[str, Checked]], problems: list[Problem]) 
 
 
 def to_yaml(recipe: Recipe, *, comments: bool = False) -> str:
-    """The whole recipe as YAML that reads back as the very same recipe.
+    """The whole recipe as YAML, which reads back as the same recipe.
 
     Args:
         recipe: any recipe.
-        comments: puts the meaning of each value beside it, with the default where the value differs from it, and what
-            the paper's text says where that differs.
+        comments: adds the meaning of each value, its default if the value differs, and the value in the paper's text
+            if that differs.
     """
     lines: list[str] = []
     said = recipe.paper.said()
@@ -231,21 +231,21 @@ def to_yaml(recipe: Recipe, *, comments: bool = False) -> str:
 
 
 def _lines(owner: Any, field: Field[Any], indent: str, comment: str) -> list[str]:
-    """The value with its comment beside it, or above it where the two do not fit on one line."""
+    """The value with its comment beside it, or above it if the line would be too long."""
     text = f"{indent}{field.name}: {_scalar_text(getattr(owner, field.name))}"
     beside = f"{text.ljust(_COMMENT_COLUMN - 2)}  # {comment}" if comment else text
     if len(beside) <= _WIDEST or not comment:
         return [beside]
     above = textwrap.wrap(comment, _WIDEST, initial_indent=f"{indent}# ", subsequent_indent=f"{indent}# ")
-    # A list may go on in the next line, and so may text in quotes.
+    # Lists and quoted text may continue on the next line.
     deeper = f"{indent}  "
     return [*above, *textwrap.wrap(text, _WIDEST, subsequent_indent=deeper, break_long_words=False)]
 
 
 def _comment(owner: Any, field: Field[Any], said: str) -> str:
-    """What a value means, with its default where it differs, and what the paper says where that differs."""
+    """The meaning of a value, with its default and the paper's value where they differ."""
     default = "" if getattr(owner, field.name) == field.default else f"(default {_scalar_text(field.default)}) "
-    # A comment ends where its line does.
+    # Line breaks would end the comment.
     said = "".join(character for character in said if character.isprintable())
     paper = f"(paper says {said}) " if said else ""
     choices = field.metadata["choices"]
@@ -253,11 +253,11 @@ def _comment(owner: Any, field: Field[Any], said: str) -> str:
 
 
 def _scalar_text(value: Any) -> str:
-    """A value so that this reader and any other YAML reader take it for the same."""
+    """A value as YAML that this reader and other YAML readers read alike."""
     if isinstance(value, tuple):
         return f"[{', '.join(_scalar_text(item) for item in value)}]"
     if isinstance(value, float):
-        # Without the point YAML 1.1 takes 1e-05 for text.
+        # Without the point, YAML 1.1 reads 1e-05 as text.
         return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
     if not isinstance(value, str):
         return "null" if value is None else str(value).lower()

@@ -1,10 +1,10 @@
-"""What a run needs to go on: weights, optimizer, loss scale, moving average and how far the loop is.
+"""Checkpoints: weights, optimizer, loss scale, moving average and progress of the loop.
 
-    iteration-0000500/weights.safetensors   what commands use; the moving average where there is one
-    iteration-0000500/training.pt           the rest, tensors and plain values only
-    iteration-0000500/checkpoint.json       the hash of both, so that a flipped bit is noticed
+    iteration-0000500/weights.safetensors   for all commands; the moving average where there is one
+    iteration-0000500/training.pt           the rest; only tensors and plain values
+    iteration-0000500/checkpoint.json       the hashes of both, to detect corruption
 
-Random numbers are no part of it: data order, augmentation and sampled points are functions of (seed, iteration).
+There is no random state in it: data order, augmentation and sampled points are functions of (seed, iteration).
 """
 
 import copy
@@ -34,12 +34,12 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Loop:
-    """How far the loop is.
+    """Progress of the loop.
 
     Attributes:
-        iteration: steps done, those left out too.
-        skipped: steps left out because they were not finite.
-        unreadable: pictures that others stood in for.
+        iteration: steps done, including skipped ones.
+        skipped: steps skipped because they were not finite.
+        unreadable: unreadable pictures, which were replaced by others.
     """
 
     iteration: int = 0
@@ -49,14 +49,14 @@ class Loop:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A moment of training on the host, which training does not touch any more."""
+    """A copy of the training state on the host, independent of the running training."""
 
     weights: YOSO
     training: dict[str, Any]
 
 
 def snapshot(step: Step, loop: Loop) -> Snapshot:
-    """Copies all that a checkpoint holds: the only part of saving that training waits for."""
+    """Copies the state of a checkpoint: the only part of saving that blocks training."""
     average = step.average
     training = {
         "format": "yoso-training",
@@ -64,7 +64,7 @@ def snapshot(step: Step, loop: Loop) -> Snapshot:
         "loop": asdict(loop),
         "optimizer": step.optimizer.state_dict(),
         "scaler": step.scaler.state_dict(),
-        # Where the average is the weights file, the weights that learn are here.
+        # If the weights file has the moving average, the trained weights themselves are here.
         "model": step.model.state_dict() if average else None,
     }
     weights = copy.deepcopy(average.module if average else step.model)
@@ -84,10 +84,10 @@ def save(
 
     Args:
         folder: as `RunFolder.checkpoint_path` names it.
-        moment: what to write; its weights are usable alone, by every command that takes weights.
-        recipe: travels in the weights file, as plain values.
-        categories: the same.
-        provenance: where the weights come from, the same.
+        moment: what to write; its weights file is usable by itself.
+        recipe: stored in the weights file, as plain values.
+        categories: stored in the weights file.
+        provenance: stored in the weights file.
 
     Raises:
         RunError: the disk is full or the place cannot be written; what was there before is untouched.
@@ -101,11 +101,11 @@ def save(
 
 
 def load(folder: Path, step: Step) -> Loop:
-    """Fills the parts of `step` from a checkpoint and gives how far the loop was.
+    """Restores `step` from a checkpoint; returns the progress of the loop.
 
     Raises:
-        DataError: a file is missing, damaged, of another tool or version, or does not fit the model. The parts may
-            then be filled in part.
+        DataError: a file is missing, damaged, of another tool or version, or does not fit the model. `step` may then be
+            partly restored.
     """
     path = folder / TRAINING_FILE
     state = _read(path)
@@ -124,19 +124,19 @@ def load(folder: Path, step: Step) -> Loop:
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise _damaged(path, str(error)) from error
     if not fits:
-        raise _damaged(path, "its optimizer state belongs to another model")
+        raise _damaged(path, "its optimizer state is that of another model")
     return loop
 
 
 def prune(checkpoints: Sequence[Path], *, keep: int, best: Path | None = None) -> None:
-    """Removes all of `checkpoints` (oldest first) but the newest `keep` and `best`, and what a kill left half-written.
+    """Removes all `checkpoints` (oldest first) except the newest `keep` and `best`, and unfinished ones.
 
-    The one before the newest stays for the day when the newest turns out to be the one that went wrong.
+    With `keep` above 1 there is an earlier checkpoint in case the newest is damaged.
     """
     for folder in checkpoints[: -max(keep, 1)]:
         if folder == best:
             continue
-        # A kill amid the removal must not leave something that looks like a checkpoint.
+        # A kill during the removal must not leave what looks like a checkpoint.
         aside = folder.with_name(f".{folder.name}.removed")
         folder.rename(aside)
     for parent in {folder.parent for folder in checkpoints}:
@@ -145,15 +145,15 @@ def prune(checkpoints: Sequence[Path], *, keep: int, best: Path | None = None) -
 
 
 class CheckpointKeeper:
-    """The checkpoints of one run: written beside the training, and read back after a kill.
+    """The checkpoints of one run: written in the background, and restored when a run is resumed.
 
     Args:
         run: the run folder.
-        step: what learns.
-        recipe: travels in the weights file, as plain values.
-        categories: the same.
-        provenance: where the weights come from, the same; the iteration is added.
-        keep: how many of the newest stay, beside the best.
+        step: whose state is saved and restored.
+        recipe: stored in the weights file, as plain values.
+        categories: stored in the weights file.
+        provenance: stored in the weights file, with the iteration added.
+        keep: how many of the newest are kept, besides the best.
     """
 
     def __init__(
@@ -177,10 +177,10 @@ class CheckpointKeeper:
         self._pending: Future[None] | None = None
 
     def save(self, loop: Loop) -> None:
-        """Copies what a checkpoint holds; writing it goes on beside the training.
+        """Copies the state of a checkpoint and writes it in the background.
 
         Raises:
-            RunError: the checkpoint before could not be written.
+            RunError: the previous checkpoint could not be written.
         """
         moment = snapshot(self._step, loop)
         self.finish()
@@ -193,10 +193,10 @@ class CheckpointKeeper:
             pending.result()
 
     def newest(self, warn: Callable[[str], None]) -> Loop:
-        """Fills the step from the newest checkpoint that is whole; `warn` hears of those that are not.
+        """Restores the step from the newest intact checkpoint; reports damaged ones to `warn`.
 
         Raises:
-            DataError: none of them is whole.
+            DataError: all of them are damaged.
         """
         folders = self._run.checkpoints()
         for folder in reversed(folders):
@@ -205,7 +205,7 @@ class CheckpointKeeper:
             except DataError as error:
                 if folder == folders[0]:
                     raise
-                warn(f"Warning: {error.message} Going on from the checkpoint before it.")
+                warn(f"Warning: {error.message} Resuming from the previous checkpoint.")
         return Loop()
 
     def _write(self, moment: Snapshot, iteration: int) -> None:
@@ -230,30 +230,30 @@ def _write(path: Path, state: dict[str, Any], folder: Path) -> None:
     try:
         torch.save(state, path)
     except RuntimeError as error:
-        # torch's own writer does not say why; a full disk is the one reason that is not a bug.
+        # torch's writer does not give the reason; a full disk is the likely one.
         free = shutil.disk_usage(path.parent).free
         raise RunError(
-            f"{folder}: the checkpoint cannot be written; {free // 2**20} MiB are free there.",
-            hint="Free some space and go on from the checkpoint before; it is untouched.",
+            f"{folder}: the checkpoint cannot be written; {free // 2**20} MiB are free.",
+            hint="Free some space and resume from the previous checkpoint, which is intact.",
         ) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(
-            f"{path}: the optimizer's state is missing, so training cannot go on from this checkpoint.",
+            f"{path}: the optimizer state is missing, so training cannot resume from this checkpoint.",
             hint="Start a new run from its weights: `yoso train RECIPE --weights FILE`.",
         )
     try:
-        # Tensors and plain containers only: a file from a stranger cannot run code.
+        # Only tensors and plain containers: an untrusted file cannot run code.
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        raise _damaged(path, "it is torn, or not a checkpoint at all") from error
+        raise _damaged(path, "it is truncated or not a checkpoint") from error
     if not isinstance(state, dict) or state.get("format") != "yoso-training":
         raise _damaged(path, "it was not written by `yoso train`")
     if state.get("version") != VERSION:
         raise DataError(
-            f"{path}: checkpoint version {state.get('version')} is not known here.",
+            f"{path}: checkpoint version {state.get('version')} is not supported.",
             hint="Start a new run from its weights: `yoso train RECIPE --weights FILE`.",
         )
     return state
@@ -264,10 +264,10 @@ def _check_hashes(folder: Path) -> None:
     try:
         hashes = dict(json.loads(path.read_text(encoding="utf-8"))["sha256"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise _damaged(path, "it is missing or torn") from error
+        raise _damaged(path, "it is missing or truncated") from error
     for name in (WEIGHTS_FILE, TRAINING_FILE):
         if not (folder / name).is_file() or hashes.get(name) != _digest(folder / name):
-            raise _damaged(folder / name, "it is not what was written")
+            raise _damaged(folder / name, "its hash does not match")
 
 
 def _digest(path: Path) -> str:
@@ -280,6 +280,6 @@ def _digest(path: Path) -> str:
 
 def _damaged(path: Path, why: str) -> DataError:
     return DataError(
-        f"{path}: training cannot go on from this file: {why}.",
-        hint=f"Remove {path.parent} to go on from the checkpoint before it.",
+        f"{path}: training cannot resume from this file: {why}.",
+        hint=f"Remove {path.parent} to resume from the previous checkpoint.",
     )

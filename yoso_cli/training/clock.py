@@ -1,4 +1,4 @@
-"""Speed, waiting and memory of a training that runs."""
+"""Throughput, data loading time and peak memory of a running training."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ Metrics = dict[str, float]
 
 
 class Clock:
-    """Speed since the last reading, the share of it spent waiting for data, and the time left (seconds)."""
+    """Throughput since the last reading, the share of time spent waiting for data, and the remaining time."""
 
     def __init__(self, start: int, stop: int) -> None:
         self._stop = stop
@@ -37,20 +37,20 @@ class Clock:
         return figures
 
     @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Leaves the time inside out of the count: an evaluation is not slow training."""
+    def paused(self) -> Iterator[None]:
+        """Excludes the time inside, such as an evaluation."""
         began = time.monotonic()
         yield
         self._since += time.monotonic() - began
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most memory taken so far in MiB: on a GPU by tensors, else by this process."""
+    """Peak memory so far in MiB: of tensors on a GPU, else of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:
         import resource
-    except ImportError:  # Windows keeps no such count
+    except ImportError:  # not on Windows
         return math.nan
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     # Linux counts in KiB, macOS in bytes.

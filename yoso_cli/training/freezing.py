@@ -1,4 +1,4 @@
-"""Parts of the network that keep what they know while the rest learns."""
+"""Freezing parts of the network."""
 
 from collections.abc import Sequence
 
@@ -6,13 +6,13 @@ from torch import nn
 
 
 def freeze(model: nn.Module, parts: Sequence[str]) -> None:
-    """Takes `parts`, names of the model's children, out of learning. Call it before the optimizer is made."""
+    """Freezes `parts`, names of the model's children. Call it before the optimizer is made."""
     for part in parts:
         model.get_submodule(part).requires_grad_(False)
 
 
 def set_training(model: nn.Module) -> None:
-    """Sets `model` to training, but for modules none of whose weights learn: their norms keep their statistics."""
+    """Sets `model` to training mode, except frozen modules: their batch norms keep their statistics."""
     model.train()
     for module in model.modules():
         own = list(module.parameters(recurse=False))

@@ -1,4 +1,4 @@
-"""The training loop: one page that shows all that happens in an iteration. Its parts come in as arguments."""
+"""The training loop."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,15 +18,15 @@ Learn = Callable[[Batch, int, float], Metrics]
 
 @dataclass(frozen=True)
 class Hooks:
-    """What the loop calls. Iterations are counted as steps done, from 1.
+    """Callbacks of the loop. Iterations are counted as steps done, from 1.
 
     Attributes:
-        begin: before the first step and after what may have left the model in evaluation mode.
-        step: after each step, with its figures; one that was left out has no `loss`.
-        log: every `log_every` steps and at the last, with the same figures and the speed.
-        save: writes a checkpoint of that many steps done.
+        begin: before the first step and after each evaluation; sets training mode.
+        step: after each step, with its metrics; a skipped step has no `loss`.
+        log: every `log_every` steps and at the last, with the same metrics and the speed.
+        save: writes a checkpoint after that many steps.
         evaluate: may leave the model in evaluation mode.
-        warn: tells the person of a step that was left out.
+        warn: reports a skipped step.
     """
 
     begin: Callable[[], None]
@@ -39,7 +39,7 @@ class Hooks:
 
 @dataclass(frozen=True)
 class Plan:
-    """How long the loop runs and what it does now and then.
+    """Length of the loop and the intervals of its callbacks.
 
     Attributes:
         start: iterations done before.
@@ -47,7 +47,7 @@ class Plan:
         log_every: steps between calls of `Hooks.log`.
         checkpoint_every: steps between checkpoints.
         evaluate_every: steps between evaluations, each after a checkpoint; 0 for none.
-        bad_steps: steps in a row without a finite loss after which training ends.
+        bad_steps: consecutive skipped steps after which training ends as diverged.
     """
 
     start: int
@@ -68,33 +68,33 @@ def train(
     stopping: Stopping,
     group: ProcessGroup = ALONE,
 ) -> Outcome:
-    """Runs iterations `plan.start` to `plan.stop` (excluded) and saves at the end, also at an early one.
+    """Runs iterations `plan.start` to `plan.stop` (excluded) and saves a checkpoint at the end, even after a signal.
 
-    Ctrl-C and SIGTERM let the step end, then save and return; an evaluation, before which all is saved, they end at
-    once. A second Ctrl-C stops at once.
+    After Ctrl-C or SIGTERM the step is finished, a checkpoint saved, and the loop returns. An evaluation is aborted, as
+    its checkpoint is saved already. A second Ctrl-C raises KeyboardInterrupt.
 
     Args:
         learn: one optimizer step, as `step.Step`.
-        batches: gives the batch of `plan.start` first.
+        batches: starts with the batch of `plan.start`.
         learning_rate: of an iteration, counted from 0.
-        hooks: what to do besides.
-        plan: how long, and how often.
-        device: whose memory is told.
-        stopping: open, hears the signals.
+        hooks: the callbacks.
+        plan: length and intervals.
+        device: its peak memory is logged.
+        stopping: open; receives the signals.
         group: the processes that train together.
 
     Raises:
-        RunError: `plan.bad_steps` steps in a row were not finite, or memory ran out. Nothing is saved then.
-        Stopped: a signal ended an evaluation.
+        RunError: `plan.bad_steps` consecutive steps were not finite, or out of memory. Nothing is saved then.
+        Stopped: a signal aborted an evaluation.
     """
     clock = Clock(plan.start, plan.stop)
-    patience = _Patience(plan.bad_steps, hooks)
+    guard = _DivergenceGuard(plan.bad_steps, hooks)
     hooks.begin()
     for iteration in range(plan.start, plan.stop):
         rate = learning_rate(iteration)
         with clock.waiting():
             batch = next(batches)
-        figures = patience.of(partial(learn, batch, iteration, rate), iteration)
+        figures = guard.run(partial(learn, batch, iteration, rate), iteration)
 
         done = iteration + 1
         metrics = {"iteration": done, "lr": rate, **figures, "memory_mib": peak_memory(device)}
@@ -102,53 +102,53 @@ def train(
         if done % plan.log_every == 0 or done == plan.stop:
             hooks.log({**metrics, **clock.read(done)})
         evaluating = bool(plan.evaluate_every) and done % plan.evaluate_every == 0 and done < plan.stop
-        wished = _agreed(stopping, group)
-        if done % plan.checkpoint_every == 0 or done == plan.stop or evaluating or wished:
+        requested = _stop_requested(stopping, group)
+        if done % plan.checkpoint_every == 0 or done == plan.stop or evaluating or requested:
             hooks.save(done)
-        if wished:
-            return wished
+        if requested:
+            return requested
         if evaluating:
-            with clock.stopped(), stopping.at_once():
+            with clock.paused(), stopping.interruptible():
                 hooks.evaluate(done)
             hooks.begin()
     return Outcome.FINISHED
 
 
-def _agreed(stopping: Stopping, group: ProcessGroup) -> Outcome | None:
-    """A signal reaches processes at different moments: they end after the same step all the same."""
-    return next((wish for wish in group.all_gather(stopping.outcome) if wish), None)
+def _stop_requested(stopping: Stopping, group: ProcessGroup) -> Outcome | None:
+    """A signal reaches processes at different moments; all stop after the same step."""
+    return next((outcome for outcome in group.all_gather(stopping.outcome) if outcome), None)
 
 
-class _Patience:
-    """Lets steps pass that are left out, but not many in a row."""
+class _DivergenceGuard:
+    """Tolerates single steps that are not finite; raises RunError after `most` consecutive ones."""
 
     def __init__(self, most: int, hooks: Hooks) -> None:
         self._most = most
         self._hooks = hooks
-        self._garbage: list[NotFiniteError] = []
+        self._failures: list[NotFiniteError] = []
 
-    def of(self, step: Callable[[], Metrics], iteration: int) -> Metrics:
-        """The figures of a step; none where it was left out."""
+    def run(self, step: Callable[[], Metrics], iteration: int) -> Metrics:
+        """The metrics of a step; empty if it was skipped."""
         try:
             figures = step()
         except NotFiniteError as error:
-            self._garbage.append(error)
+            self._failures.append(error)
             where = f"Step {iteration + 1}, pictures {_listed(error.image_ids)}"
-            self._hooks.warn(f"{where}: {error.what}. The step is left out.")
-            if len(self._garbage) == self._most:
-                raise _diverged(iteration, self._garbage) from error
+            self._hooks.warn(f"{where}: {error.what}. The step is skipped.")
+            if len(self._failures) == self._most:
+                raise _diverged(iteration, self._failures) from error
             self._hooks.begin()
             return {}
-        self._garbage = []
+        self._failures = []
         return figures
 
 
-def _diverged(iteration: int, garbage: list[NotFiniteError]) -> RunError:
-    ids = list(dict.fromkeys(image_id for error in garbage for image_id in error.image_ids))
-    steps = f"Step {iteration + 1} and {len(garbage) - 1} before it" if len(garbage) > 1 else f"Step {iteration + 1}"
+def _diverged(iteration: int, failures: list[NotFiniteError]) -> RunError:
+    ids = list(dict.fromkeys(image_id for error in failures for image_id in error.image_ids))
+    steps = f"Step {iteration + 1} and {len(failures) - 1} before it" if len(failures) > 1 else f"Step {iteration + 1}"
     return RunError(
-        f"{steps}, pictures {_listed(ids)}: {garbage[-1].what}. Training has diverged.",
-        hint="The checkpoints before are untouched. Lower train.lr, or look at the pictures.",
+        f"{steps}, pictures {_listed(ids)}: {failures[-1].what}. Training has diverged.",
+        hint="Earlier checkpoints are kept. Lower train.lr, or inspect the pictures.",
     )
 
 

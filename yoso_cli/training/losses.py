@@ -18,12 +18,12 @@ from yoso_cli.training.share import Share
 
 @dataclass(frozen=True)
 class _Points:
-    """Where the masks of one stage are compared, in 0..1; none lies in padding.
+    """The sampled points of one stage, in 0..1; none lies in padding.
 
     Attributes:
         matching: (B, P, 2), for all proposals and targets of an image.
-        candidates: (M, C, 2), of which a matched pair keeps the uncertain.
-        others: (M, R, 2), which it keeps anyhow.
+        candidates: (M, C, 2), of which the most uncertain are used for each matched pair.
+        others: (M, R, 2), all of which are used.
     """
 
     matching: Tensor
@@ -33,7 +33,7 @@ class _Points:
 
 @dataclass(frozen=True)
 class SetLoss:
-    """What training makes small. Each stage is matched by itself, on fresh points (deep supervision).
+    """The set-prediction loss. Each stage is matched separately, on its own points (deep supervision).
 
     Attributes:
         class_weight: of the class loss, in the matching and in the sum.
@@ -86,7 +86,7 @@ class SetLoss:
         return terms
 
     def _points(self, outputs: Sequence[Output], targets: Sequence[Target], rand: Rand, share: Share) -> list[_Points]:
-        """Drawn for all stages at once, as all are matched before any loss: 330 KB for each target and stage."""
+        """The points of all stages, since all are matched before any loss: 330 KB for each target and stage."""
         proposals = outputs[0].mask_logits.shape[1]
         others = self.num_points - int(self.importance_ratio * self.num_points)
         candidates = int(self.num_points * self.oversample_ratio)
@@ -119,7 +119,7 @@ class SetLoss:
         return terms
 
     def _class_loss(self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], share: Share) -> Tensor:
-        """Cross-entropy of all proposals (B, N, K+1); those without a partner should say "no object"."""
+        """Cross-entropy of all proposals (B, N, K+1); unmatched ones are trained to predict "no object"."""
         no_object = logits.shape[-1] - 1
         wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)  # (B, N)
         for row, target, pairs in zip(wanted, targets, matches, strict=True):

@@ -1,4 +1,4 @@
-"""Which proposal answers for which target: one-to-one matching of least cost, on sampled points.
+"""Bipartite matching of proposals to targets by cost on sampled points (Hungarian algorithm).
 
 Follows Mask2Former's matcher (https://github.com/facebookresearch/Mask2Former), which the authors use unchanged.
 """
@@ -24,7 +24,7 @@ Indices = npt.NDArray[np.int64]
 
 
 class Match(NamedTuple):
-    """Pairs of one image: int64 (pairs,) each; `queries` rises. Not `sound`: the costs were not finite."""
+    """Matched pairs of one image: int64 (pairs,) each, sorted by `queries`; not `sound` if costs were not finite."""
 
     queries: Tensor
     targets: Tensor
@@ -41,16 +41,16 @@ def match(
     mask_weight: float,
     dice_weight: float,
 ) -> list[list[Match]]:
-    """Matches each image's targets with its proposals, for every stage by itself.
+    """Matches each image's targets with its proposals, for each stage separately.
 
-    Afterwards min(N, M) pairs stand for each image, no proposal and no target in two of them, and no other such set of
-    pairs costs less, where a pair costs -class_weight * probability + mask_weight * BCE + dice_weight * dice.
+    Each image gets min(N, M) one-to-one pairs of least total cost, where the cost of a pair is
+    -class_weight * probability + mask_weight * BCE + dice_weight * dice.
 
-    The costs of all stages and images reach the host in one transfer, and their pairs come back in one: each transfer
-    is a wait for the GPU, and between them it would stand still.
+    The costs of all stages and images are transferred to the host at once, and so are the pairs back: each transfer
+    synchronises with the GPU.
 
     Args:
-        outputs: one per stage; where there are no class logits (stage 0) masks alone decide.
+        outputs: one per stage; without class logits (stage 0) only masks count.
         targets: one per image.
         points: of each stage (B, P, 2), in 0..1: shared by all proposals and targets of an image.
         class_weight: of the probability of the target's class.
@@ -58,8 +58,7 @@ def match(
         dice_weight: of the dice distance over the points.
 
     Returns:
-        for each stage the pairs of each image. Where a cost is not finite, because the network's outputs are not, any
-        pairs stand for that image.
+        for each stage the pairs of each image; arbitrary pairs for an image whose costs are not finite.
     """
 
     def cost(output: Output, image: int, places: Tensor) -> Tensor:
@@ -80,7 +79,7 @@ def match(
 
 
 def _mask_cost(logits: Tensor, masks: Tensor, points: Tensor, mask_weight: float, dice_weight: float) -> Tensor:
-    """(N, M): what each pair differs by on the points."""
+    """(N, M): the mask cost of each pair on the points."""
     predicted = sample_logits(logits.float(), points)  # (N, P)
     wanted = sample_masks(masks, points)  # (M, P)
     # BCE with logits is softplus(x) - x * t: its first part knows no target, its second is one matrix product.

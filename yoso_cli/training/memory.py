@@ -1,4 +1,4 @@
-"""How much memory a training takes: counted from what autograd keeps of one small picture, scaled to the crop."""
+"""Estimates training memory: what autograd saves for one small picture, scaled to the crop."""
 
 import copy
 from dataclasses import dataclass
@@ -8,51 +8,51 @@ from torch import Tensor, nn
 
 from yoso_cli.model.yoso import YOSO
 
-# Large enough that every level of the pyramid is there, small enough to take a second on a CPU.
+# Large enough for every level of the pyramid, small enough to take a second on a CPU.
 _PROBE = 128
-# What a GPU keeps for itself and for blocks of memory that fit nothing: context, fragments, workspaces.
+# The share that is usable: the rest is for the CUDA context, fragmentation and workspaces.
 _USABLE = 0.85
 _BYTES = 4
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """Bytes that training takes.
+    """Estimated memory of training, bytes.
 
     Attributes:
-        fixed: weights, gradients and moments, whatever the batch.
-        per_picture: features kept for the backward pass, of one picture.
+        fixed: weights, gradients and optimizer moments.
+        per_picture: activations saved for the backward pass, per picture.
     """
 
     fixed: int
     per_picture: int
 
     def total(self, pictures: int) -> int:
-        """Bytes of a pass with so many pictures."""
+        """Bytes for a pass of that many pictures."""
         return self.fixed + pictures * self.per_picture
 
     def fitting(self, capacity: int, most: int) -> int:
-        """The largest number of pictures, 1 to `most`, of a pass that fits into `capacity` bytes."""
+        """The largest number of pictures per pass, 1 to `most`, that fits into `capacity` bytes."""
         free = capacity * _USABLE - self.fixed
         return max(1, min(most, int(free // self.per_picture)))
 
 
 def capacity(device: torch.device) -> int | None:
-    """Bytes that a GPU has; a CPU's memory belongs to others too, and is not asked."""
+    """Memory of a GPU in bytes; None for a CPU, whose memory is shared with other programs."""
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
 def footprint(model: YOSO, *, height: int, width: int, precision: str, average: bool) -> Footprint:
-    """What training `model` on crops of height x width pixels takes.
+    """The memory that training `model` on crops of height x width pixels needs.
 
-    An estimate: kernels of a GPU keep other intermediate values than those of a CPU, on which this is counted.
+    An estimate: it is measured on the CPU, and GPU kernels save other intermediate values.
 
     Args:
-        model: is left as it is.
+        model: is not changed.
         height: of the crop.
         width: of the crop.
-        precision: as in the recipe; features of half precision take half the room.
-        average: whether a moving average is kept.
+        precision: as in the recipe; 16-bit activations take half the memory.
+        average: whether there is a moving average of the weights.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
@@ -62,7 +62,7 @@ def footprint(model: YOSO, *, height: int, width: int, precision: str, average: 
 
 
 def _kept_bytes(model: nn.Module, precision: str) -> int:
-    """Bytes of all tensors that autograd keeps of one picture of _PROBE pixels squared, parameters aside."""
+    """Bytes of all tensors that autograd saves for one picture of _PROBE pixels squared, without parameters."""
     own = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
     sizes: dict[int, int] = {}
     alive: list[Tensor] = []
@@ -71,7 +71,7 @@ def _kept_bytes(model: nn.Module, precision: str) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             sizes[storage.data_ptr()] = storage.nbytes()
-            alive.append(tensor)  # or another tensor could take its place and count as the same
+            alive.append(tensor)  # or its address could be reused and counted as the same tensor
         return tensor
 
     half = {"bfloat16": torch.bfloat16, "float16": torch.bfloat16}.get(precision)

@@ -21,7 +21,7 @@ def parameter_groups(
         model: parameters without gradient are left out.
         weight_decay: of all but norms.
         backbone_lr: factor on the learning rate for the backbone.
-        backbone: name of the submodule that learns at that factor.
+        backbone: name of the submodule with that factor.
 
     Returns:
         `params`, `weight_decay` and, for `set_rate`, `lr_factor` of each group.
@@ -40,7 +40,7 @@ def parameter_groups(
 
 
 def adamw(model: nn.Module, *, weight_decay: float, backbone_lr: float) -> torch.optim.AdamW:
-    """AdamW over `parameter_groups`, moments and epsilon at torch's defaults; `set_rate` gives each step its rate."""
+    """AdamW over `parameter_groups`, with torch's default betas and epsilon; `set_rate` sets the learning rate."""
     groups = parameter_groups(model, weight_decay=weight_decay, backbone_lr=backbone_lr)
     # One pass over each tensor: a quarter of the time of the plain loop, which for a small model on a CPU is a third of
     # a step.
@@ -74,7 +74,7 @@ def learning_rate(
         gamma: of a step schedule.
         power: of a poly schedule.
         iterations: of the whole run.
-        warmup: iterations of a linear rise; the first takes a share of 1 / warmup, the last of them the whole.
+        warmup: iterations of linear warm-up, from lr / warmup to lr.
     """
     if schedule == "poly":
         factor: float = max(1 - iteration / iterations, 0.0) ** power

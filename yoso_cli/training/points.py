@@ -1,4 +1,4 @@
-"""Where masks are compared: points drawn at random, most of them where the network is unsure (PointRend).
+"""Point sampling for mask losses: random points, most of them where the mask is uncertain (PointRend).
 
 A whole mask at full size would cost memory in proportion to the picture; a few thousand points give the same gradient
 on average. Points are (x, y) in 0..1 over the padded picture, so one set serves logits at stride 4 and targets at
@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Called with the sizes of a tensor, gives one filled with uniform random numbers in 0..1. All randomness of the loss
-# comes through one of these, so a test can replay recorded numbers and a resumed run draws what it would have drawn.
+# Called with a shape, returns uniform random numbers in 0..1. All randomness of the loss comes through one of these, so
+# that tests can replay recorded numbers and a resumed run draws the same ones.
 Rand = Callable[..., Tensor]
 
 
 def seeded_rand(seed: int, iteration: int, device: torch.device) -> Rand:
-    """The random numbers of one iteration, a pure function of (seed, iteration): nothing to store in a checkpoint."""
+    """The random numbers of one iteration, a pure function of (seed, iteration), so that no state is saved."""
     mixed = np.random.SeedSequence((seed, iteration)).generate_state(1, np.uint64)[0]
     generator = torch.Generator(device).manual_seed(int(mixed))
 

@@ -1,4 +1,4 @@
-"""The figures of a training that runs: beside the bar, in metrics.jsonl, with trackers; and a hint where it waits."""
+"""Metrics of a running training: progress bar, metrics.jsonl, trackers; and a hint when data loading is slow."""
 
 import math
 import os
@@ -10,20 +10,20 @@ from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.words import counted
 from yoso_cli.training.trackers import Trackers
 
-# Waiting this share of the time for pictures, three readings in a row, is worth a word.
+# A hint is given when this share of the time is spent waiting for data, three readings in a row.
 _WAITING = 0.3
 _READINGS = 3
 _KINDS = ("class", "mask", "dice")
 
 
 class RunLog:
-    """Keeps and shows the figures of one run.
+    """Records and shows the metrics of one run.
 
     Args:
-        run: the run folder; None in all processes but the first, which alone keeps them.
+        run: the run folder; None in all processes but the first, which records them.
         recipe: the resolved one, for trackers, as plain values.
-        workers: processes that load pictures.
-        say: hears hints, and of trackers that do not start.
+        workers: data loader processes.
+        say: shows hints and warnings.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class RunLog:
         self._shown: dict[str, float | str] = {}
 
     def shown(self, metrics: Mapping[str, float]) -> dict[str, float | str]:
-        """What stands beside the bar: the loss, its kinds by stage, the rate, waiting and memory."""
+        """What the bar shows: the loss, its terms by stage, learning rate, data waiting time and memory."""
         if "loss" not in metrics:
             return self._shown
         self._shown |= {
@@ -50,7 +50,7 @@ class RunLog:
         return self._shown
 
     def log(self, metrics: Mapping[str, float]) -> None:
-        """Keeps the figures of a step."""
+        """Records the metrics of a step."""
         self._shown["wait"] = f"{metrics['data_wait']:.0%}"
         self.keep({name: figure for name, figure in metrics.items() if math.isfinite(figure)})
         self._waits.append(metrics["data_wait"])
@@ -60,22 +60,22 @@ class RunLog:
             self._say(self._hint(sum(recent) / len(recent)))
 
     def keep(self, figures: dict[str, Any]) -> None:
-        """Adds a line to metrics.jsonl and passes the figures on; `iteration` is among them."""
+        """Adds a line to metrics.jsonl and sends it to the trackers; `figures` include `iteration`."""
         if self._run and self._trackers:
             self._run.append_metrics(figures)
             self._trackers.log(figures)
 
     def close(self) -> None:
-        """Ends what passes figures on to others."""
+        """Closes the trackers."""
         if self._trackers:
             self._trackers.close()
 
     def _hint(self, share: float) -> str:
-        """What to try: each process of a machine has loaders of its own, and shares its cores with the others."""
+        """The hint: each training process has its own loaders, and shares the machine's cores with the others."""
         cores = usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         more = f"`--set train.workers={cores}`" if self._workers < cores else "smaller pictures on disk, or more cores"
         has = f"{counted(self._workers, 'worker')}, {counted(cores, 'core')}"
-        return f"The network waits for pictures {share:.0%} of the time ({has}). Try {more}."
+        return f"Training waits for data {share:.0%} of the time ({has}). Try {more}."
 
 
 def _by_stage(metrics: Mapping[str, float], kind: str) -> str:

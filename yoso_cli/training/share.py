@@ -1,8 +1,8 @@
-"""Which part of the whole batch one pass holds, so that it does not matter how the batch is divided.
+"""The part of a batch that one forward pass sees, so that dividing the batch does not change the loss.
 
-A batch may be divided twice: among processes, and into passes that fit into memory. Each part divides its losses by the
-targets of the whole batch, and takes its own of the random numbers drawn for the whole batch: what the parts give then
-adds up to what one pass over all of it would give.
+A batch may be divided twice: among processes, and into micro-batches. Each part normalises its losses by the targets of
+the whole batch and uses its slice of the random numbers drawn for the whole batch. Losses and gradients of the parts
+then add up to those of the whole batch.
 """
 
 # N proposals, M targets of an image
@@ -19,12 +19,12 @@ from yoso_cli.training.points import Rand
 
 @dataclass(frozen=True)
 class Share:
-    """Some neighbouring images of the whole batch.
+    """A contiguous part of the whole batch.
 
     Attributes:
-        masks: targets of each image of the whole batch.
-        first: place of the part's first image.
-        images: images of the part.
+        masks: number of targets of each image of the whole batch.
+        first: index of the part's first image.
+        images: number of images in the part.
     """
 
     masks: tuple[int, ...]
@@ -33,37 +33,37 @@ class Share:
 
     @classmethod
     def whole(cls, targets: Sequence[Target]) -> "Share":
-        """All of a batch that is not divided."""
+        """A batch that is not divided."""
         return cls(tuple(len(target.labels) for target in targets), 0, len(targets))
 
     @property
     def num_masks(self) -> int:
-        """Targets of the whole batch, what mask losses are divided by; none at all must not divide by zero.
+        """Number of targets of the whole batch, by which mask losses are divided; at least 1.
 
-        All targets count, those beyond the number of proposals too.
+        Includes targets beyond the number of proposals.
         """
         return max(sum(self.masks), 1)
 
     def class_weight(self, proposals: int, no_object: float) -> float:
-        """What class losses are divided by: 1 for each proposal of the whole batch with a partner, less for others."""
+        """The divisor of class losses: 1 for each matched proposal of the whole batch, `no_object` for each other."""
         matched = sum(self._pairs(proposals))
         return matched + no_object * (proposals * len(self.masks) - matched)
 
     def for_images(self, rand: Rand, *shape: int) -> Tensor:
-        """(images, *shape): numbers are drawn for each image of the whole batch; these are those of the part's."""
+        """(images, *shape): random numbers, drawn for each image of the whole batch and sliced to this part."""
         drawn = [rand(1, *shape) for _ in self.masks]
         return torch.cat(drawn[self.first : self.first + self.images])
 
     def for_pairs(self, rand: Rand, proposals: int, *shape: int) -> Tensor:
-        """(pairs, *shape): numbers are drawn for each matched pair of the whole batch; these are those of the part's.
+        """(pairs, *shape): random numbers, drawn for each matched pair of the whole batch and sliced to this part.
 
-        Drawing them all costs under a millisecond on a GPU, and 100 MB for a moment with 16 images of 20 targets.
+        Drawing all of them takes under a millisecond on a GPU and, with 16 images of 20 targets, 100 MB temporarily.
         """
         before = sum(self._pairs(proposals)[: self.first])
         return rand(sum(self._pairs(proposals)), *shape)[before : before + sum(self.pairs(proposals))]
 
     def pairs(self, proposals: int) -> list[int]:
-        """Matched pairs of each of the part's images."""
+        """Number of matched pairs of each image of the part."""
         return self._pairs(proposals)[self.first : self.first + self.images]
 
     def _pairs(self, proposals: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""One optimizer step over a batch, in as many passes as memory asks for."""
+"""One optimizer step over a batch, with gradient accumulation, mixed precision and clipping."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -25,11 +25,11 @@ Forward = Callable[[Tensor], list[Output]]
 
 
 class NotFiniteError(Exception):
-    """A step was left out: its loss or gradients are not finite. The weights are as before, the model evaluates.
+    """A step was skipped: its loss or gradients are not finite. Weights are unchanged; the model is in evaluation mode.
 
     Args:
         what: the figure that is not finite, as `loss is nan`.
-        image_ids: the pictures that gave rise to it, as far as can be told.
+        image_ids: the pictures that caused it; all of the batch where none does so alone.
     """
 
     def __init__(self, what: str, image_ids: Sequence[int | str]) -> None:
@@ -39,14 +39,14 @@ class NotFiniteError(Exception):
 
 
 @dataclass(frozen=True)
-class Arithmetic:
-    """How a step is reckoned; none of it changes what is learnt, rounding aside.
+class StepConfig:
+    """Configuration of a training step.
 
     Attributes:
         clip: largest gradient norm over the whole model.
         seed: with the iteration, decides the sampled points.
-        precision: one of PRECISIONS: of the backbone and the neck; decoder, matching and losses are always float32.
-        micro_batch: pictures per pass.
+        precision: one of PRECISIONS, for backbone and neck; decoder, matching and losses are always float32.
+        micro_batch: pictures per forward and backward pass; gradients are accumulated over the passes.
         channels_last: memory layout of pictures and features.
     """
 
@@ -58,17 +58,17 @@ class Arithmetic:
 
 
 class Step:
-    """What happens between two batches.
+    """An optimizer step: forward, loss, backward, clipping, update.
 
     Args:
         model: on `device`.
         optimizer: made by `optim.adamw`.
-        criterion: the terms of the loss.
-        arithmetic: how it is reckoned.
-        device: where.
-        forward: the model, wrapped for several processes or compiled; the model itself if None.
-        average: follows the weights, if given.
-        group: the processes that share the batch; each calls at the same time.
+        criterion: computes the terms of the loss.
+        config: precision, clipping, micro-batch, seed.
+        device: the device to compute on.
+        forward: the model wrapped in DDP or compiled; the model itself if None.
+        average: moving average of the weights, if wanted.
+        group: the processes that the batch is divided among; all call at the same time.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Step:
         model: YOSO,
         optimizer: torch.optim.Optimizer,
         criterion: Criterion,
-        arithmetic: Arithmetic,
+        config: StepConfig,
         device: torch.device,
         *,
         forward: Forward | None = None,
@@ -87,21 +87,21 @@ class Step:
         self.optimizer = optimizer
         self.device = device
         self.average = average
-        # Gradients of half precision would vanish below 6e-8: the loss is scaled up for them, and they down again.
-        self.scaler = torch.amp.GradScaler(device.type, enabled=arithmetic.precision == "float16")
+        # float16 gradients underflow below 6e-8: the loss is scaled up, and the gradients down again.
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.precision == "float16")
         self._criterion = criterion
-        self._arithmetic = arithmetic
+        self._config = config
         self._forward = forward or model
         self._group = group
         self._kept = [buffer.clone() for buffer in model.buffers()]
-        if arithmetic.channels_last:
+        if config.channels_last:
             model.to(memory_format=torch.channels_last)
 
     def __call__(self, batch: Batch, iteration: int, rate: float) -> Metrics:
-        """Learns from a batch.
+        """Makes one optimizer step.
 
         Args:
-            batch: this process' pictures.
+            batch: this process's pictures.
             iteration: counted from 0.
             rate: learning rate.
 
@@ -109,13 +109,13 @@ class Step:
             `loss`, its terms, and `grad_norm` before clipping, of all processes together.
 
         Raises:
-            NotFiniteError: the loss or the gradients are not finite; the step was left out, in all processes.
-            RunError: memory ran out.
+            NotFiniteError: the loss or the gradients are not finite; the step was skipped, in all processes.
+            RunError: out of memory.
         """
         set_rate(self.optimizer, rate)
         self._keep_buffers()
         try:
-            figures = self._reckoned(batch, iteration)
+            figures = self._accumulate(batch, iteration)
         except torch.OutOfMemoryError as error:
             raise _out_of_memory(iteration, batch) from error
         bad = [name for name, figure in figures.items() if not _finite(figure)]
@@ -123,52 +123,52 @@ class Step:
         if bad and not overflowed:
             self._restore_buffers()
             self.optimizer.zero_grad()
-            # It waits for an update since it unscaled these gradients. No smaller scale would make them finite.
+            # The scaler expects an update after unscaling. A smaller scale would not make these gradients finite.
             self.scaler.update(self.scaler.get_scale())
-            ids = self._group.all_gather(self._blamed(batch, iteration))
+            ids = self._group.all_gather(self._not_finite_images(batch, iteration))
             raise NotFiniteError(f"{bad[0]} is {figures[bad[0]]}", [one for own in ids for one in own])
-        # Where half precision overflowed, the scaler leaves this step out by itself and scales less from now on.
+        # After a float16 overflow, the scaler skips this step by itself and lowers its scale.
         self.scaler.step(self.optimizer)
         self.scaler.update()
         if self.average:
             self.average.update_parameters(self.model)
         return figures
 
-    def _reckoned(self, batch: Batch, iteration: int) -> Metrics:
-        """Forward and backward of all passes; gradients are unscaled and clipped."""
+    def _accumulate(self, batch: Batch, iteration: int) -> Metrics:
+        """Forward and backward of all micro-batches; then gradients are unscaled and clipped."""
         masks = tuple(n for own in self._group.all_gather([len(t.labels) for t in batch.targets]) for n in own)
         self.optimizer.zero_grad()
         totals: dict[str, Tensor] = {}
-        for part, start, last in batch.parts(self._arithmetic.micro_batch):
+        for part, start, last in batch.parts(self._config.micro_batch):
             share = Share(masks, self._group.rank * len(batch.image_ids) + start, len(part.image_ids))
-            with self._synchronised(last):
+            with self._reduced_if(last):
                 terms = self._terms(part.to(self.device), iteration, share)
                 loss = torch.stack(list(terms.values())).sum()
-                # Wrapped for several processes, gradients are averaged; their sum is wanted.
+                # DDP averages gradients over processes; their sum is wanted.
                 self.scaler.scale(loss * self._group.size).backward()
             for name, term in {"loss": loss, **terms}.items():
                 totals[name] = totals[name] + term.detach() if name in totals else term.detach()
         self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._arithmetic.clip)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self._config.clip)
         return self._on_host(totals, norm)
 
     def _terms(self, part: Batch, iteration: int, share: Share) -> dict[str, Tensor]:
         images = part.images.float()
-        if self._arithmetic.channels_last:
+        if self._config.channels_last:
             images = images.contiguous(memory_format=torch.channels_last)
-        precision = PRECISIONS[self._arithmetic.precision]
+        precision = PRECISIONS[self._config.precision]
         with torch.autocast(self.device.type, precision, enabled=precision != torch.float32):
             outputs = self._forward(images)
-        rand = seeded_rand(self._arithmetic.seed, iteration, self.device)
+        rand = seeded_rand(self._config.seed, iteration, self.device)
         return self._criterion(outputs, part.targets, rand, share)
 
-    def _synchronised(self, last: bool) -> Any:
-        """Between processes gradients travel once, with the last pass."""
+    def _reduced_if(self, last: bool) -> Any:
+        """Gradients are reduced over the processes only once, in the last pass."""
         waiting = None if last else getattr(self._forward, "no_sync", None)
         return waiting() if waiting else contextlib.nullcontext()
 
     def _on_host(self, totals: dict[str, Tensor], norm: Tensor) -> Metrics:
-        """The figures in one transfer (each would be a wait for the GPU of its own), summed over the processes."""
+        """All figures in one transfer, which synchronises with the GPU once, summed over the processes."""
         rows = self._group.all_gather(torch.stack([*totals.values(), norm]).tolist())
         sums = [sum(column) for column in zip(*rows, strict=True)]
         # The gradients are the same everywhere, and so is their norm.
@@ -178,12 +178,12 @@ class Step:
         torch._foreach_copy_(self._kept, list(self.model.buffers()))
 
     def _restore_buffers(self) -> None:
-        """The statistics of norms have seen what was not finite, and would never forget it."""
+        """Running statistics of batch norms that have seen a value that is not finite would never recover."""
         torch._foreach_copy_(list(self.model.buffers()), self._kept)
 
     @torch.no_grad()
-    def _blamed(self, batch: Batch, iteration: int) -> list[int | str]:
-        """The pictures whose loss alone is not finite; all of them where none stands out."""
+    def _not_finite_images(self, batch: Batch, iteration: int) -> list[int | str]:
+        """The pictures whose own loss is not finite; all of the batch if there is none."""
         self.model.eval()
         found = [part.image_ids[0] for part, _, _ in batch.parts(1) if not self._is_finite_alone(part, iteration)]
         return found or batch.image_ids
@@ -191,7 +191,7 @@ class Step:
     def _is_finite_alone(self, part: Batch, iteration: int) -> bool:
         part = part.to(self.device)
         outputs = self.model(part.images.float())
-        rand = seeded_rand(self._arithmetic.seed, iteration, self.device)
+        rand = seeded_rand(self._config.seed, iteration, self.device)
         terms = self._criterion(outputs, part.targets, rand, Share.whole(part.targets))
         return all(_finite(float(term)) for term in terms.values())
 
@@ -203,6 +203,6 @@ def _finite(figure: float) -> bool:
 def _out_of_memory(iteration: int, batch: Batch) -> RunError:
     pictures = ", ".join(str(image_id) for image_id in batch.image_ids)
     return RunError(
-        f"Step {iteration + 1}, pictures {pictures}: the GPU's memory is not enough.",
-        hint="Lower train.micro_batch (the result stays the same), or the crop, or loss.num_points.",
+        f"Step {iteration + 1}, pictures {pictures}: out of GPU memory.",
+        hint="Lower train.micro_batch (same result), the crop size, or loss.num_points.",
     )

@@ -1,4 +1,4 @@
-"""How training ends, and the signals that end it early."""
+"""How training ends, and the signals that stop it early."""
 
 import contextlib
 import signal
@@ -18,27 +18,27 @@ class Outcome(Enum):
 
     @property
     def exit_code(self) -> int:
-        """What a shell or a scheduler expects: a job that is told to go and has saved all it did has not failed."""
+        """130 after Ctrl-C; 0 after SIGTERM, as a scheduler's job that has saved its state has not failed."""
         return 130 if self is Outcome.INTERRUPTED else 0
 
 
 class Stopped(BaseException):
-    """A signal came while all that had been done was saved. No error: what catches those must not catch this."""
+    """A signal came while nothing was unsaved. A BaseException, so that `except Exception` does not catch it."""
 
 
 class Stopping:
-    """While it is open, Ctrl-C and SIGTERM only leave a wish in `outcome`; a second Ctrl-C is a KeyboardInterrupt."""
+    """While open, Ctrl-C and SIGTERM only set `outcome`; a second Ctrl-C raises KeyboardInterrupt."""
 
     def __init__(self) -> None:
         self.outcome: Outcome | None = None
-        self._at_once = False
+        self._interruptible = False
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> "Stopping":
-        # Python delivers signals to the main thread alone and lets no other one listen.
+        # Python allows signal handlers only in the main thread.
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._wish)
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,29 +46,29 @@ class Stopping:
             signal.signal(number, handler)
 
     @contextlib.contextmanager
-    def at_once(self) -> Iterator[None]:
-        """Around work that saves nothing, such as an evaluation of minutes: a signal ends it there and then.
+    def interruptible(self) -> Iterator[None]:
+        """For work that needs no saving, such as an evaluation of minutes: a signal aborts it immediately.
 
         Raises:
             Stopped: a signal came, here or before.
         """
         if self.outcome:
             raise Stopped
-        self._at_once = True
+        self._interruptible = True
         try:
             yield
         except RuntimeError as error:
-            # Of several processes one hears the signal first and goes; to the others its connection breaks.
+            # The process that receives the signal first exits, which breaks the connections of the others.
             if self.outcome:
                 raise Stopped from error
             raise
         finally:
-            self._at_once = False
+            self._interruptible = False
 
-    def _wish(self, number: int, _: FrameType | None) -> None:
+    def _handle(self, number: int, _: FrameType | None) -> None:
         if self.outcome and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.outcome = Outcome.INTERRUPTED if number == signal.SIGINT else Outcome.TERMINATED
-        if self._at_once:
-            self._at_once = False
+        if self._interruptible:
+            self._interruptible = False
             raise Stopped

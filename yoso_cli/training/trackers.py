@@ -1,4 +1,4 @@
-"""TensorBoard and Weights & Biases, for those who have them; metrics.jsonl has it all without them."""
+"""TensorBoard and Weights & Biases, used where installed."""
 
 import importlib.util
 import os
@@ -13,17 +13,17 @@ Figures = Mapping[str, float]
 
 
 class Tracker(Protocol):
-    """Keeps the figures of a run in its own way."""
+    """An experiment tracker."""
 
     def log(self, figures: Figures) -> None:
-        """Takes the figures of an iteration, `iteration` among them."""
+        """Records the metrics of an iteration, which include `iteration`."""
 
     def close(self) -> None:
-        """Writes what it holds back."""
+        """Flushes and closes."""
 
 
 class Board:
-    """TensorBoard's files, in `folder`/tensorboard. What was told of `start` and later, before a kill, is hidden."""
+    """TensorBoard event files in `folder`/tensorboard. Earlier entries from iteration `start` on are purged."""
 
     def __init__(self, folder: Path, start: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
@@ -41,17 +41,17 @@ class Board:
 
 
 class WandB:
-    """A run of Weights & Biases in the project that WANDB_PROJECT names; a run folder that goes on, goes on there."""
+    """A Weights & Biases run in the project WANDB_PROJECT; a resumed run folder resumes its run there."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         known = folder / "wandb-id.txt"
         if not known.exists():
-            # Another folder may have the same name, and a project knows names of all machines.
+            # Unique: run folders of other machines may have the same name.
             write_text(known, f"{folder.name}-{uuid.uuid4().hex[:8]}")
         self._run: Any = importlib.import_module("wandb").init(
             name=folder.name, id=known.read_text(), resume="allow", config=dict(settings), dir=str(folder)
         )
-        # Its own count of steps never goes back, as a run does that goes on from a checkpoint.
+        # Its own step counter cannot go back, as a run resumed from a checkpoint does.
         self._run.define_metric("iteration")
         self._run.define_metric("*", step_metric="iteration")
 
@@ -65,12 +65,12 @@ class WandB:
 
 
 class Trackers:
-    """Passes figures on to what is installed. Weights & Biases sends them away, so it also wants WANDB_PROJECT set.
+    """Sends metrics to the installed trackers. Weights & Biases is used only if WANDB_PROJECT is set.
 
     Args:
-        folder: of the run.
-        settings: what a person may want to see beside the figures.
-        warn: told of a tracker that does not start; training goes on without it.
+        folder: the run folder.
+        settings: the recipe, recorded with the run.
+        warn: reports a tracker that does not start; training continues without it.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], warn: Callable[[str], None]) -> None:
@@ -80,14 +80,14 @@ class Trackers:
         self._trackers: list[Tracker] | None = None
 
     def log(self, figures: Figures) -> None:
-        """Passes on the figures of an iteration, `iteration` among them. The first ones say where a run goes on."""
+        """Sends the metrics of an iteration, which include `iteration`; the first one starts the trackers there."""
         if self._trackers is None:
             self._trackers = self._started(int(figures["iteration"]))
         for tracker in self._trackers:
             tracker.log(figures)
 
     def close(self) -> None:
-        """Lets them write what they hold back."""
+        """Flushes and closes them."""
         for tracker in self._trackers or ():
             tracker.close()
 
@@ -101,6 +101,6 @@ class Trackers:
         for name, start in wanted.items():
             try:
                 started.append(start())
-            except Exception as error:  # a service that is away, or a broken install, must not end days of training
-                self._warn(f"Training goes on without {name}, which does not start: {error}")
+            except Exception as error:  # a service that is down must not end days of training
+                self._warn(f"Training continues without {name}, which does not start: {error}")
         return started

@@ -1,4 +1,4 @@
-"""Weights of other classes as a start: what is known of a class by its name is kept, the rest is learnt anew."""
+"""Transfer learning: initial weights from a model of other classes; classes are matched by name."""
 
 from dataclasses import dataclass, replace
 
@@ -13,26 +13,26 @@ _CLASS_LAYERS = (".class_logits.weight", ".class_logits.bias")
 
 
 @dataclass(frozen=True)
-class Carried:
-    """Weights that fit another table of classes, and the names of classes that they know from before."""
+class Transferred:
+    """Weights adapted to another class table, with the names of the classes that were known and new."""
 
     weights: Weights
     known: tuple[str, ...]
     new: tuple[str, ...]
 
 
-def carried_over(weights: Weights, model: YOSO, categories: tuple[Category, ...]) -> Carried:
-    """`weights` with class layers for `categories`: rows of known names are moved, others are those of `model`.
+def transfer_classes(weights: Weights, model: YOSO, categories: tuple[Category, ...]) -> Transferred:
+    """`weights` with class layers for `categories`: known names keep their rows, new ones get those of `model`.
 
     Args:
-        weights: of any table of classes; what does not belong to classes is left as it is.
-        model: whose class layers stand as they were drawn at random.
+        weights: of any class table; only class layers are changed.
+        model: has randomly initialised class layers.
         categories: in the order of the model's classes.
     """
     before = {category.name: row for row, category in enumerate(weights.categories)}
     rows = [before.get(category.name) for category in categories]
     if rows == list(range(len(weights.categories))):
-        return Carried(weights, tuple(before), ())
+        return Transferred(weights, tuple(before), ())
     fresh = model.state_dict()
     state = {
         key: _moved(tensor, fresh[key], rows) if key.endswith(_CLASS_LAYERS) and key in fresh else tensor
@@ -40,11 +40,11 @@ def carried_over(weights: Weights, model: YOSO, categories: tuple[Category, ...]
     }
     known = tuple(category.name for category, row in zip(categories, rows, strict=True) if row is not None)
     new = tuple(category.name for category, row in zip(categories, rows, strict=True) if row is None)
-    return Carried(replace(weights, state=state, categories=categories), known, new)
+    return Transferred(replace(weights, state=state, categories=categories), known, new)
 
 
 def _moved(old: Tensor, fresh: Tensor, rows: list[int | None]) -> Tensor:
-    """The rows of `old` in their new order; "no object" stays last. Of another network's, `old`: loading refuses it."""
+    """The rows of `old` in their new order, "no object" last. If the shapes differ, `old`: loading then reports it."""
     if old.shape[1:] != fresh.shape[1:]:
         return old
     moved = fresh.detach().cpu().clone().to(old.dtype)

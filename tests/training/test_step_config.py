@@ -1,4 +1,4 @@
-"""Options of a step: half precision, memory layout, averages, what is frozen, how much fits, and work beside it."""
+"""Configuration of a step: precision, memory format, moving average, freezing, memory estimate, background writing."""
 
 import pytest
 import torch
