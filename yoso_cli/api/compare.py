@@ -40,6 +40,6 @@ def _measured(path: Path, truth: Path | None) -> Measured:
     if truth is None:
         raise UsageError(
             f"{path}: is neither a run folder nor a report of `yoso eval`.",
-            hint="Predictions are compared with --truth PATH.",
+            hint="To compare predictions, add --truth PATH.",
         )
     return evaluate_predictions(path, truth).measured(str(path))

@@ -102,6 +102,6 @@ def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progre
     except DataError as error:
         if "ap" in names or ALL not in names:
             raise
-        progress.message(f"Mask AP is left out. {error.message}")
+        progress.message(f"Mask AP is skipped. {error.message}")
         return chosen(names, scored=False)
     return metrics
