@@ -35,7 +35,7 @@ _WIDEST = 100
 
 def say(text: str) -> None:
     """Tells the person something on stderr; an open progress bar steps aside for it."""
-    if "tqdm" in sys.modules:
+    if sys.modules.get("tqdm"):
         from tqdm import tqdm
 
         tqdm.write(text, file=sys.stderr)

@@ -6,6 +6,9 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+NOT_INSTALLED = "not installed"
+"""Instead of a version."""
+
 MODEL_PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
 """What has a part in a model's figures; a report and a weights file name their versions."""
 
@@ -37,7 +40,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+            found[package] = NOT_INSTALLED
     return found
 
 
