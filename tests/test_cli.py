@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from types import ModuleType
 
@@ -160,9 +161,16 @@ def test_help_fits_a_terminal_of_80_columns(
     assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+def test_version_names_torch_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--version"]) == 0
-    assert capsys.readouterr().out.startswith("yoso")
+    told = capsys.readouterr().out
+    assert told.startswith("yoso")
+    assert f", torch {metadata.version('torch')}" in told
+
+
+def test_version_takes_no_torch() -> None:
+    code = "import sys; from yoso_cli.cli import run; run(['--version']); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
 
 
 def started(*words: str, stdout: int) -> "subprocess.Popen[bytes]":

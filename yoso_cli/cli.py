@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 
 import click
 
@@ -30,6 +31,7 @@ COMMANDS = {
     "bench": "Measure latency and frames per second on this machine.",
     "weights": "Download, import, export and show weights.",
     "recipe": "List, show, check and copy recipes.",
+    "doctor": "Tell what this machine has, and lacks for which command.",
 }
 """Name -> summary; `yoso_cli/commands/<name>.py` holds the command."""
 
@@ -74,10 +76,18 @@ def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
         return
     from importlib.metadata import PackageNotFoundError, version
 
-    try:
-        click.echo(f"yoso {version('yoso-cli')}")
-    except PackageNotFoundError:
-        click.echo("yoso, not installed: running from its source folder")
+    told = []
+    for name, package, absent in (
+        ("yoso", "yoso-cli", "yoso, not installed: running from its source folder"),
+        ("torch", "torch", "without torch"),
+    ):
+        try:
+            told.append(f"{name} {version(package)}")
+        except PackageNotFoundError:
+            told.append(absent)
+    # torch takes seconds to import; the driver's own file is there where it would find a GPU.
+    gpu = ", CUDA driver" if Path("/dev/nvidiactl").exists() else ""
+    click.echo(f"{', '.join(told)}{gpu}")
     ctx.exit()
 
 

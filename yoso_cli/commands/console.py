@@ -42,7 +42,7 @@ def say(text: str) -> None:
 
 
 def _say(text: str) -> None:
-    if "tqdm" in sys.modules:
+    if sys.modules.get("tqdm"):
         from tqdm import tqdm
 
         tqdm.write(text, file=sys.stderr)

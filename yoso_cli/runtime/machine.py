@@ -12,6 +12,9 @@ from yoso_cli.errors import RunError, UsageError
 if TYPE_CHECKING:
     import torch
 
+NOT_INSTALLED = "not installed"
+"""Instead of a version."""
+
 MODEL_PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
 """What has a part in a model's figures; a report and a weights file name their versions."""
 
@@ -48,7 +51,7 @@ def versions(packages: Iterable[str]) -> dict[str, str]:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            found[package] = "not installed"
+            found[package] = NOT_INSTALLED
     return found
 
 
