@@ -167,10 +167,12 @@ def test_the_first_version_is_still_read_and_still_held_to_its_hash(tmp_path: Pa
     path = tmp_path / "w.safetensors"
     saved(path)
     now = load_weights(path)
+    # Its tensors are the file's own memory: torch 2.6 shows what is written over them.
+    digested = digest(now.state)
     as_version_1(path)
     then = load_weights(path)
     assert (then.part, then.recipe, then.categories) == (now.part, now.recipe, now.categories)
-    assert digest(then.state) == digest(now.state)
+    assert digest(then.state) == digested
     content = bytearray(path.read_bytes())
     content[-1001] ^= 1
     path.write_bytes(content)

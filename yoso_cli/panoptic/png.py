@@ -230,8 +230,7 @@ def _decode_pillow(content: bytes, found: Header, where: str) -> Pixels:
         raise _damaged(where, str(error)) from None
     if lacks:
         raise _damaged(where, "rows are missing")
-    # Before version 11, Pillow opened 16-bit grey as 32-bit integers.
-    return pixels.astype(np.uint16) if pixels.dtype == np.int32 else pixels
+    return pixels
 
 
 def _inflated(content: bytes, most: int) -> int:
