@@ -89,7 +89,7 @@ def test_the_newest_run_is_taken_and_says_what_it_is(line: Path) -> None:
         (np.zeros((4, 4), np.uint8), DataError, r"uint8 \(H, W, 3\), this array is uint8 \(4, 4\)"),
         (np.zeros((4, 4, 3)), DataError, "float64"),
         (7, DataError, "not int"),
-        ("ftp://host/a.jpg", UsageError, "no address of a picture"),
+        ("ftp://host/a.jpg", UsageError, "is not a valid URL"),
         ("http://127.0.0.1:9/a.jpg", RunError, "cannot be read"),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_is_no_picture_is_named(given: Any, error: type[Exception], said: s
 def test_an_address_that_holds_no_picture_is_named_by_its_address() -> None:
     with serving(Behaviour(b"not a picture")) as address, pytest.raises(DataError) as caught:
         read_picture(f"{address}a.jpg")
-    assert caught.value.message == f"{address}a.jpg: is not a picture of a kind that can be read."
+    assert caught.value.message == f"{address}a.jpg: is not a picture in a supported format."
 
 
 def test_transparent_and_grey_pictures_are_read_as_rgb() -> None:

@@ -100,12 +100,12 @@ def test_a_published_dataset_can_be_named() -> None:
 
 
 def test_a_name_that_is_neither_is_refused_with_those_that_are() -> None:
-    with pytest.raises(UsageError, match=r"cocoa: is no published dataset\. .*ade20k, cityscapes, coco"):
+    with pytest.raises(UsageError, match=r"cocoa: is not a published dataset\. .*ade20k, cityscapes, coco"):
         read_table("cocoa")
 
 
 def test_a_table_without_a_free_value_has_no_void() -> None:
     full = CategoryTable.of(Category(number, str(number), False) for number in range(256))
-    with pytest.raises(Exception, match="none left for void"):
+    with pytest.raises(Exception, match="none is left for void"):
         full.void_value()
     assert raw.TABLE.void_value() == 0

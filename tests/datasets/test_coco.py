@@ -184,7 +184,7 @@ def test_ids_that_the_listing_does_not_know_are_named_when_the_pixels_are_read(t
     (path,) = (root / "annotations" / "panoptic_val2017").iterdir()
     raw_layouts.save(path, id_to_rgb(np.arange(48, dtype=np.int32).reshape(6, 8)))
     with pytest.raises(
-        ProblemsError, match=r"46 segment ids stand in the PNG but not in the JSON: 1, 2, 3, 4, 5, \.\.\."
+        ProblemsError, match=r"46 segment ids are in the PNG but not in the JSON: 1, 2, 3, 4, 5, \.\.\."
     ):
         prepare(root, tmp_path / "out", semantic=True)
 
@@ -225,7 +225,7 @@ def test_a_listing_of_other_categories_is_refused(tmp_path):
     content = json.loads(path.read_text())
     content["categories"].append(annotations.category_to_json(Category(999, "unicorn", True)))
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"categories that COCO has not \(1\): unicorn"):
+    with pytest.raises(DataError, match=r"categories that are not in COCO \(1\): unicorn"):
         prepare(root, tmp_path / "out")
 
 

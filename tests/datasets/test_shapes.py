@@ -172,7 +172,7 @@ def test_finished_work_is_recognised_and_other_work_is_not_replaced(tmp_path):
     before = contents(tmp_path)
     assert [one.fresh for one in prepare()] == [False]
     for changes in ({"size": 32}, {"seed": 1}, {"splits": {"val": 3}}):
-        with pytest.raises(UsageError, match="was prepared before with") as caught:
+        with pytest.raises(UsageError, match="is prepared already, with") as caught:
             prepare(**changes)
         assert "--force" in caught.value.hint
     assert contents(tmp_path) == before

@@ -66,7 +66,7 @@ def test_gains_here_and_losses_there_could_be_noise() -> None:
         other[row, :, IOU] *= factor
     found = compared(side(), side(other))
     assert found.all.pq.could_be_noise
-    assert "This could be noise" in table(found)
+    assert "The difference could be noise" in table(found)
 
 
 def test_models_of_equal_worth_are_seldom_told_apart() -> None:
@@ -133,7 +133,7 @@ def test_a_difference_on_very_few_pictures_is_not_called_better(images: int) -> 
     assert found.to_dict()["too_few"] is few
     assert ("better" in text) is not few
     assert ("moved by more than" in text) is not few
-    assert (f"{images} images tell little" in text) is few
+    assert (f"{images} images are too few" in text) is few
     assert max(map(len, text.splitlines())) <= 80
 
 

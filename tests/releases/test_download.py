@@ -178,7 +178,7 @@ def test_nobody_at_home_is_told_after_some_tries(target: Path) -> None:
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/x", "https://", "weights.pth"])
 def test_only_the_web_is_asked(target: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not a valid URL"):
         brought(address, target)
 
 

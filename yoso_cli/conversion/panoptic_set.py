@@ -94,7 +94,7 @@ class PanopticWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
         if not np.array_equal(read_id_map(path), panoptic.id_map):
-            raise RunError(f"{path}: was read back with other ids than were written.", hint="The disk may be failing.")
+            raise RunError(f"{path}: has other ids than were written.", hint="The disk may be failing.")
         return record, Counter()
 
     def finish(self, folder: Path, entries: Sequence[ImageRecord]) -> None:

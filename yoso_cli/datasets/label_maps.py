@@ -125,8 +125,8 @@ def read_instance_map(photo: LabelledPhoto, table: LabelTable) -> PictureLabels:
 
 def _foreign(values: list[int], name: str, where: str) -> DataError:
     return DataError(
-        f"{where}: holds values that {name} does not use: {shortened(values, more=', ...')}.",
-        hint="The map belongs to another dataset or version, or was saved anew by a tool that changed it.",
+        f"{where}: has values that {name} does not use: {shortened(values, more=', ...')}.",
+        hint="The map is of another dataset or version, or was changed by a tool.",
     )
 
 
@@ -210,7 +210,7 @@ def check_photo(photo: StoredFile, content: bytes | None, height: int, width: in
     try:
         found = photo_size(photo.path.open("rb") if content is None else BytesIO(content))
     except png.UNREADABLE as error:
-        raise DataError(f"{photo}: is no picture that can be read ({error}).") from None
+        raise DataError(f"{photo}: is not a readable picture ({error}).") from None
     if found != (height, width):
         raise DataError(f"{photo}: is {found[1]}x{found[0]} where its labels are {width}x{height}.")
 

@@ -1,4 +1,4 @@
-"""`shapes`: panoptic scenes drawn by the program itself, so that the whole line runs without a download.
+"""`shapes`: synthetic panoptic scenes, so that the whole pipeline runs without a download.
 
 A thing's class is its outline, mostly with a pattern that goes with it, and a stuff's class is its texture. Each hue
 belongs to a stuff and to things, so that colour narrows the class down and does not tell it; light and size say

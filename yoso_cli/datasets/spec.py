@@ -54,7 +54,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A split that a download has something of but not all, and what it lacks."""
+    """An incomplete split of a download, and what is missing."""
 
     split: str
     reason: str
@@ -62,7 +62,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A split that is ready: where it lies, what is in it, and whether it was made just now."""
+    """A prepared split: its folder, its content, and whether it was made just now."""
 
     folder: Path
     panoptic_set: PanopticSet
@@ -86,7 +86,7 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     if not (folder / MANIFEST).exists():
         # Raw downloads lie in folders called val2017, too: not even --force may replace what was not made here.
         raise UsageError(
-            f"{folder}: exists already and is no prepared dataset, so it is left alone.",
+            f"{folder}: exists already and is not a prepared dataset, so it is not replaced.",
             hint="Choose another folder with --output.",
         )
     if force:
@@ -96,7 +96,7 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     if differing:
         there = ", ".join(f"{key} {manifest.get(key)} (asked for: {parameters[key]})" for key in differing)
         raise UsageError(
-            f"{folder}: was prepared before with {there}.",
+            f"{folder}: is prepared already, with {there}.",
             hint="Replace it with --force, or choose another folder with --output.",
         )
     return True

@@ -1,4 +1,4 @@
-"""A split in the making: in several processes, resumed after an interruption, complete or not there."""
+"""Preparing a split: in several processes, resumable, atomic."""
 
 import json
 import shutil
@@ -114,7 +114,7 @@ def plan_splits(
             ready.append(planned)
     if skipped and (asked or not ready):
         reasons = "; ".join(f"{one.split} lacks {one.reason}" for one in skipped)
-        raise DataError(f"{root}: is no whole download of {spec.title}: {reasons}.", hint=spec.where_from())
+        raise DataError(f"{root}: is not a complete download of {spec.title}: {reasons}.", hint=spec.where_from())
     return ready, skipped
 
 
@@ -147,7 +147,7 @@ def make(
     if is_prepared(folder, parameters, force=force):
         return Prepared(folder, read_set(folder), False)
     if plan.missing and not keep_going:
-        raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or fetch the files again.")
+        raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or download the files again.")
     with resumable_folder(folder) as temporary:
         if force or not Journal(temporary, parameters).records:
             _empty(temporary)

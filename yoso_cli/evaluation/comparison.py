@@ -1,4 +1,4 @@
-"""Whether one score really beats another: paired differences on the same pictures, and what they could be by chance."""
+"""Comparing two evaluations: paired differences on the same pictures, with bootstrap intervals."""
 
 # N pictures, K categories, R resamples
 
@@ -220,15 +220,15 @@ def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]
     clear = sum(not one.pq.could_be_noise for one in both)
     by_chance = round((1 - LEVEL) * len(both))
     expected = f" (about {by_chance} by chance)" if clear and by_chance else ""
-    told = f"PQ of {clear or 'none'} of {len(both)} classes moved by more than the choice of images explains{expected}:"
-    lines = ["PQ of each class that moved:" if too_few else told]
+    told = f"PQ changed significantly in {clear or 'none'} of {len(both)} classes{expected}:"
+    lines = ["PQ of each class that changed:" if too_few else told]
     moved = [one for one in both if one.pq.value or one.pq.moved]
     shown = moved[:_MOST_CLASSES]
     lines += [
         _row(shortened(one.category.name, _NAME_WIDTH - 1), one.pq, width=_NAME_WIDTH, too_few=too_few) for one in shown
     ]
     if len(moved) > _MOST_CLASSES:
-        lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json tells all ...")
+        lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json has all ...")
     if len(moved) < len(both):
         lines.append(f"The same in both: {len(both) - len(moved)} of {len(both)}.")
     return [line for long in lines[:1] for line in textwrap.wrap(long, 79)] + lines[1:]
@@ -237,22 +237,19 @@ def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]
 def _verdict(found: Comparison) -> str:
     pq = found.all.pq
     if pq.value is None or pq.interval is None:
-        return "There is too little to tell a difference from chance."
+        return "There is not enough data to compare."
     low, high = 100 * pq.interval.low, 100 * pq.interval.high
     if not pq.moved:
         return "Both score the same on every image."
     if found.too_few:
-        return (
-            f"{found.images} images tell little: intervals from fewer than {FEW} are rough, and the next "
-            f"{found.images} may well say the opposite. Compare on more before you believe it."
-        )
+        return f"{found.images} images are too few: intervals from fewer than {FEW} are unreliable. Use more images."
     if pq.could_be_noise:
         return (
-            f"This could be noise: on other images of the same kind, B - A may as well be {low:+.2f} as {high:+.2f} PQ "
-            "(95 % interval: the images drawn again, the same for both). More images would tell."
+            f"The difference could be noise: the 95 % interval of B - A is {low:+.2f} to {high:+.2f} PQ (paired "
+            "bootstrap over images). More images would narrow it."
         )
     better, low, high = ("B", low, high) if pq.value > 0 else ("A", -high, -low)
     return (
-        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ (95 % interval: the "
-        "images drawn again, the same for both). Training again may move a score as well; this knows nothing of that."
+        f"{better} is better by {low:.2f} to {high:.2f} PQ (95 % interval, paired bootstrap over images). This does "
+        "not cover the variation between training runs."
     )

@@ -1,4 +1,4 @@
-"""Predictions become counts: those on disk, those in memory, and those that a model is making.
+"""Counting matches and errors: of predictions on disk, in memory, or streamed from a model.
 
 From disk, decoding is what takes time. So each process decodes, matches and counts a few dozen pictures of its own, and
 only the counts travel; they are added up in the order of the pictures, whoever counted them. The truth's runs may come

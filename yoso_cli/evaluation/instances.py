@@ -115,7 +115,7 @@ def _scores(segments: Sequence[Segment], categories: Sequence[Category]) -> Floa
     for segment in segments:
         if segment.score is None and segment.category_id in things:
             raise DataError(
-                f"Predicted segment {segment.id} has no score, and AP ranks segments by their scores.",
+                f"Predicted segment {segment.id} has no score, which AP needs for ranking.",
                 hint="Write a \"score\" (0..1) into each entry of segments_info, or leave 'ap' out of --metric.",
             )
     return np.array([segment.score or 0.0 for segment in segments])

@@ -1,4 +1,4 @@
-"""All that an evaluation can measure: the table of the metrics, and how pictures become figures.
+"""The metrics: what each one counts per picture, and how figures are computed from the counts.
 
 Each pair of maps becomes an `Overlap`, a few hundred numbers, and the maps are let go of. Some dozens of these are
 matched together and counted for each metric. The counts are added up in the order of the pictures, and figures are made

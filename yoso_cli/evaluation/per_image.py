@@ -1,4 +1,4 @@
-"""What each picture adds to the score, and how far chance could move a score: the bootstrap over pictures.
+"""Counts per picture, and bootstrap confidence intervals over pictures.
 
 Pictures are drawn again with replacement, as many as there are, and the score is computed anew each time (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: the percentile interval). Whole pictures are drawn because
@@ -143,7 +143,7 @@ class ImageTallies:
         except (TypeError, KeyError, ValueError):
             raise DataError("Its per-image figures are damaged.", hint="Evaluate again.") from None
         if not np.isfinite(counts).all() or (counts < 0).any():
-            raise DataError("Its per-image figures hold values that cannot be.", hint="Evaluate again.")
+            raise DataError("Its per-image figures have invalid values.", hint="Evaluate again.")
         return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts)
 
     def truth_segments(self) -> Ints:

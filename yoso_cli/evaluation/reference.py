@@ -44,13 +44,13 @@ def reference_quality(predictions: Path, truth: Path) -> PanopticQuality:
             return _quality(stat, categories, true_set.categories)
     except ZeroDivisionError:
         message = "panopticapi divides by zero on this set: a group (all, things or stuff) has no class to average."
-        raise DataError(message, hint="--engine yoso has an answer.") from None
+        raise DataError(message, hint="--engine yoso handles this case.") from None
     except Exception as error:
         # Python quotes the message of a KeyError.
         words = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         told = " ".join(words.split()).rstrip(".")
         message = f"panopticapi stops on this set with {type(error).__name__}: {told}."
-        raise DataError(message, hint="--engine yoso may tell what is wrong.") from None
+        raise DataError(message, hint="--engine yoso may give a clearer error.") from None
 
 
 def _panopticapi() -> Any:

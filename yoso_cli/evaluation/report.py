@@ -1,4 +1,4 @@
-"""What an evaluation found and all that made the number, for a file and for a person."""
+"""The report of an evaluation: its figures and everything needed to reproduce them."""
 
 import hashlib
 import json
@@ -194,7 +194,7 @@ def read_measured(path: Path) -> Measured:
     """
     content = read_json(path)
     if content.get("format") != FORMAT:
-        raise DataError(f"{path}: is no report of `yoso eval`.", hint="Predictions are compared with --truth PATH.")
+        raise DataError(f"{path}: is not a report of `yoso eval`.", hint="To compare predictions, add --truth PATH.")
     if content.get("version") != VERSION or "per_image" not in content:
         raise DataError(f"{path}: was made by another version of yoso.", hint="Evaluate again.")
     try:

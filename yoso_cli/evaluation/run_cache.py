@@ -1,4 +1,4 @@
-"""The runs of a set's true maps in one file: who scores against the same truth again need not decode its PNGs again.
+"""The truth cache: run lengths of a set's true maps in one file, so that its PNGs are decoded only once.
 
     magic | a block for each picture | index, JSON | where the index starts, 8 bytes, little endian
 
@@ -164,7 +164,7 @@ def _read_index(path: Path) -> dict[str, _Place]:
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
-                raise DataError(f"{path}: is no cache of run lengths.", hint="Name another file, or one to be made.")
+                raise DataError(f"{path}: is not a truth cache.", hint="Name another file, or a new one.")
             size = file.seek(0, 2)
             file.seek(max(size - _TRAILER.size, 0))
             (start,) = _TRAILER.unpack(file.read(_TRAILER.size))
@@ -181,7 +181,7 @@ def _read_index(path: Path) -> dict[str, _Place]:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(f"{path}: is damaged.", hint="Remove it: it is made anew from the truth.")
+    return DataError(f"{path}: is damaged.", hint="Remove it; it will be made again from the truth.")
 
 
 def _code_type(ids: int) -> "np.dtype[np.unsignedinteger[npt.NBitBase]]":

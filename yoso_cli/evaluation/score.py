@@ -65,7 +65,7 @@ def score_predicted(
 
 
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
-    """A panoptic set, whichever way it lies on disk; its pictures need not be there.
+    """A panoptic set in any supported layout; its pictures need not be there.
 
     Args:
         path: a prepared split, a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with a folder of

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products on a CPU by oneDNN, through the operators that torch.compile's programs call.
+"""Convolutions and matrix products on a CPU with oneDNN, through torch's internal operators.
 
 torch documents none of these operators, and any release may change them. So each is probed once in a process: it has
 to give plain torch's result on a tiny input. Plain torch takes the place of one that does not. They compute in single

@@ -1,4 +1,4 @@
-"""The efficiency columns of the paper's ablations (Tables 5 to 10), measured anew beside the printed ones."""
+"""The efficiency columns of the paper's ablations (Tables 5 to 10), measured here and as published."""
 
 # d hidden, c channels, n tokens, t kernel size
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from yoso_cli.inference import cost
 from yoso_cli.inference.engine import Engine, switches_for
-from yoso_cli.inference.latency import in_turn
+from yoso_cli.inference.latency import interleaved
 from yoso_cli.model.aggregator import AGGREGATORS
 from yoso_cli.model.attention import ATTENTIONS
 from yoso_cli.model.reparam import STEPS, reparameterise
@@ -184,7 +184,7 @@ def _microseconds(
 
 def _medians(calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
     """Milliseconds of each call, all of them in turn."""
-    times = in_turn(
+    times = interleaved(
         [_numbered(call) for call in calls.values()], device, repeats=repeats, warmup=1 if device.type == "cpu" else 3
     )
     return dict(zip(calls, (one.median for one in times), strict=True))

@@ -1,4 +1,4 @@
-"""How fast a network could be at best on a device: each operator waits for arithmetic or for memory (the roofline).
+"""Roofline model: the least time of a network on a device, limited by arithmetic or memory per operator.
 
 The device's two limits are measured, by a large product of matrices and a large copy, and not looked up.
 (Williams, Waterman and Patterson, https://doi.org/10.1145/1498765.1498785.)

@@ -1,4 +1,4 @@
-"""Simple copy-paste (https://arxiv.org/abs/2012.07177): things of one training picture laid over another."""
+"""Simple copy-paste (https://arxiv.org/abs/2012.07177): things of one training picture pasted onto another."""
 
 from collections.abc import Container
 from dataclasses import replace

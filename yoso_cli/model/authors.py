@@ -190,9 +190,9 @@ def authors_state(model: YOSO, plain: YOSO, *, no_object_weight: float) -> dict[
     expressible = all(_is_released_kind(stage) for stage in plain.decoder.stages) and state.keys() == own.keys()
     if not expressible:
         raise UsageError(
-            "the released implementation has no such network: it knows separable dynamic convolution attention (sdca) "
-            "in two blocks, with no more folded than its norms.",
-            hint="Export the weights as they were trained.",
+            "the released implementation does not support this network: it has separable dynamic convolution attention "
+            "(sdca) in two blocks, with only batch norms folded.",
+            hint="Export the trained weights.",
         )
     exported = {authors_key(key): tensor.detach().clone() for key, tensor in state.items()}
     exported[EMPTY_WEIGHT] = torch.tensor([1.0] * class_count(exported) + [no_object_weight])

@@ -50,10 +50,10 @@ def _refuse(mistake: Mistake) -> None:
 
 # What to do about a mistake, by its code.
 _HINTS = {
-    "duplicate-id": "An id may come once only: a segment's in its image, all others in the file.",
-    "annotation-without-image": 'Ids must be equal to the letter: the number 7 and the name "7" are two ids.',
-    "unknown-category": "Write the dataset's own category ids, not the places of the classes in a list.",
-    "path-outside": "Name a file below the folder of the PNGs.",
+    "duplicate-id": "Ids must be unique: of segments within their image, of others in the whole file.",
+    "annotation-without-image": 'Ids must be identical: the number 7 and the string "7" are different.',
+    "unknown-category": "Use the dataset's category ids, not indices into a list of classes.",
+    "path-outside": "Use a path inside the folder of the PNGs.",
 }
 
 
@@ -127,16 +127,16 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except UnicodeDecodeError:
-        raise DataError(f"{where}: is not UTF-8 text, so no JSON.", hint="Fetch or write it again.") from None
+        raise DataError(f"{where}: is not UTF-8 text.", hint="Fetch or write it again.") from None
     except json.JSONDecodeError as error:
         message = f"{where}: is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        raise DataError(message, hint="It may be cut short: fetch or write it again.") from None
+        raise DataError(message, hint="It may be truncated: download or write it again.") from None
     except RecursionError:
-        raise DataError(f"{where}: is not a JSON that this can be: it nests too deep.") from None
+        raise DataError(f"{where}: is nested too deeply.") from None
     if not isinstance(content, dict):
         raise DataError(
-            f"{where}: holds a {type(content).__name__} where a JSON object is expected.",
-            hint="Panoptic results are an object with 'annotations'; a bare list is what detectors write.",
+            f"{where}: is a {type(content).__name__}; a JSON object is expected.",
+            hint="Panoptic results are an object with 'annotations'; a list is the format of detection results.",
         )
     return content
 

@@ -1,4 +1,4 @@
-"""A panoptic set on disk: COCO panoptic JSON + PNG, and the manifest that says the folder is whole.
+"""A panoptic set on disk: COCO panoptic JSON and PNGs, and a manifest that marks the folder as complete.
 
     <root>/<name>/<split>/{panoptic.json, panoptic/*.png, images/*, manifest.json}
 
@@ -119,9 +119,9 @@ def read_image(path: Path) -> Rgb:
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, not a picture.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
+        raise DataError(f"{path}: is not a picture in a supported format.") from None
     except png.UNREADABLE as error:
-        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+        raise DataError(f"{path}: is truncated or damaged ({error}).", hint="Download or write it again.") from None
 
 
 def photo_size(file: IO[bytes]) -> tuple[int, int]:
@@ -238,8 +238,8 @@ def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
         other = "JSON" if where == "PNG" else "PNG"
         some = shortened(sorted(odd), more=", ...")
         raise DataError(
-            f"{path}: {len(odd)} segment ids stand in the {where} but not in the {other}: {some}.",
-            hint="The PNG and the JSON do not belong together: fetch or write both again.",
+            f"{path}: {len(odd)} segment ids are in the {where} but not in the {other}: {some}.",
+            hint="The PNG and the JSON do not belong together: download or write both again.",
         )
     return Panoptic(id_map, record.segments)
 
@@ -272,7 +272,7 @@ class SetWriter:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         if (folder / MANIFEST).exists():
-            raise UsageError(f"{folder}: holds a finished set already.", hint="Choose another folder or remove it.")
+            raise UsageError(f"{folder}: has a complete set already.", hint="Choose another folder or remove it.")
         self.folder = folder
         self._set = PanopticSet(name, split, tuple(categories), (), folder / image_dir, folder / panoptic_dir)
         self._records: list[ImageRecord] = []
