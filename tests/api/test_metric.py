@@ -56,8 +56,8 @@ def test_paths_are_read_from_disk(line: Path) -> None:
 @pytest.mark.parametrize(
     ("truth", "prediction", "said"),
     [
-        ((np.zeros((2, 2)), []), (np.zeros((2, 2), int), []), r"An id map is \(H, W\) of integers"),
-        ((np.zeros((2, 2, 3), int), []), (np.zeros((2, 2), int), []), r"An id map is \(H, W\) of integers"),
+        ((np.zeros((2, 2)), []), (np.zeros((2, 2), int), []), r"An id map must be \(H, W\) of integers"),
+        ((np.zeros((2, 2, 3), int), []), (np.zeros((2, 2), int), []), r"An id map must be \(H, W\) of integers"),
         ((np.zeros((2, 2), int), []), (np.zeros((2, 3), int), []), "predicted map is 3x2 pixels, the true one 2x2"),
         ((np.zeros((2, 2), int), []), (np.ones((2, 2), int), []), "holds segment 1, which"),
         ((np.zeros((2, 2), int), []), (np.ones((2, 2), int), [{"id": 1}]), "needs an id and a category_id"),

@@ -86,7 +86,7 @@ def test_the_newest_run_is_taken_and_says_what_it_is(line: Path) -> None:
     ("given", "error", "said"),
     [
         ("gone.jpg", DataError, "gone.jpg: no such file"),
-        (np.zeros((4, 4), np.uint8), DataError, r"uint8 \(H, W, 3\), this array is uint8 \(4, 4\)"),
+        (np.zeros((4, 4), np.uint8), DataError, r"uint8 \(H, W, 3\); this array is uint8 \(4, 4\)"),
         (np.zeros((4, 4, 3)), DataError, "float64"),
         (7, DataError, "not int"),
         ("ftp://host/a.jpg", UsageError, "is not a valid URL"),

@@ -67,7 +67,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
         ("categories:\n  - {id: 1, name: 5, isthing: true}", "mine.yaml:2: name: 5 where a name is expected"),
         ("categories:\n  - {id: 1, name: a, isthing: true, color: [1, 2]}", "mine.yaml:2: color: [1, 2] where"),
         ("categories:\n  - {id: 1, name: a, isthing: true, colour: red}", "mine.yaml:2: unknown key 'colour'"),
-        ("categories:\n  - {id: 1, id: 2, name: a, isthing: true}", "mine.yaml:2: id: stands on line 2 already"),
+        ("categories:\n  - {id: 1, id: 2, name: a, isthing: true}", "mine.yaml:2: id: is on line 2 already"),
         (
             "categories:\n  - {id: 1, name: a, isthing: true}\n  - {id: 1, name: b, isthing: true}",
             "mine.yaml:3: id 1 or name 'b' stands there already",

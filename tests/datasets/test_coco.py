@@ -174,7 +174,7 @@ def test_a_png_of_the_wrong_size_or_kind_and_a_broken_photo_are_named(tmp_path):
     (root / "val2017" / f"{3:012d}.jpg").write_bytes(b"no picture")
     with pytest.raises(ProblemsError) as caught:
         prepare(root, tmp_path / "out", keep_going=True)
-    words = ["is 5x5 where the JSON says 8x6", "8-bit grey PNG", "is no picture"]
+    words = ["is 5x5 where the JSON says 8x6", "8-bit grey PNG", "is not a readable picture"]
     assert len(caught.value.problems) == 3
     assert all(word in problem for word, problem in zip(words, caught.value.problems, strict=True))
 
@@ -261,7 +261,7 @@ def test_finished_work_is_recognised_until_its_source_changes(tmp_path):
 def test_a_download_that_lies_where_the_result_would_go_is_never_replaced(tmp_path):
     root = raw_layouts.coco(tmp_path / "datasets" / "coco")
     for force in (False, True):
-        with pytest.raises(UsageError, match="left alone"):
+        with pytest.raises(UsageError, match="not replaced"):
             prepare(root, tmp_path / "datasets", force=force)
     assert len(list((root / "val2017").glob("*.jpg"))) == 3
 

@@ -184,7 +184,7 @@ def test_a_folder_of_something_else_is_left_alone_even_with_force(tmp_path):
     folder = tmp_path / "shapes" / "val"
     folder.mkdir(parents=True)
     (folder / "precious.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no prepared dataset"):
+    with pytest.raises(UsageError, match="not a prepared dataset"):
         shapes.prepare(tmp_path, splits={"val": 2}, size=32, force=True)
     assert contents(tmp_path) == {"shapes/val/precious.txt": b"mine"}
 

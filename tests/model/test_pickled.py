@@ -87,8 +87,8 @@ def test_the_code_that_was_wanted_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "answer"),
     [
-        (torch.tensor([1.0, float("nan")]), "1 tensors hold values that are not finite, the first is b"),
-        (torch.tensor([float("inf")]), "not numbers"),
+        (torch.tensor([1.0, float("nan")]), "1 tensors have values that are not finite, the first is b"),
+        (torch.tensor([float("inf")]), "not finite"),
         (torch.zeros(2, dtype=torch.int32), "b is int32, not floating point"),
         (torch.zeros(2, dtype=torch.bool), "b is bool, not floating point"),
         (torch.zeros(2, dtype=torch.complex64), "b is complex64, not floating point"),
@@ -137,5 +137,5 @@ def test_a_missing_file_and_a_text_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_state(tmp_path / "none.pth")
     (tmp_path / "page.pth").write_text("<html></html>")
-    with pytest.raises(DataError, match="not a weights file that can be read"):
+    with pytest.raises(DataError, match="not a readable weights file"):
         read_state(tmp_path / "page.pth")

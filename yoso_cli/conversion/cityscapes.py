@@ -43,7 +43,7 @@ _PICTURE_SUFFIX = "_leftImg8bit"
 
 @dataclass(frozen=True)
 class CityscapesReader(LabelReader):
-    """Pictures with a map of instance ids each; `labels` says where the map of each picture lies."""
+    """Pictures with a map of instance ids each; `labels` has the path of each picture's map."""
 
     label_dir: Path
     labels: dict[str, str]
@@ -64,7 +64,7 @@ def open_cityscapes(table: CategoryTable, label_dir: Path, image_dir: Path | Non
 
     Args:
         table: the classes; ids are labels.
-        label_dir: `gtFine/train`, say.
+        label_dir: for example `gtFine/train`.
         image_dir: by default the folder of the same name in `leftImg8bit` beside `gtFine`.
 
     Raises:

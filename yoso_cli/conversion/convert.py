@@ -61,7 +61,7 @@ class LabelReader(ABC):
 
     Attributes:
         table: the classes.
-        image_dir: where the pictures lie.
+        image_dir: the folder of the pictures.
         pictures: those with labels, in the order that the result keeps.
         problems: problems of the whole set; if there are any, nothing is converted.
         remarks: remarks for the user, such as files that are not pictures.
@@ -93,7 +93,7 @@ class LabelWriter(Protocol[Entry]):
         """
 
     def finish(self, folder: Path, entries: Sequence[Entry]) -> None:
-        """Writes what lists the whole set, last. Raises OSError when the disk is full."""
+        """Writes the listing of the set, last. Raises OSError when the disk is full."""
 
 
 @dataclass(frozen=True)

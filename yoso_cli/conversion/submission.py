@@ -81,7 +81,7 @@ class ResultsWriter:
 
 @dataclass(frozen=True)
 class SemanticWriter:
-    """A semantic map for each picture: the place of its class from 1, 0 for none."""
+    """A semantic map for each picture: the index of the class from 1, 0 for none."""
 
     table: CategoryTable
 

@@ -60,7 +60,7 @@ def stored_files(root: Path, anchors: Collection[str]) -> dict[str, StoredFile]:
     """Every file below the folders called `anchors`, unpacked or in a zip or tar, by its path from the anchor on.
 
     Args:
-        root: where the download lies; an anchor may be it or lie up to two folders deeper, an archive up to one.
+        root: the folder of the download; an anchor may be this folder or up to two levels deeper, an archive up to one.
         anchors: names of folders, like `gtFine`; a zip in an archive is looked into when it is called so.
 
     Raises:

@@ -44,7 +44,7 @@ PANOPTIC = "panoptic"
 
 
 def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
-    """What can be made of a download; without `splits`, of every listing what is whole.
+    """The splits that a download allows; without `splits`, every complete one.
 
     Args:
         root: the folder with annotations/ and the pictures' folders, or with their zips.

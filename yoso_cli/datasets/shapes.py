@@ -44,7 +44,7 @@ CATEGORIES = tuple(
 )
 _BY_NAME = {category.name: category for category in CATEGORIES}
 
-# A sliver that a person would not outline is void: fewer pixels than this, or less of the thing than this.
+# Slivers are void: fewer pixels than this, or a smaller share of the thing than this.
 _SMALLEST_AREA = 12
 _SMALLEST_SHARE = 0.08
 

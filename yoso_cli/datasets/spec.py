@@ -17,7 +17,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file: its name, its size as a person reads it, and what to do with it once it is there."""
+    """A published file: its name, its size as text, and what to do with it."""
 
     file: str
     size: str
@@ -70,11 +70,11 @@ class Prepared:
 
 
 def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> bool:
-    """Whether `folder` holds this very split already; False means that it is free to be written.
+    """Whether `folder` has this split already; if False, it may be written.
 
     Args:
         folder: `<root>/<name>/<split>`.
-        parameters: what its manifest must say.
+        parameters: required entries of its manifest.
         force: make it again, whatever it was made from.
 
     Raises:
@@ -84,7 +84,7 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MANIFEST).exists():
-        # Raw downloads lie in folders called val2017, too: not even --force may replace what was not made here.
+        # Raw downloads are also in folders like val2017: --force must only replace prepared sets.
         raise UsageError(
             f"{folder}: exists already and is not a prepared dataset, so it is not replaced.",
             hint="Choose another folder with --output.",

@@ -30,7 +30,7 @@ from yoso_cli.evaluation.summary import in_percent, shortened
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.words import counted
 
-# Draws of fewer images than these know too little of what other images would say.
+# Bootstrap intervals of fewer images than these are unreliable.
 FEW = 30
 
 
@@ -49,12 +49,12 @@ class Difference(Figures):
 
     @property
     def moved(self) -> bool:
-        """Whether the two differ on any image: if not, no draw of the images tells them apart."""
+        """Whether the two differ on any image."""
         return self.interval is not None and not self.interval.low == self.interval.high == 0
 
     @property
     def could_be_noise(self) -> bool:
-        """Whether 95 % of the draws leave open which of the two is better."""
+        """Whether the 95 % interval contains 0."""
         return self.interval is None or self.interval.low <= 0 <= self.interval.high
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,12 +64,12 @@ class Difference(Figures):
 
 
 GroupDifferences = Trio[Difference]
-"""What moved in a group of classes."""
+"""The differences of a group of classes."""
 
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """What moved in one class: its PQ."""
+    """The difference of one class in PQ."""
 
     category: Category
     pq: Difference
@@ -106,7 +106,7 @@ class Comparison:
 
     @property
     def too_few(self) -> bool:
-        """Whether there are so few pictures that a difference on them tells little."""
+        """Whether there are too few pictures for a reliable interval."""
         return self.images < FEW
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ _NAME_WIDTH = 24
 
 
 def table(found: Comparison) -> str:
-    """The comparison as plain text of at most 80 columns, which ends with what it means."""
+    """The comparison as plain text of at most 80 columns, which ends with a verdict."""
     groups = {"All": found.all, "Things": found.things, "Stuff": found.stuff}
     lines = [
         f"Panoptic quality on {found.dataset}, {counted(found.images, 'image')}, in percent",
@@ -214,7 +214,7 @@ def _words(one: Difference, too_few: bool) -> str:
 
 
 def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]:
-    """What is certain comes first, then what moved most."""
+    """Significant changes first, then by size."""
     both = [one for one in classes if one.pq.value is not None]
     both.sort(key=lambda one: (one.pq.could_be_noise, -abs(one.pq.value or 0.0)))
     clear = sum(not one.pq.could_be_noise for one in both)

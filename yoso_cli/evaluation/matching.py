@@ -60,7 +60,7 @@ class PanopticRuns:
 
     @property
     def id_map(self) -> IdMap:
-        """The map (H, W), made anew each time."""
+        """The map (H, W), computed at each access."""
         return painted(self.runs, self.runs.values)
 
 
@@ -128,7 +128,7 @@ class Matching:
         t: (M,) the row of each match in `true`; picture after picture, by rising true id, then predicted id.
         p: (M,) its row in `predicted`.
         iou: (M,) its IoU, above 0.5.
-        excused: (S,) predicted segments that lie for more than half in void or in a crowd of their category.
+        excused: (S,) predicted segments of which more than half is in void or in a crowd of their category.
     """
 
     pictures: Sequence[Overlap]
@@ -409,7 +409,7 @@ def _require_present(predicted: Columns, area: Ints) -> None:
 
 
 def _require_union(true: Columns, rows: Ints, union: Ints) -> None:
-    """With a true area the union is positive; the reference goes on with an infinite IoU."""
+    """With a correct area the union is positive; the reference continues with an infinite IoU."""
     wrong = np.unique(rows[union <= 0])
     if wrong.size:
         ids = some(true.id[wrong].tolist())

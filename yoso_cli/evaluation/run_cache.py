@@ -30,7 +30,7 @@ _LONGEST_RUN = 0xFFFF
 
 
 class Stamp(NamedTuple):
-    """What tells that a file is still the one it was: bytes and nanoseconds since 1970."""
+    """The stamp of a file, to detect changes: bytes and nanoseconds since 1970."""
 
     size: int
     changed: int
@@ -111,7 +111,7 @@ class RunCache:
         return len(self._places)
 
     def knows(self, name: str, stamp: Stamp) -> bool:
-        """Whether there is a block of the PNG called `name`, and the PNG is still what it was."""
+        """Whether there is a block of the PNG `name`, and the PNG is unchanged."""
         place = self._places.get(name)
         return place is not None and place[:2] == stamp
 

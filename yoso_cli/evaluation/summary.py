@@ -22,7 +22,7 @@ _NAMED = 3
 
 
 def table(report: Report) -> str:
-    """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
+    """The report as plain text of at most 80 columns: headline figures, their explanation, and the classes by PQ."""
     parts = [[_title(report)], _headline(report), _meaning(report), _lost(report), _further(report)]
     blocks = [list(part) for part in (*parts, _class_rows(report.quality.classes))]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
@@ -173,10 +173,10 @@ def _class_row(one: ClassQuality) -> str:
 
 
 def shortened(name: str, width: int = _NAME_WIDTH) -> str:
-    """The end of a name that is too long: Mapillary's names are paths whose end tells most."""
+    """The end of a name that is too long: Mapillary's names are paths."""
     return name if len(name) <= width else "..." + name[3 - width :]
 
 
 def in_percent(fraction: float | None) -> str:
-    """In percent, as people read it."""
+    """In percent, with one decimal."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -54,7 +54,7 @@ class Default:
     reason: str
 
 
-# The fastest that change no prediction. What each switch does alone stands in docs/measurements/.
+# The fastest that change no prediction; docs/measurements/ has the effect of each switch.
 _ON_CPU = Default(
     Switches(channels_last=True, fused=True, winograd=True),
     "the fastest that change no prediction, measured on two cores",

@@ -86,7 +86,7 @@ def interleaved(
 
 
 def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int) -> dict[str, float]:
-    """Mean milliseconds of each part of the way from file to segments; they add up to the whole.
+    """Mean milliseconds of each stage from file to segments; their sum is the total.
 
     The clock stops between parts, so on a GPU, where parts overlap, their sum is larger than the end-to-end time.
     """
@@ -205,6 +205,6 @@ def _latency(times: "np.ndarray", batch: int = 1) -> Latency:
 
 
 def _wait(device: torch.device) -> None:
-    """A GPU works on after a call returns; the clock must not stop before it does."""
+    """Waits for the GPU, which continues after a call returns."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -68,7 +68,7 @@ NOTES = (
     "Operations are counted as the paper counts them: a multiply-add is one, an interpolated value four, a normalised "
     "one five.",
     "Table 5: the caption says d = 256, and the operations (16.6 G, 2.1 G) are those of d = 128. Which d the latencies "
-    "are of cannot be told.",
+    "are for is unclear.",
     "Table 6: MHCA has 8 heads there. DDCA convolves channels and not tokens, other than the text says, and its PQ is "
     "46.6 in the table and 46.7 in the text.",
     "Eq. 10 prints k where it means t. Fig. 5 has no axis values in the text: the ranges here are ours.",
@@ -111,7 +111,7 @@ def measure(
     Args:
         device: where to measure.
         repeats: calls of each network; the small modules are called ten times as often.
-        tell: hears each figure as soon as it is there.
+        tell: called with each figure when it is measured.
         tables: which of them.
     """
     torch.manual_seed(0)

@@ -116,7 +116,7 @@ def _product(device: torch.device, kind: torch.dtype, edge: int, repeats: int) -
 
 
 def _is_view(func: Any) -> bool:
-    """Whether the result is its argument seen otherwise, and nothing moves."""
+    """Whether the result is a view of its argument, without a copy."""
     aliases = [one.alias_info for one in func._schema.returns]
     return any(alias is not None and not alias.is_write for alias in aliases)
 

@@ -26,7 +26,7 @@ class AugmentedPicture(NamedTuple):
 
     Attributes:
         image: (H, W, 3).
-        panoptic: (H, W) ids; its segments are those of the whole picture, some may be cropped out of it.
+        panoptic: (H, W) ids; its segments are those of the uncropped picture; some may not be visible.
         extent: rows and columns, from the top left corner, that show the picture; beyond them is padding.
     """
 
@@ -75,7 +75,7 @@ class ScaleJitter:
     place: str = "free"
 
     def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
-        """Any size to `crop`; what lies beyond the picture is grey and void."""
+        """Any size to `crop`; padding is grey and void."""
         if random.random() < self.flip:
             picture = mirrored(picture)
         scale = random.uniform(self.scale_min, self.scale_max)
@@ -105,7 +105,7 @@ class ShortEdgeCrop:
     flip: float
 
     def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
-        """Any size to `crop`; what lies beyond the picture is grey and void."""
+        """Any size to `crop`; padding is grey and void."""
         edge = self.short_edges[int(random.integers(len(self.short_edges)))]
         height, width = picture.panoptic.id_map.shape
         size = fitted((height, width), short_edge=edge, long_edge=self.long_edge)

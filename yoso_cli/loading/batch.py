@@ -39,7 +39,7 @@ class Batch:
         return replace(self, images=images, targets=[target.to(device) for target in self.targets])
 
     def parts(self, size: int) -> Iterator[tuple["Batch", int, bool]]:
-        """Batches of at most `size` pictures, each with the place of its first one and whether it is the last."""
+        """Batches of at most `size` pictures, each with the index of its first picture and whether it is the last."""
         for start in range(0, len(self.image_ids), size):
             some = slice(start, start + size)
             part = Batch(self.images[some], self.targets[some], self.image_ids[some])

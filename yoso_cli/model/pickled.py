@@ -59,7 +59,7 @@ def _read_torch(path: Path) -> Any:
         _require_honest_archive(path)
     try:
         with warnings.catch_warnings():
-            # torch's remarks on a file are for who wrote it; what matters of them is refused below.
+            # torch's warnings about the file do not help the user; unsafe files are refused below.
             warnings.simplefilter("ignore")
             # With mmap a tensor takes no memory until it is used. Files of before torch 1.6 are no archives.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -106,7 +106,7 @@ def _unwrapped(path: Path, value: Any) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path) -> DataError:
-    """The libraries' own words (numbers of opcodes, advice to read without care) would tell a person nothing."""
+    """Replaces the libraries' own messages (opcode numbers, advice to load unsafely)."""
     return DataError(
         f"{path}: is not a readable weights file.",
         hint="It is truncated, or not a file of torch or safetensors: use another copy.",

@@ -212,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What a weights file says of itself: recipe, class table, steps, provenance, hash. Raises as `load_weights`."""
+    """The header of a weights file: recipe, class table, steps, provenance, hash. Raises as `load_weights`."""
     with _reading(path) as opened:
         header = json.loads((opened.metadata() or {}).get("yoso", "null"))
     _check_version(path, header)

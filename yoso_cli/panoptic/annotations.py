@@ -1,4 +1,4 @@
-"""The COCO panoptic JSON (https://cocodataset.org/#format-data), read with every mistake named and written back.
+"""Reading and writing COCO panoptic JSON (https://cocodataset.org/#format-data), with validation.
 
 A JSON comes from elsewhere: each value is checked as it is taken.
 """
@@ -221,7 +221,7 @@ def _records(
             image_id = entry_id(entry, "image_id")
             annotated.add(image_id)
             if image_id not in images:
-                _require_stranger(image_id, known)
+                _require_other_set(image_id, known)
                 continue
             image_file, height, width = images[image_id]
             if image_id in found:
@@ -238,7 +238,7 @@ def _records(
     return tuple(found.values())
 
 
-def _require_stranger(image_id: int | str, known: _Known) -> None:
+def _require_other_set(image_id: int | str, known: _Known) -> None:
     """Raises MalformedError when an annotation of no known image cannot just be one for another set."""
     if known.by_file:
         raise MalformedError(f"belongs to image {image_id!r}, which 'images' does not list", "annotation-without-image")
@@ -334,7 +334,7 @@ class MalformedError(Exception):
     """What is wrong with one entry; the caller adds which entry and which file.
 
     Args:
-        what: goes on from the entry's name: `repeats id 5`.
+        what: continues the entry's name: `repeats id 5`.
         code: the kind of mistake, as in `Mistake.code`.
     """
 
@@ -352,7 +352,7 @@ def entry_file_name(entry: Any) -> str:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether the path `name`, from a file that a stranger made, stays inside the folder that it starts from."""
+    """Whether the path `name`, from an untrusted file, stays inside its folder."""
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     climbs = ".." in posix.parts or ".." in windows.parts
     return not (climbs or posix.is_absolute() or windows.anchor or "\0" in name)
@@ -369,7 +369,7 @@ def entry_id(entry: Any, key: str) -> int | str:
 def entry_int(entry: Any, key: str, low: int, high: int | None = None) -> int:
     """A whole number from `low` to `high`."""
     found = entry_item(entry, key)
-    # A set has millions of these, and nearly all of them are what they should be.
+    # A set has millions of these, nearly all of them valid.
     if type(found) is int and low <= found and (high is None or found <= high):
         return found
     number = integer(found)
@@ -412,7 +412,7 @@ def entry_value(entry: Any, key: str, kind: type[_T]) -> _T:
 
 
 def entry_item(entry: Any, key: str) -> Any:
-    """What stands under `key`."""
+    """The value of `key`."""
     if not isinstance(entry, dict):
         raise MalformedError(f"is a {type(entry).__name__} where an object is expected")
     if key not in entry:

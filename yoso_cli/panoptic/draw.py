@@ -178,7 +178,7 @@ def _tinted(image: Rgb, id_map: IdMap, panoptic: Panoptic, tints: dict[int, Colo
     """The photo under the segments' colours; void is dimmed, crowds are hatched."""
     ids = np.array([VOID, *tints], np.int32)
     order = np.argsort(ids)
-    # A place for each pixel's id, so that one look-up colours the whole picture.
+    # An index for each pixel's id, so that one look-up colours the whole picture.
     places = order[np.searchsorted(ids, id_map, sorter=order)]
     palette = np.array([_VOID_COLOR, *tints.values()], np.float32)
     # The photo keeps its light but little of its colour, or else a red ball under blue paint would read as purple.
@@ -267,7 +267,7 @@ def font_of(size: int) -> ImageFont.FreeTypeFont:
 
 
 def shown_name(category: Category) -> str:
-    """The name of `category` as a person says it: `sky`, not `sky-other-merged`."""
+    """The display name of `category`: `sky`, not `sky-other-merged`."""
     name = category.name
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)

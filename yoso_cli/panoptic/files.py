@@ -166,10 +166,10 @@ def read_coco(
 
     Args:
         json_path: the JSON.
-        panoptic_dir: where its PNGs lie.
-        image_dir: where its pictures lie.
+        panoptic_dir: the folder of its PNGs.
+        image_dir: the folder of its pictures.
         name: of the dataset.
-        split: train or val, say.
+        split: for example train or val.
         like: the truth, when these are predictions in COCO's result format, which leaves out what the truth knows.
 
     Raises:
@@ -209,7 +209,7 @@ def read_set(folder: Path) -> PanopticSet:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What `folder` says about itself, or None where there is no whole set.
+    """The manifest of `folder`, or None if there is no complete set.
 
     Raises:
         DataError: the manifest is unreadable or of another format.
@@ -248,13 +248,13 @@ class SetWriter:
     """Writes a panoptic set: PNGs as they come, the JSON at the end, the manifest last.
 
     Args:
-        folder: the split folder; without a manifest until `finish`, so never taken for whole before.
+        folder: the split folder; without a manifest until `finish`, so that it counts as incomplete.
         name: of the dataset.
-        split: train or val, say.
+        split: for example train or val.
         categories: in the order that defines `train_id`.
-        image_dir: where the pictures lie, relative to `folder` or absolute.
-        panoptic_dir: where the PNGs lie or are to lie, relative to `folder` or absolute.
-        notes: what else the manifest says, JSON values.
+        image_dir: the folder of the pictures, relative to `folder` or absolute.
+        panoptic_dir: the folder of the PNGs, relative to `folder` or absolute.
+        notes: further entries of the manifest, JSON values.
 
     Raises:
         UsageError: `folder` holds a whole set already.
@@ -297,7 +297,7 @@ class SetWriter:
         return replace(self._set, records=self.records)
 
     def add(self, record: ImageRecord, panoptic: Panoptic | None = None, image: Rgb | None = None) -> None:
-        """Adds a picture; `panoptic` None means that its PNG lies there already, `image` None the same of the photo.
+        """Adds a picture; `panoptic` is None if its PNG exists already, `image` likewise for the photo.
 
         Raises:
             RunError: the disk is full or the place cannot be written.
@@ -320,7 +320,7 @@ class SetWriter:
 
 @contextmanager
 def _placing(path: Path) -> Iterator[Path]:
-    """No rename per picture: the manifest, written last, is what makes all of them count."""
+    """Without a rename per picture: only the manifest, written last, makes them valid."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path

@@ -13,7 +13,7 @@ class Release:
     """One released checkpoint.
 
     Attributes:
-        name: what a person types.
+        name: the name in commands.
         file: its name under ADDRESS.
         categories: its class table, as `datasets.spec.read_categories` knows it.
         classes: how many classes that has.

@@ -60,7 +60,7 @@ def download(
     Args:
         address: the file.
         target: replaced when it is there.
-        progress: shows the bytes, and hears why it waits.
+        progress: shows the bytes and the reason for waiting.
         attempts: failures in a row, without a byte between, after which it gives up.
         pause: waits for so many seconds before another try: 1, 2, 4, ...
 

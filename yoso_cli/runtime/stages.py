@@ -62,7 +62,7 @@ def alike(
         group.append((place, item))
         if len(group) == most:
             yield waiting.pop(kind(item))
-        # Groups stand in the order in which they were begun.
+        # Groups are in the order of their first item.
         if waiting and place - next(iter(waiting.values()))[0][0] >= window:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()
