@@ -1,4 +1,4 @@
-"""How fast a network could be at best on a device: each operator waits for arithmetic or for memory (the roofline).
+"""Roofline model: the least time of a network on a device, limited by arithmetic or memory per operator.
 
 The device's two limits are measured, by a large product of matrices and a large copy, and not looked up.
 (Williams, Waterman and Patterson, https://doi.org/10.1145/1498765.1498785.)
@@ -116,7 +116,7 @@ def _product(device: torch.device, kind: torch.dtype, edge: int, repeats: int) -
 
 
 def _is_view(func: Any) -> bool:
-    """Whether the result is its argument seen otherwise, and nothing moves."""
+    """Whether the result is a view of its argument, without a copy."""
     aliases = [one.alias_info for one in func._schema.returns]
     return any(alias is not None and not alias.is_write for alias in aliases)
 

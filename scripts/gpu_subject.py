@@ -1,4 +1,4 @@
-"""What the sections of gpu_suite.py measure: one random network and its rivals, at each size, while there is time."""
+"""The subjects of gpu_suite.py: a random network and its baselines, at each size, within the time limit."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence

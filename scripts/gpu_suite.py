@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""All figures of a GPU, of speed and of training, in one call of under eight minutes, as JSON.
+"""Measures inference and training speed on a GPU in under eight minutes; prints JSON.
 
     python scripts/gpu_suite.py --output docs/measurements/speed_gpu.json
 
-Needs the package and its dependencies, and nothing from outside. A section that fails says why and the others go on;
-what would begin after its time is up is left out and named. With --output the file is written after each section, so
-that a run that is cut off leaves what it has found. On a machine without a GPU `--small` runs the sections in miniature
-on the CPU: a test of the script, whose figures mean nothing.
+Needs only the package and its dependencies. If a section fails, its error is recorded and the others continue; sections
+beyond the time limit are skipped and listed. With --output the file is written after each section, so that an aborted
+run leaves its results. On a machine without a GPU, `--small` runs small versions of the sections on the CPU, to test
+the script; their figures are meaningless.
 """
 
 import argparse

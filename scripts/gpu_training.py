@@ -1,6 +1,6 @@
-"""Training's sections of gpu_suite.py: precisions against each other, throughput, memory, compilation, two processes.
+"""The training sections of gpu_suite.py: precisions, throughput, memory, compilation, two processes.
 
-Pictures are drawn here and no checkpoint is written: these sections need neither a dataset nor a disk.
+Pictures are synthetic and no checkpoint is written: no dataset or disk is needed.
 """
 
 import multiprocessing

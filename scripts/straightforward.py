@@ -1,9 +1,9 @@
-"""The straightforward YOSO that speed is measured against: no step folded, no operation rearranged.
+"""The baseline of speed measurements: a straightforward YOSO, with nothing folded or rearranged.
 
-It computes what the released implementation computes, the way its paper tells it, from the weights of a trained
-`yoso_cli` model: batch norms stand alone, deformable convolution is torchvision's operator, masks pass through a
-sigmoid before they are compared with a half, every query is resized twice at full resolution, and one query after the
-other is looked at with `.item()`.
+It computes the same as the released implementation, as described in the paper, from the weights of a trained `yoso_cli`
+model: batch norms are separate, deformable convolution is torchvision's operator, masks pass through a sigmoid before
+they are compared with 0.5, every query is resized twice at full resolution, and queries are processed one by one with
+`.item()`.
 """
 
 import copy

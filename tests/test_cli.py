@@ -49,7 +49,11 @@ def named_like_torch() -> Exception:
 
 ENDINGS = [
     (None, 0, ""),
-    (DataError("a.png: is truncated.", hint="Fetch it again."), 1, "Error: a.png: is truncated. Fetch it again.\n"),
+    (
+        DataError("a.png: is truncated.", hint="Download it again."),
+        1,
+        "Error: a.png: is truncated. Download it again.\n",
+    ),
     (RunError("loss is NaN."), 1, "Error: loss is NaN.\n"),
     (UsageError("x: no."), 2, "Error: x: no.\n"),
     (RecipeError(["m.yaml:1: a: b"]), 2, "Error: m.yaml:1: a: b\n"),

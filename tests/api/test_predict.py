@@ -101,7 +101,7 @@ def test_what_is_no_picture_is_named(given: Any, error: type[Exception], said: s
 def test_an_address_that_holds_no_picture_is_named_by_its_address() -> None:
     with serving(Behaviour(b"not a picture")) as address, pytest.raises(DataError) as caught:
         read_picture(f"{address}a.jpg")
-    assert caught.value.message == f"{address}a.jpg: is not a picture of a kind that can be read."
+    assert caught.value.message == f"{address}a.jpg: is not a picture in a supported format."
 
 
 def test_transparent_and_grey_pictures_are_read_as_rgb() -> None:

@@ -45,7 +45,7 @@ def test_a_label_png_that_is_cut_off_is_named_and_not_its_photo(
             Image.fromarray(pixels).save(png)
     assert run(["check", "shapes"]) == 1
     out, _ = capsys.readouterr()
-    assert "\n           datasets/shapes/train/panoptic/000007.png: is cut short" in out
+    assert "\n           datasets/shapes/train/panoptic/000007.png: is truncated" in out
     assert "\n           datasets/shapes/train/panoptic/000008.png: 8x8, listed as 64x64\n" in out
     assert ".jpg" not in out
     assert run(["check", "shapes", "--json"]) == 1

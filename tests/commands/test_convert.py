@@ -92,9 +92,9 @@ DAMAGE = [
     (lambda: Path("raw/semantic/b.png").unlink(), "raw/semantic: has no semantic map for pictures: 1 (b)"),
     (lambda: Path("raw/instances/b.png").unlink(), "raw/instances: has no instance map for pictures: 1 (b)"),
     (lambda: Path("raw/images/b.jpg").unlink(), "raw/images: has no picture for semantic maps: 1 (b)"),
-    (cut("raw/semantic/b.png"), "raw/semantic/b.png: is cut short or damaged"),
+    (cut("raw/semantic/b.png"), "raw/semantic/b.png: is truncated or damaged"),
     (lambda: Path("raw/images/b.jpg").write_bytes(b"no"), "raw/images/b.jpg: is not a picture"),
-    (rewrite("raw/semantic/b.png", np.full((4, 6), 99, np.uint8)), "raw/semantic/b.png: holds category ids that"),
+    (rewrite("raw/semantic/b.png", np.full((4, 6), 99, np.uint8)), "raw/semantic/b.png: has category ids that"),
     (rewrite("raw/semantic/b.png", np.zeros((4, 6, 3), np.uint8)), "raw/semantic/b.png: is an 8-bit RGB PNG where a"),
     (rewrite("raw/semantic/b.png", np.zeros((4, 5), np.uint8)), "raw/semantic/b.png: is 5x4 where its instance map is"),
     (rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8)), "raw/images/b.jpg: is 4x6 where its labels are 6x4"),
@@ -114,7 +114,7 @@ def test_a_damaged_set_is_refused_with_the_file(
 def test_a_damaged_picture_ends_every_worker_before_their_folder_goes(here: Path, refused: Refused) -> None:
     raw.write_maps(Path("raw"), [f"{number:03}" for number in range(120)])
     cut("raw/semantic/050.png")()
-    assert "raw/semantic/050.png: is cut short" in refused(*CONVERT, "--workers", "2", code=1)
+    assert "raw/semantic/050.png: is truncated" in refused(*CONVERT, "--workers", "2", code=1)
     assert list(Path("datasets/mine").iterdir()) == []
 
 
@@ -124,7 +124,7 @@ def test_keep_going_tells_every_problem_at_once(here: Path, refused: Refused) ->
     Path("raw/instances/c.png").unlink()
     words = refused(*CONVERT, "--keep-going", code=1)
     assert words.startswith("raw/images: 3 problems: raw/instances: has no instance map for pictures: 1 (c). ")
-    assert "raw/semantic/a.png: is cut short" in words
+    assert "raw/semantic/a.png: is truncated" in words
     assert "raw/images/b.jpg: is 4x6 where its labels are 6x4." in words
     assert words.endswith("Mend them and convert again; nothing was written.")
 

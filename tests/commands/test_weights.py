@@ -142,7 +142,7 @@ def test_another_file_under_a_known_name_is_refused(
     state["yoso_neck.loc_conv.bias"] += 1
     torch.save({"model": state}, "changed.pth")
     answer = refused("weights", "get", "cityscapes", "--from", "changed.pth", "--force", code=1)
-    assert "is not the file that first came under this name" in answer
+    assert "differs from the file first downloaded under this name" in answer
     assert "known.json" in answer
     assert (home / "weights/cityscapes.safetensors").read_bytes() == kept
 
@@ -346,7 +346,9 @@ def test_a_torchvision_backbone_is_imported_to_train_from(
     assert told.endswith("Next: yoso train coco --weights backbone.safetensors")
     kept = load_file("backbone.safetensors")
     assert kept.keys() == {key for key in state if not key.startswith("fc.")}
-    assert "holds a backbone alone" in refused("viz", str(build.picture()), "--weights", "backbone.safetensors", code=1)
+    assert "contains only a backbone" in refused(
+        "viz", str(build.picture()), "--weights", "backbone.safetensors", code=1
+    )
     assert "do not fit" in refused("train", "tiny.yaml", "--weights", "backbone.safetensors", code=1)
 
 

@@ -67,7 +67,7 @@ def test_what_is_written_is_read_again(tmp_path_factory: pytest.TempPathFactory,
         ("categories:\n  - {id: 1, name: 5, isthing: true}", "mine.yaml:2: name: 5 where a name is expected"),
         ("categories:\n  - {id: 1, name: a, isthing: true, color: [1, 2]}", "mine.yaml:2: color: [1, 2] where"),
         ("categories:\n  - {id: 1, name: a, isthing: true, colour: red}", "mine.yaml:2: unknown key 'colour'"),
-        ("categories:\n  - {id: 1, id: 2, name: a, isthing: true}", "mine.yaml:2: id: stands on line 2 already"),
+        ("categories:\n  - {id: 1, id: 2, name: a, isthing: true}", "mine.yaml:2: id: is on line 2 already"),
         (
             "categories:\n  - {id: 1, name: a, isthing: true}\n  - {id: 1, name: b, isthing: true}",
             "mine.yaml:3: id 1 or name 'b' stands there already",
@@ -100,12 +100,12 @@ def test_a_published_dataset_can_be_named() -> None:
 
 
 def test_a_name_that_is_neither_is_refused_with_those_that_are() -> None:
-    with pytest.raises(UsageError, match=r"cocoa: is no published dataset\. .*ade20k, cityscapes, coco"):
+    with pytest.raises(UsageError, match=r"cocoa: is not a published dataset\. .*ade20k, cityscapes, coco"):
         read_table("cocoa")
 
 
 def test_a_table_without_a_free_value_has_no_void() -> None:
     full = CategoryTable.of(Category(number, str(number), False) for number in range(256))
-    with pytest.raises(Exception, match="none left for void"):
+    with pytest.raises(Exception, match="none is left for void"):
         full.void_value()
     assert raw.TABLE.void_value() == 0

@@ -66,9 +66,9 @@ def test_missing_pictures_are_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("category", "words"),
     [
-        (Category(65, "car", True), "room for 1 to 64 of thing classes"),
-        (Category(0, "car", True), "room for 1 to 64 of thing classes"),
-        (Category(256, "road", False), "room for 0 to 255 of stuff classes"),
+        (Category(65, "car", True), "allows only 1 to 64 for thing classes"),
+        (Category(0, "car", True), "allows only 1 to 64 for thing classes"),
+        (Category(256, "road", False), "allows only 0 to 255 for stuff classes"),
     ],
 )
 def test_an_id_that_the_form_has_no_room_for_is_refused(tmp_path: Path, category: Category, words: str) -> None:

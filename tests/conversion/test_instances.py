@@ -96,16 +96,16 @@ def test_stuff_fills_what_no_instance_covers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (annotation(1, 5), "is neither polygons nor run lengths"),
+        (annotation(1, 5), "is neither polygons nor RLE"),
         (annotation(1, [[1, 2, 3]]), "a polygon that is not three or more points"),
-        (annotation(1, [[1, 2, 3, 4, 5, "x"]]), "a polygon that goes far beyond"),
-        (annotation(1, [[1, 2, 3, 4, 5, 1e9]]), "a polygon that goes far beyond the picture of 8x6"),
-        (annotation(1, [[1, 2, 3, 4, 5, float("nan")]]), "a polygon that goes far beyond"),
-        (annotation(1, {"size": [8, 6], "counts": [48]}), "of the size [8, 6] where the picture is [6, 8]"),
+        (annotation(1, [[1, 2, 3, 4, 5, "x"]]), "a polygon far outside"),
+        (annotation(1, [[1, 2, 3, 4, 5, 1e9]]), "a polygon far outside the picture of 8x6"),
+        (annotation(1, [[1, 2, 3, 4, 5, float("nan")]]), "a polygon far outside"),
+        (annotation(1, {"size": [8, 6], "counts": [48]}), "of size [8, 6] where the picture is [6, 8]"),
         (annotation(1, {"size": [6, 8], "counts": [10, 10]}), "of 20 pixels where the picture has 48"),
-        (annotation(1, {"size": [6, 8], "counts": [58, -10]}), "no list of counts"),
+        (annotation(1, {"size": [6, 8], "counts": [58, -10]}), "counts are not a list"),
         (annotation(1, {"size": [6, 8], "counts": "~~"}), "damaged"),
-        (annotation(1, {"size": [6, 8], "counts": "P"}), "cut short"),
+        (annotation(1, {"size": [6, 8], "counts": "P"}), "is truncated"),
     ],
 )
 def test_a_mask_that_is_none_is_named_with_its_annotation(tmp_path: Path, bad: Any, words: str) -> None:
@@ -119,8 +119,8 @@ def test_a_mask_that_is_none_is_named_with_its_annotation(tmp_path: Path, bad: A
     ("entries", "words"),
     [
         ([annotation(1, []), annotation(1, [])], "annotations[1] repeats id 1"),
-        ([annotation(1, [], 99)], "annotations[0] has category_id 99, which is no class of things"),
-        ([annotation(1, [], raw.ROAD)], "annotations[0] has category_id 7, which is no class of things"),
+        ([annotation(1, [], 99)], "annotations[0] has category_id 99, which is not a thing class"),
+        ([annotation(1, [], raw.ROAD)], "annotations[0] has category_id 7, which is not a thing class"),
         ([{**annotation(1, []), "image_id": 5}], "annotations[0] belongs to image 5, which 'images' does not list"),
         (["x"], "annotations[0] is a str where an object is expected"),
     ],
@@ -135,7 +135,7 @@ def test_a_picture_whose_name_climbs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_of_another_meaning_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has the class 3 'boat', which is no thing of that id and name"):
+    with pytest.raises(DataError, match="has the class 3 'boat', which is not a thing of that id and name"):
         opened(tmp_path, [], categories=[{"id": 3, "name": "boat"}])
 
 

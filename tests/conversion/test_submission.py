@@ -92,7 +92,7 @@ def test_a_damaged_zip_is_named(tmp_path: Path) -> None:
     truth = predictions(tmp_path / "p" / "val", raw.TABLE.categories)
     zipped = tmp_path / "cut.zip"
     zipped.write_bytes(b"PK\x03\x04 nothing more")
-    with pytest.raises(DataError, match=r"cut\.zip: is no whole zip"):
+    with pytest.raises(DataError, match=r"cut\.zip: is not a complete zip"):
         converted("submission", Places(zipped, truth=truth), "prepared", tmp_path / "back" / "val")
 
 

@@ -160,7 +160,7 @@ def test_the_instances_of_2017_are_asked_for_by_name(tmp_path):
     ("folder", "change", "words"),
     [
         ("annotations_instance", lambda pixels: pixels + np.array([0, 0, 0], np.uint8), None),
-        ("annotations_instance", lambda pixels: np.full_like(pixels, 101), "holds values that ADE20K does not use"),
+        ("annotations_instance", lambda pixels: np.full_like(pixels, 101), "has values that ADE20K does not use"),
         ("annotations_instance", lambda pixels: pixels[:-1], "is 31x19 where the semantic map is 31x20"),
         ("annotations_instance", lambda pixels: pixels[..., 1], "8-bit grey PNG where 8-bit RGB"),
         ("ADEChallengeData2016/annotations", lambda pixels: np.full_like(pixels, 151), "the class 151"),

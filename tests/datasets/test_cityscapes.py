@@ -139,5 +139,5 @@ def test_a_value_that_cityscapes_does_not_use_is_named(tmp_path, value):
     ids = png.read(path)
     ids[3, 4] = value
     raw_layouts.write_png(path, ids)
-    with pytest.raises(ProblemsError, match=rf"{re.escape(path.name)}: holds values .* does not use: {value}"):
+    with pytest.raises(ProblemsError, match=rf"{re.escape(path.name)}: has values .* does not use: {value}"):
         prepare(root, tmp_path / "out")

@@ -174,7 +174,7 @@ def test_a_png_of_the_wrong_size_or_kind_and_a_broken_photo_are_named(tmp_path):
     (root / "val2017" / f"{3:012d}.jpg").write_bytes(b"no picture")
     with pytest.raises(ProblemsError) as caught:
         prepare(root, tmp_path / "out", keep_going=True)
-    words = ["is 5x5 where the JSON says 8x6", "8-bit grey PNG", "is no picture"]
+    words = ["is 5x5 where the JSON says 8x6", "8-bit grey PNG", "is not a readable picture"]
     assert len(caught.value.problems) == 3
     assert all(word in problem for word, problem in zip(words, caught.value.problems, strict=True))
 
@@ -184,7 +184,7 @@ def test_ids_that_the_listing_does_not_know_are_named_when_the_pixels_are_read(t
     (path,) = (root / "annotations" / "panoptic_val2017").iterdir()
     raw_layouts.save(path, id_to_rgb(np.arange(48, dtype=np.int32).reshape(6, 8)))
     with pytest.raises(
-        ProblemsError, match=r"46 segment ids stand in the PNG but not in the JSON: 1, 2, 3, 4, 5, \.\.\."
+        ProblemsError, match=r"46 segment ids are in the PNG but not in the JSON: 1, 2, 3, 4, 5, \.\.\."
     ):
         prepare(root, tmp_path / "out", semantic=True)
 
@@ -225,7 +225,7 @@ def test_a_listing_of_other_categories_is_refused(tmp_path):
     content = json.loads(path.read_text())
     content["categories"].append(annotations.category_to_json(Category(999, "unicorn", True)))
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match=r"categories that COCO has not \(1\): unicorn"):
+    with pytest.raises(DataError, match=r"categories that are not in COCO \(1\): unicorn"):
         prepare(root, tmp_path / "out")
 
 
@@ -261,7 +261,7 @@ def test_finished_work_is_recognised_until_its_source_changes(tmp_path):
 def test_a_download_that_lies_where_the_result_would_go_is_never_replaced(tmp_path):
     root = raw_layouts.coco(tmp_path / "datasets" / "coco")
     for force in (False, True):
-        with pytest.raises(UsageError, match="left alone"):
+        with pytest.raises(UsageError, match="not replaced"):
             prepare(root, tmp_path / "datasets", force=force)
     assert len(list((root / "val2017").glob("*.jpg"))) == 3
 

@@ -172,7 +172,7 @@ def test_finished_work_is_recognised_and_other_work_is_not_replaced(tmp_path):
     before = contents(tmp_path)
     assert [one.fresh for one in prepare()] == [False]
     for changes in ({"size": 32}, {"seed": 1}, {"splits": {"val": 3}}):
-        with pytest.raises(UsageError, match="was prepared before with") as caught:
+        with pytest.raises(UsageError, match="is prepared already, with") as caught:
             prepare(**changes)
         assert "--force" in caught.value.hint
     assert contents(tmp_path) == before
@@ -184,7 +184,7 @@ def test_a_folder_of_something_else_is_left_alone_even_with_force(tmp_path):
     folder = tmp_path / "shapes" / "val"
     folder.mkdir(parents=True)
     (folder / "precious.txt").write_text("mine")
-    with pytest.raises(UsageError, match="no prepared dataset"):
+    with pytest.raises(UsageError, match="not a prepared dataset"):
         shapes.prepare(tmp_path, splits={"val": 2}, size=32, force=True)
     assert contents(tmp_path) == {"shapes/val/precious.txt": b"mine"}
 

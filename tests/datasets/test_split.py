@@ -97,7 +97,7 @@ def test_keep_going_tells_every_problem_at_once(raw, tmp_path):
     paths[4].unlink()
     with pytest.raises(ProblemsError) as caught:
         make(plan_of(raw), tmp_path / "out", keep_going=True)
-    words = ["label map is not there", "cut short", "palette", "8-bit grey", "40000"]
+    words = ["label map is not there", "truncated", "palette", "8-bit grey", "40000"]
     assert len(caught.value.problems) == 5
     for word, problem in zip(words, caught.value.problems, strict=True):
         assert word in problem

@@ -156,7 +156,7 @@ def test_a_set_without_stuff_has_an_answer_where_the_reference_divides_by_zero(t
     oracle("panopticapi.evaluation")
     found = scored(tmp_path, GOOD, GOOD).quality
     assert (found.all.pq, found.things.n, found.stuff.n, found.stuff.pq) == (1.0, 2, 0, None)
-    with pytest.raises(DataError, match=r"panopticapi divides by zero on this set.*--engine yoso has an answer"):
+    with pytest.raises(DataError, match=r"panopticapi divides by zero on this set.*--engine yoso handles this case"):
         reference_quality(tmp_path / "prediction.json", tmp_path / "truth.json")
 
 

@@ -159,6 +159,6 @@ def test_only_crowds_are_no_figure_but_have_a_class() -> None:
 
 def test_ap_without_scores_is_refused_with_the_way_out() -> None:
     whole = Panoptic(np.ones((4, 5), np.int32), (Segment(1, 7, 20),))
-    with pytest.raises(DataError, match="has no score, and AP ranks segments by their scores"):
+    with pytest.raises(DataError, match="has no score, which AP needs for ranking"):
         found([(whole, whole)])
     assert found([(whole, whole)], metrics=["pq", "miou", "boundary"]).quality.all.pq == 1.0

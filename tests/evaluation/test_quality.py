@@ -163,7 +163,7 @@ GOOD = panoptic([[1, 1]], Segment(1, 7, 2))
     [
         (GOOD, panoptic([[1, 2]], Segment(1, 7, 1)), "holds segment 2, which the JSON does not list"),
         (GOOD, panoptic([[1, -3]], Segment(1, 7, 1)), "holds -3"),
-        (GOOD, panoptic([[1, 1]], Segment(1, 7, 1), Segment(8, 7, 1)), "segment 8, of which the map has no pixel"),
+        (GOOD, panoptic([[1, 1]], Segment(1, 7, 1), Segment(8, 7, 1)), "segment 8, but the map has no pixel of it"),
         (GOOD, panoptic([[1, 1]], Segment(1, 77, 1)), "has category 77"),
         (GOOD, panoptic([[1, 1]], Segment(1, 7, 1), Segment(1, 7, 1)), "predicted segment 1 is listed more than once"),
         (GOOD, panoptic([[1], [1]], Segment(1, 7, 1)), "predicted map is 1x2 pixels, the true one 2x1"),

@@ -95,12 +95,12 @@ def test_a_report_file_is_one_side_of_a_comparison(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": "other"}, "is no report of `yoso eval`"),
+        ({"format": "other"}, "is not a report of `yoso eval`"),
         ({"version": 0}, "another version of yoso"),
         ({"per_image": None}, "per-image figures are damaged"),
         ({"per_image": [{"id": 1, "file": "a", "classes": [[77, 0, 0, 0, 0]]}]}, "per-image figures are damaged"),
         ({"per_image": [{"id": [], "file": "a", "classes": []}]}, "per-image figures are damaged"),
-        ({"per_image": [{"id": 1, "file": "a", "classes": [[1, -1, 0, 0, 0]]}]}, "values that cannot be"),
+        ({"per_image": [{"id": 1, "file": "a", "classes": [[1, -1, 0, 0, 0]]}]}, "invalid values"),
         ({"quality": 3}, "is damaged"),
         ({"quality": {"classes": [{"id": 1}]}}, r"categories\[0\] lacks 'isthing'"),
     ],

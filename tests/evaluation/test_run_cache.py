@@ -74,7 +74,7 @@ def test_a_file_cut_short_is_damaged_or_no_cache(tmp_path: Path, end: int) -> No
     path = tmp_path / "cache"
     written(path, a=np.arange(12, dtype=np.int32).reshape(3, 4))
     path.write_bytes(path.read_bytes()[:end])
-    with pytest.raises(DataError, match=r"is damaged\. Remove it|is no cache of run lengths"):
+    with pytest.raises(DataError, match=r"is damaged\. Remove it|is not a truth cache"):
         RunCache(path)
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_byte_is_an_error_or_another_map_and_never_a_crash(
 def test_a_file_of_another_kind_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
     path.write_text("{}")
-    with pytest.raises(DataError, match=r"report\.json: is no cache of run lengths"):
+    with pytest.raises(DataError, match=r"report\.json: is not a truth cache"):
         RunCache(path)
     with pytest.raises(DataError, match="cannot be read"):
         RunCache(tmp_path)

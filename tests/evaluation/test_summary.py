@@ -20,14 +20,13 @@ Things   29.0     20.7 - 34.0   38.7   37.5        2  |     53.1         -24.1
 Stuff    46.7      0.0 - 70.0   70.0   66.7        1  |        -             -
 Paper: Table 1, R50 at 800,1333
 
-PQ = SQ x RQ for each class, and the rows are means over classes. Things can be
-counted (a car), stuff cannot (the sky). SQ: how well the masks of found
-segments fit. RQ: how many segments are found, false ones counted against. The
-interval: how far PQ moves when these images are drawn again at random. 1 of 4
-classes, in neither truth nor prediction, do not count.
+PQ = SQ x RQ for each class; the rows are means over classes. Things are
+countable (a car), stuff is not (the sky). SQ is the mean IoU of matched
+segments, RQ the F1 score of the matching. The interval is a bootstrap over
+images. 1 of 4 classes are in neither truth nor prediction and do not count.
 
-Lost 65.1: spurious 37.5, missed 15.3, imprecise masks 12.3
-  most of it on 0.jpg (34.44), 1.jpg (30.67)
+PQ loss 65.1: spurious 37.5, missed 15.3, imprecise masks 12.3
+  worst images: 0.jpg (34.44), 1.jpg (30.67)
 
 PQ by segment size  small 34.9  medium -  large -
 PQ† (stuff by IoU)  all 29.0  stuff -
@@ -67,7 +66,7 @@ def test_each_measure_that_was_asked_for_has_a_line(tmp_path: Path) -> None:
     assert "\nBoundary PQ         all 100.0  things 100.0  stuff -\n" in text
     assert "\nMask AP of things   AP 100.0  AP50 100.0  AP75 100.0\n" in text
     assert "\n  by segment size   small -  medium 100.0  large -\n" in text
-    assert "\nClasses of pixels   mIoU 100.0  weighted 100.0  pixels right 100.0\n" in text
+    assert "\nClasses of pixels   mIoU 100.0  weighted 100.0  pixel accuracy 100.0\n" in text
 
 
 def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
@@ -76,10 +75,10 @@ def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:
     lines = table(report(found([counted], many))).splitlines()
     assert len(lines) < 35
     assert lines[-1].startswith("class 0 ")
-    assert "  ... 119 more; --json tells all ..." in lines
+    assert "  ... 119 more; --json has all ..." in lines
 
 
 def test_nothing_seen_is_said_and_not_a_crash() -> None:
     text = table(report(found([tally({}, [0] * 4, [0] * 4)], CATEGORIES)))
     assert "All         -               -      -      -        0" in text
-    assert text.endswith("No class was seen: there is nothing to score.")
+    assert text.endswith("There are no segments to evaluate.")

@@ -67,13 +67,13 @@ def test_what_rules_fusing_out_leaves_it_out() -> None:
 
 @pytest.mark.parametrize("beside", [{"precision": "float16"}, {"compiled": True}])
 def test_fusing_beside_what_rules_it_out_is_refused(beside: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="fused convolutions are float32"):
+    with pytest.raises(UsageError, match="--fused needs float32"):
         Engine(tiny.model(), CPU, switches_for(CPU, fused=True, **beside))
 
 
 def test_fusing_on_a_gpu_is_refused() -> None:
     gpu = torch.device("cuda")
-    with pytest.raises(RunError, match="fused convolutions need a CPU"):
+    with pytest.raises(RunError, match="--fused needs a CPU"):
         Engine(tiny.model(), gpu, switches_for(gpu, fused=True))
 
 

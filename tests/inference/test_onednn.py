@@ -92,7 +92,7 @@ def test_what_is_switched_on_is_what_is_possible(operator: str, by: object, repl
     assert operator in onednn.missing()
     assert switches_for(CPU) == wanted.get(operator, Switches(channels_last=True, fused=True, winograd=True))
     if operator == CONVOLUTION:
-        with pytest.raises(RunError, match="fused convolutions need a CPU and a torch with oneDNN"):
+        with pytest.raises(RunError, match="--fused needs a CPU and a torch with oneDNN"):
             Engine(tiny.model(), CPU, switches_for(CPU, fused=True))
 
 

@@ -153,7 +153,7 @@ def test_a_layout_without_its_landmarks_is_told(key: str) -> None:
 
 @pytest.mark.parametrize("changes", [{"attention": "mhca"}, {"num_blocks": 3}], ids=str)
 def test_a_network_that_the_authors_do_not_know_is_not_exported(changes: dict[str, Any]) -> None:
-    with pytest.raises(UsageError, match="no such network"):
+    with pytest.raises(UsageError, match="does not support this network"):
         authors_state(made(**changes), plain(**changes), no_object_weight=0.1)
 
 

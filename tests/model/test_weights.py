@@ -77,7 +77,7 @@ def test_a_torn_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     saved(path)
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DataError, match="not a weights file"):
+    with pytest.raises(DataError, match="not a readable weights file"):
         load_weights(path)
 
 
@@ -87,7 +87,7 @@ def test_a_flipped_bit_is_noticed(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1001] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="not the ones that were written"):
+    with pytest.raises(DataError, match="do not match their hash"):
         load_weights(path)
 
 
@@ -98,7 +98,7 @@ def test_a_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
 
     path = tmp_path / "w.safetensors"
     path.write_bytes(pickle.dumps(Harmful()))
-    with pytest.raises(DataError, match="not a weights file"):
+    with pytest.raises(DataError, match="not a readable weights file"):
         load_weights(path)
     assert not (tmp_path / "harmed").exists()
 
@@ -147,7 +147,7 @@ def test_a_file_that_claims_a_billion_values_is_refused_before_they_are_read(tmp
     with path.open("wb") as file:
         file.write(struct.pack("<Q", len(header)) + header)
         file.truncate(8 + len(header) + 4 * shape[0] * shape[1])
-    with pytest.raises(DataError, match=r"x claims 1,200,000,000 values"):
+    with pytest.raises(DataError, match=r"x has 1,200,000,000 values"):
         load_weights(path)
 
 
@@ -176,11 +176,11 @@ def test_the_first_version_is_still_read_and_still_held_to_its_hash(tmp_path: Pa
     content = bytearray(path.read_bytes())
     content[-1001] ^= 1
     path.write_bytes(content)
-    with pytest.raises(DataError, match="not the ones that were written"):
+    with pytest.raises(DataError, match="do not match their hash"):
         load_weights(path)
 
 
-@pytest.mark.parametrize(("version", "answer"), [(3, "newer than this yoso"), (0, "no format version 0")])
+@pytest.mark.parametrize(("version", "answer"), [(3, "newer than this version"), (0, "no format version 0")])
 def test_a_version_that_is_not_known_is_told(tmp_path: Path, version: int, answer: str) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"x": torch.zeros(3)}, path, metadata={"yoso": json.dumps({"version": version})})
@@ -194,7 +194,7 @@ def test_a_backbone_alone_fills_a_backbone_and_is_no_model(tmp_path: Path) -> No
     state = model.backbone.state_dict()
     write_weights(path, Weights(path, BACKBONE, state, RECIPE.to_dict(), (), (), {}))
     weights = load_weights(path)
-    with pytest.raises(DataError, match="holds a backbone alone"):
+    with pytest.raises(DataError, match="contains only a backbone"):
         build(weights, RECIPE.model.arguments())
     for norm in ("batch", "frozen"):
         other = YOSO(9, **replace(MODEL, backbone_norm=norm).arguments())

@@ -153,7 +153,7 @@ def test_whole_floats_and_truth_values_of_other_tools_are_understood(tmp_path, k
         (b"", "is not valid JSON"),
         (b'{"images": [', "is not valid JSON"),
         (b"\xff\xfe\xfa", "not UTF-8"),
-        (b"[1]", "holds a list"),
+        (b"[1]", "is a list"),
         (b"[" * 100_000, "panoptic.json"),
     ],
 )
@@ -197,9 +197,9 @@ def test_what_is_predicted_for_other_pictures_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("place", "value", "hint"),
     [
-        ((*SEGMENT, "category_id"), 3, "the dataset's own category ids"),
-        (("annotations", 0, "image_id"), 8, "equal to the letter"),
-        (("annotations", 0, "file_name"), "../a.png", "below the folder of the PNGs"),
+        ((*SEGMENT, "category_id"), 3, "the dataset's category ids"),
+        (("annotations", 0, "image_id"), 8, "must be identical"),
+        (("annotations", 0, "file_name"), "../a.png", "inside the folder of the PNGs"),
         (("annotations", 0, "segments_info"), 3, "A COCO panoptic JSON is expected here"),
     ],
 )

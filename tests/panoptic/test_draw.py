@@ -110,6 +110,6 @@ def test_a_picture_is_written_in_the_format_of_its_name(tmp_path):
 
 @pytest.mark.parametrize("name", ["a", "a.gif", "a.txt"])
 def test_a_name_of_no_picture_is_refused(tmp_path, name):
-    with pytest.raises(UsageError, match=r"end in \.png"):
+    with pytest.raises(UsageError, match=r"ends in \.png"):
         draw.write_picture(tmp_path / name, np.zeros((4, 5, 3), np.uint8))
     assert not list(tmp_path.iterdir())

@@ -129,7 +129,7 @@ def test_pictures_may_lie_elsewhere(tmp_path):
 
 def test_a_finished_set_is_not_written_over(tmp_path):
     written(tmp_path / "a", [[1]])
-    with pytest.raises(UsageError, match="finished set"):
+    with pytest.raises(UsageError, match="complete set"):
         files.SetWriter(tmp_path / "a", "pets", "val", CATEGORIES)
 
 
@@ -271,7 +271,7 @@ def test_a_png_of_another_size_than_listed_is_refused(tmp_path):
 def test_ids_that_only_one_side_knows_are_named(tmp_path, id_map, words):
     made = written(tmp_path / "a", [[1, 2]])
     files.write_id_map(made.panoptic_path(made.records[0]), np.array(id_map, np.int32))
-    with pytest.raises(DataError, match=r"0\.png: 1 segment ids stand in") as caught:
+    with pytest.raises(DataError, match=r"0\.png: 1 segment ids are in") as caught:
         files.read_panoptic(made, made.records[0])
     assert words.removesuffix("$") in caught.value.message
 
@@ -318,7 +318,7 @@ def test_a_photo_cut_short_is_named(tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[:-900])
-    with pytest.raises(DataError, match=r"a\.jpg: is cut short or damaged"):
+    with pytest.raises(DataError, match=r"a\.jpg: is truncated or damaged"):
         files.read_image(path)
 
 

@@ -182,7 +182,7 @@ def test_a_header_that_promises_more_than_the_file_holds_is_not_believed(machine
     content = bytearray(png.encode(np.zeros((4, 4), np.uint8)))
     content[16:24] = width.to_bytes(4, "big") + height.to_bytes(4, "big")
     content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
-    with pytest.raises(DataError, match=r"a\.png: is cut short or damaged"):
+    with pytest.raises(DataError, match=r"a\.png: is truncated or damaged"):
         png.decode(bytes(content), "a.png")
 
 

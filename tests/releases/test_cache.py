@@ -28,7 +28,7 @@ def test_a_hash_is_written_down_once_and_holds(tmp_path: Path) -> None:
     cache.check("coco", Known("a mirror", 3, "abc", "tensors"))
     cache.check("ade20k", Known("there", 4, "def"))
     assert cache.known("coco") == first
-    with pytest.raises(DataError, match=r"coco: is not the file that first came .*known\.json"):
+    with pytest.raises(DataError, match=r"coco: differs from the file first downloaded .*known\.json"):
         cache.check("coco", Known("here", 3, "abd"))
 
 

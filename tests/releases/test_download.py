@@ -125,7 +125,7 @@ def test_the_part_of_another_address_is_not_used(target: Path) -> None:
 def test_a_stopped_download_is_kept_and_the_same_call_goes_on(target: Path) -> None:
     server = Behaviour(CONTENT, cuts=[300_000, 0, 0, 0])
     with serving(server) as address:
-        with pytest.raises(RunError, match=r"cut at 0\.3 of 1\.0 MB, after 3 tries\. 0\.3 MB of it are kept"):
+        with pytest.raises(RunError, match=r"broke at 0\.3 of 1\.0 MB, after 3 tries\. 0\.3 MB of it are kept"):
             brought(f"{address}weights.pth", target, attempts=3)
         assert not target.exists()
         server.cuts.clear()
@@ -178,14 +178,17 @@ def test_nobody_at_home_is_told_after_some_tries(target: Path) -> None:
 
 @pytest.mark.parametrize("address", ["file:///etc/passwd", "ftp://host/x", "https://", "weights.pth"])
 def test_only_the_web_is_asked(target: Path, address: str) -> None:
-    with pytest.raises(UsageError, match="is no address"):
+    with pytest.raises(UsageError, match="is not a valid URL"):
         brought(address, target)
 
 
 def test_a_disk_without_room_is_told_before_a_byte_is_written(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6 - 1000, 1000))
     server = Behaviour(CONTENT)
-    with serving(server) as address, pytest.raises(RunError, match=r"1\.0 MB are to come, and the disk has 0\.0 MB"):
+    with (
+        serving(server) as address,
+        pytest.raises(RunError, match=r"1\.0 MB are needed, but the disk has only 0\.0 MB"),
+    ):
         brought(f"{address}weights.pth", target)
     assert list(target.parent.iterdir()) == []
 

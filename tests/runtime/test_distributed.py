@@ -23,7 +23,7 @@ def take_turns(rank: int, machine_of: list[int], folder: str) -> None:
         return seen
 
     try:
-        said = " ".join(ProcessGroup(rank, len(machine_of), local_rank).in_turn(work))
+        said = " ".join(ProcessGroup(rank, len(machine_of), local_rank).leaders_first(work))
     except RunError as error:
         said = error.message
     Path(folder, f"said-{rank}").write_text(said)
@@ -58,9 +58,9 @@ def test_the_first_ones_failure_is_everybodys_at_once(tmp_path: Path) -> None:
 
 
 def test_alone_work_is_just_done() -> None:
-    assert ProcessGroup().in_turn(lambda: 7) == 7
+    assert ProcessGroup().leaders_first(lambda: 7) == 7
     with pytest.raises(DataError, match="gone"):
-        ProcessGroup().in_turn(_gone)
+        ProcessGroup().leaders_first(_gone)
 
 
 def _gone() -> None:

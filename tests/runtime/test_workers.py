@@ -23,7 +23,7 @@ MANY = range(200)
 
 def doubled(number: int) -> tuple[int, int]:
     if number == -1:
-        raise DataError("a.png: is damaged.", hint="Fetch it again.")
+        raise DataError("a.png: is damaged.", hint="Download it again.")
     return 2 * number, os.getpid()
 
 
@@ -42,7 +42,7 @@ def test_one_worker_or_few_items_start_no_process(items: range, count: int) -> N
 def test_an_error_comes_through_with_its_hint(count: int) -> None:
     with pytest.raises(DataError) as caught:
         list(workers.mapped(doubled, [*MANY, -1], workers=count))
-    assert str(caught.value) == "a.png: is damaged. Fetch it again."
+    assert str(caught.value) == "a.png: is damaged. Download it again."
 
 
 class OddError(Exception):
@@ -93,7 +93,7 @@ def killed_at_50(number: int) -> str:
 def test_a_killed_worker_is_told_in_one_sentence() -> None:
     with pytest.raises(RunError) as caught:
         list(workers.mapped(killed_at_50, MANY, workers=2))
-    assert str(caught.value) == "A worker process was ended by SIGKILL. If the memory was full, take fewer --workers."
+    assert str(caught.value) == "A worker process was ended by SIGKILL. If it ran out of memory, use fewer --workers."
     assert not multiprocessing.active_children()
 
 

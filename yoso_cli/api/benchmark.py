@@ -292,7 +292,7 @@ class Versus:
         return {"a": self.sides[0], "b": self.sides[1], **self.environment, "a_over_b": a_over_b}
 
 
-def benchmark_in_turn(
+def benchmark_pair(
     first: Variant,
     second: Variant,
     *,

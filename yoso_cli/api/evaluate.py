@@ -243,7 +243,7 @@ def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) 
     """The weights with their own recipe or the one named instead; downloaded once for all processes."""
 
     def located() -> Path:
-        return group.in_turn(lambda: trained_weights(request.source, request.runs, progress))
+        return group.leaders_first(lambda: trained_weights(request.source, request.runs, progress))
 
     if request.recipe is None:
         return read_model(located(), request.overrides, progress)

@@ -128,10 +128,10 @@ def open_training(
     where, train_set, val_set = _device_and_sets(recipe, device)
     model = training_parts.build_network(recipe, len(train_set.categories))
     if weights is not None:
-        path = group.in_turn(lambda: trained_weights(weights, runs, progress))
+        path = group.leaders_first(lambda: trained_weights(weights, runs, progress))
         training_parts.load_initial_weights(model, path, train_set.categories, progress)
     else:
-        group.in_turn(lambda: training_parts.load_backbone(model, recipe))
+        group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
     step = training_parts.optimizer_step(model, recipe, where, group, progress)
     # The folder is made last, so that no error above leaves an empty one.
     run = None
@@ -157,7 +157,7 @@ def resume_training(
     where, train_set, val_set = _device_and_sets(recipe, device)
     model = training_parts.build_network(recipe, len(train_set.categories))
     if not run.checkpoints():
-        group.in_turn(lambda: training_parts.load_backbone(model, recipe))
+        group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
     step = training_parts.optimizer_step(model, recipe, where, group, progress)
     checkpoints = _checkpoints(run, recipe, train_set, step)
     loop = checkpoints.newest(progress.message)

@@ -109,7 +109,7 @@ def command(
     where |= {"runs": given["runs"], "overrides": given["overrides"]}
     if given["sides"]:
         _refuse_beside("--compare", {"SOURCE": source, "--batch": given["batches"]})
-        _bench_in_turn(given["sides"], engine_options, where, as_json)
+        _bench_pair(given["sides"], engine_options, where, as_json)
         return
     _bench(source, {**where, "batches": given["batches"], "options": engine_options}, as_json)
 
@@ -132,12 +132,12 @@ def _bench(source: str | None, how: dict[str, Any], as_json: bool) -> None:
     console.next_step(next_step.viz(done.weights, [Path(file) for file in done.environment["files"]]))
 
 
-def _bench_in_turn(sides: tuple[str, str], given: EngineOptions, how: dict[str, Any], as_json: bool) -> None:
-    from yoso_cli.api.benchmark import Variant, benchmark_in_turn
+def _bench_pair(sides: tuple[str, str], given: EngineOptions, how: dict[str, Any], as_json: bool) -> None:
+    from yoso_cli.api.benchmark import Variant, benchmark_pair
 
     first, second = (Variant.read(side, given) for side in sides)
-    done = benchmark_in_turn(first, second, **how)
-    console.result(done.to_dict(), _text_in_turn(done), as_json)
+    done = benchmark_pair(first, second, **how)
+    console.result(done.to_dict(), _text_pair(done), as_json)
     console.next_step(f"yoso bench {shlex.quote(str(done.models[1].path))}")
 
 
@@ -171,7 +171,7 @@ def _text(done: "Benchmark") -> str:
     )
 
 
-def _text_in_turn(done: "Versus") -> str:
+def _text_pair(done: "Versus") -> str:
     names = {"forward": "network alone", "end_to_end": "file to segments"}
     rows = [
         (f"{side}, {names[name]}", one)

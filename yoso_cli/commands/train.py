@@ -91,12 +91,12 @@ def command(
         _dry_run(asked, as_json)
         return
     if gpus is not None and gpus > 1:
-        from yoso_cli.runtime.launch import on_several, without_option
+        from yoso_cli.runtime.launch import launch_processes, without_option
 
         if recipe is not None:
             recipe_file.load(recipe, overrides)  # its mistakes are reported once, not by each process
         words = without_option(ctx.find_root().obj, "--gpus")
-        ctx.exit(on_several(gpus, words, goes_on=resume is not None or into is not None))
+        ctx.exit(launch_processes(gpus, words, restartable=resume is not None or into is not None))
     ctx.exit(_train(asked, as_json))
 
 
@@ -118,7 +118,7 @@ def _train(asked: Asked, as_json: bool) -> int:
     import torch
 
     from yoso_cli.runtime.distributed import process_group
-    from yoso_cli.runtime.launch import ended_with
+    from yoso_cli.runtime.launch import report_exit_code
 
     on_gpu = asked.device != "cpu" and torch.cuda.is_available()
     if on_gpu and "LOCAL_RANK" in os.environ:
@@ -132,7 +132,7 @@ def _train(asked: Asked, as_json: bool) -> int:
             raise
         if group.rank == 0:
             _tell(run, as_json)
-            ended_with(run.exit_code)
+            report_exit_code(run.exit_code)
     return run.exit_code
 
 

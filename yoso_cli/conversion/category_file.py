@@ -1,4 +1,4 @@
-"""A dataset's classes as a person writes them down: a YAML of categories, or the name of a published dataset.
+"""A dataset's classes: a YAML of categories, or the name of a published dataset.
 
 categories:
 - {id: 1, name: road, isthing: false}
@@ -46,7 +46,7 @@ class CategoryTable:
         """
         free = sorted(self.void) or [value for value in range(256) if value not in self.ids()]
         if not free:
-            raise DataError("Every value from 0 to 255 is a class: a label map has none left for void.")
+            raise DataError("All values from 0 to 255 are classes: none is left for void.")
         return free[0]
 
     def ids(self) -> set[int]:
@@ -67,12 +67,12 @@ def read_table(named: str) -> CategoryTable:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "is not UTF-8 text"
-        raise UsageError(f"{path}: cannot be read: {reason}.", hint=f"It lists classes, as `{EXAMPLE}`.") from None
+        raise UsageError(f"{path}: cannot be read: {reason}.", hint=f"It must list classes, as `{EXAMPLE}`.") from None
     root, problems = read_text(text, named, f"its `categories:` are lines like `{EXAMPLE}`")
     mistakes = [problem.text for problem in problems]
     table = _table(root, named, mistakes)
     if mistakes:
-        raise UsageError("; ".join(mistakes) + ".", hint=f"A class reads `{EXAMPLE}`.")
+        raise UsageError("; ".join(mistakes) + ".", hint=f"Write a class as `{EXAMPLE}`.")
     return table
 
 
@@ -90,7 +90,7 @@ def _published(name: str) -> CategoryTable:
     known = category_tables()
     if name not in known:
         there = f"Name a YAML file (its name ends in .yaml), or one of: {', '.join(known)}."
-        raise UsageError(f"--categories {name}: is no published dataset.", hint=did_you_mean(name, known, there))
+        raise UsageError(f"--categories {name}: is not a published dataset.", hint=did_you_mean(name, known, there))
     return CategoryTable.of(read_categories(name), _VOID_OF.get(name, _USUAL_VOID))
 
 
@@ -144,7 +144,7 @@ def _category(entry: Any, place: str, mistakes: list[str]) -> Category | None:
 
 
 def _doubts(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """The keys whose values cannot be, and why."""
+    """The invalid values, and why."""
     color = values.get("color", Category.color)
     colored = isinstance(color, (list, tuple)) and len(color) == 3
     named = isinstance(values["name"], str) and bool(values["name"])

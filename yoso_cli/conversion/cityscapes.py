@@ -1,4 +1,4 @@
-"""Cityscapes' own form: one 16-bit PNG per picture, in which label * 1000 + n is the n-th instance of a label.
+"""Cityscapes' format: one 16-bit PNG per picture, in which label * 1000 + n is the n-th instance of a label.
 
 A label alone is stuff, or a crowd: a group of things without separate instances. The files, as published and as written
 here:
@@ -43,7 +43,7 @@ _PICTURE_SUFFIX = "_leftImg8bit"
 
 @dataclass(frozen=True)
 class CityscapesReader(LabelReader):
-    """Pictures with a map of instance ids each; `labels` says where the map of each picture lies."""
+    """Pictures with a map of instance ids each; `labels` has the path of each picture's map."""
 
     label_dir: Path
     labels: dict[str, str]
@@ -64,7 +64,7 @@ def open_cityscapes(table: CategoryTable, label_dir: Path, image_dir: Path | Non
 
     Args:
         table: the classes; ids are labels.
-        label_dir: `gtFine/train`, say.
+        label_dir: for example `gtFine/train`.
         image_dir: by default the folder of the same name in `leftImg8bit` beside `gtFine`.
 
     Raises:
@@ -128,10 +128,10 @@ class CityscapesWriter:
             if not low <= category.id <= high:
                 kind = "thing" if category.isthing else "stuff"
                 raise DataError(
-                    f"{category.name}: has the id {category.id}, and Cityscapes' form has room for {low} to {high} "
-                    f"of {kind} classes.",
-                    hint="Give it another id, or convert to another form.",
+                    f"{category.name}: has the id {category.id}, but Cityscapes' format allows only {low} to {high} "
+                    f"for {kind} classes.",
+                    hint="Give it another id, or convert to another format.",
                 )
         crowded = [count for count in counts.values() if count > _INSTANCES]
         if crowded:
-            raise DataError(f"{picture.image_file}: has {crowded[0]} instances of one class; 1000 is the most.")
+            raise DataError(f"{picture.image_file}: has {crowded[0]} instances of one class; at most 1000 are allowed.")

@@ -1,4 +1,4 @@
-"""From one form of labels to another: a reader gives panoptic pictures, a writer takes them.
+"""Converting label formats: a reader yields panoptic pictures, a writer takes them.
 
 Every picture is read, compared with its labels in size and written, or nothing is written at all. Readers and writers
 travel to the worker processes, so they hold paths and tables, never open files or pictures.
@@ -21,20 +21,20 @@ from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
 _NAMED = 5
-_HINT = "Mend them and convert again; nothing was written."
+_HINT = "Nothing was written: repair the files and convert again."
 
 
 class InformationLoss(Enum):
-    """What a form cannot say, so that a conversion leaves it out and counts it; the value is what a person reads."""
+    """Information that a format cannot express, which a conversion counts; the value is the message."""
 
     EMPTY = "segments without a pixel are left out"
-    HIDDEN = "instances are wholly hidden by smaller ones and left out"
-    OVERLAP = "pixels were claimed by several instances; the smallest instance has them"
+    HIDDEN = "instances are fully hidden by smaller ones and left out"
+    OVERLAP = "pixels belong to several instances; the smallest instance gets them"
     UNCLAIMED = "pixels of a thing class belong to no instance and are void"
-    SCORE = "scores are not kept"
-    CROWDS = "crowds are one with another crowd of their class"
-    STUFF_CROWD = "crowds of a stuff class are plain segments"
-    INSTANCES = "instances are not told apart any more"
+    SCORE = "scores are lost"
+    CROWDS = "crowds are merged with another crowd of their class"
+    STUFF_CROWD = "crowds of a stuff class become plain segments"
+    INSTANCES = "instances are merged into one"
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class SourcePicture:
 
 @dataclass(frozen=True)
 class LabelReader(ABC):
-    """Labels in some form.
+    """Labels in some format.
 
     Attributes:
         table: the classes.
-        image_dir: where the pictures lie.
+        image_dir: the folder of the pictures.
         pictures: those with labels, in the order that the result keeps.
-        problems: what is wrong with the set as a whole; with any of it nothing is converted.
-        remarks: what a person may want to know, as files that are no pictures.
+        problems: problems of the whole set; if there are any, nothing is converted.
+        remarks: remarks for the user, such as files that are not pictures.
     """
 
     table: CategoryTable
@@ -82,10 +82,10 @@ Entry = TypeVar("Entry")
 
 
 class LabelWriter(Protocol[Entry]):
-    """Writes labels in some form. `Entry` is what the listing needs to know of a picture."""
+    """Writes labels in some format. `Entry` is a picture's entry of the listing."""
 
     def write(self, folder: Path, picture: SourcePicture, panoptic: Panoptic) -> tuple[Entry, Counter[InformationLoss]]:
-        """Writes the files of one picture below `folder`; counts what the form cannot say.
+        """Writes the files of one picture below `folder`; counts what the format cannot express.
 
         Raises:
             DataError: the form cannot hold this picture at all.
@@ -93,19 +93,19 @@ class LabelWriter(Protocol[Entry]):
         """
 
     def finish(self, folder: Path, entries: Sequence[Entry]) -> None:
-        """Writes what lists the whole set, last. Raises OSError when the disk is full."""
+        """Writes the listing of the set, last. Raises OSError when the disk is full."""
 
 
 @dataclass(frozen=True)
 class Converted:
-    """What a conversion did: of one picture, or added up over several.
+    """Counts of a conversion, of one picture or the sum over several.
 
     Attributes:
         images: pictures.
         segments: of all of them.
         crowds: how many of the segments are crowds.
-        losses: what the target cannot say or the source could not mean, and how often.
-        lossy: how many pictures have each loss.
+        losses: number of each kind of loss.
+        lossy: number of pictures with each kind of loss.
     """
 
     images: int
@@ -161,12 +161,12 @@ def convert_pictures(
     """Writes every picture of `reader` by `writer`.
 
     Args:
-        reader: what is converted.
-        writer: into what.
-        placing: gives the folder to write into, and puts it in its place if all went well.
-        processes: that work at a time.
-        keep_going: look at every picture before reporting what is wrong with some; else the first problem ends it.
-        progress: shows how far it is.
+        reader: the source.
+        writer: the target.
+        placing: yields the folder to write into, and moves it to its final path on success.
+        processes: number of worker processes.
+        keep_going: report all problems, not just the first.
+        progress: shows progress.
 
     Raises:
         ProblemsError: files are missing or damaged; nothing is in place then.
@@ -181,7 +181,7 @@ def convert_pictures(
         if whole_set or damaged:
             raise ProblemsError(title, whole_set + damaged, hint=_HINT)
         if not entries:
-            raise DataError(f"{reader.image_dir}: there is no picture with labels to convert.")
+            raise DataError(f"{reader.image_dir}: there are no pictures with labels.")
         writer.finish(folder, entries)
     return converted
 
@@ -189,7 +189,7 @@ def convert_pictures(
 def _write(
     conversion: _Conversion, processes: int, keep_going: bool, progress: Progress
 ) -> tuple[list[Any], Converted, list[str]]:
-    """The listing's entries, the counts, and what is wrong with the rest: only the first of it unless `keep_going`."""
+    """The listing's entries, the counts, and the problems: only the first unless `keep_going`."""
     entries: list[Any] = []
     converted = Converted(0, 0, 0, Counter(), Counter())
     problems: list[str] = []
@@ -208,10 +208,10 @@ def _write(
 
 
 def _require_distinct(reader: LabelReader) -> None:
-    """Two pictures that differ in their suffix alone would share one label file."""
+    """Raises DataError for pictures that differ only in their suffix: they would share one label file."""
     twice = [stem for stem, count in Counter(picture.stem for picture in reader.pictures).items() if count > 1]
     if twice:
         raise DataError(
             f"{reader.image_dir}: {len(twice)} names belong to two pictures each: {', '.join(twice[:_NAMED])}.",
-            hint="Labels are found by the name without its suffix: rename one of each.",
+            hint="Labels are found by the name without its suffix: rename one of each pair.",
         )

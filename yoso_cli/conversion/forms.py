@@ -1,4 +1,4 @@
-"""The forms that labels come in, by the names that `yoso convert` knows them by."""
+"""The label formats of `yoso convert`, by name."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -20,15 +20,15 @@ from yoso_cli.panoptic.types import PanopticSet
 
 @dataclass(frozen=True)
 class Places:
-    """Where the parts of a source lie; None is the form's usual place.
+    """Paths of a source; None is the format's usual place.
 
     Attributes:
         source: as typed.
-        table: the classes, where the person named them.
+        table: the classes, if given.
         images: pictures.
         semantic: semantic maps.
         instances: instance maps.
-        truth: what the pictures of predictions are known from.
+        truth: ground truth, for predictions.
     """
 
     source: Path
@@ -42,7 +42,7 @@ class Places:
         """Raises UsageError when there is none."""
         if self.table is None:
             raise UsageError(
-                f"--from {form}: maps do not say what their numbers mean.",
+                f"--from {form}: the classes are missing.",
                 hint="Name the classes with --categories classes.yaml.",
             )
         return self.table
@@ -62,8 +62,8 @@ def _open_maps(places: Places) -> LabelReader:
 def _open_submission(places: Places) -> Iterator[LabelReader]:
     if places.truth is None:
         raise UsageError(
-            "--from submission: predictions do not say how large their pictures are or what classes there are.",
-            hint="Name the set that they are for with --truth.",
+            "--from submission: predictions include neither picture sizes nor classes.",
+            hint="Name their ground truth with --truth.",
         )
     with unpacked(places.source) as listing:
         found = open_panoptic(listing, places.images, places.truth)
@@ -87,7 +87,7 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     "prepared": lambda places: nullcontext(open_panoptic(places.source, places.images)),
     "submission": _open_submission,
 }
-"""What labels can be read from."""
+"""Source formats by name."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _prepared(source: LabelReader, destination: Path) -> Destination:
 def _submission(
     writer: Callable[[LabelReader, Path], LabelWriter[Any]], *datasets: str
 ) -> Callable[[LabelReader, Path], Destination]:
-    """Writes a zip for the server of one of the published `datasets`."""
+    """Writes a zip for the evaluation server of one of the published `datasets`."""
 
     def opened(source: LabelReader, destination: Path) -> Destination:
         require_published(source.table, *datasets)
@@ -136,4 +136,4 @@ TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "ade20k-submission": _submission(lambda source, _: SemanticWriter(source.table), "ade20k"),
     "mapillary-submission": _submission(_results, "mapillary-v1.2", "mapillary-v2.0"),
 }
-"""What labels can be written as; those that end in `-submission` are zips, all others folders."""
+"""Target formats by name; those that end in `-submission` are zips, all others folders."""

@@ -191,7 +191,7 @@ class _Listing:
             raise MalformedError(f"repeats id {annotation_id!r}")
         category_id = entry_int(entry, "category_id", 0)
         if category_id not in self.categories:
-            raise MalformedError(f"has category_id {category_id}, which is no class of things")
+            raise MalformedError(f"has category_id {category_id}, which is not a thing class")
         self.seen.add(annotation_id)
         self.annotations.setdefault(image_id, []).append(entry)
 
@@ -202,7 +202,7 @@ def _checked(own: Iterable[Category], table: CategoryTable) -> dict[int, Categor
     for category in own:
         if category.id not in things or things[category.id].name != category.name:
             raise MalformedError(
-                f"has the class {category.id} {category.name!r}, which is no thing of that id and name in the table"
+                f"has the class {category.id} {category.name!r}, which is not a thing of that id and name in the table"
             )
     return things
 
@@ -264,7 +264,7 @@ def read_mask(annotation: Any, height: int, width: int) -> Mask:
         return _from_run_lengths(found, height, width)
     if isinstance(found, list):
         return _from_polygons(found, height, width)
-    raise MalformedError("has a 'segmentation' that is neither polygons nor run lengths")
+    raise MalformedError("has a 'segmentation' that is neither polygons nor RLE")
 
 
 def to_run_lengths(mask: Mask) -> dict[str, Any]:
@@ -281,20 +281,20 @@ def _from_polygons(polygons: Sequence[Any], height: int, width: int) -> Mask:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise MalformedError("has a polygon that is not three or more points x, y")
         if not all(isinstance(one, (int, float)) and abs(one) <= limit for one in polygon):
-            raise MalformedError(f"has a polygon that goes far beyond the picture of {width}x{height}")
+            raise MalformedError(f"has a polygon far outside the picture of {width}x{height}")
     merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     return _to_mask(_uncompressed(merged["counts"].decode("ascii")), height, width)
 
 
 def _from_run_lengths(found: dict[str, Any], height: int, width: int) -> Mask:
     if entry_ints(found, "size", 2) != [height, width]:
-        raise MalformedError(f"has run lengths of the size {found['size']} where the picture is {[height, width]}")
+        raise MalformedError(f"has RLE of size {found['size']} where the picture is {[height, width]}")
     counts = entry_item(found, "counts")
     lengths = _uncompressed(counts) if isinstance(counts, str) else counts
     if not isinstance(lengths, list) or not all(isinstance(one, int) and one >= 0 for one in lengths):
-        raise MalformedError("has run lengths that are no list of counts")
+        raise MalformedError("has RLE whose counts are not a list")
     if sum(lengths) != height * width:
-        raise MalformedError(f"has run lengths of {sum(lengths)} pixels where the picture has {height * width}")
+        raise MalformedError(f"has RLE of {sum(lengths)} pixels where the picture has {height * width}")
     return _to_mask(lengths, height, width)
 
 
@@ -312,7 +312,7 @@ def _uncompressed(text: str) -> list[int]:
     for letter in text:
         bits = ord(letter) - 48
         if not 0 <= bits < 64 or shift > 60:
-            raise MalformedError("has compressed run lengths that are damaged")
+            raise MalformedError("has compressed RLE that is damaged")
         value |= (bits & 31) << shift
         shift += 5
         if bits & 32:
@@ -322,5 +322,5 @@ def _uncompressed(text: str) -> list[int]:
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value = shift = 0
     if shift:
-        raise MalformedError("has compressed run lengths that are cut short")
+        raise MalformedError("has compressed RLE that is truncated")
     return counts

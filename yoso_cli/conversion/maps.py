@@ -123,7 +123,7 @@ def _unknown(counts: Counter[int], table: CategoryTable, where: Path) -> DataErr
     some = shortened([f"{value} ({count} pixels)" for value, count in counts.most_common()])
     void = ", ".join(map(str, sorted(table.void))) or "none"
     return DataError(
-        f"{where}: holds category ids that the table does not list: {some}.",
+        f"{where}: has category ids that the table does not list: {some}.",
         hint=f"Add the class, or list the value under `void:` in the YAML of categories (now: {void}).",
     )
 
@@ -217,7 +217,7 @@ class MapsWriter:
         for name, values in maps.items():
             highest = int(values.max(initial=0))
             if highest > np.iinfo(np.uint16).max:
-                raise DataError(f"{picture.image_file}: its {name} map needs {highest}, and 16 bits end at 65535.")
+                raise DataError(f"{picture.image_file}: its {name} map needs {highest}, which exceeds 16 bits (65535).")
             path = folder / name / f"{picture.stem}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(grey_png(values, deep=highest > np.iinfo(np.uint8).max))
@@ -229,7 +229,7 @@ class MapsWriter:
 
 
 def unspoken(panoptic: Panoptic, things: set[int]) -> Counter[InformationLoss]:
-    """What maps of classes and of numbers cannot say about a picture."""
+    """What these maps cannot express of a picture."""
     crowds = Counter(one.category_id for one in panoptic.segments if one.iscrowd)
     return Counter(
         {

@@ -59,7 +59,7 @@ def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None =
 
     Args:
         path: one of these.
-        image_dir: where the pictures lie; by default where the manifest says, or `images/` beside the JSON.
+        image_dir: the folder of the pictures; by default that of the manifest, or `images/` beside the JSON.
         like: the truth, where `path` holds predictions that leave out what the truth knows.
 
     Raises:
@@ -94,7 +94,7 @@ class PanopticWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
         if not np.array_equal(read_id_map(path), panoptic.id_map):
-            raise RunError(f"{path}: was read back with other ids than were written.", hint="The disk may be failing.")
+            raise RunError(f"{path}: has other ids than were written.", hint="The disk may be failing.")
         return record, Counter()
 
     def finish(self, folder: Path, entries: Sequence[ImageRecord]) -> None:
@@ -104,14 +104,14 @@ class PanopticWriter:
 
 @dataclass(frozen=True)
 class PreparedWriter(PanopticWriter):
-    """Writes a prepared split: the same and a manifest, which says where the pictures lie."""
+    """Writes a prepared split: the same and a manifest with the folder of the pictures."""
 
     name: str
     split: str
     image_dir: Path
 
     def finish(self, folder: Path, entries: Sequence[ImageRecord]) -> None:
-        """Writes the JSON, then the manifest, and reads the whole as every other command will."""
+        """Writes the JSON, then the manifest, and reads the set back as other commands do."""
         writer = SetWriter(folder, self.name, self.split, self.table.categories, image_dir=str(self.image_dir))
         for record in entries:
             writer.add(record)

@@ -80,15 +80,15 @@ def require_size(path: Path, height: int, width: int) -> None:
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
+        raise DataError(f"{path}: is not a picture in a supported format.") from None
     except unreadable() as error:
-        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+        raise DataError(f"{path}: is truncated or damaged ({error}).", hint="Fetch or write it again.") from None
     shown = (wide, high) if turned else (high, wide)
     if shown == (height, width):
         return
     if turned and (high, wide) == (height, width):
         raise DataError(
-            f"{path}: its EXIF orientation turns it to {high}x{wide}, and its labels are {width}x{height}.",
-            hint="They were drawn on the picture as stored: write it again without the orientation.",
+            f"{path}: its EXIF orientation makes it {high}x{wide}, but its labels are {width}x{height}.",
+            hint="The labels match the picture as stored: save it without the EXIF orientation.",
         )
     raise DataError(f"{path}: is {shown[1]}x{shown[0]} where its labels are {width}x{height}.")

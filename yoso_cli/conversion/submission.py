@@ -1,4 +1,4 @@
-"""Predictions as the evaluation servers take them: a zip of PNGs, and of a JSON for those that score panoptic quality.
+"""Submissions to evaluation servers: a zip of PNGs, with a JSON for those that compute panoptic quality.
 
 - COCO test-dev (https://cocodataset.org/#upload), Cityscapes and Mapillary Vistas take COCO's panoptic result format:
   `NAME.json` and the PNGs in `NAME/`, a segment by its id and category alone.
@@ -47,7 +47,7 @@ def require_published(table: CategoryTable, *datasets: str) -> None:
     raise DataError(
         f"The predictions do not have the classes of {' or '.join(datasets)}: {len(odd)} differ, the first is "
         f"{name!r} with the id {category_id}.",
-        hint="The server scores the published classes alone.",
+        hint="The server evaluates only the published classes.",
     )
 
 
@@ -75,13 +75,13 @@ class ResultsWriter:
         """Writes the JSON."""
         twice = [file for file, count in Counter(entry["file_name"] for entry in entries).items() if count > 1]
         if twice:
-            raise DataError(f"{twice[0]}: two pictures of this name, and a submission has one folder for all.")
+            raise DataError(f"{twice[0]}: two pictures have this name, but a submission has only one folder.")
         (folder / f"{self.name}.json").write_text(json.dumps({"annotations": list(entries)}), encoding="utf-8")
 
 
 @dataclass(frozen=True)
 class SemanticWriter:
-    """A semantic map for each picture: the place of its class from 1, 0 for none."""
+    """A semantic map for each picture: the index of the class from 1, 0 for none."""
 
     table: CategoryTable
 
@@ -136,10 +136,10 @@ def unpacked(path: Path) -> Iterator[Path]:
         except FileNotFoundError:
             raise DataError(f"{path}: no such file.") from None
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{path}: is no whole zip: {error}.", hint="Fetch or write it again.") from None
+            raise DataError(f"{path}: is not a complete zip: {error}.", hint="Fetch or write it again.") from None
         listings = sorted(Path(name).rglob("*.json"))
         if len(listings) != 1:
-            raise DataError(f"{path}: holds {len(listings)} JSON files where one is expected.")
+            raise DataError(f"{path}: contains {len(listings)} JSON files; one is expected.")
         yield listings[0]
 
 

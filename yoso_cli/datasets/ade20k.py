@@ -118,7 +118,7 @@ def read_runs(photo: LabelledPhoto) -> tuple[Runs, LabelMap, tuple[int, int]]:
     runs = runs_of(semantic, instances)
     largest = int(runs.values.max(initial=0))
     if largest > _CLASSES:
-        raise DataError(f"{semantic_source}: holds the class {largest} where ADE20K has {_CLASSES}.")
+        raise DataError(f"{semantic_source}: has the class {largest}, but ADE20K has only {_CLASSES}.")
     return runs, instances.reshape(-1)[runs.starts], (height, width)
 
 

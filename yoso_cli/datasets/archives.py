@@ -53,14 +53,14 @@ class StoredFile:
         except FileNotFoundError:
             raise DataError(f"{self}: no such file.") from None
         except _BROKEN as error:
-            raise DataError(f"{self}: cannot be read: {error}.", hint="Fetch it again.") from None
+            raise DataError(f"{self}: cannot be read: {error}.", hint="Download it again.") from None
 
 
 def stored_files(root: Path, anchors: Collection[str]) -> dict[str, StoredFile]:
     """Every file below the folders called `anchors`, unpacked or in a zip or tar, by its path from the anchor on.
 
     Args:
-        root: where the download lies; an anchor may be it or lie up to two folders deeper, an archive up to one.
+        root: the folder of the download; an anchor may be this folder or up to two levels deeper, an archive up to one.
         anchors: names of folders, like `gtFine`; a zip in an archive is looked into when it is called so.
 
     Raises:
@@ -68,7 +68,7 @@ def stored_files(root: Path, anchors: Collection[str]) -> dict[str, StoredFile]:
         DataError: an archive that cannot be read or is refused.
     """
     if not root.is_dir():
-        raise UsageError(f"{root}: no such folder.", hint="--root names the folder that the download lies in.")
+        raise UsageError(f"{root}: no such folder.", hint="--root must be the folder of the download.")
     found: dict[str, StoredFile] = {}
     for archive in sorted(
         path for suffix in _ARCHIVES for path in [*root.glob(f"*{suffix}"), *root.glob(f"*/*{suffix}")]
@@ -160,7 +160,7 @@ def _open(path: Path, changed: int) -> _Archive:
     try:
         archive: _Archive = _Zip(path) if path.suffix == ".zip" else _Tar(path)
     except _BROKEN as error:
-        raise DataError(f"{path}: is no whole archive: {error}.", hint="Fetch it again.") from None
+        raise DataError(f"{path}: is not a complete archive: {error}.", hint="Download it again.") from None
     _refuse_climbing(archive, str(path))
     return archive
 
@@ -181,7 +181,7 @@ def _open_inner(path: Path, member: str, changed: int) -> _Archive:
             copy.flush()
             archive = _Zip(Path(copy.name))
     except _BROKEN as error:
-        raise DataError(f"{path}:{member}: is no whole archive: {error}.", hint="Fetch it again.") from None
+        raise DataError(f"{path}:{member}: is not a complete archive: {error}.", hint="Download it again.") from None
     _refuse_climbing(archive, f"{path}:{member}")
     return archive
 
@@ -190,8 +190,8 @@ def _refuse_climbing(archive: _Archive, where: str) -> None:
     for name, size in archive.sizes.items():
         if not stays_inside(name):
             raise DataError(
-                f"{where}: has the member {name!r}, which climbs out of the folder, so the archive is refused.",
-                hint="Fetch it again from its home; the published one has no such member.",
+                f"{where}: has the member {name!r}, which is outside the folder; the archive is refused.",
+                hint="Download it again from its source; the published one has no such member.",
             )
         if size > _LARGEST_MEMBER:
             raise DataError(f"{where}: has the member {name!r} of {size} bytes, which no published file has.")

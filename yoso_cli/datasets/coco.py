@@ -44,7 +44,7 @@ PANOPTIC = "panoptic"
 
 
 def plans(root: Path, splits: Sequence[str] = (), *, semantic: bool = False) -> tuple[list[SplitPlan], list[Skipped]]:
-    """What can be made of a download; without `splits`, of every listing what is whole.
+    """The splits that a download allows; without `splits`, every complete one.
 
     Args:
         root: the folder with annotations/ and the pictures' folders, or with their zips.
@@ -115,7 +115,7 @@ def _records(listing: StoredFile) -> tuple[ImageRecord, ...]:
     known = {(category.id, category.name, category.isthing) for category in read_categories(COCO.name)}
     foreign = [one.name for one in categories if (one.id, one.name, one.isthing) not in known]
     if foreign:
-        raise DataError(f"{where}: has categories that COCO has not ({len(foreign)}): {shortened(foreign)}.")
+        raise DataError(f"{where}: has categories that are not in COCO ({len(foreign)}): {shortened(foreign)}.")
     return records
 
 
@@ -167,5 +167,5 @@ def semantic_map(id_map: IdMap, record: ImageRecord, train_ids: Mapping[int, int
     foreign = np.unique(runs.values[ids[places] != runs.values]).tolist()
     if foreign:
         some = shortened(foreign, more=", ...")
-        raise DataError(f"{where}: {len(foreign)} segment ids stand in the PNG but not in the JSON: {some}.")
+        raise DataError(f"{where}: {len(foreign)} segment ids are in the PNG but not in the JSON: {some}.")
     return painted(runs, values.astype(np.uint8)[places])

@@ -89,7 +89,7 @@ class PictureLabels:
 def labels_from_runs(
     runs: Runs, table: LabelTable, size: tuple[int, int], where: str, *, semantic: bool = False
 ) -> PictureLabels:
-    """What the runs of a map say, with segments ascending by id.
+    """The segments of a map's runs, ascending by id.
 
     Args:
         runs: of the values as published.
@@ -117,7 +117,7 @@ def labels_from_runs(
 
 
 def read_instance_map(photo: LabelledPhoto, table: LabelTable) -> PictureLabels:
-    """What the only map of a photo says, 16-bit grey. Raises DataError when it is unreadable or of another dataset."""
+    """The segments of a photo with one 16-bit map. Raises DataError when it is unreadable or of another dataset."""
     (file,) = photo.maps
     pixels = png.decode(file.read(), str(file), png.Kind.GREY16)
     return labels_from_runs(runs_of(pixels), table, pixels.shape, str(file), semantic=bool(photo.semantic_file))
@@ -125,8 +125,8 @@ def read_instance_map(photo: LabelledPhoto, table: LabelTable) -> PictureLabels:
 
 def _foreign(values: list[int], name: str, where: str) -> DataError:
     return DataError(
-        f"{where}: holds values that {name} does not use: {shortened(values, more=', ...')}.",
-        hint="The map belongs to another dataset or version, or was saved anew by a tool that changed it.",
+        f"{where}: has values that {name} does not use: {shortened(values, more=', ...')}.",
+        hint="The map is of another dataset or version, or was changed by a tool.",
     )
 
 
@@ -174,7 +174,7 @@ def split_plan(
 
 
 def unpacked_dir(files: Sequence[StoredFile], names: Sequence[str]) -> str | None:
-    """The folder in which `files` lie under their `names`; None where one is packed, or there is none."""
+    """The folder that has `files` under their `names`; None if one is in an archive, or there is none."""
     if not files or any(file.member for file in files):
         return None
     return str(files[0].path.resolve().parents[len(Path(names[0]).parts) - 1])
@@ -210,7 +210,7 @@ def check_photo(photo: StoredFile, content: bytes | None, height: int, width: in
     try:
         found = photo_size(photo.path.open("rb") if content is None else BytesIO(content))
     except png.unreadable() as error:
-        raise DataError(f"{photo}: is no picture that can be read ({error}).") from None
+        raise DataError(f"{photo}: is not a readable picture ({error}).") from None
     if found != (height, width):
         raise DataError(f"{photo}: is {found[1]}x{found[0]} where its labels are {width}x{height}.")
 
@@ -226,7 +226,7 @@ def paired(
     semantic: bool,
     named: Callable[[str], tuple[str, str, str, str]] = named_plainly,
 ) -> tuple[list[LabelledPhoto], list[str]]:
-    """The photos that have all maps, and a sentence for each file whose partner is not there.
+    """The photos that have all maps, and a sentence for each file without a counterpart.
 
     Args:
         images: the photos by key.

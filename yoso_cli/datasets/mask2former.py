@@ -1,4 +1,4 @@
-"""ADE20K as the converter of Mask2Former makes it, which most published results on ADE20K were trained and scored with.
+"""ADE20K as converted by Mask2Former, which most published results use for training and evaluation.
 
 It differs in two ways from what `ade20k` makes. The area and box of stuff are measured before the instances are laid
 over it, so they are larger than what is seen, and stuff that is wholly covered is listed without a pixel. And ids are
@@ -58,7 +58,7 @@ def _instances_of(regions: Regions, colors: "_Colors", where: str) -> Iterator[t
         if not number:
             continue
         if number in numbers or not 1 <= place <= len(categories):
-            raise DataError(f"{where}: has instance {number} in more than one class, or in one that is not known.")
+            raise DataError(f"{where}: has instance {number} in more than one class, or in an unknown one.")
         numbers.add(number)
         category = categories[place - 1]
         yield value, Segment(colors.id_of(category), category, area, tuple(box))

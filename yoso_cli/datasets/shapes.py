@@ -1,4 +1,4 @@
-"""`shapes`: panoptic scenes drawn by the program itself, so that the whole line runs without a download.
+"""`shapes`: synthetic panoptic scenes, so that the whole pipeline runs without a download.
 
 A thing's class is its outline, mostly with a pattern that goes with it, and a stuff's class is its texture. Each hue
 belongs to a stuff and to things, so that colour narrows the class down and does not tell it; light and size say
@@ -44,7 +44,7 @@ CATEGORIES = tuple(
 )
 _BY_NAME = {category.name: category for category in CATEGORIES}
 
-# A sliver that a person would not outline is void: fewer pixels than this, or less of the thing than this.
+# Slivers are void: fewer pixels than this, or a smaller share of the thing than this.
 _SMALLEST_AREA = 12
 _SMALLEST_SHARE = 0.08
 

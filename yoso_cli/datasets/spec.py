@@ -17,7 +17,7 @@ _Item = TypeVar("_Item")
 
 @dataclass(frozen=True)
 class Archive:
-    """A published file: its name, its size as a person reads it, and what to do with it once it is there."""
+    """A published file: its name, its size as text, and what to do with it."""
 
     file: str
     size: str
@@ -54,7 +54,7 @@ class DatasetSpec:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A split that a download has something of but not all, and what it lacks."""
+    """An incomplete split of a download, and what is missing."""
 
     split: str
     reason: str
@@ -62,7 +62,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A split that is ready: where it lies, what is in it, and whether it was made just now."""
+    """A prepared split: its folder, its content, and whether it was made just now."""
 
     folder: Path
     panoptic_set: PanopticSet
@@ -70,11 +70,11 @@ class Prepared:
 
 
 def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> bool:
-    """Whether `folder` holds this very split already; False means that it is free to be written.
+    """Whether `folder` has this split already; if False, it may be written.
 
     Args:
         folder: `<root>/<name>/<split>`.
-        parameters: what its manifest must say.
+        parameters: required entries of its manifest.
         force: make it again, whatever it was made from.
 
     Raises:
@@ -84,9 +84,9 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MANIFEST).exists():
-        # Raw downloads lie in folders called val2017, too: not even --force may replace what was not made here.
+        # Raw downloads are also in folders like val2017: --force must only replace prepared sets.
         raise UsageError(
-            f"{folder}: exists already and is no prepared dataset, so it is left alone.",
+            f"{folder}: exists already and is not a prepared dataset, so it is not replaced.",
             hint="Choose another folder with --output.",
         )
     if force:
@@ -96,7 +96,7 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     if differing:
         there = ", ".join(f"{key} {manifest.get(key)} (asked for: {parameters[key]})" for key in differing)
         raise UsageError(
-            f"{folder}: was prepared before with {there}.",
+            f"{folder}: is prepared already, with {there}.",
             hint="Replace it with --force, or choose another folder with --output.",
         )
     return True

@@ -1,4 +1,4 @@
-"""A split in the making: in several processes, resumed after an interruption, complete or not there."""
+"""Preparing a split: in several processes, resumable, atomic."""
 
 import json
 import shutil
@@ -37,7 +37,7 @@ class LabelledPhoto:
         panoptic_file: the path of its panoptic PNG in the set's `panoptic_dir`.
         maps: where its segments come from.
         semantic_file: the path of the semantic map to make, in `semantic/`; empty for none.
-        listed: what a published listing says of it; None where the label maps are all there is.
+        listed: its entry in a published listing; None if there are only label maps.
     """
 
     image_id: int | str
@@ -66,9 +66,9 @@ class SplitPlan:
         categories: in the order that defines `train_id`.
         photos: in the order of the listing.
         make_picture: makes the files of one of them.
-        image_dir: where the photos lie or are written, absolute or from the split's folder.
+        image_dir: the folder of the photos, absolute or relative to the split's folder.
         panoptic_dir: the same of the PNGs.
-        parameters: what the manifest says of the conversion; with other parameters it is another set.
+        parameters: of the conversion, recorded in the manifest; with other parameters it is another set.
         missing: a sentence for each file that ought to be there.
         finish: writes what the dataset has beside COCO's listing, once all pictures are there.
     """
@@ -86,7 +86,7 @@ class SplitPlan:
 
     @property
     def title(self) -> str:
-        """As a person calls it."""
+        """The display name."""
         return f"{self.name}/{self.split}"
 
 
@@ -114,7 +114,7 @@ def plan_splits(
             ready.append(planned)
     if skipped and (asked or not ready):
         reasons = "; ".join(f"{one.split} lacks {one.reason}" for one in skipped)
-        raise DataError(f"{root}: is no whole download of {spec.title}: {reasons}.", hint=spec.where_from())
+        raise DataError(f"{root}: is not a complete download of {spec.title}: {reasons}.", hint=spec.where_from())
     return ready, skipped
 
 
@@ -147,7 +147,7 @@ def make(
     if is_prepared(folder, parameters, force=force):
         return Prepared(folder, read_set(folder), False)
     if plan.missing and not keep_going:
-        raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or fetch the files again.")
+        raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or download the files again.")
     with resumable_folder(folder) as temporary:
         if force or not Journal(temporary, parameters).records:
             _empty(temporary)
@@ -162,7 +162,7 @@ def make(
 
 
 def _empty(folder: Path) -> None:
-    """What is there was made from other files, or `force` asks to make it again."""
+    """Existing work was made from other files, or `force` is given."""
     for path in folder.iterdir():
         if path.is_dir():
             shutil.rmtree(path)
@@ -210,7 +210,7 @@ def _write_picture(
 
 
 def _write(path: Path, content: bytes) -> None:
-    """No rename: a file counts when the journal knows it, which is written afterwards."""
+    """Without a rename: a file is valid once it is in the journal, which is written afterwards."""
     try:
         path.write_bytes(content)
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""Boundary PQ: PQ whose matches must agree along their outlines as well.
+"""Boundary PQ: PQ with the smaller of mask IoU and boundary IoU.
 
 Cheng et al., "Boundary IoU" (https://arxiv.org/abs/2103.16562, Sec. 6 and its published evaluator,
 https://github.com/bowenc0221/boundary-iou-api, `coco_panoptic_api/evaluation.py`):

@@ -1,4 +1,4 @@
-"""Whether a score of 0.8 means right in 8 of 10 cases: the reliability of predicted segments' scores.
+"""Calibration: how well the scores of predicted segments agree with their precision.
 
 A segment is right when it is a match (same class, IoU above 0.5); one that is excused (in void or crowds) says nothing.
 The expected calibration error is the mean distance of score and precision over bins, weighed by their segments (Naeini

@@ -1,4 +1,4 @@
-"""Why a score is not 100: each lost unit of PQ is attributed to one cause.
+"""PQ loss by error type: each unit of PQ loss is attributed to one cause.
 
 With D = TP + FP/2 + FN/2, a class loses 1 - PQ = (sum of (1 - IoU) over its matches + FP/2 + FN/2) / D: what its
 matches lack in IoU, and half a segment for each error. So the causes below, each error having exactly one, add up to
@@ -41,14 +41,14 @@ from yoso_cli.panoptic.regions import Bools, Ints
 from yoso_cli.panoptic.types import Category
 
 _WORDS = {
-    "missed": ("missed", "true segments that nothing was predicted for"),
-    "spurious": ("spurious", "predicted segments where nothing of their class is"),
+    "missed": ("missed", "true segments without a prediction"),
+    "spurious": ("spurious", "predicted segments without a true segment of their class"),
     "poor_mask": ("poor masks", "right class and place, but an IoU of 0.5 or less"),
     "wrong_class": ("wrong class", "right mask (IoU above 0.5), wrong class"),
     "merged": ("merged", "several true segments predicted as one"),
     "split": ("split", "one true segment predicted as several"),
     "void_crowd": ("void and crowds", "errors on unlabelled pixels and crowds"),
-    "imprecise": ("imprecise masks", "found, but the masks of the matches do not fit fully"),
+    "imprecise": ("imprecise masks", "matched, but with an IoU below 1"),
 }
 CAUSES = tuple(_WORDS)
 ERRORS = CAUSES[:-1]
@@ -56,7 +56,7 @@ ERRORS = CAUSES[:-1]
 MISSED, SPURIOUS, POOR_MASK, WRONG_CLASS, MERGED, SPLIT, VOID_CROWD = range(len(ERRORS))
 
 NAMES = {cause: name for cause, (name, _) in _WORDS.items()}
-"""Each cause as people read it."""
+"""Display name of each cause."""
 MEANINGS = {cause: meaning for cause, (_, meaning) in _WORDS.items()}
 """Each cause in a few words."""
 
@@ -65,7 +65,7 @@ _POOR = 0.1
 
 @dataclass(frozen=True, eq=False)
 class Errors:
-    """What went wrong in one picture, or in many.
+    """The errors of one picture, or of many.
 
     Attributes:
         true: (K, C) unmatched true segments by category and cause.
@@ -210,11 +210,11 @@ def _counted(category: Ints, cause: Ints, num_categories: int) -> Ints:
 
 @dataclass(frozen=True)
 class Loss(Figures):
-    """What one cause costs.
+    """The PQ loss of one cause.
 
     Attributes:
         cause: one of `causes.CAUSES`.
-        pq: lost by it, a fraction.
+        pq: PQ loss, a fraction.
         true: unmatched true segments with this cause; matches, where the cause is imprecise.
         predicted: the same of predicted segments.
     """
@@ -227,7 +227,7 @@ class Loss(Figures):
 
 @dataclass(frozen=True)
 class Losses(Figures):
-    """What each cause costs, in the order of `causes.CAUSES`: together 1 - PQ. Empty where no class was seen."""
+    """PQ loss of each cause, in the order of `causes.CAUSES`: together 1 - PQ. Empty where there are no segments."""
 
     all: tuple[Loss, ...]
     things: tuple[Loss, ...]

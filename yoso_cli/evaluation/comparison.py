@@ -1,4 +1,4 @@
-"""Whether one score really beats another: paired differences on the same pictures, and what they could be by chance."""
+"""Comparing two evaluations: paired differences on the same pictures, with bootstrap intervals."""
 
 # N pictures, K categories, R resamples
 
@@ -30,7 +30,7 @@ from yoso_cli.evaluation.summary import in_percent, shortened
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.words import counted
 
-# Draws of fewer images than these know too little of what other images would say.
+# Bootstrap intervals of fewer images than these are unreliable.
 FEW = 30
 
 
@@ -49,12 +49,12 @@ class Difference(Figures):
 
     @property
     def moved(self) -> bool:
-        """Whether the two differ on any image: if not, no draw of the images tells them apart."""
+        """Whether the two differ on any image."""
         return self.interval is not None and not self.interval.low == self.interval.high == 0
 
     @property
     def could_be_noise(self) -> bool:
-        """Whether 95 % of the draws leave open which of the two is better."""
+        """Whether the 95 % interval contains 0."""
         return self.interval is None or self.interval.low <= 0 <= self.interval.high
 
     def to_dict(self) -> dict[str, Any]:
@@ -64,12 +64,12 @@ class Difference(Figures):
 
 
 GroupDifferences = Trio[Difference]
-"""What moved in a group of classes."""
+"""The differences of a group of classes."""
 
 
 @dataclass(frozen=True)
 class ClassDifference:
-    """What moved in one class: its PQ."""
+    """The difference of one class in PQ."""
 
     category: Category
     pq: Difference
@@ -106,7 +106,7 @@ class Comparison:
 
     @property
     def too_few(self) -> bool:
-        """Whether there are so few pictures that a difference on them tells little."""
+        """Whether there are too few pictures for a reliable interval."""
         return self.images < FEW
 
     def to_dict(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ _NAME_WIDTH = 24
 
 
 def table(found: Comparison) -> str:
-    """The comparison as plain text of at most 80 columns, which ends with what it means."""
+    """The comparison as plain text of at most 80 columns, which ends with a verdict."""
     groups = {"All": found.all, "Things": found.things, "Stuff": found.stuff}
     lines = [
         f"Panoptic quality on {found.dataset}, {counted(found.images, 'image')}, in percent",
@@ -214,21 +214,21 @@ def _words(one: Difference, too_few: bool) -> str:
 
 
 def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]:
-    """What is certain comes first, then what moved most."""
+    """Significant changes first, then by size."""
     both = [one for one in classes if one.pq.value is not None]
     both.sort(key=lambda one: (one.pq.could_be_noise, -abs(one.pq.value or 0.0)))
     clear = sum(not one.pq.could_be_noise for one in both)
     by_chance = round((1 - LEVEL) * len(both))
     expected = f" (about {by_chance} by chance)" if clear and by_chance else ""
-    told = f"PQ of {clear or 'none'} of {len(both)} classes moved by more than the choice of images explains{expected}:"
-    lines = ["PQ of each class that moved:" if too_few else told]
+    told = f"PQ changed significantly in {clear or 'none'} of {len(both)} classes{expected}:"
+    lines = ["PQ of each class that changed:" if too_few else told]
     moved = [one for one in both if one.pq.value or one.pq.moved]
     shown = moved[:_MOST_CLASSES]
     lines += [
         _row(shortened(one.category.name, _NAME_WIDTH - 1), one.pq, width=_NAME_WIDTH, too_few=too_few) for one in shown
     ]
     if len(moved) > _MOST_CLASSES:
-        lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json tells all ...")
+        lines.append(f"  ... {len(moved) - _MOST_CLASSES} more; --json has all ...")
     if len(moved) < len(both):
         lines.append(f"The same in both: {len(both) - len(moved)} of {len(both)}.")
     return [line for long in lines[:1] for line in textwrap.wrap(long, 79)] + lines[1:]
@@ -237,22 +237,19 @@ def _class_lines(classes: Sequence[ClassDifference], too_few: bool) -> list[str]
 def _verdict(found: Comparison) -> str:
     pq = found.all.pq
     if pq.value is None or pq.interval is None:
-        return "There is too little to tell a difference from chance."
+        return "There is not enough data to compare."
     low, high = 100 * pq.interval.low, 100 * pq.interval.high
     if not pq.moved:
         return "Both score the same on every image."
     if found.too_few:
-        return (
-            f"{found.images} images tell little: intervals from fewer than {FEW} are rough, and the next "
-            f"{found.images} may well say the opposite. Compare on more before you believe it."
-        )
+        return f"{found.images} images are too few: intervals from fewer than {FEW} are unreliable. Use more images."
     if pq.could_be_noise:
         return (
-            f"This could be noise: on other images of the same kind, B - A may as well be {low:+.2f} as {high:+.2f} PQ "
-            "(95 % interval: the images drawn again, the same for both). More images would tell."
+            f"The difference could be noise: the 95 % interval of B - A is {low:+.2f} to {high:+.2f} PQ (paired "
+            "bootstrap over images). More images would narrow it."
         )
     better, low, high = ("B", low, high) if pq.value > 0 else ("A", -high, -low)
     return (
-        f"{better} is better, and not by the choice of images: by {low:.2f} to {high:.2f} PQ (95 % interval: the "
-        "images drawn again, the same for both). Training again may move a score as well; this knows nothing of that."
+        f"{better} is better by {low:.2f} to {high:.2f} PQ (95 % interval, paired bootstrap over images). This does "
+        "not cover the variation between training runs."
     )

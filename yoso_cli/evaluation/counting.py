@@ -1,4 +1,4 @@
-"""Predictions become counts: those on disk, those in memory, and those that a model is making.
+"""Counting matches and errors: of predictions on disk, in memory, or streamed from a model.
 
 From disk, decoding is what takes time. So each process decodes, matches and counts a few dozen pictures of its own, and
 only the counts travel; they are added up in the order of the pictures, whoever counted them. The truth's runs may come
@@ -55,7 +55,7 @@ def counts_from_files(
         predictions: matched with the truth's pictures by image id.
         metrics: some of `measures.METRICS`.
         workers: how many processes count; None for as many as pay. The figures are the same for any number.
-        cache: the file that keeps the truth's runs. It is read where it knows a picture and written anew where not.
+        cache: the truth cache. Known pictures are read from it; if any are missing, it is written again.
 
     Raises:
         DataError: at once when a picture has no prediction or `cache` is no cache; on the way when a PNG is unreadable
@@ -248,7 +248,7 @@ class _Counter:
 
 
 def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], places: range) -> _Counted:
-    """Counts some of `pairs`, whose predictions' PNGs lie in `folder`."""
+    """Counts some of `pairs`, whose predicted PNGs are in `folder`."""
     pictures, blocks = [], []
     for true, predicted in pairs[places.start : places.stop]:
         path = folder / predicted.panoptic_file
@@ -261,7 +261,7 @@ def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], p
 def _kept(
     counted: Iterable[_Counted], pairs: Sequence[RecordPair], truth: Path, known: RunCache | None
 ) -> Iterator[Counts]:
-    """Passes the counts on; a cache that does not know all pictures is written anew meanwhile."""
+    """Yields the counts, and writes the cache again if pictures are missing from it."""
     names = [record.panoptic_file for record, _ in pairs]
     if known is None or all(known.knows(name, Stamp.of(truth / name)) for name in names):
         yield from (one for one, _ in counted)

@@ -40,7 +40,7 @@ class Detections:
     """What one picture, or many, add to AP.
 
     Attributes:
-        category: (D,) the place of each detection's category.
+        category: (D,) the index of each detection's category.
         score: (D,) 0..1; within a picture from high to low.
         taken: (A, T, D) whether it has an object.
         ignored: (A, T, D) whether it counts neither way: its object is a crowd or out of the range, or it has none and
@@ -115,7 +115,7 @@ def _scores(segments: Sequence[Segment], categories: Sequence[Category]) -> Floa
     for segment in segments:
         if segment.score is None and segment.category_id in things:
             raise DataError(
-                f"Predicted segment {segment.id} has no score, and AP ranks segments by their scores.",
+                f"Predicted segment {segment.id} has no score, which AP needs for ranking.",
                 hint="Write a \"score\" (0..1) into each entry of segments_info, or leave 'ap' out of --metric.",
             )
     return np.array([segment.score or 0.0 for segment in segments])
@@ -179,7 +179,7 @@ def _near(matching: Matching, kept: Ints) -> list[list[tuple[int, float]]]:
 
 
 def _taken(near: list[list[tuple[int, float]]], iscrowd: Bools, outside: Bools) -> tuple[Bools, Bools]:
-    """(T, D) whether each detection takes an object, and whether what it takes does not count."""
+    """(T, D) whether each detection matches an object, and whether that object is ignored."""
     taken, ignored = np.zeros((len(IOUS), len(near)), np.bool_), np.zeros((len(IOUS), len(near)), np.bool_)
     # Those that count come first; sorted is stable.
     choices = [sorted(some, key=lambda one: bool(outside[one[0]])) for some in near]
@@ -205,7 +205,7 @@ def _choice(some: Sequence[tuple[int, float]], lowest: float, outside: Bools) ->
 
 
 def _precision(taken: Bools, ignored: Bools, objects: int) -> Floats:
-    """(T, R) the highest precision at each recall or a higher one; detections (T, D) stand by falling score."""
+    """(T, R) the highest precision at each recall or a higher one; detections (T, D) are sorted by score."""
     hits = np.cumsum(taken & ~ignored, axis=1).astype(np.float64)
     false = np.cumsum(~taken & ~ignored, axis=1).astype(np.float64)
     recall = hits / objects

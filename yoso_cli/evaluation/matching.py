@@ -1,4 +1,4 @@
-"""How truth and prediction meet: the pixels that their segments share, and which predicted segment is which true one.
+"""Matching of true and predicted segments, from the pixels that they share.
 
 Pixels are counted by runs (see `panoptic.regions`): a picture has a hundred times fewer of them than pixels, so finding
 where they begin is all that is done for each pixel. What the two maps of a picture share, its `Overlap`, is a few
@@ -60,7 +60,7 @@ class PanopticRuns:
 
     @property
     def id_map(self) -> IdMap:
-        """The map (H, W), made anew each time."""
+        """The map (H, W), computed at each access."""
         return painted(self.runs, self.runs.values)
 
 
@@ -128,7 +128,7 @@ class Matching:
         t: (M,) the row of each match in `true`; picture after picture, by rising true id, then predicted id.
         p: (M,) its row in `predicted`.
         iou: (M,) its IoU, above 0.5.
-        excused: (S,) predicted segments that lie for more than half in void or in a crowd of their category.
+        excused: (S,) predicted segments of which more than half is in void or in a crowd of their category.
     """
 
     pictures: Sequence[Overlap]
@@ -403,7 +403,7 @@ def _require_present(predicted: Columns, area: Ints) -> None:
     absent = predicted.id[area == 0]
     if absent.size:
         raise DataError(
-            f"The JSON lists predicted segment {some(absent.tolist())}, of which the map has no pixel.",
+            f"The JSON lists predicted segment {some(absent.tolist())}, but the map has no pixel of it.",
             hint="Leave it out of segments_info, or write the PNG and the JSON from the same prediction.",
         )
 

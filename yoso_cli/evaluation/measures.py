@@ -1,4 +1,4 @@
-"""All that an evaluation can measure: the table of the metrics, and how pictures become figures.
+"""The metrics: what each one counts per picture, and how figures are computed from the counts.
 
 Each pair of maps becomes an `Overlap`, a few hundred numbers, and the maps are let go of. Some dozens of these are
 matched together and counted for each metric. The counts are added up in the order of the pictures, and figures are made
@@ -32,7 +32,7 @@ ALL = "all"
 """Asks for every metric that the predictions allow."""
 
 DETAILS = "details"
-"""May stand among the metrics: each picture's part, intervals, and why the score is not 100. A report needs it."""
+"""May be among the metrics: counts per picture, intervals, and PQ loss by error type. A report needs it."""
 
 AT_A_TIME = 32
 """Pictures counted at once, and counts added at once: few enough to stay small, enough to be cheap."""
@@ -55,7 +55,7 @@ class Measures:
     Attributes:
         categories: the K classes.
         images: id and file of each of N pictures.
-        figures: by the names of `REPORTED`; only what was asked for. Those that are read somewhere stand below as well.
+        figures: by the names of `REPORTED`; only those requested; those used elsewhere are also properties.
     """
 
     categories: tuple[Category, ...]
@@ -105,8 +105,8 @@ class Metric:
     """One entry of a report.
 
     Attributes:
-        asked: by which name it is asked for; `pq` always is.
-        figures: of the counts by name, and of the figures that stand before it in the table.
+        asked: the metric that includes it; `pq` always is.
+        figures: of the counts by name, and of the figures before it in the table.
         count: what some pictures add, which other processes can send; None where the counts are another metric's.
         total: the sum of one or more such counts in their order. Floats stay apart until `figures` adds them, so
             that these do not depend on how the pictures were divided among processes.

@@ -1,4 +1,4 @@
-"""What each picture adds to the score, and how far chance could move a score: the bootstrap over pictures.
+"""Counts per picture, and bootstrap confidence intervals over pictures.
 
 Pictures are drawn again with replacement, as many as there are, and the score is computed anew each time (Efron and
 Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: the percentile interval). Whole pictures are drawn because
@@ -143,7 +143,7 @@ class ImageTallies:
         except (TypeError, KeyError, ValueError):
             raise DataError("Its per-image figures are damaged.", hint="Evaluate again.") from None
         if not np.isfinite(counts).all() or (counts < 0).any():
-            raise DataError("Its per-image figures hold values that cannot be.", hint="Evaluate again.")
+            raise DataError("Its per-image figures have invalid values.", hint="Evaluate again.")
         return cls(tuple(image_id for image_id, _ in images), tuple(file for _, file in images), counts)
 
     def truth_segments(self) -> Ints:
@@ -178,7 +178,7 @@ class ImageTallies:
 
 
 class Interval(NamedTuple):
-    """Where a figure lies in 95 % of the draws; fractions 0..1, or -1..1 for a difference."""
+    """The 95 % interval of a figure; fractions 0..1, or -1..1 for a difference."""
 
     low: float
     high: float
@@ -186,7 +186,7 @@ class Interval(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """One side of a comparison: what to call it, on what it was measured, and each picture's part."""
+    """One side of a comparison: its name, its dataset, and the counts of each picture."""
 
     name: str
     dataset: str
@@ -222,7 +222,7 @@ class Confidence(Figures):
 
 
 def confidence(tallies: ImageTallies, categories: Sequence[Category]) -> Confidence:
-    """The 95 % intervals of a score; each is None for fewer than two pictures, which tell nothing about chance."""
+    """The 95 % intervals of a score; each is None for fewer than two pictures."""
     groups, classes = draws(tallies.counts, members_of(categories))
     all_, things, stuff = (GroupIntervals(*map(interval_of, groups[:, group].T)) for group in range(len(GROUPS)))
     return Confidence(all_, things, stuff, tuple(map(interval_of, classes.T)))
@@ -259,7 +259,7 @@ def draws(counts: Floats, members: Bools) -> tuple[Floats, Floats]:
 
 
 def interval_of(drawn: Floats) -> Interval | None:
-    """Of a figure in each draw (R,); a draw in which no picture holds the class says nothing about it."""
+    """The interval of a figure from its draws (R,); draws without the class are ignored."""
     seen = drawn[~np.isnan(drawn)]
     if not seen.size:
         return None

@@ -48,13 +48,13 @@ def quality_by(evaluation: Any, name: str, predictions: Path, truth: Path) -> Pa
             return _quality(stat, categories, true_set.categories)
     except ZeroDivisionError:
         message = f"{name} divides by zero on this set: a group (all, things or stuff) has no class to average."
-        raise DataError(message, hint="--engine yoso has an answer.") from None
+        raise DataError(message, hint="--engine yoso handles this case.") from None
     except Exception as error:
         # Python quotes the message of a KeyError.
         words = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
         told = " ".join(words.split()).rstrip(".")
         message = f"{name} stops on this set with {type(error).__name__}: {told}."
-        raise DataError(message, hint="--engine yoso may tell what is wrong.") from None
+        raise DataError(message, hint="--engine yoso may give a clearer error.") from None
 
 
 def _panopticapi() -> Any:

@@ -1,4 +1,4 @@
-"""What an evaluation found and all that made the number, for a file and for a person."""
+"""The report of an evaluation: its figures and everything needed to reproduce them."""
 
 import json
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ FORMAT = "yoso-report"
 VERSION = 1
 """Rises when a key of the file changes its meaning or goes away."""
 
-# Where these agree, two reports tell of one evaluation.
+# Two reports are of the same evaluation if these agree.
 _SAID_BY_THE_FIGURES = ("version", "dataset", "split", "weights", "settings", "quality", "per_image")
 
 # A comma may follow.
@@ -26,7 +26,7 @@ _LINE = 119
 
 @dataclass(frozen=True)
 class PaperRow:
-    """The published figures to stand beside ours, in percent; None where there is none."""
+    """The published figures, in percent; None where there is none."""
 
     table: str = ""
     pq: float | None = None
@@ -36,7 +36,7 @@ class PaperRow:
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """The weights that were evaluated, told apart from all others by their hash."""
+    """The evaluated weights, identified by their hash."""
 
     path: str
     sha256: str
@@ -58,7 +58,7 @@ class WeightsFile:
 
 @dataclass(frozen=True)
 class InferenceSettings:
-    """How pictures became segments.
+    """Inference settings.
 
     Attributes:
         short_edge: of the picture as the network saw it, pixels.
@@ -68,7 +68,7 @@ class InferenceSettings:
         device: where the network ran.
         views: of each picture; more than the plain one are test-time augmentation.
         merge: how masks became segments, `exact` or `fast`.
-        switches: how the network ran, in words; empty where nobody said.
+        switches: inference options in use, as text; empty if unknown.
     """
 
     short_edge: int
@@ -83,7 +83,7 @@ class InferenceSettings:
 
 @dataclass(frozen=True)
 class ExactMerge:
-    """PQ of the exact merge of the very same network's answers, in percent, to hold the fast one's against."""
+    """PQ of the exact merge of the same network outputs, in percent, to compare the fast merge with."""
 
     pq: float | None
     pq_things: float | None
@@ -101,7 +101,7 @@ class Report:
     """One evaluation.
 
     Attributes:
-        measures: what was measured, with its details.
+        measures: the figures, with details.
         dataset: its name.
         split: of the dataset; empty where a bare JSON was given.
         images: how many pictures.
@@ -110,11 +110,11 @@ class Report:
         recipe: its name; empty where predictions came from files, and so are the next three.
         weights: the file.
         settings: of inference.
-        exact_merge: what the exact merge would have had, where another was chosen.
-        paper: the figures that the recipe aims at.
-        versions: of the packages that had a part in it.
-        machine: what it ran on.
-        command: the line that was typed.
+        exact_merge: PQ of the exact merge, if the fast one was used.
+        paper: the published figures of the recipe.
+        versions: of the packages involved.
+        machine: description of the machine.
+        command: the command line.
     """
 
     measures: Measures
@@ -144,7 +144,7 @@ class Report:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; figures in percent, unrounded, null where there is none."""
         measured = self.measures.to_dict()
-        # The longest stands last.
+        # The longest is last.
         per_image = measured.pop("per_image")
         told: dict[str, Any] = {
             "format": FORMAT,
@@ -159,7 +159,7 @@ class Report:
         }
         for name in ("weights", "settings", "exact_merge", "paper"):
             value = getattr(self, name)
-            # JSON knows no tuple: what is told and what is read back are the same.
+            # JSON has no tuples: as lists, written and read values are equal.
             told[name] = None if value is None else json.loads(json.dumps(asdict(value)))
         told |= {"versions": dict(self.versions), "machine": dict(self.machine), "command": self.command or None}
         return {**told, "per_image": per_image}
@@ -171,7 +171,7 @@ def write_report(path: Path, report: Report) -> None:
 
 
 def further_measures(path: Path, report: Report) -> tuple[str, ...]:
-    """What the report file at `path` measures beyond `report`, where it says the same of the same otherwise; by key.
+    """The additional metrics of the report file at `path`, if it is otherwise equal to `report`; by key.
 
     Such a file need not be written again, and what took long to measure would be lost by it.
     """
@@ -195,7 +195,7 @@ def read_measured(path: Path) -> Measured:
     """
     content = read_json(path)
     if content.get("format") != FORMAT:
-        raise DataError(f"{path}: is no report of `yoso eval`.", hint="Predictions are compared with --truth PATH.")
+        raise DataError(f"{path}: is not a report of `yoso eval`.", hint="To compare predictions, add --truth PATH.")
     if content.get("version") != VERSION or "per_image" not in content:
         raise DataError(f"{path}: was made by another version of yoso.", hint="Evaluate again.")
     try:
@@ -213,7 +213,7 @@ def _place(dataset: object, split: object) -> str:
 
 
 def readable_json(value: Any, indent: str = "", key: str = "") -> str:
-    """JSON in which whatever fits on a line of 120 columns, behind its `key`, stands on one."""
+    """JSON with each value on one line where it fits into 120 columns behind its `key`."""
     line = json.dumps(value, ensure_ascii=False)
     if len(indent) + len(key) + len(line) <= _LINE or not isinstance(value, (dict, list)) or not value:
         return line

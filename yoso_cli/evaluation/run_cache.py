@@ -1,4 +1,4 @@
-"""The runs of a set's true maps in one file: who scores against the same truth again need not decode its PNGs again.
+"""The truth cache: run lengths of a set's true maps in one file, so that its PNGs are decoded only once.
 
     magic | a block for each picture | index, JSON | where the index starts, 8 bytes, little endian
 
@@ -30,7 +30,7 @@ _LONGEST_RUN = 0xFFFF
 
 
 class Stamp(NamedTuple):
-    """What tells that a file is still the one it was: bytes and nanoseconds since 1970."""
+    """The stamp of a file, to detect changes: bytes and nanoseconds since 1970."""
 
     size: int
     changed: int
@@ -111,7 +111,7 @@ class RunCache:
         return len(self._places)
 
     def knows(self, name: str, stamp: Stamp) -> bool:
-        """Whether there is a block of the PNG called `name`, and the PNG is still what it was."""
+        """Whether there is a block of the PNG `name`, and the PNG is unchanged."""
         place = self._places.get(name)
         return place is not None and place[:2] == stamp
 
@@ -164,7 +164,7 @@ def _read_index(path: Path) -> dict[str, _Place]:
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) != _MAGIC:
-                raise DataError(f"{path}: is no cache of run lengths.", hint="Name another file, or one to be made.")
+                raise DataError(f"{path}: is not a truth cache.", hint="Name another file, or a new one.")
             size = file.seek(0, 2)
             file.seek(max(size - _TRAILER.size, 0))
             (start,) = _TRAILER.unpack(file.read(_TRAILER.size))
@@ -181,7 +181,7 @@ def _read_index(path: Path) -> dict[str, _Place]:
 
 
 def _damaged(path: Path) -> DataError:
-    return DataError(f"{path}: is damaged.", hint="Remove it: it is made anew from the truth.")
+    return DataError(f"{path}: is damaged.", hint="Remove it; it will be made again from the truth.")
 
 
 def _code_type(ids: int) -> "np.dtype[np.unsignedinteger[npt.NBitBase]]":

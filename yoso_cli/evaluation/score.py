@@ -65,7 +65,7 @@ def score_predicted(
 
 
 def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
-    """A panoptic set, whichever way it lies on disk; its pictures need not be there.
+    """A panoptic set in any supported layout; its pictures need not be there.
 
     Args:
         path: a prepared split, a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with a folder of
@@ -84,7 +84,7 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
 
 
 def _photos_of(listing: Path) -> Path:
-    """Where the photos of a JSON may lie: as COCO unpacks (annotations/panoptic_val2017.json, val2017/), or beside."""
+    """Possible folders of a JSON's photos: COCO's layout (annotations/panoptic_val2017.json, val2017/), or beside."""
     published = listing.parent.parent / listing.stem.removeprefix("panoptic_")
     return published if listing.stem.startswith("panoptic_") and published.is_dir() else listing.parent / "images"
 

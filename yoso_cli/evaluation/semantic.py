@@ -1,4 +1,4 @@
-"""Mean IoU of the classes, from panoptic maps: who owns a pixel is forgotten, what it is stays.
+"""Mean IoU of the classes, from panoptic maps without their instances.
 
 The rule is that of Cityscapes' pixel-level evaluation
 (https://github.com/mcordts/cityscapesScripts, `evalPixelLevelSemanticLabeling`): IoU = TP / (TP + FP + FN) over all

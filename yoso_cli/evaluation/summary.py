@@ -1,4 +1,4 @@
-"""An evaluation as one screen of plain text: ours beside the paper's, how sure that is, and the classes by PQ."""
+"""An evaluation as one screen of text: figures with intervals, beside the paper's, and the classes by PQ."""
 
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -22,7 +22,7 @@ _NAMED = 3
 
 
 def table(report: Report) -> str:
-    """The report as plain text of at most 80 columns: headline figures, what they mean, and the classes by PQ."""
+    """The report as plain text of at most 80 columns: headline figures, their explanation, and the classes by PQ."""
     parts = [[_title(report)], _headline(report), _meaning(report), _lost(report), _further(report)]
     blocks = [list(part) for part in (*parts, _class_rows(report.quality.classes))]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
@@ -55,7 +55,7 @@ def _headline(report: Report) -> Iterator[str]:
 
 
 def _merge(report: Report) -> Iterator[str]:
-    """What the fast merge costs."""
+    """PQ of the fast merge compared with the exact one."""
     if not (exact := report.exact_merge):
         return
     quality = report.quality
@@ -69,7 +69,9 @@ def _merge(report: Report) -> Iterator[str]:
         for name, (ours, theirs) in pairs.items()
         if ours is not None and theirs is not None
     ]
-    yield from _wrapped(f"Fast merge: {', '.join(costs) or 'nothing'} against the exact merge of the same answers.")
+    yield from _wrapped(
+        f"Fast merge: {', '.join(costs) or 'nothing'} compared with the exact merge of the same outputs."
+    )
 
 
 def _further(report: Report) -> Iterator[str]:
@@ -84,7 +86,7 @@ def _further(report: Report) -> Iterator[str]:
         yield f"{'Mask AP of things':<20}{_named({'AP': mask.ap, 'AP50': mask.ap50, 'AP75': mask.ap75})}"
         yield f"{'  by segment size':<20}{_named({size: getattr(mask, size) for size in SIZES})}"
     if pixels := found.semantic:
-        figures = {"mIoU": pixels.miou, "weighted": pixels.weighted_iou, "pixels right": pixels.pixel_accuracy}
+        figures = {"mIoU": pixels.miou, "weighted": pixels.weighted_iou, "pixel accuracy": pixels.pixel_accuracy}
         yield f"{'Classes of pixels':<20}{_named(figures)}"
 
 
@@ -104,27 +106,27 @@ def _span(interval: Interval | None) -> str:
 
 
 def _lost(report: Report) -> list[str]:
-    """What the causes cost, the dearest first."""
+    """The PQ loss by error type, the largest first."""
     losses = sorted(report.measures.losses.all, key=lambda one: -one.pq)
     told = [f"{NAMES[one.cause]} {100 * one.pq:.1f}" for one in losses if one.pq >= _LEAST_LOSS]
     if not told:
         return []
-    lost = f"Lost {100 * sum(one.pq for one in losses):.1f}: {', '.join(told)}"
+    lost = f"PQ loss {100 * sum(one.pq for one in losses):.1f}: {', '.join(told)}"
     return [*_wrapped(lost), *_wrapped(_worst(report)), *_wrapped(_confused(report))]
 
 
 def _worst(report: Report) -> str:
-    """The pictures on which most of that was lost."""
+    """The pictures with the largest PQ loss."""
     tallies = report.measures.tallies
     lost = 100 * tallies.lost()
     told = [f"{shortened(tallies.files[place])} ({lost[place]:.2f})" for place in tallies.worst(_NAMED)]
-    return f"  most of it on {', '.join(told)}" if told else ""
+    return f"  worst images: {', '.join(told)}" if told else ""
 
 
 def _confused(report: Report) -> str:
-    """The classes that are most often taken for another."""
+    """The classes that are confused most often."""
     told = [
-        f"{shortened(true.name)} seen as {shortened(guess.name)} ({count})"
+        f"{shortened(true.name)} as {shortened(guess.name)} ({count})"
         for true, guess, count in mistaken(report.measures.confusion)[:_NAMED]
     ]
     return f"  wrong class: {', '.join(told)}" if told else ""
@@ -135,25 +137,24 @@ def _wrapped(text: str) -> list[str]:
 
 
 def _meaning(report: Report) -> list[str]:
-    """What a newcomer must know to read the rows above."""
+    """An explanation of the rows above."""
     told = [
-        "PQ = SQ x RQ for each class, and the rows are means over classes. Things can be counted (a car), stuff cannot "
-        "(the sky). SQ: how well the masks of found segments fit. RQ: how many segments are found, false ones counted "
-        "against.",
+        "PQ = SQ x RQ for each class; the rows are means over classes. Things are countable (a car), stuff is not (the "
+        "sky). SQ is the mean IoU of matched segments, RQ the F1 score of the matching.",
     ]
     if report.measures.confidence.all.pq:
-        told.append("The interval: how far PQ moves when these images are drawn again at random.")
+        told.append("The interval is a bootstrap over images.")
     classes = len(report.quality.classes)
     if report.quality.all.n < classes:
         unseen = classes - report.quality.all.n
-        told.append(f"{unseen} of {classes} classes, in neither truth nor prediction, do not count.")
+        told.append(f"{unseen} of {classes} classes are in neither truth nor prediction and do not count.")
     return textwrap.wrap(" ".join(told), 79)
 
 
 def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
     seen = sorted((one for one in classes if one.pq is not None), key=lambda one: -(one.pq or 0.0))
     if not seen:
-        yield "No class was seen: there is nothing to score."
+        yield "There are no segments to evaluate."
         return
     figures = f"{'PQ':>7}{'SQ':>7}{'RQ':>7}{'found':>7}{'false':>7}{'missed':>8}"
     yield f"{'Class, best first':<{_NAME_WIDTH}} {'kind':<6}{figures}"
@@ -161,7 +162,7 @@ def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
         yield from map(_class_row, seen)
         return
     yield from map(_class_row, seen[:_ENDS])
-    yield f"  ... {len(seen) - 2 * _ENDS} more; --json tells all ..."
+    yield f"  ... {len(seen) - 2 * _ENDS} more; --json has all ..."
     yield from map(_class_row, seen[-_ENDS:])
 
 
@@ -172,10 +173,10 @@ def _class_row(one: ClassQuality) -> str:
 
 
 def shortened(name: str, width: int = _NAME_WIDTH) -> str:
-    """The end of a name that is too long: Mapillary's names are paths whose end tells most."""
+    """The end of a name that is too long: Mapillary's names are paths."""
     return name if len(name) <= width else "..." + name[3 - width :]
 
 
 def in_percent(fraction: float | None) -> str:
-    """In percent, as people read it."""
+    """In percent, with one decimal."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

@@ -1,4 +1,4 @@
-"""What a network costs by count, whatever the machine: floating-point operations and parameters."""
+"""Counts floating-point operations and parameters of a network."""
 
 # B pictures, C channels in, O channels out, H W size
 

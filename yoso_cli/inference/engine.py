@@ -1,4 +1,4 @@
-"""How the network runs on a device: precision, memory format, compilation. None of it is part of the weights."""
+"""Running the network on a device: precision, memory format, compilation, fusion."""
 
 # B pictures, H W padded picture size
 
@@ -23,7 +23,7 @@ MOST_GRAPHS = 8
 
 @dataclass(frozen=True)
 class Switches:
-    """Ways to run the same weights.
+    """Inference options of the network.
 
     Attributes:
         precision: one of PRECISIONS; the 16-bit ones by autocast, which may move a few pixels.
@@ -48,22 +48,22 @@ class Switches:
 
 @dataclass(frozen=True)
 class Default:
-    """The switches that a kind of device gets where none are chosen, and why these."""
+    """The default switches of a device type, and the reason."""
 
     switches: Switches
     reason: str
 
 
-# The fastest that change no prediction. What each switch does alone stands in docs/measurements/.
+# The fastest that change no prediction; docs/measurements/ has the effect of each switch.
 _ON_CPU = Default(
     Switches(channels_last=True, fused=True, winograd=True),
-    "the fastest that leave every answer, as measured on two cores",
+    "the fastest that change no prediction, measured on two cores",
 )
 _ON_GPU = Default(Switches(), "nothing has been measured on a GPU yet, so nothing is switched on")
 
 
 def default_for(device: torch.device) -> Default:
-    """The fastest switches measured on such a device that change no prediction, of those that work with this torch."""
+    """The fastest switches for the device that change no prediction and are supported by this torch."""
     if device.type == "cuda":
         return _ON_GPU
     missing = onednn.missing()
@@ -77,7 +77,7 @@ def default_for(device: torch.device) -> Default:
 
 
 def switches_for(device: torch.device, **given: Any) -> Switches:
-    """The device's defaults with those `given` changed, and without what the given ones rule out."""
+    """The device's defaults, overridden by those `given`, without defaults that contradict them."""
     chosen = replace(default_for(device).switches, **given)
     if "fused" not in given and chosen.fused and not _fusible(chosen, device):
         chosen = replace(chosen, fused=False)
@@ -91,21 +91,21 @@ def _fusible(switches: Switches, device: torch.device) -> bool:
 
 
 def _alone(switches: Switches) -> bool:
-    """Whether nothing else that is switched on rules fusing out."""
+    """Whether the other switches allow fusion."""
     return switches.precision == "float32" and not switches.compiled
 
 
 def _require_possible(switches: Switches, device: torch.device) -> None:
     if switches.graphs and device.type != "cuda":
-        raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave graphs out.")
+        raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave --graphs out.")
     if switches.fused and not _alone(switches):
         raise UsageError(
-            "fused convolutions are float32, and torch.compile has its own.",
+            "--fused needs float32, and cannot be combined with --compile.",
             hint="Leave --fused out, or --precision and --compile.",
         )
     if switches.fused and not _fusible(switches, device):
         raise RunError(
-            f"fused convolutions need a CPU and a torch with oneDNN; the device is {device}.", hint="Leave --fused out."
+            f"--fused needs a CPU and a torch with oneDNN; the device is {device}.", hint="Leave --fused out."
         )
     if switches.winograd and not switches.fused:
         raise UsageError(
@@ -176,7 +176,7 @@ def _compiled(model: YOSO) -> Callable[[Tensor], list[Output]]:
             reason = " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
             raise RunError(
                 f"torch.compile cannot compile the network here: {reason}.",
-                hint="On a CPU it needs a C++ compiler, on a GPU triton. Or leave it out.",
+                hint="On a CPU it needs a C++ compiler, on a GPU triton. Otherwise leave --compile out.",
             ) from error
 
     return run

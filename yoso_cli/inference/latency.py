@@ -1,4 +1,4 @@
-"""How long a picture takes: the network alone, from file to panoptic map, and in its parts. The first two never mix."""
+"""Measuring latency: of the network alone, from file to panoptic map, and of each stage."""
 
 import resource
 import sys
@@ -40,7 +40,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Ratio:
-    """How many times longer A took than B, from calls in turn; above 1, B is faster.
+    """The latency ratio of A to B from alternating calls; above 1, B is faster.
 
     Attributes:
         median: of the ratios of neighbouring calls.
@@ -72,21 +72,21 @@ def measure_end_to_end(predictor: Predictor, paths: Sequence[Path], *, repeats: 
 def compare(
     first: Callable[[int], object], second: Callable[[int], object], device: torch.device, *, repeats: int, warmup: int
 ) -> Ratio:
-    """Times two calls in turn in this process, so that a slow minute of the machine meets both."""
-    times = _in_turn((first, second), device, repeats, warmup)
+    """Times two calls alternately, so that changes in the machine's load affect both."""
+    times = _interleaved((first, second), device, repeats, warmup)
     low, median, high = np.percentile(times[:, 0] / times[:, 1], (10, 50, 90)).tolist()
     return Ratio(median, low, high, _latency(times[:, 0]), _latency(times[:, 1]))
 
 
-def in_turn(
+def interleaved(
     calls: Sequence[Callable[[int], object]], device: torch.device, *, repeats: int, warmup: int
 ) -> list[Latency]:
-    """Times several calls, each once before any comes again."""
-    return [_latency(column) for column in _in_turn(calls, device, repeats, warmup).T]
+    """Times several calls in round-robin order."""
+    return [_latency(column) for column in _interleaved(calls, device, repeats, warmup).T]
 
 
 def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int) -> dict[str, float]:
-    """Mean milliseconds of each part of the way from file to segments; they add up to the whole.
+    """Mean milliseconds of each stage from file to segments; their sum is the total.
 
     The clock stops between parts, so on a GPU, where parts overlap, their sum is larger than the end-to-end time.
     """
@@ -177,7 +177,9 @@ def _timed(call: Callable[[int], object], device: torch.device, repeats: int, wa
         return np.array([_once(call, index, device) for index in range(warmup + repeats)][warmup:])
 
 
-def _in_turn(calls: Sequence[Callable[[int], object]], device: torch.device, repeats: int, warmup: int) -> "np.ndarray":
+def _interleaved(
+    calls: Sequence[Callable[[int], object]], device: torch.device, repeats: int, warmup: int
+) -> "np.ndarray":
     """Milliseconds, (repeats, calls)."""
     times = np.zeros((warmup + repeats, len(calls)))
     with torch.inference_mode():
@@ -203,6 +205,6 @@ def _latency(times: "np.ndarray", batch: int = 1) -> Latency:
 
 
 def _wait(device: torch.device) -> None:
-    """A GPU works on after a call returns; the clock must not stop before it does."""
+    """Waits for the GPU, which continues after a call returns."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

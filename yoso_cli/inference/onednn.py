@@ -1,4 +1,4 @@
-"""Convolutions and matrix products on a CPU by oneDNN, through the operators that torch.compile's programs call.
+"""Convolutions and matrix products on a CPU with oneDNN, through torch's internal operators.
 
 torch documents none of these operators, and any release may change them. So each is probed once in a process: it has
 to give plain torch's result on a tiny input. Plain torch takes the place of one that does not. They compute in single
@@ -42,7 +42,7 @@ class Geometry(NamedTuple):
 
 
 def works(operator: str) -> bool:
-    """Whether one of PROBES may be called: it passed its probe, and nobody has switched oneDNN off."""
+    """Whether one of PROBES is usable: it passed its probe, and oneDNN is enabled."""
     return bool(torch.backends.mkldnn.enabled) and probed(operator)
 
 
@@ -110,7 +110,7 @@ def product_layout(weight: Tensor, rows: int) -> Tensor:
 
 
 class KeptLayout:
-    """A layer's weights laid out for one size of input, made anew for another size and when the weights change.
+    """A layer's weights packed for one input size; packed again for another size and when the weights change.
 
     One layout alone is kept, as much memory as the weights: laid out for another size, a convolution can take ten times
     as long, and laying out anew costs what torch pays at each call.

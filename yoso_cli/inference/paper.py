@@ -1,4 +1,4 @@
-"""The efficiency columns of the paper's ablations (Tables 5 to 10), measured anew beside the printed ones."""
+"""The efficiency columns of the paper's ablations (Tables 5 to 10), measured here and as published."""
 
 # d hidden, c channels, n tokens, t kernel size
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from yoso_cli.inference import cost
 from yoso_cli.inference.engine import Engine, switches_for
-from yoso_cli.inference.latency import in_turn
+from yoso_cli.inference.latency import interleaved
 from yoso_cli.model.aggregator import AGGREGATORS
 from yoso_cli.model.attention import ATTENTIONS
 from yoso_cli.model.reparam import STEPS, reparameterise
@@ -68,7 +68,7 @@ NOTES = (
     "Operations are counted as the paper counts them: a multiply-add is one, an interpolated value four, a normalised "
     "one five.",
     "Table 5: the caption says d = 256, and the operations (16.6 G, 2.1 G) are those of d = 128. Which d the latencies "
-    "are of cannot be told.",
+    "are for is unclear.",
     "Table 6: MHCA has 8 heads there. DDCA convolves channels and not tokens, other than the text says, and its PQ is "
     "46.6 in the table and 46.7 in the text.",
     "Eq. 10 prints k where it means t. Fig. 5 has no axis values in the text: the ranges here are ours.",
@@ -111,7 +111,7 @@ def measure(
     Args:
         device: where to measure.
         repeats: calls of each network; the small modules are called ten times as often.
-        tell: hears each figure as soon as it is there.
+        tell: called with each figure when it is measured.
         tables: which of them.
     """
     torch.manual_seed(0)
@@ -184,7 +184,7 @@ def _microseconds(
 
 def _medians(calls: Mapping[str, Callable[[], object]], device: torch.device, repeats: int) -> dict[str, float]:
     """Milliseconds of each call, all of them in turn."""
-    times = in_turn(
+    times = interleaved(
         [_numbered(call) for call in calls.values()], device, repeats=repeats, warmup=1 if device.type == "cpu" else 3
     )
     return dict(zip(calls, (one.median for one in times), strict=True))

@@ -60,7 +60,7 @@ class Sizes:
 
 
 class Claim(NamedTuple):
-    """Which query each pixel goes to, still on the device.
+    """The query of each pixel, on the device.
 
     Attributes:
         codes: int16 (H, W), twice the winner's place among the kept queries, plus 1 where its mask leaves it out.
@@ -72,7 +72,7 @@ class Claim(NamedTuple):
 
 
 class _Kept(NamedTuple):
-    """The queries of one picture that may win: their places among all, scores and labels."""
+    """The queries of one picture above the score threshold: their indices, scores and labels."""
 
     places: list[int]
     scores: list[float]
@@ -159,7 +159,7 @@ def claimed_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> C
 
 
 def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Claim:
-    """A merge that trades pixels for time: decided at stride 4, then copied to the picture's pixels.
+    """The fast merge: computed at stride 4, then copied to the picture's pixels; approximate.
 
     Borders become steps of four input pixels; areas are counted at the small size, whose shares are nearly the same.
     """
@@ -263,7 +263,7 @@ def _kept_queries(mask_logits: Tensor, class_logits: Tensor, score_threshold: fl
     read = torch.stack([keep.double(), scores.double(), labels.double(), sound.expand(keep.shape).double()]).cpu()
     if not bool(read[3].all()):
         raise RunError(
-            "the network's answer holds values that are not finite numbers.",
+            "the network's output has values that are not finite.",
             hint="In float16 values can overflow: try float32. Otherwise the weights are damaged.",
         )
     found = []

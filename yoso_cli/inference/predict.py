@@ -1,4 +1,4 @@
-"""Pictures to panoptic maps: resize, pad, network, postprocessing; one by one, or a stream of them.
+"""Prediction: resize, pad, network, postprocessing, for one picture or a stream.
 
 A picture is resized on the CPU, carried over as bytes, and padded where the network is.
 """
@@ -62,7 +62,7 @@ def resized(image: Rgb, *, short_edge: int, long_edge: int) -> Resized:
 
 
 class Carrier:
-    """Brings resized pictures to a device.
+    """Transfers resized pictures to a device.
 
     A value travels as one byte, a quarter of what the network's floats would take. A GPU fetches it by itself from
     page-locked memory, in a stream of its own: beside whatever it computes, and without keeping the caller waiting.
@@ -105,14 +105,14 @@ class Carrier:
 
 
 class Predictor:
-    """A model with all it needs to turn a picture into segments.
+    """A model with preprocessing and postprocessing: maps a picture to segments.
 
     Args:
         model: in evaluation mode afterwards, on `device`.
         categories: in the order of the model's classes.
         short_edge: pixels the short edge is scaled to.
         long_edge: pixels the long edge may not exceed.
-        score_threshold: a query must score above it; 0..1.
+        score_threshold: the lowest score of a query; 0..1.
         overlap_threshold: the share of its mask a query must keep; 0..1.
         device: where the network runs; left out, where the model is.
         merge: how masks become segments, one of `postprocess.MERGES`.

@@ -1,4 +1,4 @@
-"""Test-time augmentation: one picture shown several times, mirrored or at other sizes, and one prediction.
+"""Test-time augmentation: one prediction from several views of a picture, flipped or scaled.
 
 There is no published rule for networks whose queries are segments. Here the plain view decides which segments there
 are. Each query with a class is averaged, in class probabilities and mask logits, with at most one query of every other

@@ -22,7 +22,7 @@ class Census:
 
     Attributes:
         name: of the dataset.
-        split: train or val, say.
+        split: for example train or val.
         categories: in the order of the set.
         statistics: what `yoso prepare` counts, too.
         areas: of each segment that is no crowd, in pixels, by category id.

@@ -160,7 +160,7 @@ def _counted(classes: Sequence[tuple[str, bool]]) -> str:
 
 
 def _unlisted_files(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
-    """Files that lie among those of the splits and that none of them lists."""
+    """Files in the folders of the splits that none of them lists."""
     pngs: defaultdict[Path, set[str]] = defaultdict(set)
     images: defaultdict[Path, set[str]] = defaultdict(set)
     split_of: dict[Path, str] = {}

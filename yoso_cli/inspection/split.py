@@ -15,14 +15,14 @@ from yoso_cli.panoptic.types import PanopticSet
 
 @dataclass(frozen=True)
 class Split:
-    """Where a split lies.
+    """The paths of a split.
 
     Attributes:
         dataset: the name of its set.
-        name: train or val, say.
+        name: for example train or val.
         folder: that of the manifest; None for a JSON that has none.
         listing: the JSON.
-        panoptic_dir: the PNGs, as far as no manifest says otherwise.
+        panoptic_dir: the PNGs, unless a manifest has another path.
         image_dir: the pictures, likewise.
     """
 
@@ -52,7 +52,7 @@ class Listed:
 
 
 def find_splits(named: str, root: Path) -> list[Split]:
-    """The splits of the prepared dataset `named` below `root`, or those that lie at the path `named`.
+    """The splits of the prepared dataset `named` below `root`, or those at the path `named`.
 
     A path is a prepared split, a folder of such, a folder in COCO's layout (annotations/panoptic_*.json), or a COCO
     panoptic JSON.

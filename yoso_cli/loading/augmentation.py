@@ -1,4 +1,4 @@
-"""What a training picture goes through: scaled, cropped to a fixed size, mirrored, recoloured.
+"""Augmentation of training pictures: scale, crop to a fixed size, flip, colour jitter.
 
 Every step takes and gives an `AugmentedPicture`, and draws all of its randomness from the generator it is handed.
 """
@@ -15,18 +15,18 @@ from yoso_cli.loading.transforms import Size, Window, fitted, resize_ids, resize
 from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Rgb
 
 Array = TypeVar("Array", Rgb, IdMap)
-# What fills a training picture beyond its border; 0..255.
+# The grey of padding, 0..255.
 PADDING = 128
-# Crops that are tried for one with enough classes in it, before the last is taken as it is.
+# Crops tried for one in which no category is too large; then the last is used.
 _TRIES = 10
 
 
 class AugmentedPicture(NamedTuple):
-    """A picture on its way to the network.
+    """A picture during augmentation.
 
     Attributes:
         image: (H, W, 3).
-        panoptic: (H, W) ids; its segments are those of the whole picture, some may be cropped out of it.
+        panoptic: (H, W) ids; its segments are those of the uncropped picture; some may not be visible.
         extent: rows and columns, from the top left corner, that show the picture; beyond them is padding.
     """
 
@@ -45,7 +45,7 @@ Augmentation = Callable[[AugmentedPicture, np.random.Generator], AugmentedPictur
 
 @dataclass(frozen=True)
 class Compose:
-    """Several steps in their order."""
+    """A sequence of steps."""
 
     steps: Sequence[Augmentation]
 
@@ -75,7 +75,7 @@ class ScaleJitter:
     place: str = "free"
 
     def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
-        """Any size to `crop`; what lies beyond the picture is grey and void."""
+        """Any size to `crop`; padding is grey and void."""
         if random.random() < self.flip:
             picture = mirrored(picture)
         scale = random.uniform(self.scale_min, self.scale_max)
@@ -91,8 +91,8 @@ class ShortEdgeCrop:
 
     Attributes:
         crop: size of the result in pixels.
-        short_edges: lengths in pixels, one of which the short edge takes.
-        long_edge: pixels that the long edge may not pass.
+        short_edges: lengths to choose from for the short edge, pixels.
+        long_edge: upper limit of the long edge, pixels.
         category_share: a crop of which one category fills more than this share, void aside, is drawn again, ten times
             at most; with 1 the first is taken.
         flip: probability of a horizontal flip.
@@ -105,7 +105,7 @@ class ShortEdgeCrop:
     flip: float
 
     def __call__(self, picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
-        """Any size to `crop`; what lies beyond the picture is grey and void."""
+        """Any size to `crop`; padding is grey and void."""
         edge = self.short_edges[int(random.integers(len(self.short_edges)))]
         height, width = picture.panoptic.id_map.shape
         size = fitted((height, width), short_edge=edge, long_edge=self.long_edge)
@@ -130,18 +130,18 @@ class ShortEdgeCrop:
 
 
 def padding_as_picture(picture: AugmentedPicture, _: np.random.Generator) -> AugmentedPicture:
-    """Lets padding count as picture without a segment, as in the released training."""
+    """Makes padding count as background, as in the released training."""
     return picture._replace(extent=(picture.image.shape[0], picture.image.shape[1]))
 
 
 def mirrored(picture: AugmentedPicture) -> AugmentedPicture:
-    """Left and right exchanged, of a picture that has no padding yet."""
+    """A horizontal flip of a picture without padding."""
     image, ids = np.ascontiguousarray(picture.image[:, ::-1]), np.ascontiguousarray(picture.panoptic.id_map[:, ::-1])
     return AugmentedPicture(image, Panoptic(ids, picture.panoptic.segments), picture.extent)
 
 
 def free_place(size: Size, crop: Size, random: np.random.Generator) -> Window:
-    """A crop anywhere; rows and columns are drawn apart."""
+    """A crop with independent random row and column."""
     return _window(size, crop, (random.random(), random.random()))
 
 

@@ -1,4 +1,4 @@
-"""Samples to batches, in an order that is a pure function of the seed: any iteration can be made again anywhere."""
+"""Batches in an order that is a pure function of the seed, so that training can resume at any iteration."""
 
 # B pictures
 
@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from yoso_cli.errors import DataError, YosoError
 from yoso_cli.loading.dataset import PanopticDataset, Sample, Target
 
-# Pictures in a row that are tried for one that can be read.
+# Consecutive pictures tried for a readable one.
 _TRIES = 8
 
 
@@ -39,7 +39,7 @@ class Batch:
         return replace(self, images=images, targets=[target.to(device) for target in self.targets])
 
     def parts(self, size: int) -> Iterator[tuple["Batch", int, bool]]:
-        """Batches of at most `size` pictures, each with the place of its first one and whether it is the last."""
+        """Batches of at most `size` pictures, each with the index of its first picture and whether it is the last."""
         for start in range(0, len(self.image_ids), size):
             some = slice(start, start + size)
             part = Batch(self.images[some], self.targets[some], self.image_ids[some])
@@ -47,7 +47,7 @@ class Batch:
 
 
 class IterationOrder(Sampler[list[tuple[int, int]]]):
-    """Keys of the batches of iterations `start` to `stop` (excluded); every sample once per epoch, shuffled anew.
+    """Keys of the batches of iterations `start` to `stop` (excluded); every sample once per epoch, in a new order.
 
     `part` is (number, count) of a process that takes its part of each batch; all parts together are the batch.
     """
@@ -113,7 +113,7 @@ def _collated(loaded: list[_Loaded]) -> tuple[Batch | None, list[YosoError]]:
 
 
 def _heed_no_signal(_: int) -> None:
-    """Ctrl-C and SIGTERM reach loaders as well, which must go on: the training process ends its step, and then them."""
+    """Loaders ignore Ctrl-C and SIGTERM: the training process finishes its step and then stops them."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
@@ -147,10 +147,10 @@ def batches(
         seed: of order and augmentation.
         start: first iteration.
         stop: one past the last iteration.
-        workers: processes that load; 0 loads in this one. The batches are the same.
+        workers: loader processes; 0 loads in this one. The batches are the same.
         part: (number, count) of this process among those that share each batch; `count` divides `batch`.
-        tolerated: share of the dataset, 0..1, that may be unreadable; others stand in for these pictures.
-        report: told of each of them, once.
+        tolerated: share of the dataset, 0..1, that may be unreadable; such pictures are replaced by others.
+        report: called once for each of them.
 
     Raises:
         DataError: more pictures than that are unreadable.

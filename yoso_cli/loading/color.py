@@ -73,7 +73,7 @@ def _table(values: npt.NDArray[np.float64]) -> Table:
 
 
 def _with_padding_of(picture: AugmentedPicture, image: Rgb) -> Rgb:
-    """Padding is no part of the picture: its grey is one that the network can learn to know."""
+    """Padding is not jittered: its grey stays constant."""
     height, width = picture.extent
     if (height, width) == image.shape[:2]:
         return image

@@ -1,4 +1,4 @@
-"""Simple copy-paste (https://arxiv.org/abs/2012.07177): things of one training picture laid over another."""
+"""Simple copy-paste (https://arxiv.org/abs/2012.07177): things of one training picture pasted onto another."""
 
 from collections.abc import Container
 from dataclasses import replace
@@ -15,7 +15,7 @@ def pasted(
     """About half of the things of `source` over `onto`, where they are.
 
     Args:
-        onto: what lies below; what is covered is hidden, wholly or in part.
+        onto: the picture to paste onto.
         source: of the same size; its crowds, stuff and void stay where they are.
         things: category ids that may be pasted.
         random: decides which.

@@ -19,7 +19,7 @@ from yoso_cli.panoptic.types import IdMap, PanopticSet, Rgb, present_ids
 
 @dataclass(frozen=True)
 class Target:
-    """What a picture shows.
+    """The target of a picture.
 
     Attributes:
         labels: (M,) int64 train ids.
@@ -54,7 +54,7 @@ class PanopticDataset(Dataset[Sample]):
     Args:
         panoptic_set: a prepared set.
         augmentation: makes pictures of one size.
-        copy_paste: probability that things of another picture are laid over one.
+        copy_paste: probability of copy-paste augmentation.
     """
 
     def __init__(self, panoptic_set: PanopticSet, augmentation: Augmentation, *, copy_paste: float = 0.0) -> None:
@@ -78,7 +78,7 @@ class PanopticDataset(Dataset[Sample]):
         return Sample(image, self._target(picture), self.panoptic_set.records[key[0]].image_id)
 
     def picture(self, key: tuple[int, int]) -> AugmentedPicture:
-        """What the network is to see of a picture. Raises as indexing does."""
+        """The augmented picture. Raises as indexing does."""
         place, seed = key
         random = np.random.default_rng(seed)
         picture = self._augmented(place, random)
@@ -107,10 +107,10 @@ class PanopticDataset(Dataset[Sample]):
 
 
 def _require_size(path: Path, image: Rgb, ids: IdMap) -> None:
-    """Resizing would squeeze one onto the other, and training would go on with masks that lie beside their things."""
+    """Raises DataError if the sizes differ: resizing would hide it, and masks would not fit their things."""
     (height, width), (high, wide) = image.shape[:2], ids.shape
     if (height, width) != (high, wide):
         raise DataError(
-            f"{path}: is {width}x{height} where its panoptic PNG is {wide}x{high}.",
-            hint="They belong to different pictures, or one was resized: fetch both again.",
+            f"{path}: is {width}x{height}, but its panoptic PNG is {wide}x{high}.",
+            hint="They belong to different pictures, or one was resized: download both again.",
         )

@@ -1,4 +1,4 @@
-"""Sizes and resizing, as the released models saw pictures and id maps."""
+"""Resizing of pictures and id maps, identical to that of the released models."""
 
 # H W picture size; sizes are (height, width) throughout
 
@@ -53,7 +53,7 @@ def resize_image(image: Rgb, size: Size, window: Window | None = None) -> Rgb:
 
 
 def resize_ids(ids: IdMap, size: Size, window: Window | None = None) -> IdMap:
-    """(H, W) to `size`, or that window of it, by nearest neighbour: an id is a name, never an average."""
+    """(H, W) to `size`, or that window of it, by nearest neighbour, as ids must not be averaged."""
     top, left, height, width = window or Window(0, 0, *size)
     if ids.shape == size:
         return ids[top : top + height, left : left + width]

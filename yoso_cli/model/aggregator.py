@@ -119,7 +119,7 @@ class ConvolutionFirst(nn.Module):
         """P2..P5 to (B, A, h, w)."""
         total = self.convs[0](pyramid[0])
         size = total.shape[-2:]
-        # In place: at 800x1333 each sum made anew would move 100 MB more.
+        # In place: at 800x1333 each new sum would move 100 MB more.
         total += self.bias
         for conv, x in zip(self.convs[1:], pyramid[1:], strict=True):
             total += _upsampled(conv(x), size)
@@ -153,7 +153,7 @@ class FeaturePyramidAggregator(nn.Module):
 
 
 class LocationConvolution(nn.Conv2d):
-    """The 1x1 convolution of a map and the place of its pixels."""
+    """The 1x1 convolution of a map with its pixel coordinates."""
 
     def __init__(self, channels: int, out_channels: int) -> None:
         super().__init__(channels + 2, out_channels, 1)
@@ -262,7 +262,7 @@ def _joined(x: Tensor, more: Tensor) -> Tensor:
 
 
 def coordinates(x: Tensor) -> Tensor:
-    """The place of each pixel of `x` (B, C, h, w) as (1, 2, h, w): x then y, -1 at the first pixel, 1 at the last."""
+    """The coordinates of each pixel of `x` (B, C, h, w) as (1, 2, h, w): x, then y, from -1 to 1."""
     height, width = x.shape[-2:]
     columns = torch.linspace(-1, 1, width, device=x.device, dtype=x.dtype)
     rows = torch.linspace(-1, 1, height, device=x.device, dtype=x.dtype)

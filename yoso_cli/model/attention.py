@@ -61,7 +61,7 @@ class SeparableDynamicConvAttention(nn.Module):
 
 
 class PointwiseDynamicConvAttention(nn.Module):
-    """PDCA: the pointwise half alone; tokens meet, channels do not."""
+    """PDCA: the pointwise half alone; mixes tokens, not channels."""
 
     def __init__(self, hidden_dim: int, *, num_proposals: int, kernel_size: int, num_heads: int) -> None:
         super().__init__()
@@ -74,7 +74,7 @@ class PointwiseDynamicConvAttention(nn.Module):
 
 
 class DepthwiseDynamicConvAttention(nn.Module):
-    """DDCA: the depthwise half alone; neighbouring channels meet, tokens do not."""
+    """DDCA: the depthwise half alone; mixes neighbouring channels, not tokens."""
 
     def __init__(self, hidden_dim: int, *, num_proposals: int, kernel_size: int, num_heads: int) -> None:
         super().__init__()

@@ -58,7 +58,7 @@ DEFORM_PARTS = {
     "upsample_norm": "up_bn",
 }
 EMPTY_WEIGHT = "yoso_head.criterion.empty_weight"
-"""(K + 1,): the loss keeps its class weights there; a network has no use for them."""
+"""(K + 1,): class weights of the loss, which the network does not use."""
 UNUSED = {EMPTY_WEIGHT}
 COUNTER = "num_batches_tracked"
 # (blocks of layer3, whether they are bottlenecks) -> torchvision's name.
@@ -88,18 +88,18 @@ def authors_key(key: str) -> str:
 
 
 def is_released_layout(state: Mapping[str, Tensor]) -> bool:
-    """Whether these are the keys of a whole YOSO of the released implementation."""
+    """Whether these are the keys of a complete YOSO of the released implementation."""
     return "yoso_head.kernels.weight" in state
 
 
 def class_count(state: Mapping[str, Tensor]) -> int:
-    """How many classes the last stage tells apart, without no object. Raises DataError for another layout."""
+    """The number of classes of the last stage, without "no object". Raises DataError for another layout."""
     stages = _indices(state, r"yoso_head\.mask_heads\.(\d+)\.")
     return _shape(state, f"yoso_head.mask_heads.{max(stages, default=0)}.fc_cls.weight")[0] - 1
 
 
 def network(state: Mapping[str, Tensor]) -> dict[str, str | int]:
-    """Those values of a ModelRecipe that the shapes of a released state dict tell.
+    """The values of a ModelRecipe that follow from the shapes of a released state dict.
 
     Not among them: the temperature, the heads of self-attention, and how the backbone's norms are trained.
 
@@ -190,9 +190,9 @@ def authors_state(model: YOSO, plain: YOSO, *, no_object_weight: float) -> dict[
     expressible = all(_is_released_kind(stage) for stage in plain.decoder.stages) and state.keys() == own.keys()
     if not expressible:
         raise UsageError(
-            "the released implementation has no such network: it knows separable dynamic convolution attention (sdca) "
-            "in two blocks, with no more folded than its norms.",
-            hint="Export the weights as they were trained.",
+            "the released implementation does not support this network: it has separable dynamic convolution attention "
+            "(sdca) in two blocks, with only batch norms folded.",
+            hint="Export the trained weights.",
         )
     exported = {authors_key(key): tensor.detach().clone() for key, tensor in state.items()}
     exported[EMPTY_WEIGHT] = torch.tensor([1.0] * class_count(exported) + [no_object_weight])
@@ -223,12 +223,12 @@ def _is_released_kind(stage: nn.Module) -> bool:
 
 
 def _folded_biases(own: Mapping[str, Tensor]) -> list[str]:
-    """Where each norm of a model lies once it is folded: the bias of the convolution before it."""
+    """For each norm, the bias of the convolution that it is folded into."""
     return [f"{_convolution(norm)}.bias" for norm in _norms(own)]
 
 
 def _filled(ours: dict[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
-    """Gives `ours` what `own` has and a folded or frozen norm has not, in place; tells what that was.
+    """Adds to `ours`, in place, the values of `own` that a folded or frozen norm does not have; returns notes.
 
     A norm that is folded becomes one that only adds the bias: scale 1, mean 0, and the variance that is 1 with epsilon.
     """

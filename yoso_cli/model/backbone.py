@@ -94,13 +94,13 @@ def load_imagenet(backbone: ResNet) -> None:
     from torchvision.models import get_weight
 
     try:
-        # torch tells of the download on stdout, which belongs to results.
+        # torch reports the download on stdout, which is for results.
         with contextlib.redirect_stdout(sys.stderr):
             state = get_weight(IMAGENET[backbone.name]).get_state_dict(progress=True, check_hash=True)
     except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
         raise RunError(
-            f"ImageNet weights of {backbone.name} cannot be had: {error}.",
-            hint="Try again with a network, or start from random weights with --set model.backbone_weights=none.",
+            f"ImageNet weights of {backbone.name} cannot be downloaded: {error}.",
+            hint="Check the network connection, or start from random weights with --set model.backbone_weights=none.",
         ) from error
     load_published(backbone, state)
 

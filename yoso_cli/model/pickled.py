@@ -1,4 +1,4 @@
-"""State dicts out of strangers' files: torch's pickles and plain safetensors, read as data and never run.
+"""State dicts of untrusted files: torch's pickles and plain safetensors, read without executing code.
 
 torch's weights-only loader refuses a pickle that wants code. What it lets through is looked at here, before anything of
 the size that the file claims is made: archives that unpack to more than they are, and tensors that are larger than
@@ -59,7 +59,7 @@ def _read_torch(path: Path) -> Any:
         _require_honest_archive(path)
     try:
         with warnings.catch_warnings():
-            # torch's remarks on a file are for who wrote it; what matters of them is refused below.
+            # torch's warnings about the file do not help the user; unsafe files are refused below.
             warnings.simplefilter("ignore")
             # With mmap a tensor takes no memory until it is used. Files of before torch 1.6 are no archives.
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
@@ -67,8 +67,8 @@ def _read_torch(path: Path) -> Any:
         wanted = re.search(r"GLOBAL ([\w.]+)", str(error))
         if wanted:
             raise DataError(
-                f"{path}: wants to run code while it is read ({wanted[1]}); it was not run.",
-                hint="Weights are numbers only. Use a file from a source you trust, saved as a plain state dict.",
+                f"{path}: contains code ({wanted[1]}), which was not executed.",
+                hint="Use a file from a trusted source, saved as a plain state dict.",
             ) from error
         # Its own words advise to load the file without care.
         raise _unreadable(path) from error
@@ -86,9 +86,9 @@ def _require_honest_archive(path: Path) -> None:
     except (zipfile.BadZipFile, OSError, ValueError) as error:
         raise _unreadable(path) from error
     if sum(member.file_size for member in members) > path.stat().st_size:
-        raise DataError(f"{path}: unpacks to more than its own size, which no file of torch does; it was not read.")
+        raise DataError(f"{path}: unpacks to more than its own size, unlike files of torch; it was not read.")
     if any(member.filename.endswith("data.pkl") and member.file_size > _MOST_PICKLE for member in members):
-        raise DataError(f"{path}: its list of tensors is larger than any YOSO's; it was not read.")
+        raise DataError(f"{path}: its list of tensors is larger than that of any YOSO; it was not read.")
 
 
 def _unwrapped(path: Path, value: Any) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ def _unwrapped(path: Path, value: Any) -> dict[str, Tensor]:
             value = value[key]
             break
     if not isinstance(value, dict) or not value:
-        raise DataError(f"{path}: holds no tensors by name.", hint="A state dict is expected, as torch.save writes it.")
+        raise DataError(f"{path}: has no named tensors.", hint="A state dict is expected, as written by torch.save.")
     wrong = [name for name, tensor in value.items() if not (isinstance(name, str) and isinstance(tensor, Tensor))]
     if wrong:
         raise DataError(f"{path}: {wrong[0]!r} is not a tensor, but {type(value[wrong[0]]).__name__}.")
@@ -106,8 +106,8 @@ def _unwrapped(path: Path, value: Any) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path) -> DataError:
-    """The libraries' own words (numbers of opcodes, advice to read without care) would tell a person nothing."""
+    """Replaces the libraries' own messages (opcode numbers, advice to load unsafely)."""
     return DataError(
-        f"{path}: this is not a weights file that can be read.",
-        hint="It is torn, or something else than torch or safetensors wrote it: use another copy.",
+        f"{path}: is not a readable weights file.",
+        hint="It is truncated, or not a file of torch or safetensors: use another copy.",
     )

@@ -1,4 +1,4 @@
-"""What numbers a network computes with, and where they must not be of half precision although the rest is."""
+"""Precisions of a network, and operations that must stay in float32."""
 
 import contextlib
 from collections.abc import Iterator

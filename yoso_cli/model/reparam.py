@@ -1,4 +1,4 @@
-"""Re-parameterisation: the same answers from fewer operations (paper Sec. 3.2, Observations I and II).
+"""Re-parameterisation: same predictions from fewer operations (paper Sec. 3.2, Observations I and II).
 
 Each step changes a copy's part in place and is exact up to rounding: `verify` says by how much.
 
@@ -28,7 +28,7 @@ from yoso_cli.model.yoso import YOSO
 
 
 def ifa_to_cfa(model: YOSO) -> None:
-    """Divides IFA's 1x1 convolution into one per pyramid level (Sec. 3.2). A CFA model is left as it is."""
+    """Divides IFA's 1x1 convolution into one per pyramid level (Sec. 3.2). A CFA model is not changed."""
     ifa = model.aggregator.aggregate
     if not isinstance(ifa, InterpolationFirst):
         return
@@ -76,7 +76,7 @@ def fold_temperature(model: YOSO) -> None:
 
 
 def fold_location(model: YOSO) -> None:
-    """Moves the location convolution into the decoder: the map of D channels at stride 4 is never made.
+    """Moves the location convolution into the decoder: the map of D channels at stride 4 is not computed.
 
     With S = L [x, y, place] + b, a mask is k S = (k L) [x, place] + k b, and pooling under a mask gives
     L (sum of [x, place]) + b (area): kernels take L in, pooled features go through it, N vectors instead of h w.
@@ -121,7 +121,7 @@ def reparameterise(model: YOSO, steps: tuple[str, ...] = tuple(STEPS)) -> YOSO:
 
 @dataclass(frozen=True)
 class Difference:
-    """How far two models' answers lie apart on the same pictures, as a share of the largest value of each tensor.
+    """The difference between two models' outputs on the same pictures, relative to the largest value of each tensor.
 
     Attributes:
         features: of the features S; a sharp check, as nothing before them is discrete.
@@ -158,7 +158,7 @@ def verify(original: YOSO, changed: YOSO, batches: list[Tensor], *, tolerance: f
     if not difference.largest <= tolerance:
         raise RunError(
             f"the re-parameterised model differs by {difference.largest:.1e}, more than {tolerance:.1e}.",
-            hint="Nothing was written. A batch norm with a variance near zero can do this: train longer.",
+            hint="Nothing was written. A batch norm with a variance near zero can cause this: train longer.",
         )
     return difference
 

@@ -1,4 +1,4 @@
-"""Weights on disk: one safetensors file that needs no recipe beside it.
+"""Weights files: safetensors with the recipe and the class table inside.
 
 The header's `yoso` entry is JSON: format version, part (a whole model or a backbone), resolved recipe, class table,
 re-parameterisation steps, provenance, and the hash of the tensors. The format holds numbers and text only, so a file
@@ -116,9 +116,7 @@ def load_weights(path: Path) -> Weights:
     """
     header, state = _read(path)
     if header.get("sha256") != _DIGESTS[header["version"]](state):
-        raise DataError(
-            f"{path}: its tensors are not the ones that were written.", hint="Use another copy of the file."
-        )
+        raise DataError(f"{path}: its tensors do not match their hash.", hint="Use another copy of the file.")
     require_plain(path, state)
     try:
         return Weights(
@@ -142,7 +140,7 @@ def build(weights: Weights, arguments: Mapping[str, Any]) -> YOSO:
     """
     if weights.part != WHOLE:
         raise DataError(
-            f"{weights.path}: holds a {weights.part} alone, which sees nothing yet.",
+            f"{weights.path}: contains only a {weights.part}, which cannot segment pictures.",
             hint="Train from it with `yoso train RECIPE --weights FILE`.",
         )
     unknown = [step for step in weights.steps if step not in STEPS]
@@ -184,7 +182,7 @@ def load_state(model: YOSO, weights: Weights) -> None:
 
 
 def digest(state: dict[str, Tensor]) -> str:
-    """The SHA-256 of every tensor with its name, type and shape: a flipped bit would otherwise only answer wrongly."""
+    """The SHA-256 of every tensor with its name, type and shape: which detects corruption."""
     found = hashlib.sha256()
     for key in sorted(state):
         tensor = state[key].detach().cpu().contiguous()
@@ -214,7 +212,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 
 
 def read_header(path: Path) -> dict[str, Any]:
-    """What a weights file says of itself: recipe, class table, steps, provenance, hash. Raises as `load_weights`."""
+    """The header of a weights file: recipe, class table, steps, provenance, hash. Raises as `load_weights`."""
     with _reading(path) as opened:
         header = json.loads((opened.metadata() or {}).get("yoso", "null"))
     _check_version(path, header)
@@ -233,8 +231,8 @@ def _reading(path: Path) -> Iterator[Any]:
         raise
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"{path}: this is not a weights file that can be read ({error}).",
-            hint="It may be torn or of another tool; use another copy.",
+            f"{path}: is not a readable weights file ({error}).",
+            hint="It may be truncated or of another tool; use another copy.",
         ) from error
 
 
@@ -250,10 +248,10 @@ def require_values(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
     """Raises DataError when tensors of these shapes would be larger than any YOSO's."""
     for name, shape in shapes.items():
         if _values(shape) > MOST_VALUES:
-            raise DataError(f"{path}: {name} claims {_values(shape):,} values; no weights of YOSO are that large.")
+            raise DataError(f"{path}: {name} has {_values(shape):,} values, more than any YOSO.")
     total = sum(map(_values, shapes.values()))
     if total > MOST_VALUES:
-        raise DataError(f"{path}: its tensors claim {total:,} values together; no weights of YOSO are that large.")
+        raise DataError(f"{path}: its tensors have {total:,} values together, more than any YOSO.")
 
 
 def _values(shape: tuple[int, ...]) -> int:
@@ -268,16 +266,16 @@ def require_plain(path: Path, state: dict[str, Tensor]) -> None:
     """Raises DataError unless every tensor is plain numbers, of a size that can be. Sizes are looked at first."""
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise DataError(f"{path}: {name} is no plain tensor.")
+            raise DataError(f"{path}: {name} is not a plain tensor.")
         if _values(tuple(tensor.shape)) * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise DataError(f"{path}: {name} claims {tuple(tensor.shape)}, more values than are stored for it.")
+            raise DataError(f"{path}: {name} has shape {tuple(tensor.shape)}, which is more values than are stored.")
         wanted = "int64" if name.endswith("num_batches_tracked") else "floating point"
         if (tensor.dtype not in FLOATS) if wanted == "floating point" else tensor.dtype != torch.int64:
             raise DataError(f"{path}: {name} is {str(tensor.dtype).removeprefix('torch.')}, not {wanted}.")
     require_values(path, {name: tuple(tensor.shape) for name, tensor in state.items()})
     bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
     if bad:
-        raise DataError(f"{path}: {len(bad)} tensors hold values that are not numbers, the first is {bad[0]}.")
+        raise DataError(f"{path}: {len(bad)} tensors have values that are not finite, the first is {bad[0]}.")
 
 
 def _check_version(path: Path, header: Any) -> None:
@@ -285,7 +283,7 @@ def _check_version(path: Path, header: Any) -> None:
         raise DataError(f"{path}: a safetensors file, but not one that yoso wrote: its header has no `yoso` entry.")
     if header["version"] > VERSION:
         raise DataError(
-            f"{path}: format version {header['version']} is newer than this yoso knows.", hint="Update yoso."
+            f"{path}: format version {header['version']} is newer than this version of yoso.", hint="Update yoso."
         )
     if header["version"] not in _DIGESTS:
         raise DataError(f"{path}: there is no format version {header['version']}.", hint="Use another copy.")

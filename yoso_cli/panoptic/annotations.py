@@ -1,4 +1,4 @@
-"""The COCO panoptic JSON (https://cocodataset.org/#format-data), read with every mistake named and written back.
+"""Reading and writing COCO panoptic JSON (https://cocodataset.org/#format-data), with validation.
 
 A JSON comes from elsewhere: each value is checked as it is taken.
 """
@@ -52,10 +52,10 @@ def _refuse(mistake: Mistake) -> None:
 
 # What to do about a mistake, by its code.
 _HINTS = {
-    "duplicate-id": "An id may come once only: a segment's in its image, all others in the file.",
-    "annotation-without-image": 'Ids must be equal to the letter: the number 7 and the name "7" are two ids.',
-    "unknown-category": "Write the dataset's own category ids, not the places of the classes in a list.",
-    "path-outside": "Name a file below the folder of the PNGs.",
+    "duplicate-id": "Ids must be unique: of segments within their image, of others in the whole file.",
+    "annotation-without-image": 'Ids must be identical: the number 7 and the string "7" are different.',
+    "unknown-category": "Use the dataset's category ids, not indices into a list of classes.",
+    "path-outside": "Use a path inside the folder of the PNGs.",
 }
 
 
@@ -129,16 +129,16 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
     try:
         content = json.loads(text)
     except UnicodeDecodeError:
-        raise DataError(f"{where}: is not UTF-8 text, so no JSON.", hint="Fetch or write it again.") from None
+        raise DataError(f"{where}: is not UTF-8 text.", hint="Fetch or write it again.") from None
     except json.JSONDecodeError as error:
         message = f"{where}: is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        raise DataError(message, hint="It may be cut short: fetch or write it again.") from None
+        raise DataError(message, hint="It may be truncated: download or write it again.") from None
     except RecursionError:
-        raise DataError(f"{where}: is not a JSON that this can be: it nests too deep.") from None
+        raise DataError(f"{where}: is nested too deeply.") from None
     if not isinstance(content, dict):
         raise DataError(
-            f"{where}: holds a {type(content).__name__} where a JSON object is expected.",
-            hint="Panoptic results are an object with 'annotations'; a bare list is what detectors write.",
+            f"{where}: is a {type(content).__name__}; a JSON object is expected.",
+            hint="Panoptic results are an object with 'annotations'; a list is the format of detection results.",
         )
     return content
 
@@ -223,7 +223,7 @@ def _records(
             image_id = entry_id(entry, "image_id")
             annotated.add(image_id)
             if image_id not in images:
-                _require_stranger(image_id, known)
+                _require_other_set(image_id, known)
                 continue
             image_file, height, width = images[image_id]
             if image_id in found:
@@ -240,7 +240,7 @@ def _records(
     return tuple(found.values())
 
 
-def _require_stranger(image_id: int | str, known: _Known) -> None:
+def _require_other_set(image_id: int | str, known: _Known) -> None:
     """Raises MalformedError when an annotation of no known image cannot just be one for another set."""
     if known.by_file:
         raise MalformedError(f"belongs to image {image_id!r}, which 'images' does not list", "annotation-without-image")
@@ -337,7 +337,7 @@ class MalformedError(Exception):
     """What is wrong with one entry; the caller adds which entry and which file.
 
     Args:
-        what: goes on from the entry's name: `repeats id 5`.
+        what: continues the entry's name: `repeats id 5`.
         code: the kind of mistake, as in `Mistake.code`.
     """
 
@@ -355,7 +355,7 @@ def entry_file_name(entry: Any) -> str:
 
 
 def stays_inside(name: str) -> bool:
-    """Whether the path `name`, from a file that a stranger made, stays inside the folder that it starts from."""
+    """Whether the path `name`, from an untrusted file, stays inside its folder."""
     if _PLAIN.fullmatch(name):
         return True  # a set has thousands of these, and taking each apart twice takes a third of its reading
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
@@ -374,7 +374,7 @@ def entry_id(entry: Any, key: str) -> int | str:
 def entry_int(entry: Any, key: str, low: int, high: int | None = None) -> int:
     """A whole number from `low` to `high`."""
     found = entry_item(entry, key)
-    # A set has millions of these, and nearly all of them are what they should be.
+    # A set has millions of these, nearly all of them valid.
     if type(found) is int and low <= found and (high is None or found <= high):
         return found
     number = integer(found)
@@ -417,7 +417,7 @@ def entry_value(entry: Any, key: str, kind: type[_T]) -> _T:
 
 
 def entry_item(entry: Any, key: str) -> Any:
-    """What stands under `key`."""
+    """The value of `key`."""
     if not isinstance(entry, dict):
         raise MalformedError(f"is a {type(entry).__name__} where an object is expected")
     if key not in entry:

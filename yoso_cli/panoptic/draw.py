@@ -1,4 +1,4 @@
-"""Panoptic pictures for people: coloured segments over the photo, their names, a legend, and sheets of pictures."""
+"""Drawing: coloured segments over the photo, their names, a legend, and contact sheets."""
 
 # H, W height and width of the picture in pixels
 
@@ -71,7 +71,7 @@ def overlay(
     """
     if image.shape[:2] != panoptic.id_map.shape:
         (high, wide), (height, width) = image.shape[:2], panoptic.id_map.shape
-        raise DataError(f"The photo is {wide}x{high} and its panoptic picture {width}x{height}: they do not match.")
+        raise DataError(f"The photo is {wide}x{high}, but its panoptic map is {width}x{height}.")
     scale = max(1, -(-_SMALLEST_EDGE // max(image.shape[:2])))
     id_map = np.repeat(np.repeat(panoptic.id_map, scale, axis=0), scale, axis=1)
     tints = _segment_colors(panoptic.segments, categories)
@@ -132,7 +132,7 @@ def write_picture(path: Path, rgb: Rgb, *, made_from: str = "") -> None:
     """
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None:
-        raise UsageError(f"{path}: is no name for a picture.", hint="Let it end in .png or .jpg.")
+        raise UsageError(f"{path}: cannot be written as a picture.", hint="Use a name that ends in .png or .jpg.")
     with replacing(path) as temporary:
         text = PngInfo()
         text.add_text(_MADE_FROM, made_from)
@@ -178,7 +178,7 @@ def _tinted(image: Rgb, id_map: IdMap, panoptic: Panoptic, tints: dict[int, Colo
     """The photo under the segments' colours; void is dimmed, crowds are hatched."""
     ids = np.array([VOID, *tints], np.int32)
     order = np.argsort(ids)
-    # A place for each pixel's id, so that one look-up colours the whole picture.
+    # An index for each pixel's id, so that one look-up colours the whole picture.
     places = order[np.searchsorted(ids, id_map, sorter=order)]
     palette = np.array([_VOID_COLOR, *tints.values()], np.float32)
     # The photo keeps its light but little of its colour, or else a red ball under blue paint would read as purple.
@@ -267,7 +267,7 @@ def font_of(size: int) -> ImageFont.FreeTypeFont:
 
 
 def shown_name(category: Category) -> str:
-    """The name of `category` as a person says it: `sky`, not `sky-other-merged`."""
+    """The display name of `category`: `sky`, not `sky-other-merged`."""
     name = category.name
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)

@@ -1,4 +1,4 @@
-"""A panoptic set on disk: COCO panoptic JSON + PNG, and the manifest that says the folder is whole.
+"""A panoptic set on disk: COCO panoptic JSON and PNGs, and a manifest that marks the folder as complete.
 
     <root>/<name>/<split>/{panoptic.json, panoptic/*.png, images/*, manifest.json}
 
@@ -120,9 +120,9 @@ def read_image(path: Path) -> Rgb:
     except IsADirectoryError:
         raise DataError(f"{path}: is a folder, not a picture.") from None
     except UnidentifiedImageError:
-        raise DataError(f"{path}: is not a picture of a kind that can be read.") from None
+        raise DataError(f"{path}: is not a picture in a supported format.") from None
     except png.unreadable() as error:
-        raise DataError(f"{path}: is cut short or damaged ({error}).", hint="Fetch or write it again.") from None
+        raise DataError(f"{path}: is truncated or damaged ({error}).", hint="Download or write it again.") from None
 
 
 def photo_size(file: IO[bytes]) -> tuple[int, int]:
@@ -169,10 +169,10 @@ def read_coco(
 
     Args:
         json_path: the JSON.
-        panoptic_dir: where its PNGs lie.
-        image_dir: where its pictures lie.
+        panoptic_dir: the folder of its PNGs.
+        image_dir: the folder of its pictures.
         name: of the dataset.
-        split: train or val, say.
+        split: for example train or val.
         like: the truth, when these are predictions in COCO's result format, which leaves out what the truth knows.
 
     Raises:
@@ -212,7 +212,7 @@ def read_set(folder: Path) -> PanopticSet:
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What `folder` says about itself, or None where there is no whole set.
+    """The manifest of `folder`, or None if there is no complete set.
 
     Raises:
         DataError: the manifest is unreadable or of another format.
@@ -241,8 +241,8 @@ def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
         other = "JSON" if where == "PNG" else "PNG"
         some = shortened(sorted(odd), more=", ...")
         raise DataError(
-            f"{path}: {len(odd)} segment ids stand in the {where} but not in the {other}: {some}.",
-            hint="The PNG and the JSON do not belong together: fetch or write both again.",
+            f"{path}: {len(odd)} segment ids are in the {where} but not in the {other}: {some}.",
+            hint="The PNG and the JSON do not belong together: download or write both again.",
         )
     return Panoptic(id_map, record.segments)
 
@@ -251,13 +251,13 @@ class SetWriter:
     """Writes a panoptic set: PNGs as they come, the JSON at the end, the manifest last.
 
     Args:
-        folder: the split folder; without a manifest until `finish`, so never taken for whole before.
+        folder: the split folder; without a manifest until `finish`, so that it counts as incomplete.
         name: of the dataset.
-        split: train or val, say.
+        split: for example train or val.
         categories: in the order that defines `train_id`.
-        image_dir: where the pictures lie, relative to `folder` or absolute.
-        panoptic_dir: where the PNGs lie or are to lie, relative to `folder` or absolute.
-        notes: what else the manifest says, JSON values.
+        image_dir: the folder of the pictures, relative to `folder` or absolute.
+        panoptic_dir: the folder of the PNGs, relative to `folder` or absolute.
+        notes: further entries of the manifest, JSON values.
 
     Raises:
         UsageError: `folder` holds a whole set already.
@@ -275,7 +275,7 @@ class SetWriter:
         notes: Mapping[str, Any] | None = None,
     ) -> None:
         if (folder / MANIFEST).exists():
-            raise UsageError(f"{folder}: holds a finished set already.", hint="Choose another folder or remove it.")
+            raise UsageError(f"{folder}: has a complete set already.", hint="Choose another folder or remove it.")
         self.folder = folder
         self._set = PanopticSet(name, split, tuple(categories), (), folder / image_dir, folder / panoptic_dir)
         self._records: list[ImageRecord] = []
@@ -300,7 +300,7 @@ class SetWriter:
         return replace(self._set, records=self.records)
 
     def add(self, record: ImageRecord, panoptic: Panoptic | None = None, image: Rgb | None = None) -> None:
-        """Adds a picture; `panoptic` None means that its PNG lies there already, `image` None the same of the photo.
+        """Adds a picture; `panoptic` is None if its PNG exists already, `image` likewise for the photo.
 
         Raises:
             RunError: the disk is full or the place cannot be written.
@@ -325,7 +325,7 @@ class SetWriter:
 
 @contextmanager
 def _placing(path: Path) -> Iterator[Path]:
-    """No rename per picture: the manifest, written last, is what makes all of them count."""
+    """Without a rename per picture: only the manifest, written last, makes them valid."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield path

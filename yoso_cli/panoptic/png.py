@@ -1,4 +1,4 @@
-"""PNGs as label maps need them: the values as they are stored, in the mode the header states, and fast.
+"""Fast PNG decoding and encoding for label maps: values exactly as stored, in the mode of the header.
 
 Ids do not survive what image libraries do for photos: a palette expanded to colours, 16 bits cut down to 8. Here a map
 is read as the one kind its caller expects, or refused with words. kornia-rs decodes several times faster than Pillow,
@@ -30,7 +30,7 @@ _HEADER = 26
 _INTERLACE = 28
 _COLORS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-# Deflate cannot do better, so a header that promises more is a lie that would only fill the memory.
+# The limit of Deflate: a header that states a larger size is wrong, and would only fill the memory.
 _BEST_COMPRESSION = 1032
 # Twice what Pillow warns of; the largest published label maps have 22 million pixels.
 _MOST_PIXELS = 178_956_970
@@ -52,9 +52,9 @@ class Kind(Enum):
 
 _HINTS = {
     Kind.RGB: "In a panoptic PNG a segment's id is R + 256 G + 65536 B.",
-    Kind.GREY16: "Ids above 255 need 16 bits; a tool that saves pictures anew loses them. Fetch or write it again.",
-    Kind.GREY8: "The values of its pixels are class ids. Fetch or write it again.",
-    Kind.PALETTE: "The indices of its palette are class ids, which a tool that saves it anew may lose. Fetch it again.",
+    Kind.GREY16: "Ids above 255 need 16 bits, which some tools do not keep. Download or write it again.",
+    Kind.GREY8: "Pixel values must be class ids. Download or write it again.",
+    Kind.PALETTE: "Palette indices must be class ids, which some tools do not keep. Download it again.",
 }
 
 
@@ -132,7 +132,7 @@ def decode(content: bytes, where: str, *expected: Kind) -> Pixels:
 def header(content: bytes, where: str, *expected: Kind) -> Header:
     """The header at the start of `content`. Raises as `decode` does, as far as the header shows it."""
     if len(content) < _HEADER or not content.startswith(_SIGNATURE):
-        raise DataError(f"{where}: is not a PNG.", hint="Label maps are PNGs: nothing else keeps ids exact.")
+        raise DataError(f"{where}: is not a PNG.", hint="Label maps must be PNGs, which are lossless.")
     width, height, depth, color = struct.unpack(">IIBB", content[16:_HEADER])
     found = Header(height, width, depth, color)
     if expected and found.kind not in expected:
@@ -279,4 +279,4 @@ def _unopened(path: Path, error: OSError) -> DataError:
 
 
 def _damaged(where: str, why: str) -> DataError:
-    return DataError(f"{where}: is cut short or damaged ({why}).", hint="Fetch or write it again.")
+    return DataError(f"{where}: is truncated or damaged ({why}).", hint="Download or write it again.")

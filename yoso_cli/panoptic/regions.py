@@ -1,4 +1,4 @@
-"""A label map as runs: what a picture's segments are made of, thousands of numbers instead of millions of pixels."""
+"""Run-length encoding of label maps: thousands of runs instead of millions of pixels."""
 
 # H, W height and width of the map in pixels, R runs, S regions
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 LabelMap = npt.NDArray[Any]
-"""Whole numbers (H, W)."""
+"""Integers (H, W)."""
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -17,7 +17,7 @@ _NARROW = 1 << 16
 
 
 class Runs(NamedTuple):
-    """Stretches of one value in reading order; one that reaches the end of a row goes on in the next.
+    """Runs of one value in row-major order; a run may continue in the next row.
 
     Attributes:
         values: (R), of the map's type.
@@ -81,7 +81,7 @@ def painted(runs: Runs, values: LabelMap) -> LabelMap:
 
 def regions_of(runs: Runs) -> Regions:
     """The regions that `runs` make up."""
-    # Runs stand in reading order, and a stable sort by value leaves those of each value in it.
+    # Runs are in row-major order, which a stable sort by value keeps for each value.
     # 16 bits are sorted by radix, several times faster than more of them by comparison.
     narrow = len(runs.values) and runs.values.min() >= 0 and runs.values.max() < _NARROW
     order = np.argsort(runs.values.astype(np.uint16) if narrow else runs.values, kind="stable")
@@ -93,7 +93,7 @@ def regions_of(runs: Runs) -> Regions:
     width, lengths = runs.shape[1], runs.lengths[order]
     starts = runs.starts[order]
     (top, left), (bottom, right) = np.divmod(starts, width), np.divmod(starts + lengths - 1, width)
-    # Whatever goes on in the next row touches both sides of the map.
+    # A run that continues in the next row touches both sides of the map.
     left[bottom > top], right[bottom > top] = 0, width - 1
     left, right = np.minimum.reduceat(left, firsts), np.maximum.reduceat(right, firsts)
     top = top[firsts]

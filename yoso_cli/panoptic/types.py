@@ -1,4 +1,4 @@
-"""The one type for truth and for prediction: an id map and its segments.
+"""The type of both truth and prediction: an id map and its segments.
 
 Names follow the COCO panoptic format (https://cocodataset.org/#format-data): `category_id` is the published id,
 `train_id` (0..K-1) is a category's place in the list.
@@ -85,7 +85,7 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class PanopticSet:
-    """A split of a dataset: what is in it and where its files lie. `categories` in list order define `train_id`."""
+    """A split of a dataset: records, categories and folders. `categories` in list order define `train_id`."""
 
     name: str
     split: str
@@ -95,11 +95,11 @@ class PanopticSet:
     panoptic_dir: Path
 
     def image_path(self, record: ImageRecord) -> Path:
-        """Where the picture of `record` lies."""
+        """The picture of `record`."""
         return self.image_dir / record.image_file
 
     def panoptic_path(self, record: ImageRecord) -> Path:
-        """Where the PNG of `record` lies."""
+        """The PNG of `record`."""
         return self.panoptic_dir / record.panoptic_file
 
 

@@ -1,4 +1,4 @@
-"""What a recipe says, before anyone asks whether it means something: settings, each with its place.
+"""Parses recipes into settings, each with its line; meaning is checked elsewhere.
 
 YAML is read as nodes, never as objects, and scalars are resolved here: PyYAML takes `1e-4` for text, `010` for eight,
 `1:30` for ninety and `no` for false, and lets the last of two equal keys win without a word. A recipe may come from a
@@ -48,7 +48,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: a whole line of the report, and where it stands."""
+    """One mistake: a line of the report, and its position."""
 
     line: int
     text: str
@@ -60,7 +60,7 @@ def read_text(text: str, source: str, hint: str = _RECIPES_HINT) -> tuple[Sectio
     Args:
         text: the YAML.
         source: names the file in places.
-        hint: what to say where there is nothing that could be settings.
+        hint: the message if there are no settings.
     """
     try:
         problems = _refused(text, source)
@@ -113,7 +113,7 @@ def _override_value(text: str) -> tuple[Any, str | None]:
 
 
 def _refused(text: str, source: str) -> list[Problem]:
-    """What a recipe never needs and a hostile one does."""
+    """YAML features that a recipe never needs, and a hostile one may use."""
     depth = 0
     problems: list[Problem] = []
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
@@ -155,7 +155,7 @@ def _section(node: yaml.MappingNode, source: str, prefix: str, problems: list[Pr
             problems.append(Problem(line, f"{place} a key must be one word"))
         elif key.value in settings:
             first = settings[key.value].line
-            problems.append(Problem(line, f"{place} {prefix}{key.value}: stands on line {first} already; keep one"))
+            problems.append(Problem(line, f"{place} {prefix}{key.value}: is on line {first} already; keep one"))
         else:
             is_section = isinstance(content, yaml.MappingNode)
             inner = f"{prefix}{key.value}."

@@ -1,4 +1,4 @@
-"""The folder in which downloaded weights are kept, and the ledger of what each was when it first came.
+"""The cache of downloaded weights, and the ledger of their hashes at the first download.
 
 $YOSO_HOME/weights/            $YOSO_HOME is ~/.cache/yoso unless it is set
   known.json                   name or address -> Known
@@ -23,7 +23,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True)
 class Known:
-    """What a published file was when it first came.
+    """A published file at its first download.
 
     Attributes:
         origin: the address or path it came from.
@@ -62,7 +62,7 @@ class Cache:
 
     @classmethod
     def open(cls) -> "Cache":
-        """Where the environment says: YOSO_HOME, or the user's cache folder."""
+        """The cache in YOSO_HOME, or the user's cache folder."""
         home = os.environ.get("YOSO_HOME")
         user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         return cls((Path(home).expanduser() if home else user / "yoso") / "weights")
@@ -73,17 +73,17 @@ class Cache:
         return self.path / "known.json"
 
     def released(self, name: str) -> Path:
-        """Where the released weights called `name` lie once they are here, in our format."""
+        """The path of the released weights `name`, in yoso's format."""
         return self.path / f"{name}.safetensors"
 
     def addressed(self, address: str) -> Path:
-        """Where the file of an address lies once it is here."""
+        """The path of the file of a URL."""
         name = Path(unquote(urlsplit(address).path)).name
         plain = re.sub(r"[^A-Za-z0-9._-]", "_", name).lstrip(".")[-80:] or "weights"
         return self.path / f"{hashlib.sha256(address.encode()).hexdigest()[:12]}-{plain}"
 
     def known(self, name: str) -> Known | None:
-        """What `name` was when it first came; None before that. Raises DataError when the ledger is damaged."""
+        """The ledger's entry for `name`; None if there is none. Raises DataError if the ledger is damaged."""
         entry = self._read().get(name)
         if entry is None:
             return None
@@ -93,7 +93,7 @@ class Cache:
             raise self._damaged() from error
 
     def check(self, name: str, found: Known) -> None:
-        """Writes down the hash of `name` at its first use, and holds it to that ever after.
+        """Records the hash of `name` at its first use, and compares it later.
 
         Raises:
             DataError: it is another file than it was.
@@ -104,7 +104,7 @@ class Cache:
             atomic.write_json(self.ledger, {**self._read(), name: asdict(found)}, indent=1)
         elif (first.bytes, first.sha256) != (found.bytes, found.sha256):
             raise DataError(
-                f"{name}: is not the file that first came under this name from {first.origin}: it had "
+                f"{name}: differs from the file first downloaded under this name from {first.origin}: that had "
                 f"{first.bytes} bytes and SHA-256 {first.sha256[:12]}..., this one has {found.bytes} bytes and "
                 f"{found.sha256[:12]}... from {found.origin}.",
                 hint=f"If you trust the new one, remove the entry {name!r} from {self.ledger} and try again.",
@@ -126,4 +126,4 @@ class Cache:
         return plain
 
     def _damaged(self) -> DataError:
-        return DataError(f"{self.ledger}: is damaged.", hint="Remove it; the hashes are then written down anew.")
+        return DataError(f"{self.ledger}: is damaged.", hint="Remove it; the hashes are then recorded again.")

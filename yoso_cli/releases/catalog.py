@@ -13,7 +13,7 @@ class Release:
     """One released checkpoint.
 
     Attributes:
-        name: what a person types.
+        name: the name in commands.
         file: its name under ADDRESS.
         categories: its class table, as `datasets.spec.read_categories` knows it.
         classes: how many classes that has.
@@ -30,7 +30,7 @@ class Release:
 
     @property
     def address(self) -> str:
-        """Where the authors publish it."""
+        """The URL of the authors' release."""
         return ADDRESS + self.file
 
     @property
@@ -54,7 +54,7 @@ RELEASES = {
 
 
 def find(name: str) -> Release:
-    """The release called `name`. Raises UsageError, with those there are, for another name."""
+    """The release `name`. Raises UsageError for an unknown name."""
     if name not in RELEASES:
         hint = did_you_mean(name, RELEASES, f"There are {_names()}.")
         raise UsageError(f"{name}: there are no released weights of this name.", hint=hint)
@@ -62,7 +62,7 @@ def find(name: str) -> Release:
 
 
 def with_classes(count: int) -> Release | None:
-    """The release that tells so many classes apart; no two have the same number."""
+    """The release with that many classes; no two have the same number."""
     return next((release for release in RELEASES.values() if release.classes == count), None)
 
 

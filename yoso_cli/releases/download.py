@@ -1,4 +1,4 @@
-"""A file over HTTP, whole: goes on after a cut connection or a stopped process, and says what stands in the way.
+"""HTTP download: resumes after a broken connection or a stopped process, with clear errors.
 
 What has arrived so far lies beside the target as `.part`, with `.part.json` saying of what it is a part.
 """
@@ -24,12 +24,12 @@ from yoso_cli.runtime.progress import SILENT, Progress
 ATTEMPTS = 5
 TIMEOUT = 30.0
 _CHUNK = 1 << 20
-# Of the server, or of what lies between: worth another try.
+# Temporary errors of the server or the network: tried again.
 _PASSING = {408, 425, 429, 500, 502, 503, 504}
 
 
 class _BrokenError(Exception):
-    """The connection failed in a way that may pass."""
+    """A temporary failure of the connection."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def download(
     attempts: int = ATTEMPTS,
     pause: Callable[[float], object] = time.sleep,
 ) -> None:
-    """Brings `address` (http or https) to `target`, which appears when it is whole.
+    """Downloads `address` (http or https) to `target`, which appears when it is complete.
 
     Args:
         address: the file.
         target: replaced when it is there.
-        progress: shows the bytes, and hears why it waits.
+        progress: shows the bytes and the reason for waiting.
         attempts: failures in a row, without a byte between, after which it gives up.
         pause: waits for so many seconds before another try: 1, 2, 4, ...
 
@@ -70,7 +70,7 @@ def download(
             and the same call goes on from there.
     """
     if urlsplit(address).scheme not in ("http", "https") or not urlsplit(address).hostname:
-        raise UsageError(f"{address}: is no address of a file.", hint="Begin it with https:// or http://.")
+        raise UsageError(f"{address}: is not a valid URL.", hint="It must start with https:// or http://.")
     part = target.with_name(f"{target.name}.part")
     with atomic.reporting(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -123,12 +123,12 @@ def _go_on(address: str, part: Path, progress: Progress) -> None:
         origin = _Origin(address, _validator(response), _total(response, start))
         if start and known is not None and origin.total != known.total:
             _emptied(part)
-            raise _BrokenError("the file changed while it was on its way")
+            raise _BrokenError("the file changed during the download")
         _require_room(part, origin.total, start)
         atomic.write_json(_origin_path(part), asdict(origin))
         _append(response, part, start, origin.total, progress)
     if origin.total is not None and _size(part) != origin.total:
-        raise _BrokenError(f"the connection was cut at {_size(part) / 1e6:.1f} of {origin.total / 1e6:.1f} MB")
+        raise _BrokenError(f"the connection broke at {_size(part) / 1e6:.1f} of {origin.total / 1e6:.1f} MB")
 
 
 @contextlib.contextmanager
@@ -146,12 +146,12 @@ def _opened(address: str, have: int, known: _Origin | None, part: Path) -> Itera
     except HTTPError as error:
         if error.code == 416:
             _emptied(part)
-            raise _BrokenError("what had arrived did not fit the file") from error
+            raise _BrokenError("the partial download did not match the file") from error
         if error.code in _PASSING:
             raise _BrokenError(f"the server answers {error.code} {error.reason}") from error
         raise RunError(
             f"{address}: the server answers {error.code} {error.reason}.",
-            hint="Check the address, or name a mirror or a file you have.",
+            hint="Check the URL, or name a mirror or your own copy.",
         ) from error
     except (OSError, HTTPException) as error:
         reason = error.reason if isinstance(error, URLError) else error
@@ -159,17 +159,17 @@ def _opened(address: str, have: int, known: _Origin | None, part: Path) -> Itera
 
 
 def _start(response: HTTPResponse, have: int) -> int:
-    """From which byte the answer goes on. Raises RunError for an answer that is no file."""
+    """The first byte of the response. Raises RunError if the response is not a file."""
     if response.headers.get_content_type() == "text/html":
         raise RunError(
             f"{response.geturl()}: the server answers with a web page, not with a file.",
-            hint="A login page of the network may stand between; open the address in a browser, or name a mirror.",
+            hint="It may be a login page of the network: open the URL in a browser, or name a mirror.",
         )
     if response.status != 206:
         return 0
     stated = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
     if not stated or int(stated[1]) != have:
-        raise _BrokenError("the server sent another stretch of the file than was asked for")
+        raise _BrokenError("the server sent another part of the file than requested")
     return have
 
 
@@ -205,14 +205,14 @@ def _require_room(part: Path, total: int | None, have: int) -> None:
     free = shutil.disk_usage(part.parent).free
     if total is not None and free < total - have:
         raise RunError(
-            f"{part.parent}: {(total - have) / 1e6:.1f} MB are to come, and the disk has {free / 1e6:.1f} MB left.",
+            f"{part.parent}: {(total - have) / 1e6:.1f} MB are needed, but the disk has only {free / 1e6:.1f} MB left.",
             hint="Free some space, or move the folder with the environment variable YOSO_HOME.",
         )
 
 
 @contextlib.contextmanager
 def _alone(part: Path) -> Iterator[None]:
-    """One process at a time: two that append to one file would spoil it."""
+    """A lock: only one process may append to the file."""
     import fcntl
 
     with atomic.reporting(part), part.open("ab") as held:

@@ -16,10 +16,10 @@ NOT_INSTALLED = "not installed"
 """Instead of a version."""
 
 MODEL_PACKAGES = ("yoso-cli", "torch", "torchvision", "numpy", "pillow")
-"""What has a part in a model's figures; a report and a weights file name their versions."""
+"""Packages whose versions are recorded in reports and weights files."""
 
 SCORING_PACKAGES = ("yoso-cli", "numpy", "pillow")
-"""The same where predictions are scored and no model runs."""
+"""The same for scoring predictions without a model."""
 
 # mallopt's parameters: https://man7.org/linux/man-pages/man3/mallopt.3.html
 _M_TRIM_THRESHOLD = -1
@@ -40,7 +40,7 @@ def describe() -> dict[str, str | int]:
 
 
 def usable_cores() -> int:
-    """How many cores this process may use: a container or `taskset` may leave it fewer than the machine has."""
+    """The number of cores that this process may use, which a container or `taskset` may limit."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -75,7 +75,7 @@ def choose_device(name: str) -> "torch.device":
     except RuntimeError:
         device = torch.device("meta")
     if device.type not in ("cpu", "cuda"):
-        raise UsageError(f"--device {name}: no such device.", hint="It may be auto, cpu, cuda or cuda:N.")
+        raise UsageError(f"--device {name}: no such device.", hint="Use auto, cpu, cuda or cuda:N.")
     count = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= count:
         found = "no CUDA GPU" if not count else f"only {count} CUDA GPU{'s' if count > 1 else ''}"
@@ -84,7 +84,7 @@ def choose_device(name: str) -> "torch.device":
 
 
 def keep_freed_memory() -> bool:
-    """Makes glibc keep what is freed for what is allocated next, from here on in this process.
+    """Makes glibc keep freed memory in this process for later allocations.
 
     A network makes and drops the same large maps for every picture. Given back to the system and fetched again, each of
     their pages is filled with zeros anew: 83,000 page faults and 8 % of the time at 800x1333 on two cores. It costs

@@ -1,4 +1,4 @@
-"""Paths that a person typed."""
+"""Checks of paths given by the user."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from yoso_cli.errors import UsageError, did_you_mean
 
 
 def require_there(*typed: Path | None) -> None:
-    """Raises UsageError for the first path that is not there: one rule for all commands."""
+    """Raises UsageError for the first path that does not exist."""
     for path in typed:
         if path is not None and not is_there(path):
             raise UsageError(f"{path}: there is no such file or folder.", hint=did_you_mean(str(path), beside(path)))
@@ -19,7 +19,7 @@ def is_there(path: Path) -> bool:
 
 
 def beside(path: Path) -> list[str]:
-    """What lies where `path` should, written as `path` is: one of these may be meant."""
+    """The files beside `path`, written like it, for suggestions."""
     try:
         return [str(path.parent / one.name) for one in path.parent.iterdir()]
     except (OSError, ValueError):

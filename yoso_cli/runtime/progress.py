@@ -1,4 +1,4 @@
-"""How a long piece of work reports messages and its progress; passed down as an argument."""
+"""Reporting messages and progress; passed down as an argument."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -8,24 +8,24 @@ Item = TypeVar("Item")
 
 
 class Bar(Protocol):
-    """Shows how far one piece of work is."""
+    """A progress bar."""
 
     def update(self, n: int = 1, **figures: float | str) -> None:
-        """Counts `n` more items done and shows the figures beside the count."""
+        """Adds `n` to the items done; the figures are shown beside the count."""
 
 
 class Progress(Protocol):
-    """Where progress is shown: a terminal, a notebook, or nowhere."""
+    """Shows progress and messages: on a terminal, in a notebook, or not at all."""
 
     def message(self, text: str) -> None:
-        """Reports a sentence."""
+        """Shows a message."""
 
     def bar(self, total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> AbstractContextManager[Bar]:
         """Opens a bar over `total` items (None: unknown), `initial` of which are done; `unit` B is of bytes."""
 
 
 class Silent:
-    """Shows no bar; sentences go to the log `yoso_cli`, at the level INFO."""
+    """Shows no bars; messages go to the logger `yoso_cli`, at level INFO."""
 
     def message(self, text: str) -> None:
         """Logs it."""
@@ -45,7 +45,7 @@ class _NoBar:
 
 
 SILENT = Silent()
-"""What every function takes that is not given another."""
+"""The default."""
 
 
 def tracked(
@@ -57,7 +57,7 @@ def tracked(
     unit: str = "img",
     size: Callable[[Item], int] = lambda _: 1,
 ) -> Iterator[Item]:
-    """Passes `items` on while `progress` shows how much of `total` has gone by; `size` is of one item."""
+    """Yields `items` while `progress` shows how many of `total` are done; `size` is that of one item."""
     with progress.bar(total, label, unit=unit) as bar:
         for item in items:
             yield item

@@ -1,4 +1,4 @@
-"""Streams: stages that work at the same time, and items worked on in groups whose results come out in order.
+"""Pipelines: concurrent stages, and batching of items with results in order.
 
 While one stage waits for a disk or a device, the others go on.
 """
@@ -17,7 +17,7 @@ _Result = TypeVar("_Result")
 def stage(
     function: Callable[[_Item], _Result], items: Iterable[_Item], *, threads: int, ahead: int
 ) -> Iterator[_Result]:
-    """`function` of each of `items`, in their order, worked out in threads before it is asked for.
+    """`function` of each of `items`, in order, computed ahead in threads.
 
     Items are drawn in the thread that asks for results, so a stage may stand on another one, and whatever has to stay
     in that thread can produce the items. Threads and not processes: what is passed on is large and lies in memory, and
@@ -45,7 +45,7 @@ def stage(
         while under_way:
             yield under_way.popleft().result()
     finally:
-        # A stream that ends early starts nothing more and leaves nothing running.
+        # If the stream ends early, pending work is cancelled.
         pool.shutdown(cancel_futures=True)
 
 
@@ -66,7 +66,7 @@ def alike(
         group.append((place, item))
         if len(group) == most:
             yield waiting.pop(kind(item))
-        # Groups stand in the order in which they were begun.
+        # Groups are in the order of their first item.
         if waiting and place - next(iter(waiting.values()))[0][0] >= window:
             yield waiting.pop(next(iter(waiting)))
     yield from waiting.values()

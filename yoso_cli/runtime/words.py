@@ -1,4 +1,4 @@
-"""Wording that many rooms share: a count with its noun, the first of many names."""
+"""Formatting of text: counts with nouns, shortened lists, wrapping."""
 
 import re
 import textwrap
@@ -20,6 +20,6 @@ def shortened(items: Sequence[object], most: int = 5, *, more: str = " and {} mo
 def paragraph(text: str, width: int) -> str:
     """`text` wrapped at `width`; a word and a `quoted command` are never broken, so that they can be copied."""
     whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
-    # A long path would otherwise leave the word alone on its line.
+    # Otherwise a long path would leave a word alone on its line.
     whole = re.sub(r"^Error: ", "Error:\0", whole)
     return textwrap.fill(whole, width, break_long_words=False, break_on_hyphens=False).replace("\0", " ")

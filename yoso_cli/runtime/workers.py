@@ -1,4 +1,4 @@
-"""One function over many items in several processes: results in order, and no process is left when the parent ends.
+"""A process pool: one function over many items, results in order, no process left when the parent ends.
 
 Processes and not threads, because decoding a PNG holds Python's lock for half of its time.
 
@@ -151,7 +151,7 @@ def _ended(worker: _Worker) -> RunError:
     worker.process.join(_GRACE)
     code = worker.process.exitcode or 0
     how = f"by {signal.Signals(-code).name}" if code < 0 else f"with the exit code {code}"
-    return RunError(f"A worker process was ended {how}.", hint="If the memory was full, take fewer --workers.")
+    return RunError(f"A worker process was ended {how}.", hint="If it ran out of memory, use fewer --workers.")
 
 
 def _dismiss(crew: list[_Worker]) -> None:
