@@ -63,6 +63,7 @@ def test_json_has_the_same_keys_everywhere(here: Path, capsys: pytest.CaptureFix
     ]
     assert told["healthy"] is True
     assert told["devices"][0]["device"] == "cpu"
+    assert len(told["onednn"]) == 5
     assert {"name", "version", "required", "use", "problem", "command"} == set(told["packages"][0])
     assert [one["name"] for one in told["packages"]] == [one.name for one in doctor.PACKAGES]
     assert all(one["free_bytes"] > 0 for one in told["room"])

@@ -208,3 +208,15 @@ def test_rgb_by_planes_is_the_same_file_as_rgb_at_once(pixels, empty):
         pixels[..., channel] = 0
     planes = [None if channel in empty else lambda channel=channel: pixels[..., channel] for channel in range(3)]
     assert png.encode_rgb(planes, *pixels.shape[:2]) == png.encode(pixels)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((3, 4, 3), np.uint8), np.zeros((3, 4), np.uint8), np.zeros((3, 4), np.uint16)],
+    ids=lambda pixels: f"{pixels.ndim}-{pixels.dtype}",
+)
+def test_the_fast_decoder_is_used_where_it_is_installed(pixels: png.Pixels) -> None:
+    """A release that is called otherwise would leave all of it to Pillow, unnoticed and several times slower."""
+    pytest.importorskip("kornia_rs")
+    content = png.encode(pixels)
+    assert png._decode_kornia(content, png.header(content, "a.png")) is not None

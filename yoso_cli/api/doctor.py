@@ -132,7 +132,8 @@ class Checkup:
         machine: CPU, cores, Python, platform, memory.
         packages: those of `PACKAGES`.
         devices: the CPU, and each CUDA GPU that torch can use.
-        onednn: whether torch has oneDNN's operators, which the CPU runs on; None without torch.
+        onednn: each of oneDNN's operators that the CPU path uses, and whether it computes what plain torch does; None
+            without torch.
         cache: the folder of downloaded weights.
         weights: what lies there.
         datasets: prepared splits of the current folder.
@@ -143,7 +144,7 @@ class Checkup:
     machine: dict[str, str | int]
     packages: tuple[FoundPackage, ...]
     devices: tuple[Device, ...]
-    onednn: bool | None
+    onednn: dict[str, bool] | None
     cache: str
     weights: tuple[Weights, ...]
     datasets: tuple[FoundDataset, ...]
@@ -208,15 +209,13 @@ def _devices() -> Iterator[Device]:
         return  # torch itself is told of among the packages; a driver that fails is no device
 
 
-def _onednn() -> bool | None:
-    """Whether torch's build has oneDNN and nobody switched it off; the place to ask a probe of each operator, too."""
+def _onednn() -> dict[str, bool] | None:
     try:
-        import torch
+        from yoso_cli.inference.onednn import PROBES, works
 
-        mkldnn: Any = torch.backends.mkldnn
-        return bool(mkldnn.is_available() and mkldnn.enabled)
+        return {operator: works(operator) for operator in PROBES}
     except Exception:
-        return None
+        return None  # torch itself is told of among the packages
 
 
 def _cache() -> Path:

@@ -44,7 +44,7 @@ def _text(found: "Checkup") -> str:
     lines = [
         ("Machine", f"{here['platform']}, Python {here['python']}"),
         *_listed("Devices", [f"{one.device}: {one.name}{_gib(one.memory_bytes)}" for one in found.devices]),
-        ("", f"{counted(int(here['cores']), 'core')}; {_ONEDNN[found.onednn]}"),
+        ("", f"{counted(int(here['cores']), 'core')}; {_onednn(found.onednn)}"),
         ("Packages", ", ".join(f"{one.name} {one.version}" for one in found.packages if not one.problem)),
         *_listed("Broken", [_problem(one) for one in found.broken]),
         *_listed("Missing", [_problem(one) for one in found.missing]),
@@ -56,11 +56,13 @@ def _text(found: "Checkup") -> str:
     return "\n".join(console.labelled(label, text) for label, text in lines)
 
 
-_ONEDNN = {
-    True: "torch has oneDNN's operators",
-    False: "torch has no oneDNN here, so that networks run slower on the CPU",
-    None: "torch cannot be asked",
-}
+def _onednn(operators: dict[str, bool] | None) -> str:
+    if operators is None:
+        return "torch cannot be asked for oneDNN"
+    failing = [name for name, works in operators.items() if not works]
+    if failing:
+        return f"without oneDNN's {', '.join(failing)}, so that networks run slower on the CPU"
+    return "oneDNN's operators work"
 
 
 def _listed(label: str, texts: Iterable[str]) -> list[tuple[str, str]]:
