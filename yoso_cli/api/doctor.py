@@ -49,6 +49,8 @@ PACKAGES = (
     Package("pyyaml", "yaml", "recipes"),
     Package("rich", "rich", "tables on a terminal"),
     Package("tqdm", "tqdm", "progress on a terminal"),
+    Package("matplotlib", "matplotlib", "curves, statistics and the paper's figures"),
+    Package("jinja2", "jinja2", "HTML reports"),
     Package("kornia-rs", "kornia_rs", "label maps, read several times faster", required=False),
     Package("zlib-ng", "zlib_ng", "label maps, written several times faster", required=False),
     Package(
