@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.train import resume as resume
     from yoso_cli.api.train import train as train
     from yoso_cli.errors import DataError as DataError
+    from yoso_cli.errors import RecipeError as RecipeError
     from yoso_cli.errors import RunError as RunError
     from yoso_cli.errors import UsageError as UsageError
     from yoso_cli.errors import YosoError as YosoError
@@ -58,7 +59,7 @@ _NAMES = {
     "api.reparam": ("Reparameterized", "reparameterize"),
     "api.result": ("Instances", "Result"),
     "api.train": ("Run", "resume", "train"),
-    "errors": ("DataError", "RunError", "UsageError", "YosoError"),
+    "errors": ("DataError", "RecipeError", "RunError", "UsageError", "YosoError"),
     "evaluation.report": ("Report",),
     "inference.predict": ("Predictor",),
     "model.yoso": ("YOSO",),
@@ -70,6 +71,10 @@ _HOMES = {name: f"yoso_cli.{module}" for module, names in _NAMES.items() for nam
 
 def __getattr__(name: str) -> Any:
     """Loads a public name when it is first used."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("yoso-cli")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found = getattr(import_module(_HOMES[name]), name)

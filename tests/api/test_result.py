@@ -86,7 +86,7 @@ def one() -> Result:
 
 
 def test_a_segment_that_is_not_there_is_named() -> None:
-    with pytest.raises(UsageError, match=r"There is no segment 5\. There are 1, 2\."):
+    with pytest.raises(UsageError, match=r"There is no segment 5\. Its ids are 1, 2\."):
         one().mask(5)
 
 

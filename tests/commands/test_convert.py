@@ -98,7 +98,7 @@ DAMAGE = [
     (rewrite("raw/semantic/b.png", np.zeros((4, 6, 3), np.uint8)), "raw/semantic/b.png: is an 8-bit RGB PNG where a"),
     (rewrite("raw/semantic/b.png", np.zeros((4, 5), np.uint8)), "raw/semantic/b.png: is 5x4 where its instance map is"),
     (rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8)), "raw/images/b.jpg: is 4x6 where its labels are 6x4"),
-    (turned, "raw/images/b.jpg: its EXIF orientation turns it to 4x6, and its labels are 6x4"),
+    (turned, "raw/images/b.jpg: its EXIF orientation makes it 4x6, but its labels are 6x4"),
     (rewrite("raw/images/b.png", np.zeros((4, 6, 3), np.uint8)), "b.jpg beside it has the same name"),
 ]
 
@@ -126,7 +126,7 @@ def test_keep_going_tells_every_problem_at_once(here: Path, refused: Refused) ->
     assert words.startswith("raw/images: 3 problems: raw/instances: has no instance map for pictures: 1 (c). ")
     assert "raw/semantic/a.png: is truncated" in words
     assert "raw/images/b.jpg: is 4x6 where its labels are 6x4." in words
-    assert words.endswith("Mend them and convert again; nothing was written.")
+    assert words.endswith("Nothing was written: repair the files and convert again.")
 
 
 def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: Printed) -> None:

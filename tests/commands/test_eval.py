@@ -443,7 +443,7 @@ def test_without_scores_ap_is_refused_and_all_does_without_it(here: Path, capsys
     truth = str(write_coco(here, images=1))
     out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "pq,ap", code=1)
     assert out == ""
-    assert "has no score, and AP ranks segments by their scores" in err
+    assert "has no score, which AP needs for ranking" in err
     assert "leave 'ap' out of --metric" in err
     out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "all")
     assert "Mask AP is skipped. Image" in err

@@ -106,7 +106,7 @@ class TestWeightsThatCannotBeUsed:
 
     def test_the_file_is_another_thing(self, line: Path, command: str, refused: Any) -> None:
         picture = str(build.picture())
-        assert f"{picture}: this is not a weights file" in refused(*self.words(command, picture), code=1)
+        assert f"{picture}: is not a readable weights file" in refused(*self.words(command, picture), code=1)
 
     def test_a_newest_run_that_is_torn_is_named(self, line: Path, command: str, refused: Any) -> None:
         weights = build.newest_weights()

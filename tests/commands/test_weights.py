@@ -153,7 +153,7 @@ def test_another_file_under_a_known_name_is_refused(
         (lambda state: {**state, "extra": torch.zeros(3)}, "extra is unknown"),
         (lambda state: {key: state[key] for key in list(state)[1:]}, "missing"),
         (lambda state: {"x": torch.zeros(10**6)}, "it has no tensors of a released YOSO"),
-        (lambda state: {**state, "yoso_neck.loc_conv.bias": torch.full((16,), float("nan"))}, "not numbers"),
+        (lambda state: {**state, "yoso_neck.loc_conv.bias": torch.full((16,), float("nan"))}, "not finite"),
     ],
     ids=["extra", "missing", "other", "nan"],
 )
@@ -228,9 +228,11 @@ def test_an_address_is_fetched_once_and_held_to_its_hash(
     assert len(server.asked) == 1
     (kept,) = (home / "weights").glob("*.pth")
     kept.write_bytes(kept.read_bytes()[:-1])
-    assert "is not the file that first came" in refused("viz", "photo.png", "--weights", address, "--force", code=1)
+    assert "differs from the file first downloaded" in refused(
+        "viz", "photo.png", "--weights", address, "--force", code=1
+    )
     printed("viz", "photo.png", "--weights", address, "--force")
-    assert "no address of a file" in refused("viz", "photo.png", "--weights", "ftp://host/x.pth", "--force", code=2)
+    assert "is not a valid URL" in refused("viz", "photo.png", "--weights", "ftp://host/x.pth", "--force", code=2)
 
 
 def test_with_nothing_trained_viz_says_what_to_do(home: Path, refused: Refused) -> None:

@@ -129,7 +129,7 @@ def test_an_archive_that_unpacks_to_more_than_it_is_is_not_unpacked(tmp_path: Pa
 def test_a_torn_file_is_told(tmp_path: Path, share: float) -> None:
     content = written(tmp_path / "w.pth", STATE).read_bytes()
     (tmp_path / "torn.pth").write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(DataError, match="truncated"):
+    with pytest.raises(DataError, match=r"truncated|is empty"):
         read_state(tmp_path / "torn.pth")
 
 

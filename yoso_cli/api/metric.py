@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from yoso_cli.api.predictions import evaluate_predictions
+from yoso_cli.api.result import Result
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.measures import Counts, count, measures, overlap_for
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
 Segments = Iterable[Segment | Mapping[str, Any]]
-Labelled = Panoptic | tuple[Any, Segments]
-"""A picture's segments: a `Panoptic`, or its id map (H, W) of integers, 0 = void (numpy or torch), and the segments.
+Labelled = Panoptic | Result | tuple[Any, Segments]
+"""Segments of a picture: `Panoptic`, `Result`, or an id map (H, W) of integers (numpy or torch; 0 = void) and a list.
 
 A segment is a `Segment` or a mapping with `id` and `category_id`, as COCO's `segments_info` has it; `iscrowd`, `area`
 and `score` are optional. A true segment's area is used as given, else measured.
@@ -86,13 +87,17 @@ def panoptic_quality(
 
 def _several(pictures: Labelled | Sequence[Labelled]) -> Sequence[Labelled]:
     """A picture alone is a `Panoptic` or a tuple whose first part is an array."""
-    alone = isinstance(pictures, Panoptic) or (isinstance(pictures, tuple) and hasattr(pictures[0], "shape"))
+    alone = isinstance(pictures, (Panoptic, Result)) or (isinstance(pictures, tuple) and hasattr(pictures[0], "shape"))
     return [pictures] if alone else pictures  # type: ignore[list-item,return-value]
 
 
 def _panoptic(given: Labelled) -> Panoptic:
+    if isinstance(given, Result):
+        given = given.panoptic
     if isinstance(given, Panoptic):
         return given
+    if not isinstance(given, tuple) or len(given) != 2:
+        raise DataError(f"A picture is a pair (id map, segments), and this is a {type(given).__name__}.")
     pixels, listed = given
     # A torch tensor may lie on a GPU.
     id_map = np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)
@@ -116,8 +121,8 @@ def _segment(given: Segment | Mapping[str, Any]) -> Segment:
             iscrowd=bool(given.get("iscrowd", False)),
             score=None if score is None else float(score),
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"A segment needs an id and a category_id, and this is {dict(given)!r} ({error}).") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"A segment needs an id and a category_id, and this is {given!r} ({error}).") from None
 
 
 def _category(given: Category | Mapping[str, Any]) -> Category:
@@ -125,5 +130,5 @@ def _category(given: Category | Mapping[str, Any]) -> Category:
         return given
     try:
         return Category(int(given["id"]), str(given["name"]), bool(given["isthing"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"A category needs id, name and isthing, and this is {dict(given)!r} ({error}).") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"A category needs id, name and isthing, and this is {given!r} ({error}).") from None

@@ -16,7 +16,7 @@ from PIL import Image
 from yoso_cli.api.predictor import EngineOptions
 from yoso_cli.api.result import Result
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model
-from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
 from yoso_cli.panoptic.files import read_image
 from yoso_cli.panoptic.types import Category, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -102,9 +102,14 @@ class Model:
             DataError: a picture is missing or damaged, or an array has another shape or type.
             RunError: a URL cannot be read.
         """
+        if batch < 1:
+            raise UsageError(f"A batch has at least one picture, not {batch}.")
         if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
             pixels = read_picture(pictures)
             return Result(pixels, self.predictor(pixels), self.categories, _source(pictures))
+        # A tensor or bytes can be iterated as well, and are no pictures for that.
+        if isinstance(pictures, (bytes, bytearray)) or hasattr(pictures, "dtype") or not isinstance(pictures, Iterable):
+            raise _no_picture(pictures)
         return self._each(pictures, batch)
 
     def _each(self, pictures: Iterable[Picture], batch: int) -> Iterator[Result]:
@@ -159,7 +164,13 @@ def load(
     overrides = [f"inference.{name}={value}" for name, value in values.items() if value is not None]
     if precision is not None and options is not None:
         raise UsageError("precision is set twice: it is part of options.", hint="Give one of the two.")
-    return open_model(source, overrides, device, options or EngineOptions(precision=precision), Path(runs), progress)
+    try:
+        return open_model(
+            source, overrides, device, options or EngineOptions(precision=precision), Path(runs), progress
+        )
+    except RecipeError as error:
+        told = " ".join(f"{one.removeprefix('--set inference.')}." for one in error.problems)
+        raise UsageError(f"yoso.load: {told}", hint="The other values are those of the model's recipe.") from None
 
 
 def open_model(
@@ -183,14 +194,19 @@ def read_picture(picture: Picture) -> Rgb:
         RunError: its URL cannot be read.
     """
     if isinstance(picture, np.ndarray):
-        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8:
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
             raise DataError(f"A picture must be uint8 (H, W, 3); this array is {picture.dtype} {picture.shape}.")
         return picture
     if isinstance(picture, Image.Image):
         return np.array(picture.convert("RGB"))
     if isinstance(picture, (str, Path)):
         return _downloaded(str(picture)) if "://" in str(picture) else read_image(Path(picture))
-    raise DataError(f"A picture must be a path, a URL, a PIL image or an array, not {type(picture).__name__}.")
+    raise _no_picture(picture)
+
+
+def _no_picture(given: object) -> DataError:
+    kind = type(given).__name__
+    return DataError(f"A picture is a path, a URL, a PIL image or a uint8 array (H, W, 3), and this is a {kind}.")
 
 
 def _downloaded(address: str) -> Rgb:

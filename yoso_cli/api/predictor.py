@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
+from yoso_cli.errors import UsageError
 from yoso_cli.runtime.machine import keep_freed_memory
 from yoso_cli.runtime.words import counted
 
@@ -49,7 +50,10 @@ class EngineOptions:
     def switches(self, device: "torch.device") -> "Switches":
         """The given switches, with the device's defaults for the rest."""
         from yoso_cli.inference.engine import Switches, switches_for
+        from yoso_cli.model.precision import PRECISIONS
 
+        if self.precision not in (None, *PRECISIONS):
+            raise UsageError(f"{self.precision!r} is no precision.", hint=f"There are {', '.join(PRECISIONS)}.")
         given = {one.name: getattr(self, one.name) for one in fields(Switches)}
         return switches_for(device, **{name: value for name, value in given.items() if value is not None})
 

@@ -12,7 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from yoso_cli.errors import UsageError
+from yoso_cli.panoptic import png
 from yoso_cli.panoptic.draw import overlay, write_picture
+from yoso_cli.panoptic.files import id_to_rgb
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic, Rgb, Segment
 
 Mask = npt.NDArray[np.bool_]
@@ -97,7 +99,9 @@ class Result:
         """Bool (H, W): the pixels of a segment. Raises UsageError if there is no such segment."""
         if all(segment.id != segment_id for segment in self.panoptic.segments):
             known = ", ".join(str(segment.id) for segment in self.panoptic.segments)
-            raise UsageError(f"There is no segment {segment_id}.", hint=f"There are {known or 'none'}.")
+            raise UsageError(
+                f"There is no segment {segment_id}.", hint=f"Its ids are {known}." if known else "There is none at all."
+            )
         found: Mask = self.id_map == segment_id
         return found
 
@@ -156,6 +160,10 @@ class Result:
                 for segment in self.panoptic.segments
             ],
         }
+
+    def to_png(self) -> bytes:
+        """The id map as the PNG that belongs to `to_coco`: a segment's id is R + 256 G + 65536 B."""
+        return png.encode(id_to_rgb(self.id_map))
 
     def to_supervision(self) -> Any:
         """`supervision.Detections` of all segments, things and stuff; `class_id` is the category id.

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
     from yoso_cli.training.stopping import Outcome, Stopping
 
 
+INTERRUPTED = 130
+"""The exit code after Ctrl-C."""
+
+
 @dataclass(frozen=True)
 class Run:
     """The result of a training.
@@ -100,14 +104,23 @@ def train(
         RunError: no such device, out of memory, or the training has diverged.
     """
     chosen = _recipe(recipe, overrides)
-    return open_training(
-        chosen, weights=weights, runs=Path(runs), into=Path(into) if into else None, device=device, progress=progress
-    ).run()
+    folder = Path(into) if into else None
+    return _finished(
+        open_training(chosen, weights=weights, runs=Path(runs), into=folder, device=device, progress=progress)
+    )
 
 
 def resume(run: str | Path, *, device: str = "auto", progress: Progress = SILENT) -> Run:
     """Resumes a run from its newest checkpoint, with its own recipe. Raises as `train` does."""
-    return resume_training(Path(run), device=device, progress=progress).run()
+    return _finished(resume_training(Path(run), device=device, progress=progress))
+
+
+def _finished(training: "Training") -> Run:
+    """What a program expects of Ctrl-C: it ends there, with all that was learnt on disk."""
+    run = training.run()
+    if run.exit_code == INTERRUPTED:
+        raise KeyboardInterrupt(f"Saved after step {run.iteration}; yoso.resume({str(run.folder.path)!r}) goes on.")
+    return run
 
 
 def open_training(

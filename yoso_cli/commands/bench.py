@@ -105,13 +105,13 @@ def command(
     _refuse_without_suite({"--table": tables, "--output": given["output"]})
     require_there(*images)
     engine_options.prepare_process()
-    where |= {"clocking": Clocking(repeats, given["warmup"]), "pictures": images}
-    where |= {"runs": given["runs"], "overrides": given["overrides"]}
+    timed = {"repeats": repeats, "warmup": given["warmup"]}
+    where |= {"pictures": images, "runs": given["runs"], "overrides": given["overrides"]}
     if given["sides"]:
         _refuse_beside("--compare", {"SOURCE": source, "--batch": given["batches"]})
-        _bench_pair(given["sides"], engine_options, where, as_json)
+        _bench_pair(given["sides"], engine_options, {**where, "clocking": Clocking(**timed)}, as_json)
         return
-    _bench(source, {**where, "batches": given["batches"], "options": engine_options}, as_json)
+    _bench(source, {**where, **timed, "batches": given["batches"], "options": engine_options}, as_json)
 
 
 def _refuse_beside(option: str, given: dict[str, object]) -> None:

@@ -80,8 +80,6 @@ def command(
       yoso train mine.yaml --weights coco --set train.freeze=[backbone]
       yoso train --resume runs/shapes-001
     """
-    from yoso_cli.recipe import file as recipe_file
-
     asked = Asked(recipe, overrides, resume, weights, into, runs, device)
     _refuse_what_does_not_go_together(asked)
     require_there(resume)
@@ -93,8 +91,7 @@ def command(
     if gpus is not None and gpus > 1:
         from yoso_cli.runtime.launch import launch_processes, without_option
 
-        if recipe is not None:
-            recipe_file.load(recipe, overrides)  # its mistakes are reported once, not by each process
+        _require_ready(asked, gpus)
         words = without_option(ctx.find_root().obj, "--gpus")
         ctx.exit(launch_processes(gpus, words, restartable=resume is not None or into is not None))
     ctx.exit(_train(asked, as_json))
@@ -111,6 +108,28 @@ class Asked:
     into: Path | None
     runs: Path
     device: str
+
+
+def _require_ready(asked: Asked, processes: int) -> None:
+    """Reports what no process could train with, once and before any of them starts."""
+    import torch
+
+    from yoso_cli.api.dataset import prepared_set
+    from yoso_cli.recipe import file as recipe_file
+    from yoso_cli.run_folder import RunFolder
+
+    resumed = RunFolder.open(asked.resume).recipe() if asked.resume else None
+    recipe = resumed or recipe_file.load(str(asked.recipe), asked.overrides)
+    for split in (recipe.data.train_split, recipe.data.val_split):
+        prepared_set(recipe, split)
+    if recipe.train.batch % processes:
+        raise UsageError(
+            f"train.batch of {recipe.train.batch} cannot be shared by {processes} processes.",
+            hint="Choose a multiple, or another number of GPUs.",
+        )
+    if asked.device != "cpu" and torch.cuda.device_count() < processes:
+        count = torch.cuda.device_count()
+        console.say(f"Warning: torch finds {counted(count, 'CUDA GPU')} here, fewer than the {processes} processes.")
 
 
 def _train(asked: Asked, as_json: bool) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation import boundary, calibration, causes, instances, per_image, quality, semantic
 from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.causes import Losses, Meeting
@@ -180,7 +180,15 @@ class Counts:
 
 
 def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
-    """The metrics that `names`, some of `METRICS` and `ALL`, ask for: PQ always, AP by `ALL` only of scored ones."""
+    """The metrics that `names`, some of `METRICS` and `ALL`, ask for: PQ always, AP by `ALL` only of scored ones.
+
+    Raises:
+        UsageError: a name is unknown.
+    """
+    for name in names:
+        if name not in (*METRICS, ALL):
+            hint = f"There are {', '.join(METRICS)} and {ALL}."
+            raise UsageError(f"--metric {name}: there is no such metric.", hint=hint)
     everything = [one for one in METRICS if scored or one != "ap"] if ALL in names else []
     return tuple(one for one in METRICS if one == "pq" or one in names or one in everything)
 

@@ -183,6 +183,8 @@ def _extended(path: Path, extends: Setting, problems: list[Problem]) -> Path | N
 
 def _override_layer(overrides: Sequence[str], problems: list[Problem]) -> dict[str, Checked]:
     values: dict[str, Checked] = {}
+    if isinstance(overrides, (str, Mapping)):
+        raise UsageError("Overrides are a list, as in ['train.lr=2e-4'].")
     for override in overrides:
         setting = read_override(override)
         if isinstance(setting, Problem):
