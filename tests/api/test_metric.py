@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import yoso_cli as yoso
 from yoso_cli.api.metric import PanopticMetric, panoptic_quality
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.score import score
@@ -61,6 +62,8 @@ def test_paths_are_read_from_disk(line: Path) -> None:
         ((np.zeros((2, 2), int), []), (np.zeros((2, 3), int), []), "predicted map is 3x2 pixels, the true one 2x2"),
         ((np.zeros((2, 2), int), []), (np.ones((2, 2), int), []), "holds segment 1, which"),
         ((np.zeros((2, 2), int), []), (np.ones((2, 2), int), [{"id": 1}]), "needs an id and a category_id"),
+        ((np.zeros((2, 2), int), []), (np.ones((2, 2), int), [1]), "needs an id and a category_id, and this is 1"),
+        ([7], [7], "is of type int"),
         ((np.ones((2, 2), int), [{"id": 1, "category_id": 4}]), (np.zeros((2, 2), int), []), "category"),
     ],
 )
@@ -77,5 +80,18 @@ def test_what_cannot_be_compared_is_refused() -> None:
         panoptic_quality("a.json", picture)
     with pytest.raises(DataError, match="1 true pictures and 2 predicted"):
         panoptic_quality([picture], [picture] * 2, PLAIN)
-    with pytest.raises(DataError, match="needs id, name and isthing"):
-        PanopticMetric([{"id": 1}])
+    for category in ({"id": 1}, "cat"):
+        with pytest.raises(DataError, match="needs id, name and isthing"):
+            PanopticMetric([category])
+
+
+def test_a_result_is_scored_as_its_panoptic(line: Path) -> None:
+    result = yoso.load("runs/tiny-001", device="cpu")(build.picture())
+    found = panoptic_quality(result, result.panoptic, result.categories)
+    assert result.segments
+    assert found.all.pq == 1.0
+
+
+def test_an_unknown_metric_is_refused(line: Path) -> None:
+    with pytest.raises(UsageError, match=r"--metric qp: there is no such metric\. There are pq"):
+        yoso.evaluate_predictions("datasets/shapes/val", "datasets/shapes/val", metrics=["qp"])

@@ -8,6 +8,7 @@ from typing import Any
 import build
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from releases.server import Behaviour, serving
 
@@ -65,7 +66,7 @@ def test_recipe_values_can_be_overridden(line: Path) -> None:
     model = yoso.load("runs/tiny-001", device="cpu", short_edge=32, score_threshold=1.0)
     assert (model.predictor.short_edge, model.predictor.long_edge) == (32, 96)
     assert model(build.picture()).segments == ()
-    with pytest.raises(UsageError, match=r"inference.score_threshold: must be at most 1"):
+    with pytest.raises(UsageError, match=r"yoso.load: score_threshold: must be at most 1, not 2.0."):
         yoso.load("runs/tiny-001", score_threshold=2.0)
     with pytest.raises(UsageError, match="precision is set twice"):
         yoso.load("runs/tiny-001", precision="bfloat16", options=yoso.EngineOptions())
@@ -88,7 +89,8 @@ def test_the_newest_run_is_taken_and_says_what_it_is(line: Path) -> None:
         ("gone.jpg", DataError, "gone.jpg: no such file"),
         (np.zeros((4, 4), np.uint8), DataError, r"uint8 \(H, W, 3\); this array is uint8 \(4, 4\)"),
         (np.zeros((4, 4, 3)), DataError, "float64"),
-        (7, DataError, "not int"),
+        (np.zeros((0, 4, 3), np.uint8), DataError, r"this array is uint8 \(0, 4, 3\)"),
+        (7, DataError, "is of type int"),
         ("ftp://host/a.jpg", UsageError, "is not a valid URL"),
         ("http://127.0.0.1:9/a.jpg", RunError, "cannot be read"),
     ],
@@ -96,6 +98,22 @@ def test_the_newest_run_is_taken_and_says_what_it_is(line: Path) -> None:
 def test_what_is_no_picture_is_named(given: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         read_picture(given)
+
+
+@pytest.mark.parametrize("given", [None, 7, b"jpeg", torch.zeros(3, 4, 4)])
+def test_what_holds_no_pictures_is_refused_at_the_call(model: Model, given: Any) -> None:
+    with pytest.raises(DataError, match=f"this is of type {type(given).__name__}"):
+        model(given)
+
+
+def test_a_batch_has_a_picture(model: Model) -> None:
+    with pytest.raises(UsageError, match="at least one picture"):
+        model([], batch=0)
+
+
+def test_an_unknown_precision_is_refused(line: Path) -> None:
+    with pytest.raises(UsageError, match="'float8' is no precision"):
+        yoso.load("runs/tiny-001", precision="float8")
 
 
 def test_an_address_that_holds_no_picture_is_named_by_its_address() -> None:

@@ -1,5 +1,6 @@
 """What a result tells is one and the same in all its forms."""
 
+import io
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from panopticapi.utils import rgb2id
 from PIL import Image
 
 from yoso_cli.api.result import Result
@@ -77,6 +79,8 @@ def test_coco_lists_every_segment_as_pycocotools_and_panopticapi_expect(result: 
         left, top, right, bottom = segment.box
         assert told[segment.id]["bbox"] == [left, top, right - left, bottom - top]
         assert told[segment.id]["area"] == segment.area
+    with Image.open(io.BytesIO(result.to_png())) as image:
+        assert np.array_equal(rgb2id(np.asarray(image)), result.id_map)
 
 
 def one() -> Result:

@@ -42,8 +42,7 @@ def without(monkeypatch: pytest.MonkeyPatch, name: str, error: Exception) -> Non
 
 def test_a_sound_machine_is_told_in_80_columns(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, err = examined(capsys)
-    # A path is never broken.
-    assert [line for line in out.splitlines() if len(line) > 80 and len(line.split()) > 1] == []
+    assert [line for line in out.replace(str(here), "/home/me").splitlines() if len(line) > 80] == []
     labels = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
     assert [one for one in labels if one != "Missing"] == [
         *("Machine", "Devices", "Packages", "Weights", "Datasets", "Runs", "Room")

@@ -530,6 +530,17 @@ def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
 ) -> None:
     said = refused(capsys, [str(recipe), "--gpus", "2", "--set", "train.iteration=3"], 2)
     assert said.count("train.iteration") == 1
+    said = refused(capsys, [str(recipe), "--gpus", "3"], 2)
+    assert said.count("train.batch of 2 cannot be divided among 3 processes") == 1
+    said = refused(capsys, [str(recipe), "--gpus", "2", "--set", "data.val_split=gone"], 1)
+    assert said.count("no such folder") == 1
+
+
+def test_each_process_has_a_gpu_of_its_own(
+    recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    assert "torch finds 1 GPU. Give --gpus 1" in refused(capsys, [str(recipe), "--gpus", "2"], 2)
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:

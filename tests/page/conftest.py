@@ -32,6 +32,7 @@ def _driver(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     driver = webdriver.Chrome(options=options, service=service.Service(program("chromedriver")))
+    driver.get("about:blank")  # the browser's own first page goes on loading until it is left
     yield driver
     driver.quit()
 

@@ -9,7 +9,6 @@ from evaluation.test_score import disturbed
 
 from yoso_cli.evaluation.measures import DETAILS, METRICS, counts, overlap_for, score_counts
 from yoso_cli.evaluation.report import InferenceSettings, PaperRow, Report, WeightsFile
-from yoso_cli.page.gallery import exhibits
 from yoso_cli.page.report import write_page
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
@@ -82,5 +81,5 @@ def written(folder: Path) -> tuple[Path, Report]:
     predictions = predictions_of(truth)
     report = report_of(truth, predictions, (*METRICS, DETAILS))
     path = folder / "report.html"
-    write_page(path, report, exhibits(truth, report.measures.tallies, lambda record: predictions[record.image_id]))
+    write_page(path, report, truth, lambda record: predictions[record.image_id])
     return path, report

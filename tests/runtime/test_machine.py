@@ -18,7 +18,8 @@ before = resident()
 block = b"x" * (1 << 26)
 taken = resident() - before
 del block
-print(done, taken >= 1 << 26, resident() - before >= taken // 2)
+# The kernel counts pages in batches, for each core by itself.
+print(done, taken >= (1 << 26) * 7 // 8, resident() - before >= taken // 2)
 """
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.api.dataset import prepared_set
-from yoso_cli.api.predictions import Predict, write_html
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
 from yoso_cli.errors import UsageError
@@ -33,6 +32,7 @@ from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
+    from yoso_cli.page.gallery import Predict
 
 # The measures beside PQ, as people call them.
 _MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
@@ -217,12 +217,12 @@ def evaluate_predictor(
     )
 
 
-def predicted_by(predictor: "Predictor", truth: PanopticSet) -> Predict:
+def predicted_by(predictor: "Predictor", truth: PanopticSet) -> "Predict":
     """A model's prediction for each picture of `truth`."""
     return lambda record: predictor(read_image(truth.image_path(record)))
 
 
-def side_by_side(truth: PanopticSet, predict: Predict, *, count: int = 4) -> Rgb:
+def side_by_side(truth: PanopticSet, predict: "Predict", *, count: int = 4) -> Rgb:
     """Photo, truth and prediction of the first `count` pictures of `truth`, in rows; uint8 (H, W, 3)."""
 
     def row(record: ImageRecord) -> list[Rgb]:
@@ -328,7 +328,9 @@ def _keep(
             progress.message(f"Report: {kept}.")
             html = html or kept.with_suffix(".html")
     if html:
-        write_html(html, report, truth, predicted_by(predictor, truth), progress)
+        from yoso_cli.page.report import write_page
+
+        write_page(html, report, truth, predicted_by(predictor, truth), progress)
     return kept
 
 

@@ -97,7 +97,7 @@ def _panoptic(given: Labelled) -> Panoptic:
     if isinstance(given, Panoptic):
         return given
     if not isinstance(given, tuple) or len(given) != 2:
-        raise DataError(f"A picture is a pair (id map, segments), and this is a {type(given).__name__}.")
+        raise DataError(f"A picture is a pair (id map, segments), and this is of type {type(given).__name__}.")
     pixels, listed = given
     # A torch tensor may lie on a GPU.
     id_map = np.asarray(pixels.cpu() if hasattr(pixels, "cpu") else pixels)

@@ -107,8 +107,7 @@ class Model:
         if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
             pixels = read_picture(pictures)
             return Result(pixels, self.predictor(pixels), self.categories, _source(pictures))
-        # A tensor or bytes can be iterated as well, and are no pictures for that.
-        if isinstance(pictures, (bytes, bytearray)) or hasattr(pictures, "dtype") or not isinstance(pictures, Iterable):
+        if not _is_several(pictures):
             raise _no_picture(pictures)
         return self._each(pictures, batch)
 
@@ -204,9 +203,14 @@ def read_picture(picture: Picture) -> Rgb:
     raise _no_picture(picture)
 
 
+def _is_several(given: object) -> bool:
+    """Whether pictures can be taken from it; bytes and a tensor can be iterated, but give numbers."""
+    return isinstance(given, Iterable) and not isinstance(given, (bytes, bytearray)) and not hasattr(given, "dtype")
+
+
 def _no_picture(given: object) -> DataError:
     kind = type(given).__name__
-    return DataError(f"A picture is a path, a URL, a PIL image or a uint8 array (H, W, 3), and this is a {kind}.")
+    return DataError(f"A picture is a path, a URL, a PIL image or a uint8 array (H, W, 3), and this is of type {kind}.")
 
 
 def _downloaded(address: str) -> Rgb:

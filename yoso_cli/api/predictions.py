@@ -1,8 +1,9 @@
 """How good predictions on disk are, of any tool; no model runs, and nothing that one needs is imported."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation import counting
@@ -11,11 +12,12 @@ from yoso_cli.evaluation.measures import ALL, DETAILS, chosen, score_counts
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.score import read_any
 from yoso_cli.panoptic.files import read_panoptic
-from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
+from yoso_cli.panoptic.types import PanopticSet
 from yoso_cli.runtime import machine
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
-Predict = Callable[[ImageRecord], Panoptic]
+if TYPE_CHECKING:
+    from yoso_cli.page.gallery import Predict
 
 
 def evaluate_predictions(
@@ -67,25 +69,13 @@ def evaluate_predictions(
     )
     if html is not None:
         pictured = replace(true_set, image_dir=images) if images is not None else true_set
-        write_html(html, report, pictured, predicted_in(predicted_set), progress)
+        from yoso_cli.page.report import write_page
+
+        write_page(html, report, pictured, predicted_in(predicted_set), progress)
     return report
 
 
-def write_html(path: Path, report: Report, truth: PanopticSet, predict: Predict, progress: Progress = SILENT) -> None:
-    """Writes `report` as a page to `path`, with the worst pictures of `truth` predicted once more.
-
-    Raises:
-        DataError: a truth or a prediction cannot be read any more.
-        RunError: the page cannot be written.
-    """
-    from yoso_cli.page.gallery import exhibits
-    from yoso_cli.page.report import write_page
-
-    write_page(path, report, exhibits(truth, report.measures.tallies, predict))
-    progress.message(f"To look at: {path} (open it in a browser).")
-
-
-def predicted_in(predictions: PanopticSet) -> Predict:
+def predicted_in(predictions: PanopticSet) -> "Predict":
     """What lies on disk for each picture of the truth."""
     by_id = {record.image_id: record for record in predictions.records}
     return lambda record: read_panoptic(predictions, by_id[record.image_id])

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from yoso_cli.api import training_parts
 from yoso_cli.api.dataset import prepared_set
 from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side
-from yoso_cli.api.predictions import write_html
 from yoso_cli.api.predictor import make_predictor
 from yoso_cli.api.weights import Named, trained_weights
 from yoso_cli.errors import DataError, UsageError
@@ -121,6 +120,28 @@ def _finished(training: "Training") -> Run:
     if run.exit_code == INTERRUPTED:
         raise KeyboardInterrupt(f"Saved after step {run.iteration}; yoso.resume({str(run.folder.path)!r}) goes on.")
     return run
+
+
+def require_trainable(recipe: Recipe, processes: int, device: str, progress: Progress = SILENT) -> None:
+    """Checks what every one of `processes` would fail at, before they start.
+
+    Raises:
+        DataError: the prepared dataset is missing or damaged.
+        UsageError: the batch cannot be divided equally, or there are fewer GPUs than processes.
+    """
+    import torch
+
+    for split in (recipe.data.train_split, recipe.data.val_split):
+        prepared_set(recipe, split)
+    training_parts.require_shared_equally(recipe.train.batch, processes)
+    gpus = torch.cuda.device_count() if device != "cpu" else 0
+    if 0 < gpus < processes:
+        raise UsageError(
+            f"{processes} processes need as many GPUs, and torch finds {counted(gpus, 'GPU')}.",
+            hint=f"Give --gpus {gpus}, or --device cpu.",
+        )
+    if device != "cpu" and not gpus:
+        progress.message(f"Warning: torch finds no GPU, so {processes} processes share the CPU.")
 
 
 def open_training(
@@ -302,6 +323,7 @@ class Training:
 
     def _finish(self, stopping: "Stopping") -> Report | None:
         """The final evaluation; None if a signal aborted it."""
+        from yoso_cli.page.report import write_page
         from yoso_cli.training.stopping import Stopped
 
         try:
@@ -310,7 +332,7 @@ class Training:
                 if self._group.rank == 0:
                     page = self.folder.report_path.with_suffix(".html")
                     predict = predicted_by(self._predictor(), self.val_set)
-                    write_html(page, report, self.val_set, predict, self.progress)
+                    write_page(page, report, self.val_set, predict, self.progress)
         except Stopped:
             return None
         return report

@@ -71,6 +71,15 @@ def load_initial_weights(
         )
 
 
+def require_shared_equally(batch: int, processes: int) -> None:
+    """Raises UsageError if the processes would have different numbers of pictures."""
+    if batch % processes:
+        raise UsageError(
+            f"train.batch of {batch} cannot be divided among {processes} processes.",
+            hint="Choose a multiple, or another number of GPUs.",
+        )
+
+
 def optimizer_step(
     model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress = SILENT
 ) -> "Step":
@@ -89,11 +98,7 @@ def optimizer_step(
     from yoso_cli.training.step import Step, StepConfig
 
     plan = recipe.train
-    if plan.batch % group.size:
-        raise UsageError(
-            f"train.batch of {plan.batch} cannot be divided among {group.size} processes.",
-            hint="Choose a multiple, or another number of GPUs.",
-        )
+    require_shared_equally(plan.batch, group.size)
     freeze(model, plan.freeze)
     model.to(device)
     if group.size > 1:

@@ -163,8 +163,8 @@ def _train(demo: Demo) -> "Training":
 
 def _evaluate(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> "Report":
     from yoso_cli.api.evaluate import evaluate_predictor, predicted_by
-    from yoso_cli.api.predictions import write_html
     from yoso_cli.evaluation.report import write_report
+    from yoso_cli.page.report import write_page
 
     predictor = model.predictor(demo.device)
     command = console.typed_command()
@@ -172,7 +172,7 @@ def _evaluate(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> "Report":
     assert model.run is not None, "the demo's weights are in its run folder"
     kept = model.run.report_of(model.path)
     write_report(kept, report)
-    write_html(kept.with_suffix(".html"), report, truth, predicted_by(predictor, truth), console.TERMINAL)
+    write_page(kept.with_suffix(".html"), report, truth, predicted_by(predictor, truth), console.TERMINAL)
     console.say(f"PQ {_percent(report.quality.all.pq)}")
     return report
 

@@ -243,15 +243,11 @@ def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | N
 
 def _metrics(given: Sequence[str]) -> tuple[str, ...]:
     """The metrics of --metric, one by one."""
-    from yoso_cli.evaluation.measures import ALL, METRICS
+    from yoso_cli.evaluation.measures import chosen
 
-    names = [name.strip() for one in given for name in one.split(",")]
-    for name in names:
-        if name not in (*METRICS, ALL):
-            raise UsageError(
-                f"--metric {name}: there is no such metric.", hint=f"There are {', '.join(METRICS)} and {ALL}."
-            )
-    return tuple(names)
+    names = tuple(name.strip() for one in given for name in one.split(","))
+    chosen(names)  # refuses an unknown one before anything is read
+    return names
 
 
 def _eval_with(engine: str, predictions: Path, truth: Path, as_json: bool) -> None:

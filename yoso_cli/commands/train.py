@@ -112,24 +112,13 @@ class Asked:
 
 def _require_ready(asked: Asked, processes: int) -> None:
     """Reports what no process could train with, once and before any of them starts."""
-    import torch
-
-    from yoso_cli.api.dataset import prepared_set
+    from yoso_cli.api.train import require_trainable
     from yoso_cli.recipe import file as recipe_file
     from yoso_cli.run_folder import RunFolder
 
     resumed = RunFolder.open(asked.resume).recipe() if asked.resume else None
     recipe = resumed or recipe_file.load(str(asked.recipe), asked.overrides)
-    for split in (recipe.data.train_split, recipe.data.val_split):
-        prepared_set(recipe, split)
-    if recipe.train.batch % processes:
-        raise UsageError(
-            f"train.batch of {recipe.train.batch} cannot be shared by {processes} processes.",
-            hint="Choose a multiple, or another number of GPUs.",
-        )
-    if asked.device != "cpu" and torch.cuda.device_count() < processes:
-        count = torch.cuda.device_count()
-        console.say(f"Warning: torch finds {counted(count, 'CUDA GPU')} here, fewer than the {processes} processes.")
+    require_trainable(recipe, processes, asked.device, console.TERMINAL)
 
 
 def _train(asked: Asked, as_json: bool) -> int:

@@ -275,7 +275,7 @@ def require_plain(path: Path, state: dict[str, Tensor]) -> None:
     require_values(path, {name: tuple(tensor.shape) for name, tensor in state.items()})
     bad = [name for name, tensor in state.items() if not bool(tensor.isfinite().all())]
     if bad:
-        raise DataError(f"{path}: {len(bad)} tensors have values that are not finite, the first is {bad[0]}.")
+        raise DataError(f"{path}: tensors with values that are not finite: {len(bad)}; the first is {bad[0]}.")
 
 
 def _check_version(path: Path, header: Any) -> None:

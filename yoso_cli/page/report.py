@@ -1,6 +1,6 @@
 """A report as one HTML file that opens offline: the figures of its sections, from the headline to how it was made."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from yoso_cli.evaluation.per_image import GROUPS, Interval
 from yoso_cli.evaluation.quality import LIMITS, SIZES, ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.page.document import percent, render, span
-from yoso_cli.page.gallery import FIRST_VIEW, Exhibit
+from yoso_cli.page.gallery import FIRST_VIEW, Exhibit, Predict, exhibits
 from yoso_cli.panoptic.draw import Color, colors
-from yoso_cli.panoptic.types import Category
+from yoso_cli.panoptic.types import Category, PanopticSet
+from yoso_cli.runtime.progress import SILENT, Progress
 
 _CONTENTS = {
     "headline": "Quality",
@@ -55,9 +56,15 @@ _LARGEST_MATRIX = 20
 _LIMITS = {"MOST_CONFUSED": 20, "MOST_GALLERY_CLASSES": 300, "LONGEST_VALUE": 1000}
 
 
-def write_page(path: Path, report: Report, exhibits: Iterable[Exhibit]) -> None:
-    """Writes the page to `path` in one step. Raises RunError when it cannot be written."""
-    atomic.write_text(path, page(report, tuple(exhibits)))
+def write_page(path: Path, report: Report, truth: PanopticSet, predict: Predict, progress: Progress = SILENT) -> None:
+    """Writes `report` as a page to `path`, with the worst pictures of `truth` predicted once more.
+
+    Raises:
+        DataError: a truth or a prediction cannot be read any more.
+        RunError: the page cannot be written.
+    """
+    atomic.write_text(path, page(report, tuple(exhibits(truth, report.measures.tallies, predict))))
+    progress.message(f"HTML report: {path} (open it in a browser).")
 
 
 def page(report: Report, exhibits: Sequence[Exhibit]) -> str:
