@@ -87,7 +87,7 @@ def test_the_code_that_was_wanted_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "answer"),
     [
-        (torch.tensor([1.0, float("nan")]), "1 tensors have values that are not finite, the first is b"),
+        (torch.tensor([1.0, float("nan")]), "tensors with values that are not finite: 1; the first is b"),
         (torch.tensor([float("inf")]), "not finite"),
         (torch.zeros(2, dtype=torch.int32), "b is int32, not floating point"),
         (torch.zeros(2, dtype=torch.bool), "b is bool, not floating point"),
