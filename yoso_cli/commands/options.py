@@ -4,7 +4,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -72,7 +72,14 @@ datasets_option = click.option(
 keep_going_option = click.option("--keep-going", is_flag=True, help="Report all problems, not just the first.")
 
 
-class _Precision(click.Choice[str]):
+# click knows the type of its choices from 8.2 on.
+if TYPE_CHECKING:
+    _Choice = click.Choice[str]
+else:
+    _Choice = click.Choice
+
+
+class _Precision(_Choice):
     """A choice that also accepts OLD_PRECISIONS."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
