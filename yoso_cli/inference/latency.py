@@ -94,6 +94,11 @@ def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, 
     return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
 
 
+def milliseconds(call: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """The median of `repeats` calls after three that do not count."""
+    return _latency(_timed(lambda _: call(), device, repeats, 3)).median
+
+
 def peak_memory(device: torch.device) -> int:
     """Bytes: the most that torch held on a GPU, or that this process ever took of main memory."""
     if device.type == "cuda":
