@@ -12,9 +12,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from yoso_cli.errors import UsageError
-from yoso_cli.panoptic import png
+from yoso_cli.panoptic.annotations import segment_to_json
 from yoso_cli.panoptic.draw import overlay, write_picture
-from yoso_cli.panoptic.files import id_to_rgb
+from yoso_cli.panoptic.files import encode_id_map
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic, Rgb, Segment
 
 Mask = npt.NDArray[np.bool_]
@@ -148,22 +148,12 @@ class Result:
         return {
             "image_id": image_id,
             "file_name": file_name,
-            "segments_info": [
-                {
-                    "id": segment.id,
-                    "category_id": segment.category_id,
-                    "area": segment.area,
-                    "bbox": list(segment.bbox),
-                    "iscrowd": 0,
-                    "score": segment.score,
-                }
-                for segment in self.panoptic.segments
-            ],
+            "segments_info": [segment_to_json(segment) for segment in self.panoptic.segments],
         }
 
     def to_png(self) -> bytes:
         """The id map as the PNG that belongs to `to_coco`: a segment's id is R + 256 G + 65536 B."""
-        return png.encode(id_to_rgb(self.id_map))
+        return encode_id_map(self.id_map)
 
     def to_supervision(self) -> Any:
         """`supervision.Detections` of all segments, things and stuff; `class_id` is the category id.

@@ -36,10 +36,6 @@ if TYPE_CHECKING:
     from yoso_cli.training.stopping import Outcome, Stopping
 
 
-INTERRUPTED = 130
-"""The exit code after Ctrl-C."""
-
-
 @dataclass(frozen=True)
 class Run:
     """The result of a training.
@@ -116,8 +112,10 @@ def resume(run: str | Path, *, device: str = "auto", progress: Progress = SILENT
 
 def _finished(training: "Training") -> Run:
     """What a program expects of Ctrl-C: it ends there, with all that was learnt on disk."""
+    from yoso_cli.training.stopping import Outcome
+
     run = training.run()
-    if run.exit_code == INTERRUPTED:
+    if run.exit_code == Outcome.INTERRUPTED.exit_code:
         raise KeyboardInterrupt(f"Saved after step {run.iteration}; yoso.resume({str(run.folder.path)!r}) goes on.")
     return run
 
@@ -126,13 +124,12 @@ def require_trainable(recipe: Recipe, processes: int, device: str, progress: Pro
     """Checks what every one of `processes` would fail at, before they start.
 
     Raises:
-        DataError: the prepared dataset is missing or damaged.
+        DataError: the prepared dataset is missing or damaged, or its splits have different classes.
         UsageError: the batch cannot be divided equally, or there are fewer GPUs than processes.
     """
     import torch
 
-    for split in (recipe.data.train_split, recipe.data.val_split):
-        prepared_set(recipe, split)
+    _sets(recipe)
     training_parts.require_shared_equally(recipe.train.batch, processes)
     gpus = torch.cuda.device_count() if device != "cpu" else 0
     if 0 < gpus < processes:
@@ -430,13 +427,18 @@ def _device_and_sets(recipe: Recipe, device: str) -> "tuple[torch.device, Panopt
     where = choose_device(device)
     if where.type == "cpu":
         keep_freed_memory()
+    return where, *_sets(recipe)
+
+
+def _sets(recipe: Recipe) -> tuple[PanopticSet, PanopticSet]:
+    """The training set and the validation set."""
     train_set, val_set = (prepared_set(recipe, split) for split in (recipe.data.train_split, recipe.data.val_split))
     if train_set.categories != val_set.categories:
         raise DataError(
             f"{train_set.name}: the splits {train_set.split} and {val_set.split} do not have the same classes.",
             hint="Prepare both from the same dataset.",
         )
-    return where, train_set, val_set
+    return train_set, val_set
 
 
 def _checkpoints(run: RunFolder, recipe: Recipe, train_set: PanopticSet, step: "Step") -> "CheckpointKeeper":

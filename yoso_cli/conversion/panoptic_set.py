@@ -11,13 +11,13 @@ from yoso_cli.atomic import write_json
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
 from yoso_cli.errors import RunError
-from yoso_cli.panoptic import annotations, png
+from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.annotations import Mistake
 from yoso_cli.panoptic.files import (
     LISTING,
     MANIFEST,
     SetWriter,
-    id_to_rgb,
+    encode_id_map,
     read_id_map,
     read_panoptic,
     read_set,
@@ -92,7 +92,7 @@ class PanopticWriter:
         )
         path = folder / PANOPTIC / record.panoptic_file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
+        path.write_bytes(encode_id_map(panoptic.id_map))
         if not np.array_equal(read_id_map(path), panoptic.id_map):
             raise RunError(f"{path}: has other ids than were written.", hint="The disk may be failing.")
         return record, Counter()

@@ -26,9 +26,8 @@ from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.maps import grey_png, panoptic_to_values
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic import png
 from yoso_cli.panoptic.annotations import stays_inside
-from yoso_cli.panoptic.files import id_to_rgb
+from yoso_cli.panoptic.files import encode_id_map
 from yoso_cli.panoptic.types import Panoptic
 
 # What a submission of all test pictures of the largest set comes to; more is an attack on the disk.
@@ -66,7 +65,7 @@ class ResultsWriter:
         file = f"{picture.stem.rpartition('/')[2]}.png"
         path = folder / self.name / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
+        path.write_bytes(encode_id_map(panoptic.id_map))
         infos = [{"id": one.id, "category_id": one.category_id} for one in panoptic.segments]
         losses = Counter({InformationLoss.SCORE: sum(one.score is not None for one in panoptic.segments)})
         return {"image_id": picture.image_id, "file_name": file, "segments_info": infos}, losses

@@ -93,9 +93,14 @@ def check_id_map(path: Path, height: int, width: int) -> None:
         raise DataError(f"{path}: is {found.width}x{found.height} where the JSON says {width}x{height}.")
 
 
+def encode_id_map(id_map: IdMap) -> bytes:
+    """A panoptic PNG of ids, int32 (H, W): an id is R + 256 G + 65536 B."""
+    return png.encode(id_to_rgb(id_map))
+
+
 def write_id_map(path: Path, id_map: IdMap) -> None:
     """Writes ids, int32 (H, W), as a panoptic PNG in one step. Raises RunError when it cannot be written."""
-    write_bytes(path, png.encode(id_to_rgb(id_map)))
+    write_bytes(path, encode_id_map(id_map))
 
 
 def read_image(path: Path) -> Rgb:
@@ -308,7 +313,7 @@ class SetWriter:
         if panoptic is not None:
             record = replace(record, segments=panoptic.segments)
             with _placing(self._set.panoptic_path(record)) as path:
-                path.write_bytes(png.encode(id_to_rgb(panoptic.id_map)))
+                path.write_bytes(encode_id_map(panoptic.id_map))
         if image is not None:
             from PIL import Image
 
