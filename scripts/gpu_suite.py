@@ -40,7 +40,8 @@ from yoso_cli.inference.engine import PRECISIONS, Switches
 from yoso_cli.inference.predict import Predictor, predict_set
 from yoso_cli.model.aggregator import ModulatedDeformConv
 from yoso_cli.model.reparam import reparameterise
-from yoso_cli.panoptic.files import read_image, read_set
+from yoso_cli.panoptic.files import read_set
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured
 from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime import machine

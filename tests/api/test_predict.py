@@ -15,7 +15,7 @@ from releases.server import Behaviour, serving
 import yoso_cli as yoso
 from yoso_cli.api.predict import Model, read_picture
 from yoso_cli.errors import DataError, RunError, UsageError
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 
 
 @pytest.fixture

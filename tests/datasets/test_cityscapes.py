@@ -12,7 +12,8 @@ from yoso_cli.datasets import cityscapes
 from yoso_cli.datasets.split import make
 from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import read_id_map, read_image, read_panoptic, read_set
+from yoso_cli.panoptic.files import read_id_map, read_panoptic, read_set
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import measured
 
 

@@ -14,7 +14,8 @@ from yoso_cli.datasets.spec import Skipped, read_categories
 from yoso_cli.datasets.split import make
 from yoso_cli.errors import DataError, ProblemsError, UsageError
 from yoso_cli.panoptic import annotations, png
-from yoso_cli.panoptic.files import id_to_rgb, read_id_map, read_image, read_manifest, read_panoptic, read_set
+from yoso_cli.panoptic.files import id_to_rgb, read_id_map, read_manifest, read_panoptic, read_set
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category
 
 
@@ -174,7 +175,7 @@ def test_a_png_of_the_wrong_size_or_kind_and_a_broken_photo_are_named(tmp_path):
     (root / "val2017" / f"{3:012d}.jpg").write_bytes(b"no picture")
     with pytest.raises(ProblemsError) as caught:
         prepare(root, tmp_path / "out", keep_going=True)
-    words = ["is 5x5 where the JSON says 8x6", "8-bit grey PNG", "is not a readable picture"]
+    words = ["is 5x5 where the JSON says 8x6", "8-bit grey PNG", "is not a picture"]
     assert len(caught.value.problems) == 3
     assert all(word in problem for word, problem in zip(words, caught.value.problems, strict=True))
 

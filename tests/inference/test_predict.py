@@ -25,7 +25,7 @@ from yoso_cli.inference.predict import Carrier, Predictor, predict_set, predict_
 from yoso_cli.inference.views import View, views
 from yoso_cli.loading.transforms import fitted, resize_image
 from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import PanopticSet, Rgb
 from yoso_cli.recipe.schema import InferenceRecipe, ModelRecipe
 

@@ -15,7 +15,7 @@ from yoso_cli.inference.postprocess import Sizes, to_panoptic
 from yoso_cli.loading.transforms import resize_image
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.model.yoso import YOSO
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Panoptic
 
 # The reference says: a few times the distance of its own single from its double precision.

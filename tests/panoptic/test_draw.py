@@ -7,6 +7,7 @@ from PIL import Image
 from yoso_cli.datasets.shapes import CATEGORIES, draw_scene
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic import draw, files
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
 
@@ -85,7 +86,7 @@ def test_the_real_sample_is_drawn(coco_sample):
         split="val2017",
     )
     record = found.records[0]
-    image = files.read_image(found.image_path(record))
+    image = read_image(found.image_path(record))
     drawn = draw.overlay(image, files.read_panoptic(found, record), found.categories)
     assert drawn.shape[0] > record.height
     assert drawn.shape[1] == record.width

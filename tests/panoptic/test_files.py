@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import io
 import json
 import os
 from dataclasses import replace
@@ -17,6 +16,7 @@ from PIL import Image
 
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import files
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, measured
 
 CATEGORIES = (Category(3, "dog", True, (1, 2, 3)), Category(9, "lawn", False, (4, 5, 6)))
@@ -276,52 +276,6 @@ def test_ids_that_only_one_side_knows_are_named(tmp_path, id_map, words):
     assert words.removesuffix("$") in caught.value.message
 
 
-def test_a_picture_is_read_as_rgb_whatever_its_mode(tmp_path):
-    for mode in ("L", "P", "RGBA", "CMYK", "1", "LA", "I;16"):
-        path = tmp_path / f"a.{'tif' if mode in ('CMYK', 'I;16') else 'png'}"
-        Image.new(mode, (5, 4)).save(path)
-        image = files.read_image(path)
-        assert (image.dtype, image.shape) == (np.uint8, (4, 5, 3))
-
-
-def test_16_bit_grey_is_scaled_not_cut_off(tmp_path):
-    Image.fromarray(np.array([[0, 32768, 65535]], np.uint16)).save(tmp_path / "a.png")
-    assert files.read_image(tmp_path / "a.png")[0, :, 0].tolist() == [0, 127, 255]
-
-
-def test_a_palette_picture_with_transparency_is_read_without_a_warning(tmp_path):
-    image = Image.new("P", (4, 4), 1)
-    image.putpalette([0, 0, 0, 10, 20, 30])
-    image.save(tmp_path / "a.png", transparency=bytes([0, 128]))
-    assert files.read_image(tmp_path / "a.png")[0, 0].tolist() == [10, 20, 30]
-
-
-def test_a_photo_is_turned_as_its_camera_was(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6  # a quarter turn
-    Image.new("RGB", (8, 4)).save(tmp_path / "a.jpg", exif=exif)
-    assert files.read_image(tmp_path / "a.jpg").shape == (8, 4, 3)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"), [(None, "no such file"), (b"hello", "not a picture"), (b"", "not a picture")]
-)
-def test_an_unreadable_picture_is_named(tmp_path, content, words):
-    path = tmp_path / "a.jpg"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=rf"a\.jpg: .*{words}"):
-        files.read_image(path)
-
-
-def test_a_photo_cut_short_is_named(tmp_path):
-    path = tmp_path / "a.jpg"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(path)
-    path.write_bytes(path.read_bytes()[:-900])
-    with pytest.raises(DataError, match=r"a\.jpg: is truncated or damaged"):
-        files.read_image(path)
-
-
 def _full_disk(*args, **kwargs):
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -369,59 +323,4 @@ def test_the_real_sample_is_consistent_with_its_listing(coco_sample: Path):
     for record in found.records:
         panoptic = files.read_panoptic(found, record)
         assert measured(panoptic.id_map, record.segments) == record.segments
-        assert files.read_image(found.image_path(record)).shape == (record.height, record.width, 3)
-
-
-def content_of(image, kind, **options):
-    buffer = io.BytesIO()
-    image.save(buffer, format=kind, **options)
-    return buffer.getvalue()
-
-
-PHOTO = Image.fromarray(np.random.default_rng(0).integers(0, 256, (37, 53, 3), dtype=np.uint8))
-EXIF = Image.Exif()
-EXIF[0x0112], EXIF[0x010E] = 6, "long " * 5000
-
-
-@pytest.mark.parametrize(
-    ("kind", "options"),
-    [
-        ("JPEG", {}),
-        ("JPEG", {"progressive": True, "exif": EXIF}),
-        ("JPEG", {"icc_profile": bytes(70_000)}),
-        ("PNG", {}),
-        ("WEBP", {}),
-    ],
-)
-def test_it_is_what_is_stored_whatever_stands_before_it(kind, options):
-    """A turn that EXIF asks for is not made: label maps are as wide as the photo is stored."""
-    assert files.photo_size(io.BytesIO(content_of(PHOTO, kind, **options))) == (37, 53)
-
-
-def test_grey_photos_have_a_size_too():
-    assert files.photo_size(io.BytesIO(content_of(PHOTO.convert("L"), "JPEG"))) == (37, 53)
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"no picture", b"\xff\xd8", b"\xff\xd8\xff\xe0\xff\xff", b"\xff\xd8\x00\x00\x00\x08"]
-)
-def test_what_is_no_photo_is_an_error_of_the_files(content):
-    with pytest.raises(OSError, match=r"cannot identify|Truncated"):
-        files.photo_size(io.BytesIO(content))
-
-
-def test_a_jpeg_whose_header_is_cut_short_is_an_error_or_has_its_size():
-    whole = content_of(PHOTO, "JPEG")
-    for length in range(2, 400, 7):
-        try:
-            assert files.photo_size(io.BytesIO(whole[:length])) == (37, 53)
-        except (OSError, SyntaxError, ValueError):
-            assert length < 300
-
-
-def test_the_file_is_closed(tmp_path):
-    path = tmp_path / "a.jpg"
-    PHOTO.save(path)
-    file = path.open("rb")
-    files.photo_size(file)
-    assert file.closed
+        assert read_image(found.image_path(record)).shape == (record.height, record.width, 3)

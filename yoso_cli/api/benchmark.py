@@ -10,7 +10,7 @@ from yoso_cli.api.evaluate import evaluate_predictor
 from yoso_cli.api.predictor import AS_MEASURED, OLD_PRECISIONS, EngineOptions, described, make_predictor, reason
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model, trained_weights
 from yoso_cli.errors import UsageError
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.runtime import machine
 from yoso_cli.runtime.machine import choose_device
 from yoso_cli.runtime.progress import SILENT, Progress

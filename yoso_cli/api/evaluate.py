@@ -21,7 +21,8 @@ from yoso_cli.evaluation.report import (
     write_report,
 )
 from yoso_cli.panoptic.draw import overlay, sheet
-from yoso_cli.panoptic.files import SetWriter, read_image, read_panoptic
+from yoso_cli.panoptic.files import SetWriter, read_panoptic
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe

@@ -17,7 +17,7 @@ from yoso_cli.api.predictor import EngineOptions
 from yoso_cli.api.result import Result
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
 

@@ -9,7 +9,7 @@ from yoso_cli.api.dataset import first_pictures
 from yoso_cli.api.predictor import make_predictor
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
 from yoso_cli.errors import UsageError
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from yoso_cli.conversion.maps import (
 from yoso_cli.conversion.picture_files import find_files, lacking, listed
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import PHOTO_SUFFIXES
+from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
 from yoso_cli.panoptic.types import Panoptic
 
 # The first number of an instance, and how many a label may have.

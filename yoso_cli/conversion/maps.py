@@ -20,7 +20,8 @@ from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePict
 from yoso_cli.conversion.picture_files import find_files, lacking, listed
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import PHOTO_SUFFIXES, rgb_to_id
+from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
 from yoso_cli.panoptic.regions import Runs, painted, runs_of
 from yoso_cli.panoptic.types import LARGEST_ID, VOID, IdMap, Panoptic, Segment, measured
 from yoso_cli.runtime.words import shortened

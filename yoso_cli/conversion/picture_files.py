@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags
 
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.panoptic.png import unreadable
+from yoso_cli.panoptic.photos import opened_photo
 from yoso_cli.runtime.words import shortened
 
 # With these the picture is shown with width and height exchanged.
@@ -73,16 +73,9 @@ def require_size(path: Path, height: int, width: int) -> None:
         DataError: missing, no picture, or of another size as a photo viewer shows it; says so if its labels were
             drawn without regard to its EXIF orientation.
     """
-    try:
-        with Image.open(path) as image:
-            wide, high = image.size
-            turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: is not a picture in a supported format.") from None
-    except unreadable() as error:
-        raise DataError(f"{path}: is truncated or damaged ({error}).", hint="Fetch or write it again.") from None
+    with opened_photo(path, str(path)) as image:
+        wide, high = image.size
+        turned = image.getexif().get(ExifTags.Base.Orientation) in _TURNED
     shown = (wide, high) if turned else (high, wide)
     if shown == (height, width):
         return

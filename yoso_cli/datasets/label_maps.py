@@ -20,7 +20,7 @@ from yoso_cli.datasets.spec import read_categories
 from yoso_cli.datasets.split import LabelledPhoto, SplitPlan
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import photo_size
+from yoso_cli.panoptic.photos import photo_size
 from yoso_cli.panoptic.regions import LabelMap, Runs, painted, regions_of, runs_of
 from yoso_cli.panoptic.types import VOID, ImageRecord, Segment
 from yoso_cli.runtime.words import shortened
@@ -208,9 +208,10 @@ def check_photo(photo: StoredFile, content: bytes | None, height: int, width: in
         DataError: no picture, or of another size than its labels, (`height`, `width`).
     """
     try:
-        found = photo_size(photo.path.open("rb") if content is None else BytesIO(content))
-    except png.unreadable() as error:
-        raise DataError(f"{photo}: is not a readable picture ({error}).") from None
+        file = photo.path.open("rb") if content is None else BytesIO(content)
+    except OSError as error:
+        raise DataError(f"{photo}: cannot be read: {error.strerror or error}.") from None
+    found = photo_size(file, str(photo))
     if found != (height, width):
         raise DataError(f"{photo}: is {found[1]}x{found[0]} where its labels are {width}x{height}.")
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from yoso_cli.inference.predict import Predictor
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 
 
 @dataclass(frozen=True)

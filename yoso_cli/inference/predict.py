@@ -19,7 +19,7 @@ from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.loading.transforms import fitted, padded, resize_image
 from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
-from yoso_cli.panoptic.files import read_image
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
 from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.stages import alike, in_order, stage

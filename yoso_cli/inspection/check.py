@@ -11,7 +11,7 @@ from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.inspection.picture import Examination, Examined
 from yoso_cli.inspection.rules import RULES, Finding, Rule, Severity
 from yoso_cli.inspection.split import Listed, Split, read_split
-from yoso_cli.panoptic.files import PHOTO_SUFFIXES
+from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
 from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.words import counted

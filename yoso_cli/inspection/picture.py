@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image
 
 from yoso_cli.errors import DataError
 from yoso_cli.inspection.rules import MOST_SEGMENTS, Finding
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_id_map
-from yoso_cli.panoptic.png import unreadable
+from yoso_cli.panoptic.photos import opened_photo
 from yoso_cli.panoptic.types import VOID, ImageRecord, PanopticSet, Segment, measured, present_ids
 from yoso_cli.runtime.words import shortened
 
@@ -63,15 +63,14 @@ class Examination:
             return "", [self._finding("image-unreadable", record, error.strerror or str(error))]
         digest = hashlib.blake2b(content, digest_size=16).hexdigest()
         try:
-            with Image.open(BytesIO(content)) as image:
+            with opened_photo(BytesIO(content), record.image_file) as image:
                 findings = list(self._look_at(image, record))
                 # A JPEG at an eighth of its size is read to the end all the same, in a third of the time.
                 image.draft("RGB", (1, 1))
                 image.load()
-        except UnidentifiedImageError:
-            return digest, [self._finding("image-unreadable", record, "no picture of a kind that can be read")]
-        except unreadable() as error:
-            return digest, [self._finding("image-unreadable", record, str(error))]
+        except DataError as error:
+            what = error.message.removeprefix(f"{record.image_file}: ").removesuffix(".")
+            return digest, [self._finding("image-unreadable", record, what)]
         return digest, findings
 
     def _look_at(self, image: Image.Image, record: ImageRecord) -> Iterator[Finding]:

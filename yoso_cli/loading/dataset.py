@@ -13,7 +13,8 @@ from torch.utils.data import Dataset
 from yoso_cli.errors import DataError
 from yoso_cli.loading.augmentation import Augmentation, AugmentedPicture
 from yoso_cli.loading.copy_paste import pasted
-from yoso_cli.panoptic.files import read_image, read_panoptic
+from yoso_cli.panoptic.files import read_panoptic
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import IdMap, PanopticSet, Rgb, present_ids
 
 

@@ -15,7 +15,8 @@ from yoso_cli.evaluation.causes import CAUSES, ERRORS, errors, segment_causes
 from yoso_cli.evaluation.matching import LARGEST_ID, Matching, match, overlap
 from yoso_cli.evaluation.per_image import ImageTallies
 from yoso_cli.panoptic.draw import enlarged, overlay
-from yoso_cli.panoptic.files import read_image, read_panoptic
+from yoso_cli.panoptic.files import read_panoptic
+from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet, Rgb
 

@@ -5,12 +5,11 @@
 The PNG stores a segment's id as a colour: id = R + 256 G + 65536 B.
 """
 
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -34,13 +33,6 @@ FORMAT = "yoso-panoptic"
 VERSION = 1
 MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
-
-_JPEG = b"\xff\xd8"
-# Start of frame, of all kinds, without the three tables between them: ITU-T T.81, B.1.1.3.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_SEGMENT = struct.Struct(">xBH")
-_FRAME = struct.Struct(">xHH")
 
 
 def rgb_to_id(rgb: Rgb, memory: IdMap | None = None) -> IdMap:
@@ -101,70 +93,6 @@ def encode_id_map(id_map: IdMap) -> bytes:
 def write_id_map(path: Path, id_map: IdMap) -> None:
     """Writes ids, int32 (H, W), as a panoptic PNG in one step. Raises RunError when it cannot be written."""
     write_bytes(path, encode_id_map(id_map))
-
-
-def read_image(path: Path) -> Rgb:
-    """A picture as uint8 (H, W, 3), the way a photo viewer turns it (EXIF orientation applied).
-
-    Raises:
-        DataError: missing, damaged, or no picture.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode.startswith("I"):
-                # Pillow cuts 16-bit grey off at 255 instead of scaling it.
-                upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
-            if "transparency" in upright.info:
-                upright = upright.convert("RGBA")
-            return np.array(upright.convert("RGB"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except IsADirectoryError:
-        raise DataError(f"{path}: is a folder, not a picture.") from None
-    except UnidentifiedImageError:
-        raise DataError(f"{path}: is not a picture in a supported format.") from None
-    except png.unreadable() as error:
-        raise DataError(f"{path}: is truncated or damaged ({error}).", hint="Download or write it again.") from None
-
-
-def photo_size(file: IO[bytes]) -> tuple[int, int]:
-    """Height and width in pixels as stored, before any turn that EXIF asks for; closes `file`.
-
-    A JPEG's are found by going from marker to marker, ten times faster than Pillow opens it.
-
-    Raises:
-        OSError: no picture that Pillow knows.
-    """
-    with file:
-        return _jpeg_size(file) or _any_size(file)
-
-
-def _jpeg_size(file: IO[bytes]) -> tuple[int, int] | None:
-    """None where it is no JPEG, or an odd one."""
-    place = len(_JPEG)
-    if file.read(place) != _JPEG:
-        return None
-    while len(head := file.read(_SEGMENT.size)) == _SEGMENT.size:
-        marker, length = _SEGMENT.unpack(head)
-        if head[0] != 0xFF:
-            return None
-        if marker in _FRAMES:
-            frame = file.read(_FRAME.size)
-            return _FRAME.unpack(frame) if len(frame) == _FRAME.size else None
-        place += 2 + length
-        file.seek(place)
-    return None
-
-
-def _any_size(file: IO[bytes]) -> tuple[int, int]:
-    from PIL import Image
-
-    file.seek(0)
-    with Image.open(file) as photo:
-        return photo.height, photo.width
 
 
 def read_coco(
