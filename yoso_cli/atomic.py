@@ -103,7 +103,9 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     """Writes `value` as JSON to `path` in one step. Raises RunError as `replacing` does."""
-    write_text(path, json.dumps(value, indent=indent, ensure_ascii=False) + "\n")
+    # Half of a surrogate pair, as a file name that is not UTF-8 has, is no UTF-8 either; its escape is valid JSON.
+    text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 @contextlib.contextmanager

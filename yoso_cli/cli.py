@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": "Evaluate a model or predictions: panoptic quality (PQ, SQ, RQ).",
     "compare": "Compare two evaluations, with confidence intervals.",
     "reparam": "Re-parameterise a model: same predictions, lower latency.",
+    "predict": "Predict photos, folders and videos: files for other tools.",
     "viz": "Segment pictures and draw the result.",
     "bench": "Measure latency and frames per second on this machine.",
     "weights": "Download, import, export and show weights.",

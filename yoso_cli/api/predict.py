@@ -2,13 +2,9 @@
 
 # H, W height and width of a picture in pixels
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
-from urllib.error import URLError
-from urllib.parse import urlsplit
-from urllib.request import urlopen
 
 import numpy as np
 from PIL import Image
@@ -16,10 +12,12 @@ from PIL import Image
 from yoso_cli.api.predictor import EngineOptions
 from yoso_cli.api.result import Result
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model
-from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
+from yoso_cli.errors import DataError, RecipeError, UsageError
+from yoso_cli.media.fetch import fetch_image
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
+from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     import torch
@@ -29,9 +27,6 @@ if TYPE_CHECKING:
 
 Picture = str | Path | Image.Image | Rgb
 """A path, an http or https address, a PIL image, or uint8 (H, W, 3) in RGB."""
-
-_MOST_BYTES = 256 * 2**20
-_TIMEOUT = 30.0
 
 
 class Model:
@@ -185,6 +180,17 @@ def open_model(
     return Model(file, file.predictor(device, options))
 
 
+def using(model: Model) -> str:
+    """A sentence that names the weights, their classes, the threshold and the device."""
+    from yoso_cli.api.predictor import described
+
+    kind = "re-parameterised" if model.file.weights.steps else "as trained"
+    return (
+        f"Using {model.path} ({kind}, {counted(len(model.categories), 'class')} of {model.recipe.data.name}), "
+        f"score above {model.predictor.score_threshold:g}, on {described(model.predictor)}."
+    )
+
+
 def read_picture(picture: Picture) -> Rgb:
     """Reads a picture as uint8 (H, W, 3), with EXIF orientation applied.
 
@@ -199,7 +205,7 @@ def read_picture(picture: Picture) -> Rgb:
     if isinstance(picture, Image.Image):
         return np.array(picture.convert("RGB"))
     if isinstance(picture, (str, Path)):
-        return _downloaded(str(picture)) if "://" in str(picture) else read_image(Path(picture))
+        return fetch_image(str(picture)) if "://" in str(picture) else read_image(Path(picture))
     raise _no_picture(picture)
 
 
@@ -211,29 +217,6 @@ def _is_several(given: object) -> bool:
 def _no_picture(given: object) -> DataError:
     kind = type(given).__name__
     return DataError(f"A picture is a path, a URL, a PIL image or a uint8 array (H, W, 3), and this is of type {kind}.")
-
-
-def _downloaded(address: str) -> Rgb:
-    """The picture at a URL; nothing is kept on disk."""
-    if urlsplit(address).scheme not in ("http", "https"):
-        raise UsageError(f"{address}: is not a valid URL.", hint="It must start with https:// or http://.")
-    try:
-        with urlopen(address, timeout=_TIMEOUT) as response:  # noqa: S310  the scheme is one of two
-            content = response.read(_MOST_BYTES + 1)
-    except (URLError, OSError, ValueError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise RunError(
-            f"{address}: cannot be read: {reason}.", hint="Check the URL and the network connection."
-        ) from error
-    if len(content) > _MOST_BYTES:
-        raise DataError(f"{address}: is larger than the limit of {_MOST_BYTES // 2**20} MiB.")
-    with tempfile.NamedTemporaryFile(prefix="yoso-") as file:
-        file.write(content)
-        file.flush()
-        try:
-            return read_image(Path(file.name))
-        except DataError as error:
-            raise DataError(error.message.replace(file.name, address), hint=error.hint) from None
 
 
 def _source(picture: Picture) -> str:

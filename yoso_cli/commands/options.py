@@ -2,13 +2,18 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from yoso_cli.api.predictor import OLD_PRECISIONS, EngineOptions
+from yoso_cli.runtime.progress import Progress
+
+if TYPE_CHECKING:
+    from yoso_cli.api.predict import Model
+    from yoso_cli.api.weights import ModelFile
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -35,6 +40,8 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override a recipe value, as in --set train.lr=2e-4. Repeatable.",
 )
+
+recursive_option = click.option("--recursive", "-r", is_flag=True, help="Search folders to any depth.")
 
 weights_option = click.option(
     "--weights",
@@ -142,6 +149,85 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
 
     found: Callable[..., None] = with_options
     for option in reversed(_ENGINE_OPTIONS):
+        found = option(found)
+    return found
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model a command runs, and how.
+
+    Attributes:
+        source: SOURCE; None is the newest run.
+        overrides: the values of --set, with that of --conf.
+        runs: the folder of all runs.
+        device: as `choose_device` takes it.
+        engine: all inference options.
+    """
+
+    source: str | None
+    overrides: tuple[str, ...]
+    runs: Path
+    device: str
+    engine: EngineOptions
+
+    def read(self, progress: Progress) -> "ModelFile":
+        """The weights and their recipe, so that what is wrong with them is said before a network is built."""
+        from yoso_cli.api.weights import fastest_weights, read_model
+
+        return read_model(fastest_weights(self.source, self.runs, progress), self.overrides, progress)
+
+    def build(self, file: "ModelFile") -> "Model":
+        """The model, ready for inference."""
+        from yoso_cli.api.predict import Model
+
+        self.engine.prepare_process()
+        return Model(file, file.predictor(self.device, self.engine))
+
+
+_MODEL_OPTIONS = (
+    click.option(
+        "--weights",
+        "source",
+        metavar="SOURCE",
+        show_default="the newest run, else downloaded weights",
+        help="A run folder, a weights file, the name of released weights, or a URL.",
+    ),
+    click.option(
+        "--conf",
+        "score",
+        type=click.FloatRange(0, 1),
+        metavar="SCORE",
+        show_default="the recipe's",
+        help="The lowest score of a segment: short for --set inference.score_threshold=SCORE.",
+    ),
+    runs_option,
+    device_option,
+    engine_options,
+    set_option,
+)
+
+
+def model_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that choose a model, and their values as its argument `chosen`."""
+
+    @functools.wraps(command)
+    def with_options(
+        *args: Any,
+        source: str | None,
+        score: float | None,
+        runs: Path,
+        device: str,
+        engine_options: EngineOptions,
+        overrides: tuple[str, ...],
+        **values: Any,
+    ) -> None:
+        short = () if score is None else (f"inference.score_threshold={score}",)
+        chosen = ModelOptions(source, (*overrides, *short), runs, device, engine_options)
+        command(*args, chosen=chosen, **values)
+
+    found: Callable[..., None] = with_options
+    for option in reversed(_MODEL_OPTIONS):
         found = option(found)
     return found
 

@@ -35,6 +35,8 @@ class InformationLoss(Enum):
     CROWDS = "crowds are merged with another crowd of their class"
     STUFF_CROWD = "crowds of a stuff class become plain segments"
     INSTANCES = "instances are merged into one"
+    PARTS = "segments of several parts or with holes are joined by lines one pixel wide"
+    CROWD_FLAG = "crowds become plain segments"
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,17 @@ class SourcePicture:
     Attributes:
         image_id: as the source has it; where it has none, `stem`.
         image_file: relative to the source's `image_dir`, with forward slashes.
+        label_stem: what its labels are called where two pictures differ in their suffix alone.
     """
 
     image_id: int | str
     image_file: str
+    label_stem: str = ""
 
     @property
     def stem(self) -> str:
-        """The file without its suffix: its labels are called the same."""
-        return self.image_file.rpartition(".")[0]
+        """What its labels are called: the file without its suffix."""
+        return self.label_stem or self.image_file.rpartition(".")[0]
 
 
 @dataclass(frozen=True)

@@ -216,17 +216,40 @@ class MapsWriter:
             INSTANCES: panoptic_to_numbers(panoptic, things),
         }
         for name, values in maps.items():
-            highest = int(values.max(initial=0))
-            if highest > np.iinfo(np.uint16).max:
-                raise DataError(f"{picture.image_file}: its {name} map needs {highest}, which exceeds 16 bits (65535).")
-            path = folder / name / f"{picture.stem}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(grey_png(values, deep=highest > np.iinfo(np.uint8).max))
+            _write_map(folder, name, picture, values)
         return None, unspoken(panoptic, things)
 
     def finish(self, folder: Path, entries: Sequence[None]) -> None:
         """Writes the table."""
         (folder / CATEGORIES_YAML).write_text(write_table(self.table), encoding="utf-8")
+
+
+@dataclass(frozen=True)
+class SemanticMapsWriter:
+    """Writes `semantic/` and the table as `categories.yaml`."""
+
+    table: CategoryTable
+
+    def write(self, folder: Path, picture: SourcePicture, panoptic: Panoptic) -> tuple[None, Counter[InformationLoss]]:
+        """One map, of 8 bits where that is enough. Raises DataError for a class id above 65535."""
+        _write_map(folder, SEMANTIC, picture, panoptic_to_classes(panoptic, self.table.void_value()))
+        things = {category.id for category in self.table.categories if category.isthing}
+        scores = sum(one.score is not None for one in panoptic.segments)
+        instances = sum(one.category_id in things for one in panoptic.segments)
+        return None, Counter({InformationLoss.SCORE: scores, InformationLoss.INSTANCES: instances})
+
+    def finish(self, folder: Path, entries: Sequence[None]) -> None:
+        """Writes the table."""
+        (folder / CATEGORIES_YAML).write_text(write_table(self.table), encoding="utf-8")
+
+
+def _write_map(folder: Path, name: str, picture: SourcePicture, values: IdMap) -> None:
+    highest = int(values.max(initial=0))
+    if highest > np.iinfo(np.uint16).max:
+        raise DataError(f"{picture.image_file}: its {name} map needs {highest}, which exceeds 16 bits (65535).")
+    path = folder / name / f"{picture.stem}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(grey_png(values, deep=highest > np.iinfo(np.uint8).max))
 
 
 def unspoken(panoptic: Panoptic, things: set[int]) -> Counter[InformationLoss]:

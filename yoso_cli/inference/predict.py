@@ -22,7 +22,7 @@ from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
 from yoso_cli.runtime.machine import usable_cores
-from yoso_cli.runtime.stages import alike, in_order, stage
+from yoso_cli.runtime.stages import Stopwatch, alike, in_order, stage
 
 _Item = TypeVar("_Item")
 
@@ -203,11 +203,12 @@ class Predictor:
 def predict_stream(
     predictor: Predictor,
     items: Iterable[_Item],
-    read: Callable[[_Item], Rgb],
+    read: Callable[[_Item], Rgb | None],
     *,
     batch: int = 1,
     readers: int = READERS,
     keep_pictures: bool = False,
+    waiting: Stopwatch | None = None,
 ) -> Iterator[tuple[_Item, Rgb | None, Panoptic]]:
     """Each item in order, its picture if `keep_pictures`, and the segments in it.
 
@@ -218,14 +219,15 @@ def predict_stream(
     Args:
         predictor: the model.
         items: what pictures are read from, such as paths; drawn in the calling thread.
-        read: an item to its picture, (H, W, 3) uint8; called in threads, several at once. What it raises ends the
-            stream.
+        read: an item to its picture, (H, W, 3) uint8, or None to pass it over; called in threads, several at once.
+            What it raises ends the stream.
         batch: pictures of one padded size that the network sees at once. Others may come between them: a picture waits
             for a few batches at most.
         readers: threads that read pictures.
         keep_pictures: whether to give the pictures, which otherwise leave memory once they are resized.
+        waiting: measures how long the network waits for pictures.
     """
-    merged = _predicted(predictor, items, read, (predictor.merge_rule,), batch, readers, keep_pictures)
+    merged = _predicted(predictor, items, read, (predictor.merge_rule,), batch, readers, keep_pictures, waiting)
     return ((picture.item, picture.image, only) for picture, (only,) in merged)
 
 
@@ -273,21 +275,23 @@ _Group = list[tuple[int, _Picture[_Item]]]
 def _predicted(
     predictor: Predictor,
     items: Iterable[_Item],
-    read: Callable[[_Item], Rgb],
+    read: Callable[[_Item], Rgb | None],
     merges: Sequence[str],
     batch: int,
     readers: int,
     keep_pictures: bool,
+    waiting: Stopwatch | None = None,
 ) -> Iterator[tuple[_Picture[_Item], tuple[Panoptic, ...]]]:
     """Each item in order, with the segments by each of `merges`."""
 
-    def opened(item: _Item) -> _Picture[_Item]:
+    def opened(item: _Item) -> _Picture[_Item] | None:
         image = read(item)
-        return _Picture(item, image if keep_pictures else None, predictor.resized(image))
+        return None if image is None else _Picture(item, image if keep_pictures else None, predictor.resized(image))
 
     beside = threads_beside_network(predictor.device)
     pictures = stage(opened, items, threads=beside * readers, ahead=max(2 * readers, batch))
-    groups = alike(pictures, _padded_sizes, most=batch, window=PATIENCE * batch)
+    timed = pictures if waiting is None else waiting.timing(pictures)
+    groups = alike((one for one in timed if one is not None), _padded_sizes, most=batch, window=PATIENCE * batch)
     merged = partial(_merged, predictor, merges)
     return in_order(stage(merged, _answered(predictor, groups), threads=beside, ahead=2))
 

@@ -3,6 +3,7 @@
 While one stage waits for a disk or a device, the others go on.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
@@ -47,6 +48,30 @@ def stage(
     finally:
         # If the stream ends early, pending work is cancelled.
         pool.shutdown(cancel_futures=True)
+
+
+class Stopwatch:
+    """Adds up the time that its owner waits for items.
+
+    Attributes:
+        seconds: so far.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timing(self, items: Iterable[_Item]) -> Iterator[_Item]:
+        """`items`, while the time until each is there is added up."""
+        iterator = iter(items)
+        while True:
+            began = time.perf_counter()
+            try:
+                item = next(iterator)
+            except StopIteration:
+                return
+            finally:
+                self.seconds += time.perf_counter() - began
+            yield item
 
 
 def alike(

@@ -1,0 +1,214 @@
+"""Predicting many pictures: what cannot be read is passed over, and what is done stays done."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from yoso_cli.api.result import Result
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.media.fetch import fetch_image
+from yoso_cli.media.inputs import Input, Inputs
+from yoso_cli.panoptic.photos import decode_image, read_image
+from yoso_cli.panoptic.types import VOID, Panoptic, Rgb
+from yoso_cli.runtime.progress import SILENT, Progress
+from yoso_cli.runtime.stages import Stopwatch, stage
+
+if TYPE_CHECKING:
+    from yoso_cli.api.predict import Model
+    from yoso_cli.conversion.prediction_folder import Line, Part, PredictionFolder
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An input that could not be read.
+
+    Attributes:
+        source: as named.
+        message: what is wrong, one sentence.
+    """
+
+    source: str
+    message: str
+
+
+@dataclass
+class Outcome:
+    """What became of the inputs of one call.
+
+    Attributes:
+        predicted: how many pictures.
+        skipped: how many were done before.
+        failures: inputs that were passed over.
+        waiting: seconds that the network waited for pictures to be read and decoded.
+        seconds: in all.
+        complete: whether the parts of all processes are done.
+    """
+
+    predicted: int = 0
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    waiting: Stopwatch = field(default_factory=Stopwatch)
+    seconds: float = 0.0
+    complete: bool = False
+
+
+def read_input(one: Input) -> Rgb:
+    """The picture of an input that is no video, uint8 (H, W, 3). Raises DataError or RunError naming it."""
+    if one.content is not None:
+        return decode_image(BytesIO(one.content), "stdin")
+    return fetch_image(one.source) if "://" in one.source else read_image(Path(one.source))
+
+
+def predicted(
+    model: "Model", inputs: Iterable[Input], outcome: Outcome, *, batch: int = 1, fail_fast: bool = False
+) -> Iterator[tuple[Input, Result]]:
+    """Each picture with its segments, in order; one that cannot be read is noted in `outcome` and passed over.
+
+    Args:
+        model: the model.
+        inputs: pictures; drawn a few ahead.
+        outcome: takes failures and waiting times.
+        batch: batch size; pictures of one padded size are batched.
+        fail_fast: whether the first that cannot be read ends it.
+
+    Raises:
+        DataError, RunError: with `fail_fast`, what is wrong with the first.
+    """
+    from yoso_cli.inference.predict import predict_stream
+
+    def read(one: Input) -> Rgb | None:
+        try:
+            return read_input(one)
+        except (DataError, RunError) as error:
+            if fail_fast:
+                raise
+            outcome.failures.append(Failure(one.source, str(error)))
+            return None
+
+    stream = predict_stream(model.predictor, inputs, read, batch=batch, keep_pictures=True, waiting=outcome.waiting)
+    for one, pixels, panoptic in stream:
+        assert pixels is not None, "pictures are kept"
+        outcome.predicted += 1
+        yield one, Result(pixels, panoptic, model.categories, one.source)
+
+
+def predict_files(
+    model: "Model",
+    inputs: Inputs,
+    folder: Path,
+    *,
+    formats: Sequence[str] = ("panoptic",),
+    min_score: float = 0.0,
+    batch: int = 1,
+    part: "Part | None" = None,
+    fail_fast: bool = False,
+    each: Callable[[Input, "Line"], None] | None = None,
+    progress: Progress = SILENT,
+) -> Outcome:
+    """Writes predictions as files for other tools, each as soon as it is there.
+
+    What an earlier call has finished with the same model and settings is skipped. The process that finishes the last
+    part joins the listings.
+
+    Args:
+        model: the model.
+        inputs: as `find_inputs` gives them.
+        folder: of the predictions, `conversion.prediction_folder` has its layout.
+        formats: names of `conversion.prediction_formats.FORMATS`.
+        min_score: segments that are less certain are left void; 0..1.
+        batch: batch size.
+        part: the share of this process; by default all.
+        fail_fast: whether the first picture that cannot be read ends it.
+        each: called with every picture that is done.
+        progress: shows progress.
+
+    Raises:
+        UsageError: an unknown format, or the folder has other files or predictions of another model.
+        RunError: the disk is full, or another process writes the same part.
+    """
+    from yoso_cli.conversion.prediction_folder import WHOLE, PredictionFolder
+
+    if not 0 <= min_score <= 1:
+        raise UsageError(f"--min-score {min_score:g}: is not within 0 and 1.")
+    made_with = {"model": str(model.path), "recipe": model.recipe.name, **model.settings, "min_score": min_score}
+    outcome, began = Outcome(), time.perf_counter()
+    part = part or WHOLE
+    with PredictionFolder(folder, made_with, formats, model.categories, inputs.root, part) as out:
+        share = part.share(inputs.items)
+        done = out.finished()
+        todo = [one for one in share if done.get(one.name) != _stamp(one)]
+        outcome.skipped = len(share) - len(todo)
+        with progress.bar(len(share), "predicting", initial=outcome.skipped) as bar:
+            write = partial(_written, out, _image_ids(inputs.items), min_score)
+            results = predicted(model, todo, outcome, batch=batch, fail_fast=fail_fast)
+            for one, line in stage(write, results, threads=_beside(model), ahead=2):
+                out.append(line)
+                bar.update(1, **_waited(outcome, began))
+                if each is not None:
+                    each(one, line)
+        outcome.complete = out.finish()
+    outcome.seconds = time.perf_counter() - began
+    return outcome
+
+
+def _written(
+    out: "PredictionFolder", ids: dict[str, int | str], min_score: float, found: tuple[Input, Result]
+) -> "tuple[Input, Line]":
+    from yoso_cli.conversion.convert import SourcePicture
+
+    one, result = found
+    picture = SourcePicture(ids[one.name], one.file, one.name)
+    return one, out.write(picture, without_uncertain(result.panoptic, min_score), _stamp(one))
+
+
+def without_uncertain(panoptic: Panoptic, min_score: float) -> Panoptic:
+    """Without the segments whose score is below `min_score`: their pixels are void."""
+    kept = tuple(one for one in panoptic.segments if one.score is None or one.score >= min_score)
+    if len(kept) == len(panoptic.segments):
+        return panoptic
+    dropped = [one.id for one in panoptic.segments if one not in kept]
+    return Panoptic(np.where(np.isin(panoptic.id_map, dropped), VOID, panoptic.id_map), kept)
+
+
+def _image_ids(items: Sequence[Input]) -> dict[str, int | str]:
+    """The id of each picture by its name.
+
+    In a prepared split it is the picture's own. Of `000000000139.jpg` it is the number, as COCO has it, unless two
+    have the same; else it is the name.
+    """
+    numbers = [int(last) for one in items if (last := one.name.rpartition("/")[2]).isdecimal()]
+    numbered = len(set(numbers)) == len(numbers)
+    ids: dict[str, int | str] = {}
+    for one in items:
+        last = one.name.rpartition("/")[2]
+        by_name = int(last) if numbered and last.isdecimal() else one.name
+        ids[one.name] = by_name if one.image_id is None else one.image_id
+    return ids
+
+
+def _stamp(one: Input) -> str:
+    """Of an input's content, from what is quick to ask: size and time of a file; "-" for what is not on disk."""
+    if one.path is None:
+        return "-"
+    try:
+        found = one.path.stat()
+    except OSError:
+        return "-"  # reading it says why
+    return f"{found.st_size}-{found.st_mtime_ns}"
+
+
+def _beside(model: "Model") -> int:
+    from yoso_cli.inference.predict import threads_beside_network
+
+    return threads_beside_network(model.device)
+
+
+def _waited(outcome: Outcome, began: float) -> dict[str, str]:
+    """The share of time that the network waited for pictures, for the bar."""
+    return {"decoding": f"{outcome.waiting.seconds / max(time.perf_counter() - began, 1e-9):.0%}"}

@@ -1,0 +1,391 @@
+"""A folder of predictions: files for other tools that appear as pictures are done, and a record that survives a kill.
+
+    <folder>/predictions.json           what all was made with: weights, settings, formats; and counts
+    <folder>/parts/1-of-1.jsonl         a line for each finished picture, of each process
+    <folder>/panoptic.json, panoptic/   the format `panoptic`: a prepared split, with manifest.json written last
+    <folder>/labelme/, masks/, ...      every other format in a folder of its name
+
+A picture's files are written elsewhere and renamed to their places before its line is appended: whatever a line names
+is whole. A place that is a link is replaced, and a folder that is a link is refused, so nothing outside is written.
+"""
+
+import fcntl
+import itertools
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from yoso_cli.atomic import reporting, write_json
+from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.conversion.convert import InformationLoss, LabelWriter, SourcePicture
+from yoso_cli.conversion.prediction_formats import FORMATS, PANOPTIC, Place, require_formats
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.panoptic.annotations import (
+    categories_from_json,
+    category_to_json,
+    parse_json,
+    read_json,
+    stays_inside,
+)
+from yoso_cli.panoptic.files import MANIFEST
+from yoso_cli.panoptic.types import Category, Panoptic
+
+PREDICTIONS_JSON = "predictions.json"
+_PARTS = "parts"
+_WORDS_FOR = {"image_dir": "folders of pictures", "categories": "classes", "edges": "sizes"}
+_COMPLETE = {"complete": True}
+_OF_THE_FOLDER = {"formats", "image_dir", "categories", "complete", "pictures_done", "losses", "listings"}
+
+
+@dataclass(frozen=True)
+class Part:
+    """The share of one process: the `number`th (from 1) of `count`."""
+
+    number: int
+    count: int
+
+    def share(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Every `count`th item: folders in which large pictures lie together are divided evenly."""
+        return items[self.number - 1 :: self.count]
+
+    @property
+    def file(self) -> str:
+        """Of its lines."""
+        return f"{self.number}-of-{self.count}.jsonl"
+
+    def __str__(self) -> str:
+        return f"{self.number} of {self.count}"
+
+
+WHOLE = Part(1, 1)
+"""One process does it all."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """What is kept of a finished picture, or of a finished video.
+
+    Attributes:
+        name: of the picture.
+        stamp: of its input, so that a changed one is predicted again; "" for a frame, which is no input by itself.
+        files: relative to the folder.
+        entries: of the listings, by format.
+        losses: how often a format could not express something, by what that is.
+    """
+
+    name: str
+    stamp: str
+    files: tuple[str, ...] = ()
+    entries: Mapping[str, Any] = field(default_factory=dict)
+    losses: Mapping[str, int] = field(default_factory=dict)
+
+
+class PredictionFolder:
+    """The folder as one process writes it; use it as a context manager.
+
+    Args:
+        folder: made if it is not there.
+        made_with: all that the predictions depend on beside the pictures; JSON values.
+        formats: names of FORMATS.
+        categories: the classes.
+        image_dir: the folder of the pictures.
+        part: the share of this process.
+
+    Raises:
+        UsageError: the folder has other files, or predictions that were made with something else.
+        RunError: it cannot be written, or another process writes the same part.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        made_with: Mapping[str, Any],
+        formats: Sequence[str],
+        categories: Sequence[Category],
+        image_dir: Path,
+        part: Part = WHOLE,
+    ) -> None:
+        require_formats(formats)
+        self.folder = folder
+        self.part = part
+        self._about = _about(made_with, formats, categories, image_dir)
+        self._writers = _writers(folder, formats, categories, image_dir)
+        self._plain: set[Path] = set()
+        self._count = itertools.count()
+        _require_own(folder, self._about)
+
+    def __enter__(self) -> "PredictionFolder":
+        parts = self.folder / _PARTS
+        with reporting(self.folder), ExitStack() as opened:
+            parts.mkdir(parents=True, exist_ok=True)
+            _require_no_link(parts)
+            _require_no_link(parts / self.part.file)
+            self._file = opened.enter_context((parts / self.part.file).open("a+b", buffering=0))
+            self._lock()
+            self._end_line()
+            staging = tempfile.TemporaryDirectory(prefix=f".{self.part.number}.", suffix=".partial", dir=parts)
+            self._staging = Path(opened.enter_context(staging))
+            if not (self.folder / PREDICTIONS_JSON).exists():
+                write_json(self.folder / PREDICTIONS_JSON, {**self._about, "complete": False}, indent=2)
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(
+                f"{self.folder}: another yoso is writing part {self.part} here.", hint="Wait for it, or stop it."
+            ) from None
+
+    def _end_line(self) -> None:
+        """After a kill in the middle of a line the next one begins anew."""
+        if self._file.seek(0, os.SEEK_END) and os.pread(self._file.fileno(), 1, self._file.tell() - 1) != b"\n":
+            self._file.write(b"\n")
+
+    def finished(self) -> dict[str, str]:
+        """The stamps of all inputs that are done, by name, whichever process did them, if their files are there."""
+        lines = _lines(self.folder)
+        return {line.name: line.stamp for line in lines if line.stamp and self._has(line)}
+
+    def write(
+        self, picture: SourcePicture, panoptic: Panoptic, stamp: str, extra: Mapping[str, Any] | None = None
+    ) -> Line:
+        """Writes the files of one picture in every format. Threads may do this at once.
+
+        Args:
+            picture: its id, and its file relative to the folder of the pictures.
+            panoptic: its segments.
+            stamp: of its input; "" for a frame.
+            extra: what the image's entry says besides, such as the time of a frame.
+
+        Raises:
+            DataError: a format cannot hold it.
+            RunError: the disk is full.
+        """
+        staging = self._staging / str(next(self._count))
+        entries: dict[str, Any] = {}
+        losses: Counter[InformationLoss] = Counter()
+        with reporting(self.folder):
+            for name, writer in self._writers.items():
+                place = _folder_of(staging, name)
+                place.mkdir(parents=True, exist_ok=True)
+                entries[name], lost = writer.write(place, picture, panoptic)
+                losses += lost
+            if extra and PANOPTIC in entries:
+                entries[PANOPTIC]["image"].update(extra)
+            files = self._move_in(staging)
+        told = {loss.value: count for loss, count in losses.items() if count}
+        return Line(picture.stem, stamp, files, entries, told)
+
+    def append(self, line: Line) -> None:
+        """Appends the line of a finished input or frame. Raises RunError when the disk is full."""
+        with reporting(self.folder):
+            self._file.write((json.dumps(line.__dict__) + "\n").encode())
+
+    def finish(self) -> bool:
+        """Marks this part as complete; the process that completes the last part joins the listings of all.
+
+        Returns:
+            Whether all is complete.
+        """
+        with reporting(self.folder):
+            self._file.write((json.dumps(_COMPLETE) + "\n").encode())
+        missing = incomplete_parts(self.folder)
+        if not missing:
+            self.join(complete=True)
+        return not missing
+
+    def join(self, *, complete: bool) -> int:
+        """Writes the listings of what is there; returns how many pictures they have.
+
+        Raises:
+            RunError: the disk is full.
+        """
+        by_name = {line.name: line for line in _lines(self.folder) if line.entries and self._has(line)}
+        lines = [by_name[name] for name in sorted(by_name)]
+        staging = self._staging / "listings"
+        with reporting(self.folder):
+            # Without its manifest the set is not whole while the others are replaced.
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            for name, writer in self._writers.items():
+                place = _folder_of(staging, name)
+                place.mkdir(parents=True, exist_ok=True)
+                writer.finish(place, [line.entries[name] for line in lines])
+            listings = self._move_in(staging)
+        losses: Counter[str] = Counter()
+        for line in lines:
+            losses.update(line.losses)
+        counts = {"complete": complete, "pictures_done": len(lines), "losses": dict(losses), "listings": listings}
+        write_json(self.folder / PREDICTIONS_JSON, {**self._about, **counts}, indent=2)
+        return len(lines)
+
+    def _has(self, line: Line) -> bool:
+        return all(stays_inside(file) and (self.folder / file).is_file() for file in line.files)
+
+    def _move_in(self, staging: Path) -> tuple[str, ...]:
+        """Renames all files below `staging` to their places; the manifest of a set comes last."""
+        files = sorted((path for path in staging.rglob("*") if path.is_file()), key=lambda path: path.name == MANIFEST)
+        names = [path.relative_to(staging) for path in files]
+        for path, name in zip(files, names, strict=True):
+            self._make_plain((self.folder / name).parent)
+            path.replace(self.folder / name)
+        shutil.rmtree(staging)
+        return tuple(name.as_posix() for name in names)
+
+    def _make_plain(self, parent: Path) -> None:
+        """Makes a folder and those above it up to the folder of predictions; none of them may be a link."""
+        if parent in self._plain or parent == self.folder:
+            return
+        self._make_plain(parent.parent)
+        parent.mkdir(exist_ok=True)
+        _require_no_link(parent)
+        self._plain.add(parent)
+
+
+def gather(folder: Path) -> tuple[int, list[str]]:
+    """Joins the listings of all parts that are there.
+
+    Returns:
+        How many pictures they have, and the names of the parts that are not complete.
+
+    Raises:
+        DataError: there are no predictions.
+    """
+    about = read_json(folder / PREDICTIONS_JSON)
+    formats, categories = about.get("formats"), about.get("categories")
+    if not isinstance(formats, list) or not isinstance(categories, list) or not set(formats) <= set(FORMATS):
+        raise DataError(f"{folder / PREDICTIONS_JSON}: does not say what the predictions were made with.")
+    made_with = {name: value for name, value in about.items() if name not in _OF_THE_FOLDER}
+    known = categories_from_json(categories)
+    part = PredictionFolder(folder, made_with, formats, known, Path(str(about.get("image_dir"))), Part(0, 0))
+    missing = incomplete_parts(folder)
+    with part:
+        return part.join(complete=not missing), missing
+
+
+def remove_predictions(folder: Path) -> None:
+    """Removes the predictions in a folder, and nothing else that may be in it.
+
+    Raises:
+        RunError: they cannot be removed.
+    """
+    if not (folder / PREDICTIONS_JSON).exists():
+        return
+    listings = read_json(folder / PREDICTIONS_JSON).get("listings", [])
+    files = {file for line in _lines(folder) for file in line.files}
+    files |= {file for file in listings if isinstance(file, str)} if isinstance(listings, list) else set()
+    with reporting(folder):
+        for path in sorted(folder / file for file in files if stays_inside(file)):
+            if not any(above.is_symlink() for above in _between(folder, path)):
+                path.unlink(missing_ok=True)
+                _remove_empty(folder, path.parent)
+        if not (folder / _PARTS).is_symlink():
+            shutil.rmtree(folder / _PARTS, ignore_errors=True)
+        (folder / PREDICTIONS_JSON).unlink()
+
+
+def _remove_empty(folder: Path, parent: Path) -> None:
+    """Removes `parent` and the folders above it, below `folder`, that have nothing in them."""
+    with suppress(OSError):
+        while parent != folder:
+            parent.rmdir()
+            parent = parent.parent
+
+
+def incomplete_parts(folder: Path) -> list[str]:
+    """The names of the parts that are not complete: `2 of 4`."""
+    files = {path.name for path in (folder / _PARTS).glob("*-of-*.jsonl")}
+    counts = {int(match[1]) for name in files if (match := re.fullmatch(r"[1-9]\d*-of-([1-9]\d*)\.jsonl", name))}
+    parts = [Part(number, count) for count in counts for number in range(1, count + 1)]
+    return [str(one) for one in parts if not _is_complete(folder / _PARTS / one.file)]
+
+
+def _is_complete(path: Path) -> bool:
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return False
+    return bool(lines) and lines[-1] == json.dumps(_COMPLETE).encode()
+
+
+def _folder_of(folder: Path, form: str) -> Path:
+    """The place of a format: a prepared split is the folder itself."""
+    return folder if form == PANOPTIC else folder / form
+
+
+def _writers(
+    folder: Path, formats: Sequence[str], categories: Sequence[Category], image_dir: Path
+) -> dict[str, LabelWriter[Any]]:
+    table, whole = CategoryTable.of(categories), folder.absolute()
+    return {name: FORMATS[name](Place(table, image_dir, _folder_of(whole, name))) for name in formats}
+
+
+def _about(
+    made_with: Mapping[str, Any], formats: Sequence[str], categories: Sequence[Category], image_dir: Path
+) -> dict[str, Any]:
+    """What PREDICTIONS_JSON says, as it is read back."""
+    listed = [category_to_json(category) for category in categories]
+    told = {**made_with, "formats": sorted(formats), "image_dir": str(image_dir), "categories": listed}
+    about: dict[str, Any] = json.loads(json.dumps(told))
+    return about
+
+
+def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
+    """Raises UsageError unless `folder` is new, empty, or has predictions made with the very same."""
+    path = folder / PREDICTIONS_JSON
+    if not path.exists():
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(f"{folder}: is a file; a folder is expected.")
+        if folder.is_dir() and any(one.name != _PARTS for one in folder.iterdir()):
+            raise UsageError(f"{folder}: has other files.", hint="Name a new folder with --output.")
+        return
+    before = read_json(path)
+    # The same weights may lie elsewhere now.
+    differing = [name for name in about if name != "model" and before.get(name) != about[name]]
+    if differing:
+        told = ", ".join(_WORDS_FOR.get(name, name) for name in differing)
+        raise UsageError(
+            f"{folder}: has predictions that were made with other {told}.",
+            hint="Name another folder, or add --force to replace them.",
+        )
+
+
+def _lines(folder: Path) -> Iterator[Line]:
+    """The lines of all parts; one that a kill has cut short is left out, so that its picture is predicted again."""
+    for path in sorted((folder / _PARTS).glob("*.jsonl")):
+        try:
+            texts = path.read_bytes().split(b"\n")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        for text in texts:
+            with suppress(DataError, KeyError, TypeError, ValueError, AttributeError):
+                content = parse_json(text, str(path))
+                yield Line(
+                    str(content["name"]),
+                    str(content["stamp"]),
+                    tuple(map(str, content["files"])),
+                    dict(content["entries"]),
+                    {str(loss): int(count) for loss, count in content["losses"].items()},
+                )
+
+
+def _between(folder: Path, path: Path) -> list[Path]:
+    """The folders from `folder` (left out) down to `path` (left out)."""
+    return [above for above in path.parents if above != folder and above.is_relative_to(folder)]
+
+
+def _require_no_link(path: Path) -> None:
+    if path.is_symlink():
+        raise DataError(f"{path}: is a link; nothing is written through it.", hint="Remove it, or use another folder.")
