@@ -20,7 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("commands",),
     ("api",),
     ("page", "inspection", "conversion", "inference", "training"),
-    ("datasets", "evaluation", "loading", "media", "model"),
+    ("datasets", "drawing", "evaluation", "loading", "media", "model"),
     ("panoptic", "releases", "run_folder"),
     ("recipe",),
     ("runtime",),

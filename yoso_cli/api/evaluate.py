@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 from yoso_cli.api.dataset import prepared_set
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
+from yoso_cli.drawing.overlay import overlay
+from yoso_cli.drawing.sheet import sheet
+from yoso_cli.drawing.style import Style
 from yoso_cli.errors import UsageError
 from yoso_cli.evaluation import counting
 from yoso_cli.evaluation.measures import DETAILS, Counts, Measures, chosen, score_counts, total
@@ -20,7 +23,6 @@ from yoso_cli.evaluation.report import (
     further_measures,
     write_report,
 )
-from yoso_cli.panoptic.draw import overlay, sheet
 from yoso_cli.panoptic.files import SetWriter, read_panoptic
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
@@ -225,11 +227,12 @@ def predicted_by(predictor: "Predictor", truth: PanopticSet) -> "Predict":
 
 def side_by_side(truth: PanopticSet, predict: "Predict", *, count: int = 4) -> Rgb:
     """Photo, truth and prediction of the first `count` pictures of `truth`, in rows; uint8 (H, W, 3)."""
+    style = Style(color="class", legend=False)
 
     def row(record: ImageRecord) -> list[Rgb]:
         image = read_image(truth.image_path(record))
         segments = read_panoptic(truth, record), predict(record)
-        return [image, *(overlay(image, one, truth.categories, legend=False) for one in segments)]
+        return [image, *(overlay(image, one, truth.categories, style) for one in segments)]
 
     return sheet([row(record) for record in truth.records[:count]], ("photo", "truth", "prediction"))
 

@@ -5,17 +5,22 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from yoso_cli.drawing.overlay import overlay
+from yoso_cli.drawing.picture_file import require_format, write_picture
+from yoso_cli.drawing.style import Style, StyleOptions
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.annotations import segment_to_json
-from yoso_cli.panoptic.draw import overlay, write_picture
 from yoso_cli.panoptic.files import encode_id_map
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic, Rgb, Segment
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Mask = npt.NDArray[np.bool_]
 
@@ -124,18 +129,36 @@ class Result:
             tuple(one.name for one in things),
         )
 
-    def draw(self, *, alpha: float = 0.5, legend: bool = True) -> Image.Image:
-        """The picture with its segments in colour, their borders and names, and a legend.
+    def draw(self, **style: "Unpack[StyleOptions]") -> Image.Image:
+        """The picture with its segments in colour, their outlines and labels, and a legend.
 
         Args:
-            alpha: opacity of the colours, 0..1.
-            legend: whether to add a legend.
-        """
-        return Image.fromarray(self._drawn(alpha, legend))
+            style: the attributes of `drawing.style.Style`; lists may be text with commas. `labels="name,id,score"` or
+                `"none"`, `color="instance"` or `"class"`, `alpha` 0..1, `legend`, `side_by_side`,
+                `only=["person"]`, `background="blur"`, `"white"` or `"transparent"`, `scale`.
 
-    def save(self, path: str | Path) -> Path:
-        """Writes the picture of `draw` as PNG or JPEG. Raises RunError if it cannot be written."""
-        write_picture(Path(path), self._drawn(0.5, True))
+        Returns:
+            RGB; RGBA with a transparent background.
+
+        Raises:
+            UsageError: a value that is not allowed, or a class that the model does not know.
+        """
+        return Image.fromarray(self.drawn(Style.of(**style)))
+
+    def drawn(self, style: Style) -> Rgb:
+        """The picture of `draw` as uint8 (H', W', 3), or (H', W', 4) with a transparent background."""
+        return overlay(self.image, self.panoptic, self.categories, style)
+
+    def save(self, path: str | Path, **style: "Unpack[StyleOptions]") -> Path:
+        """Writes the picture of `draw` as PNG or JPEG.
+
+        Raises:
+            UsageError: as `draw`; or a transparent picture is to be a JPEG.
+            RunError: it cannot be written.
+        """
+        chosen = Style.of(**style)
+        require_format(Path(path), transparent=chosen.is_transparent)
+        write_picture(Path(path), self.drawn(chosen))
         return Path(path)
 
     def to_coco(self, *, image_id: int | str = 0, file_name: str = "") -> dict[str, Any]:
@@ -175,9 +198,6 @@ class Result:
             class_id=np.array([one.category_id for one in found], int),
             data={"class_name": np.array([one.name for one in found])},
         )
-
-    def _drawn(self, alpha: float, legend: bool) -> Rgb:
-        return overlay(self.image, self.panoptic, self.categories, alpha=alpha, legend=legend)
 
     def _named(self, segment: Segment) -> NamedSegment:
         category = next(one for one in self.categories if one.id == segment.category_id)

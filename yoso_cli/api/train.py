@@ -12,9 +12,9 @@ from yoso_cli.api.dataset import prepared_set
 from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side
 from yoso_cli.api.predictor import make_predictor
 from yoso_cli.api.weights import Named, trained_weights
+from yoso_cli.drawing.picture_file import write_picture
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.report import Report, write_report
-from yoso_cli.panoptic.draw import write_picture
 from yoso_cli.panoptic.types import PanopticSet
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from yoso_cli.api.dataset import prepared_set
 from yoso_cli.api.weights import read_weights
+from yoso_cli.drawing.overlay import overlay
+from yoso_cli.drawing.sheet import sheet
+from yoso_cli.drawing.style import Style
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.panoptic.draw import overlay, sheet
 from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet, Rgb, measured
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.runtime.distributed import ProcessGroup
@@ -205,7 +207,8 @@ def contact_sheet(recipe: Recipe, *, rows: int, columns: int, progress: Progress
     """
     pictures = training_dataset(recipe, prepared_set(recipe, recipe.data.train_split))
     places = range(min(rows, len(pictures)))
-    cells = [[_seen(pictures, place, column) for column in range(columns)] for place in places]
+    # Each cell has a seed of its own, or else all pictures of a column would be cropped and flipped alike.
+    cells = [[_seen(pictures, place, place * columns + column) for column in range(columns)] for place in places]
     titles = [f"view {column + 1}" for column in range(columns)]
     return sheet(list(tracked(cells, len(cells), "draw", progress)), titles)
 
@@ -214,4 +217,4 @@ def _seen(pictures: "PanopticDataset", place: int, seed: int) -> Rgb:
     view = pictures.picture((place, seed))
     ids = view.panoptic.id_map
     panoptic = Panoptic(ids, measured(ids, view.panoptic.segments))
-    return overlay(view.image, panoptic, pictures.panoptic_set.categories, alpha=0.35, legend=False)
+    return overlay(view.image, panoptic, pictures.panoptic_set.categories, Style(alpha=0.35, legend=False))

@@ -197,7 +197,7 @@ def _time(demo: Demo, model: "ModelFile") -> "Speed":
 
 def _draw(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> Path:
     from yoso_cli.api.evaluate import predicted_by, side_by_side
-    from yoso_cli.panoptic.draw import write_picture
+    from yoso_cli.drawing.picture_file import write_picture
 
     assert model.run is not None, "the demo's weights are in its run folder"
     target = model.run.path / "demo.png"

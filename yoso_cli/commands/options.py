@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.api.predictor import OLD_PRECISIONS, EngineOptions
+from yoso_cli.drawing.style import BACKGROUNDS, COLORS, Style
 from yoso_cli.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -228,6 +229,62 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
 
     found: Callable[..., None] = with_options
     for option in reversed(_MODEL_OPTIONS):
+        found = option(found)
+    return found
+
+
+_DRAWING_OPTIONS = (
+    click.option(
+        "--labels",
+        metavar="LIST",
+        show_default="name; none with --background",
+        help="Text of the labels: any of name,id,score, or none.",
+    ),
+    click.option(
+        "--color",
+        type=_Choice(COLORS),
+        default=Style.color,
+        show_default=True,
+        help="Colour of things: one for each instance, or that of their class.",
+    ),
+    click.option(
+        "--alpha",
+        type=click.FloatRange(0, 1),
+        metavar="SHARE",
+        show_default="0.5; 0 with --background",
+        help="Opacity of the colours, 0 to 1.",
+    ),
+    click.option(
+        "--legend/--no-legend", default=None, show_default="legend; none with --background", help="Add a legend."
+    ),
+    click.option("--side-by-side", is_flag=True, help="Put the photo at the left of its segments."),
+    click.option(
+        "--only",
+        multiple=True,
+        metavar="CLASSES",
+        show_default="all",
+        help="Draw these classes only, as in --only person,car; the rest stays the plain photo.",
+    ),
+    click.option(
+        "--background",
+        type=_Choice(BACKGROUNDS),
+        help="Cut out things, or what --only names, and replace the rest. transparent needs PNG.",
+    ),
+)
+
+
+_DRAWING_NAMES = ("labels", "color", "alpha", "legend", "side_by_side", "only", "background")
+
+
+def drawing_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options of a picture's style, and their values as its argument `style`."""
+
+    @functools.wraps(command)
+    def with_style(*args: Any, **values: Any) -> None:
+        command(*args, style=Style.of(**{name: values.pop(name) for name in _DRAWING_NAMES}), **values)
+
+    found: Callable[..., None] = with_style
+    for option in reversed(_DRAWING_OPTIONS):
         found = option(found)
     return found
 

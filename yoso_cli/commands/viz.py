@@ -92,7 +92,7 @@ def command(
 
 def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], force: bool, as_json: bool) -> None:
     from yoso_cli.api.training_parts import contact_sheet
-    from yoso_cli.panoptic.draw import write_picture
+    from yoso_cli.drawing.picture_file import write_picture
     from yoso_cli.recipe import file as recipe_file
 
     recipe = recipe_file.load(name, overrides)
@@ -144,7 +144,7 @@ def _drawn(result: "Result", image: Path, target: Path, made_from: str) -> dict[
     """Writes one overlay; returns its summary and segments."""
     import numpy as np
 
-    from yoso_cli.panoptic.draw import write_picture
+    from yoso_cli.drawing.picture_file import write_picture
 
     write_picture(target, np.asarray(result.draw()), made_from=made_from)
     return {
@@ -206,7 +206,7 @@ def _refuse_unwritable(target: Path) -> None:
 
 def _refuse_existing(targets: Mapping[Path, str], force: bool) -> None:
     """Refuses to overwrite anything but what the same command drew: `targets` have their stamps, "" for any stamp."""
-    from yoso_cli.panoptic.draw import read_made_from
+    from yoso_cli.drawing.picture_file import read_made_from
 
     for target, stamp in targets.items():
         if force or not target.exists():

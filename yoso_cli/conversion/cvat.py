@@ -11,7 +11,7 @@ import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
-from yoso_cli.panoptic.draw import colors
+from yoso_cli.drawing.colors import colors
 from yoso_cli.panoptic.types import Panoptic
 
 ANNOTATIONS_XML = "annotations.xml"

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from yoso_cli.drawing.colors import colors
+from yoso_cli.drawing.style import shown_name
 from yoso_cli.inspection.census import Census
-from yoso_cli.panoptic.draw import colors, shown_name
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.plots import COLORS, FAINT, drawing, whole_numbers
 from yoso_cli.runtime.words import counted

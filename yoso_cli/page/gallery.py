@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from yoso_cli.drawing.overlay import enlarged, overlay
+from yoso_cli.drawing.style import Style
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.causes import CAUSES, ERRORS, errors, segment_causes
 from yoso_cli.evaluation.matching import LARGEST_ID, Matching, match, overlap
 from yoso_cli.evaluation.per_image import ImageTallies
-from yoso_cli.panoptic.draw import enlarged, overlay
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.regions import Ints
@@ -110,10 +111,12 @@ def _exhibit(
     kinds = error_kinds(small_true.id_map, small_predicted.id_map, matching)
     scale = max(1, _LONGEST_EDGE // max(ground.shape[:2]))
     large = enlarged(ground, scale)
+    # A class has one colour in truth and prediction.
+    style = Style(color="class", alpha=0.55, legend=False, scale=scale)
     drawn = {
         "photo": large if photo is not None else None,
-        "truth": overlay(ground, small_true, categories, alpha=0.55, legend=False),
-        "prediction": overlay(ground, small_predicted, categories, alpha=0.55, legend=False),
+        "truth": overlay(ground, small_true, categories, style),
+        "prediction": overlay(ground, small_predicted, categories, style),
         "errors": error_map(large, kinds.repeat(scale, 1).repeat(scale, 2)),
     }
     return Exhibit(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli import atomic
+from yoso_cli.drawing.colors import Color, colors
 from yoso_cli.evaluation.boundary import WIDTH
 from yoso_cli.evaluation.causes import MEANINGS, NAMES, Loss, mistaken
 from yoso_cli.evaluation.per_image import GROUPS, Interval
@@ -13,7 +14,6 @@ from yoso_cli.evaluation.quality import LIMITS, SIZES, ClassQuality
 from yoso_cli.evaluation.report import Report
 from yoso_cli.page.document import percent, render, span
 from yoso_cli.page.gallery import FIRST_VIEW, Exhibit, Predict, exhibits
-from yoso_cli.panoptic.draw import Color, colors
 from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress
 

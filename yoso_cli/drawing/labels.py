@@ -1,0 +1,141 @@
+"""Labels: what they say, and their boxes and lines on the picture."""
+
+# H, W height and width of the picture in pixels
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from yoso_cli.drawing.colors import Color, ink_on
+from yoso_cli.drawing.font import font_of
+from yoso_cli.drawing.placement import Box, Placement
+from yoso_cli.drawing.style import shown_name
+from yoso_cli.panoptic.types import Category, Rgb, Segment
+
+# Of stuff: the picture shines through.
+_SHADE = (16, 16, 20, 176)
+_CASING = (16, 16, 20, 200)
+_PLAIN_INK: Color = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Label:
+    """One label.
+
+    Attributes:
+        text: its words.
+        color: of its box; None for a dark box that the picture shines through.
+    """
+
+    text: str
+    color: Color | None
+
+    def size(self, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
+        """Width and height of its box in pixels."""
+        return round(font.getlength(self.text) + font.size * 0.6), round(font.size * 1.35)
+
+
+def numbered(segments: Sequence[Segment], categories: Sequence[Category]) -> dict[int, int]:
+    """Segment id -> number, for the things of each class that has several of them: from 1, from left to right.
+
+    Args:
+        segments: with their boxes; crowds have no number.
+        categories: of the set.
+    """
+    things = {category.id for category in categories if category.isthing}
+    countable = [one for one in segments if one.category_id in things and not one.iscrowd]
+    counts = Counter(one.category_id for one in countable)
+    next_number: Counter[int] = Counter()
+    found = {}
+    # By the middle of the box; of two above one another the upper one is first.
+    for one in sorted(countable, key=lambda one: (2 * one.bbox[0] + one.bbox[2], one.bbox[1], one.id)):
+        if counts[one.category_id] > 1:
+            next_number[one.category_id] += 1
+            found[one.id] = next_number[one.category_id]
+    return found
+
+
+def text_of(segment: Segment, category: Category, number: int | None, words: Sequence[str]) -> str:
+    """What a label says, as in `person 2 #17 0.93`.
+
+    Args:
+        segment: what is labelled.
+        category: of it.
+        number: among the things of its class, if it has one.
+        words: any of `style.LABELS`.
+    """
+    name = shown_name(category) + (" (crowd)" if segment.iscrowd else f" {number}" if number is not None else "")
+    parts = {"name": name, "id": f"#{segment.id}", "score": "" if segment.score is None else f"{segment.score:.2f}"}
+    return " ".join(parts[word] for word in words if parts[word])
+
+
+def font_sizes(height: int, width: int) -> tuple[int, ...]:
+    """Sizes in pixels for labels on a picture (H, W): smaller ones for when there is no room."""
+    full = max(12, min(64, round(max(height, width) / 46)))
+    return tuple(dict.fromkeys((full, max(11, round(full * 0.8)), max(10, round(full * 0.6)))))
+
+
+def write_labels(picture: Rgb, labels: Mapping[int, Label], placed: Mapping[int, Placement], size: int) -> None:
+    """Draws labels in their places, lines first.
+
+    Args:
+        picture: uint8 (H, W, 3 or 4), drawn into; with an alpha channel, labels are opaque.
+        labels: by segment.
+        placed: by segment.
+        size: of the font in pixels.
+    """
+    font = font_of(size)
+    for key, placement in placed.items():
+        if placement.anchor is not None:
+            _write_line(picture, placement.box, placement.anchor, labels[key].color or _PLAIN_INK, size)
+    for key, placement in placed.items():
+        _write_label(picture, labels[key], placement.box, font)
+
+
+def _write_label(picture: Rgb, label: Label, box: Box, font: ImageFont.FreeTypeFont) -> None:
+    left, top, right, bottom = box
+    width, height = right - left, bottom - top
+    patch = Image.fromarray(picture[top:bottom, left:right, :3])
+    # Mode RGBA on an RGB picture blends what is drawn.
+    pen = ImageDraw.Draw(patch, "RGBA")
+    whole = (0, 0, width - 1, height - 1)
+    pen.rounded_rectangle(whole, height // 4, label.color or _SHADE)
+    ink = ink_on(label.color) if label.color else _PLAIN_INK
+    pen.text((width // 2, height // 2), label.text, ink, font, anchor="mm")
+    shape = Image.new("L", patch.size)
+    ImageDraw.Draw(shape).rounded_rectangle(whole, height // 4, 255)
+    _paste(picture, patch, shape, left, top)
+
+
+def _write_line(picture: Rgb, box: Box, anchor: tuple[int, int], color: Color, size: int) -> None:
+    """A line from the label's box to a dot on the segment."""
+    thickness, dot = max(1, size // 10), max(2, size // 5)
+    end = (min(max(anchor[0], box[0]), box[2] - 1), min(max(anchor[1], box[1]), box[3] - 1))
+    room = dot + thickness + 2
+    left, top = max(0, min(anchor[0], end[0]) - room), max(0, min(anchor[1], end[1]) - room)
+    right, bottom = max(anchor[0], end[0]) + room, max(anchor[1], end[1]) + room
+    patch = Image.fromarray(picture[top:bottom, left:right, :3])
+    shape = Image.new("L", patch.size)
+    x, y = anchor[0] - left, anchor[1] - top
+    line = (x, y, end[0] - left, end[1] - top)
+    pens: tuple[tuple[ImageDraw.ImageDraw, tuple[int, ...] | int, tuple[int, ...] | int], ...] = (
+        (ImageDraw.Draw(patch, "RGBA"), _CASING, color),
+        (ImageDraw.Draw(shape), 255, 255),
+    )
+    for pen, casing, inner in pens:
+        pen.line(line, casing, thickness + 2)
+        pen.ellipse((x - dot - 1, y - dot - 1, x + dot + 1, y + dot + 1), casing)
+        pen.line(line, inner, thickness)
+        pen.ellipse((x - dot, y - dot, x + dot, y + dot), inner)
+    _paste(picture, patch, shape, left, top)
+
+
+def _paste(picture: Rgb, patch: Image.Image, shape: Image.Image, left: int, top: int) -> None:
+    """Puts a patch back; where `shape` is drawn, the picture is opaque."""
+    here = picture[top : top + patch.height, left : left + patch.width]
+    here[..., :3] = np.asarray(patch)
+    if here.shape[2] == 4:
+        np.maximum(here[..., 3], np.asarray(shape), out=here[..., 3])

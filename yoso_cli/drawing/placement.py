@@ -1,0 +1,248 @@
+"""Where labels stand: on their segment, beside it, or in a free place with a line to it; never on one another."""
+
+# H, W height and width of the picture in pixels; N boxes that a label could have, M taken boxes
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels; right and bottom are exclusive."""
+
+Boxes = npt.NDArray[np.int64]
+"""(N, 4)."""
+
+Point = tuple[int, int]
+"""x and y in pixels."""
+
+# The middle of a segment need not be exact: a coarse map is a hundred times faster.
+_COARSE = 320
+# Positions inside a segment that are tried, the innermost first.
+_INSIDE = 8
+# A line to the label is longer than this many label heights only where nothing nearer is free.
+_RINGS = (1.5, 2.2, 3.2, 4.5, 6.5, 9.0)
+_DIRECTIONS = 20
+# Pixels of a segment that a line may lead to.
+_ANCHORS = 6
+# Costs: beside the segment, at the end of a line, and of covering other things altogether.
+_BESIDE, _LED, _COVERING = 0.15, 0.5, 1.0
+# Of a line that crosses a label.
+_CROSSING = 2.0
+# Lines that are looked at for crossing labels, the cheapest first.
+_LINES = 40
+_ALONG_LINE = np.linspace(0.15, 0.95, 9)
+# Pixels between a label and the border of the picture, if the picture is large.
+_MARGIN = 2
+
+
+@dataclass(frozen=True)
+class Spot:
+    """What a label is to be put at.
+
+    Attributes:
+        place: the segment's value in the map.
+        size: width and height of the label in pixels.
+        isthing: whether the label should leave the segment visible.
+        box: of the segment.
+        pixel: any pixel of the segment.
+        area: pixels.
+    """
+
+    place: int
+    size: tuple[int, int]
+    isthing: bool
+    box: Box
+    pixel: Point
+    area: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """The box of a label, and the pixel of its segment to which a line leads; None where it stands at its segment."""
+
+    box: Box
+    anchor: Point | None
+
+
+def placements(places: npt.NDArray[np.unsignedinteger], spots: Iterable[Spot]) -> dict[int, Placement]:
+    """A place for each label by its segment's value; one is left out only where the picture has no free place at all.
+
+    Args:
+        places: the map of segments, (H, W).
+        spots: of the segments with a label.
+    """
+    # Things have least choice, and small ones can have a line.
+    ordered = sorted(spots, key=lambda spot: (not spot.isthing, -spot.area, spot.place))
+    board = _Board.of(places, [spot.place for spot in ordered if spot.isthing])
+    found = {spot.place: board.placed(spot) for spot in ordered}
+    return {place: placement for place, placement in found.items() if placement}
+
+
+@dataclass
+class _Board:
+    """The picture, coarsely, and the boxes that are taken."""
+
+    step: int
+    size: tuple[int, int]
+    coarse: npt.NDArray[np.unsignedinteger]
+    depths: npt.NDArray[np.float64]
+    things: npt.NDArray[np.int64]
+    taken: list[Box] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, places: npt.NDArray[np.unsignedinteger], things: list[int]) -> "_Board":
+        step = max(1, max(places.shape) // _COARSE)
+        coarse = np.ascontiguousarray(places[::step, ::step])
+        covered = np.pad(np.isin(coarse, things).astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+        return cls(step, (places.shape[1], places.shape[0]), coarse, _depths(coarse) * step, covered)
+
+    def placed(self, spot: Spot) -> Placement | None:
+        """The cheapest free place for a label, which is taken from now on."""
+        width, height = spot.size
+        if width > self.size[0] or height > self.size[1]:
+            return None
+        rows, columns = self._pixels(spot.place)
+        inside = self._inside(spot, rows, columns)
+        near = np.concatenate([inside, _beside(spot, inside)]) if spot.isthing else inside
+        costs = np.where(np.arange(len(near)) < len(inside), 0.0, _BESIDE) + 0.01 * np.arange(len(near))
+        boxes = self._boxes(near, spot.size)
+        costs = self._costs(boxes, costs, spot.place)
+        # A line costs more than a free place at the segment ever does, so it is looked for only where there is none.
+        if len(costs) and costs.min() < _LED:
+            return self._take(boxes[costs.argmin()], None)
+        anchors = self._anchors(spot, rows, columns)
+        found = self._led(spot, *self._around(anchors, spot.size))
+        return found or self._led(spot, *self._anywhere(anchors[:1], spot.size))
+
+    def _pixels(self, place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Rows and columns of a segment on the coarse map, the innermost first."""
+        rows, columns = np.nonzero(self.coarse == place)
+        off = np.hypot(rows - rows.mean(), columns - columns.mean()) if len(rows) else rows
+        # Of equally deep pixels the one nearest to the middle.
+        order = np.argsort(off * 1e-3 - self.depths[rows, columns], kind="stable")
+        return rows[order], columns[order]
+
+    def _inside(self, spot: Spot, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Boxes:
+        """Centres (N, 2) in the segment where the label has room."""
+        width, height = spot.size
+        needed = max(0.9 * height, 0.5 * width if spot.isthing else 0.3 * width)
+        count = int(np.searchsorted(-self.depths[rows, columns], -needed / 2))
+        chosen = np.unique(np.linspace(0, count - 1, _INSIDE).astype(np.int64)) if count else np.zeros(0, np.int64)
+        return np.stack([columns[chosen], rows[chosen]], axis=1) * self.step + self.step // 2
+
+    def _anchors(self, spot: Spot, rows: npt.NDArray[np.int64], columns: npt.NDArray[np.int64]) -> Boxes:
+        """Pixels (N, 2) of the segment that are under no label, the innermost first; if there is none, any pixel."""
+        some = slice(None, None, max(1, len(rows) // 64))
+        pixels = np.stack([columns[some], rows[some]], axis=1) * self.step
+        free = pixels[~self._covered(pixels)]
+        return free[:: max(1, len(free) // _ANCHORS)][:_ANCHORS] if len(free) else np.array([spot.pixel], np.int64)
+
+    def _around(self, anchors: Boxes, size: tuple[int, int]) -> tuple[Boxes, Boxes]:
+        """Pixels (N, 2), and centres (N, 2) on rings around them."""
+        angles = np.arange(_DIRECTIONS) * (2 * np.pi / _DIRECTIONS)
+        # Labels are wide: their rings are too.
+        ring = np.stack([np.cos(angles) * (size[0] / 2 + size[1]), np.sin(angles) * size[1]], axis=1)
+        rings = np.concatenate([ring * reach for reach in _RINGS]).round().astype(np.int64)
+        return np.repeat(anchors, len(rings), axis=0), (anchors[:, None] + rings).reshape(-1, 2)
+
+    def _anywhere(self, anchor: Boxes, size: tuple[int, int]) -> tuple[Boxes, Boxes]:
+        """One pixel (N, 2), and centres (N, 2) all over the picture."""
+        across = np.arange(size[0] // 2, self.size[0], max(4, size[0] // 4))
+        down = np.arange(size[1] // 2, self.size[1], max(4, size[1] // 2))
+        centres = np.stack(np.meshgrid(across, down), axis=-1).reshape(-1, 2)
+        return np.repeat(anchor, len(centres), axis=0), centres
+
+    def _led(self, spot: Spot, anchors: Boxes, centres: Boxes) -> Placement | None:
+        """The cheapest free place, with a line to its pixel that crosses no label if that can be."""
+        boxes = self._boxes(centres, spot.size)
+        way = np.clip(anchors, boxes[:, :2], boxes[:, 2:]) - anchors
+        costs = _LED + 0.06 * np.hypot(way[:, 0], way[:, 1]) / spot.size[1]
+        costs = self._costs(boxes, costs, spot.place)
+        # A line of no length would be no line.
+        costs[(way == 0).all(axis=1)] = np.inf
+        cheapest = np.argsort(costs, kind="stable")[:_LINES]
+        cheapest = cheapest[np.isfinite(costs[cheapest])]
+        if not len(cheapest):
+            return None
+        lines = anchors[cheapest, None] + (way[cheapest, None] * _ALONG_LINE[:, None]).round().astype(np.int64)
+        crosses = self._covered(lines.reshape(-1, 2)).reshape(lines.shape[:2]).any(axis=1)
+        best = int((costs[cheapest] + _CROSSING * crosses).argmin())
+        x, y = anchors[cheapest[best]].tolist()
+        placement = self._take(boxes[cheapest[best]], (x, y))
+        self.taken += [(x, y, x + 1, y + 1) for x, y in lines[best].tolist()]
+        return placement
+
+    def _boxes(self, centres: Boxes, size: tuple[int, int]) -> Boxes:
+        """Boxes (N, 4) around centres (N, 2), moved into the picture."""
+        extent = np.array(size)
+        room = np.array(self.size) - extent
+        margin = np.minimum(_MARGIN, room // 2)
+        corners = np.clip(centres - extent // 2, margin, room - margin)
+        return np.concatenate([corners, corners + extent], axis=1)
+
+    def _costs(self, boxes: Boxes, costs: npt.NDArray[np.float64], place: int) -> npt.NDArray[np.float64]:
+        """`costs` (N,) and those of covering other things; infinite where another label is."""
+        free = ~_overlap(boxes, self.taken)
+        left, top, right, bottom = (boxes // self.step).T
+        right, bottom = right + 1, bottom + 1
+        height, width = self.coarse.shape
+        right, bottom = np.minimum(right, width), np.minimum(bottom, height)
+        things = self.things
+        covered = things[bottom, right] - things[top, right] - things[bottom, left] + things[top, left]
+        own = [
+            np.count_nonzero(self.coarse[above:below, first:last] == place) if over else 0
+            for above, below, first, last, over in zip(top, bottom, left, right, free & (covered > 0), strict=True)
+        ]
+        others = np.maximum(covered - np.array(own, np.int64), 0) / np.maximum((bottom - top) * (right - left), 1)
+        return np.where(free, costs + _COVERING * others, np.inf)
+
+    def _covered(self, points: Boxes) -> npt.NDArray[np.bool_]:
+        """Whether pixels (N, 2) are in a taken box, (N,)."""
+        return _overlap(np.concatenate([points, points + 1], axis=1), self.taken)
+
+    def _take(self, box: npt.NDArray[np.int64], anchor: Point | None) -> Placement:
+        left, top, right, bottom = box.tolist()
+        self.taken.append((left, top, right, bottom))
+        return Placement((left, top, right, bottom), anchor)
+
+
+def _overlap(boxes: Boxes, taken: list[Box]) -> npt.NDArray[np.bool_]:
+    """Whether boxes (N, 4) have a pixel in common with any of those taken, (N,)."""
+    left, top, right, bottom = boxes.astype(np.int32).T[..., None]
+    lefts, tops, rights, bottoms = np.array(taken, np.int32).reshape(-1, 4).T
+    common = (left < rights) & (lefts < right) & (top < bottoms) & (tops < bottom)
+    found: npt.NDArray[np.bool_] = common.any(axis=1)
+    return found
+
+
+def _beside(spot: Spot, inside: Boxes) -> Boxes:
+    """Centres (N, 2) above, below, left and right of a segment."""
+    width, height = spot.size
+    left, top, right, bottom = spot.box
+    x, y = (left + right) // 2, (top + bottom) // 2
+    return np.array(
+        [
+            (x, top - height // 2 - 2),
+            (x, bottom + height // 2 + 2),
+            (right + width // 2 + 2, y),
+            (left - width // 2 - 2, y),
+        ],
+        np.int64,
+    )
+
+
+def _depths(coarse: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.float64]:
+    """For each pixel (H, W) its distance to the border of its segment; the picture's border is one too."""
+    from scipy.ndimage import distance_transform_edt
+
+    inner = np.zeros((coarse.shape[0] + 2, coarse.shape[1] + 2), np.bool_)
+    same = inner[1:-1, 1:-1]
+    same[:] = True
+    same[1:] &= coarse[1:] == coarse[:-1]
+    same[:-1] &= coarse[1:] == coarse[:-1]
+    same[:, 1:] &= coarse[:, 1:] == coarse[:, :-1]
+    same[:, :-1] &= coarse[:, 1:] == coarse[:, :-1]
+    depths: npt.NDArray[np.float64] = distance_transform_edt(inner)[1:-1, 1:-1]
+    return depths + 0.5
