@@ -103,6 +103,23 @@ def test_a_drawing_is_a_picture_and_can_be_saved(tmp_path: Path) -> None:
     assert result.draw(legend=False).width < drawn.width or result.draw(legend=False).height < drawn.height
 
 
+def test_a_drawing_takes_a_style(tmp_path: Path) -> None:
+    result = one()
+    cut = result.draw(labels="name,score", color="instance", only=["cat"], background="transparent", scale=1)
+    assert (cut.mode, cut.size) == ("RGBA", (3, 2))
+    assert np.array_equal(np.asarray(cut)[..., 3] == 255, result.mask(1))
+    saved = result.save(tmp_path / "cut.png", only="cat", background="transparent", labels="none", scale=1)
+    with Image.open(saved) as picture:
+        assert picture.mode == "RGBA"
+    with pytest.raises(UsageError, match="a JPEG cannot be transparent"):
+        result.save(tmp_path / "cut.jpg", background="transparent")
+    with pytest.raises(UsageError, match="no class 'cta'. Did you mean 'cat'"):
+        result.draw(only="cta")
+    with pytest.raises(UsageError, match="'nam' is none of name, id, score"):
+        result.draw(labels="nam")
+    assert [path.name for path in tmp_path.iterdir()] == ["cut.png"]
+
+
 def test_supervision_gets_every_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stand-in with the constructor of `supervision.Detections`; where the package is missing, it is named."""
     stand_in: Any = ModuleType("supervision")
