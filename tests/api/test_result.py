@@ -113,7 +113,7 @@ def test_a_drawing_takes_a_style(tmp_path: Path) -> None:
         assert picture.mode == "RGBA"
     with pytest.raises(UsageError, match="a JPEG cannot be transparent"):
         result.save(tmp_path / "cut.jpg", background="transparent")
-    with pytest.raises(UsageError, match="no class 'cta'. Did you mean 'cat'"):
+    with pytest.raises(UsageError, match=r"no class 'cta'\. Did you mean 'cat'"):
         result.draw(only="cta")
     with pytest.raises(UsageError, match="'nam' is none of name, id, score"):
         result.draw(labels="nam")

@@ -1,8 +1,9 @@
 """The labels of a dataset as results, to be drawn as predictions are."""
 
-import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from yoso_cli.api.result import Result
 from yoso_cli.drawing.style import chosen
@@ -41,7 +42,7 @@ def truth_pictures(
     found = _read(_chosen_split(dataset, split, Path(root)))
     records = _with_classes(found, classes)
     if seed is not None:
-        records = random.Random(seed).sample(records, min(count, len(records)))
+        records = [records[place] for place in np.random.default_rng(seed).permutation(len(records)).tolist()]
     return (_result(found, record) for record in records[:count])
 
 

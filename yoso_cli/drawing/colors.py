@@ -20,14 +20,16 @@ Color = tuple[int, int, int]
 # The colour of void where no class is near it; else another grey, else whatever is furthest from all classes.
 _VOID_GREYS: tuple[Color, ...] = ((60, 60, 64), (28, 28, 30), (110, 110, 114), (170, 170, 174), (225, 225, 228))
 _FAR = 0.1
-# Instances: neither pale nor dark, so that they differ from paper, ink and most greys.
-_LIGHTNESS, _CHROMA = (0.5, 0.9), 0.09
+# Instances: neither pale nor dark, so that they differ from paper, ink and most greys; and not the glaring corners of
+# sRGB, without which 40 colours are nearly as far apart.
+_LIGHTNESS, _CHROMA = (0.5, 0.9), (0.09, 0.22)
 # In a video a colour comes from a number alone; later numbers take these colours again.
 _TRACKED = 64
 # Places between the first colours of two classes: classes that are numbered from 1 each start far apart.
 _APART = 23
 
 
+@functools.lru_cache(maxsize=16)
 def category_colors(count: int) -> tuple[Color, ...]:
     """`count` colours that differ from their neighbours, always the same ones."""
     golden = 0.618034
@@ -48,7 +50,12 @@ def colors(categories: Sequence[Category]) -> tuple[Color, ...]:
 
 def void_color(categories: Sequence[Category]) -> Color:
     """The colour of unlabelled pixels: the same for all pictures of a set, and none of its classes'."""
-    taken = oklab(colors(categories))
+    return _away_from(colors(categories))
+
+
+@functools.lru_cache(maxsize=16)
+def _away_from(found: tuple[Color, ...]) -> Color:
+    taken = oklab(found)
     if not len(taken):
         return _VOID_GREYS[0]
     for grey in _VOID_GREYS:
@@ -102,8 +109,8 @@ def instance_colors(count: int, avoid: tuple[Color, ...] = ()) -> tuple[Color, .
     candidates = _lattice(15)
     points = oklab(candidates)
     chroma = np.hypot(points[:, 1], points[:, 2])
-    bright = (points[:, 0] >= _LIGHTNESS[0]) & (points[:, 0] <= _LIGHTNESS[1]) & (chroma >= _CHROMA)
-    candidates, points = candidates[bright], points[bright]
+    fit = _within(points[:, 0], _LIGHTNESS) & _within(chroma, _CHROMA)
+    candidates, points = candidates[fit], points[fit]
     nearest = _distances(points, oklab([*avoid, (255, 255, 255)])).min(axis=1)
     found: list[Color] = []
     while len(found) < min(count, len(points)):
@@ -136,6 +143,10 @@ def ink_on(color: Color) -> Color:
     srgb = np.array(color) / 255
     linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     return (0, 0, 0) if linear @ (0.2126, 0.7152, 0.0722) > 0.179 else (255, 255, 255)
+
+
+def _within(values: npt.NDArray[np.float64], limits: tuple[float, float]) -> npt.NDArray[np.bool_]:
+    return (values >= limits[0]) & (values <= limits[1])
 
 
 def _hsv(hue: float, saturation: float, value: float) -> Color:

@@ -2,12 +2,13 @@
 
 # H, W height and width of the picture in pixels
 
+import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from yoso_cli.drawing.colors import Color, ink_on
 from yoso_cli.drawing.font import font_of
@@ -33,9 +34,9 @@ class Label:
     text: str
     color: Color | None
 
-    def size(self, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
-        """Width and height of its box in pixels."""
-        return round(font.getlength(self.text) + font.size * 0.6), round(font.size * 1.35)
+    def box(self, size: int) -> Rgb:
+        """Its box with letters of `size` pixels, uint8 (h, w, 4) with an alpha channel."""
+        return _box(self, size)
 
 
 def numbered(segments: Sequence[Segment], categories: Sequence[Category]) -> dict[int, int]:
@@ -87,27 +88,32 @@ def write_labels(picture: Rgb, labels: Mapping[int, Label], placed: Mapping[int,
         placed: by segment.
         size: of the font in pixels.
     """
-    font = font_of(size)
     for key, placement in placed.items():
         if placement.anchor is not None:
             _write_line(picture, placement.box, placement.anchor, labels[key].color or _PLAIN_INK, size)
     for key, placement in placed.items():
-        _write_label(picture, labels[key], placement.box, font)
+        _write_box(picture, labels[key].box(size), placement.box)
 
 
-def _write_label(picture: Rgb, label: Label, box: Box, font: ImageFont.FreeTypeFont) -> None:
-    left, top, right, bottom = box
-    width, height = right - left, bottom - top
-    patch = Image.fromarray(picture[top:bottom, left:right, :3])
-    # Mode RGBA on an RGB picture blends what is drawn.
-    pen = ImageDraw.Draw(patch, "RGBA")
-    whole = (0, 0, width - 1, height - 1)
-    pen.rounded_rectangle(whole, height // 4, label.color or _SHADE)
+# In a video the same labels come again in each picture.
+@functools.lru_cache(maxsize=512)
+def _box(label: Label, size: int) -> Rgb:
+    font = font_of(size)
+    width, height = round(font.getlength(label.text) + size * 0.6), round(size * 1.35)
+    drawn = Image.new("RGBA", (width, height))
+    pen = ImageDraw.Draw(drawn)
+    pen.rounded_rectangle((0, 0, width - 1, height - 1), height // 4, label.color or _SHADE)
     ink = ink_on(label.color) if label.color else _PLAIN_INK
     pen.text((width // 2, height // 2), label.text, ink, font, anchor="mm")
-    shape = Image.new("L", patch.size)
-    ImageDraw.Draw(shape).rounded_rectangle(whole, height // 4, 255)
-    _paste(picture, patch, shape, left, top)
+    return np.asarray(drawn)
+
+
+def _write_box(picture: Rgb, drawn: Rgb, box: Box) -> None:
+    here = picture[box[1] : box[3], box[0] : box[2]]
+    share = drawn[..., 3:].astype(np.uint16)
+    here[..., :3] = (here[..., :3] * (255 - share) + drawn[..., :3] * share + 127) // 255
+    if here.shape[2] == 4:
+        here[..., 3][drawn[..., 3] > 0] = 255
 
 
 def _write_line(picture: Rgb, box: Box, anchor: tuple[int, int], color: Color, size: int) -> None:
@@ -130,11 +136,6 @@ def _write_line(picture: Rgb, box: Box, anchor: tuple[int, int], color: Color, s
         pen.ellipse((x - dot - 1, y - dot - 1, x + dot + 1, y + dot + 1), casing)
         pen.line(line, inner, thickness)
         pen.ellipse((x - dot, y - dot, x + dot, y + dot), inner)
-    _paste(picture, patch, shape, left, top)
-
-
-def _paste(picture: Rgb, patch: Image.Image, shape: Image.Image, left: int, top: int) -> None:
-    """Puts a patch back; where `shape` is drawn, the picture is opaque."""
     here = picture[top : top + patch.height, left : left + patch.width]
     here[..., :3] = np.asarray(patch)
     if here.shape[2] == 4:

@@ -168,7 +168,6 @@ class _Scene:
         lettering.write_labels(picture, labels, placed, chosen)
 
     def _spots(self, labels: Mapping[int, lettering.Label], size: int) -> list[Spot]:
-        font = font_of(size)
         found = []
         for index, place in enumerate(self.regions.values.tolist()):
             if place in labels:
@@ -177,7 +176,8 @@ class _Scene:
                 box = (left, top, left + width, top + height)
                 isthing = labels[place].color is not None
                 area = int(self.regions.areas[index])
-                found.append(Spot(place, labels[place].size(font), isthing, box, (x, y), area))
+                high, wide = labels[place].box(size).shape[:2]
+                found.append(Spot(place, (wide, high), isthing, box, (x, y), area))
         return found
 
 

@@ -19,6 +19,8 @@ Point = tuple[int, int]
 
 # The middle of a segment need not be exact: a coarse map is a hundred times faster.
 _COARSE = 320
+# Pixels of a segment on the coarse map that are looked at.
+_ENOUGH = 2000
 # Positions inside a segment that are tried, the innermost first.
 _INSIDE = 8
 # A line to the label is longer than this many label heights only where nothing nearer is free.
@@ -82,12 +84,23 @@ def placements(places: npt.NDArray[np.unsignedinteger], spots: Iterable[Spot]) -
 
 @dataclass
 class _Board:
-    """The picture, coarsely, and the boxes that are taken."""
+    """The picture, coarsely, and the boxes that are taken.
+
+    Attributes:
+        step: pixels of the picture to one of the coarse map.
+        size: width and height of the picture.
+        coarse: the map.
+        depths: of its pixels, in pixels of the picture.
+        order: its pixels by value.
+        things: how many pixels of things are above and left of each, (H + 1, W + 1).
+        taken: by labels and lines.
+    """
 
     step: int
     size: tuple[int, int]
     coarse: npt.NDArray[np.unsignedinteger]
     depths: npt.NDArray[np.float64]
+    order: npt.NDArray[np.int64]
     things: npt.NDArray[np.int64]
     taken: list[Box] = field(default_factory=list)
 
@@ -96,7 +109,8 @@ class _Board:
         step = max(1, max(places.shape) // _COARSE)
         coarse = np.ascontiguousarray(places[::step, ::step])
         covered = np.pad(np.isin(coarse, things).astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-        return cls(step, (places.shape[1], places.shape[0]), coarse, _depths(coarse) * step, covered)
+        size = (places.shape[1], places.shape[0])
+        return cls(step, size, coarse, _depths(coarse) * step, np.argsort(coarse.reshape(-1), kind="stable"), covered)
 
     def placed(self, spot: Spot) -> Placement | None:
         """The cheapest free place for a label, which is taken from now on."""
@@ -108,7 +122,7 @@ class _Board:
         near = np.concatenate([inside, _beside(spot, inside)]) if spot.isthing else inside
         costs = np.where(np.arange(len(near)) < len(inside), 0.0, _BESIDE) + 0.01 * np.arange(len(near))
         boxes = self._boxes(near, spot.size)
-        costs = self._costs(boxes, costs, spot.place)
+        costs = self._costs(boxes, costs, spot.place if spot.isthing else None)
         # A line costs more than a free place at the segment ever does, so it is looked for only where there is none.
         if len(costs) and costs.min() < _LED:
             return self._take(boxes[costs.argmin()], None)
@@ -118,7 +132,11 @@ class _Board:
 
     def _pixels(self, place: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Rows and columns of a segment on the coarse map, the innermost first."""
-        rows, columns = np.nonzero(self.coarse == place)
+        values = self.coarse.reshape(-1)
+        # All pixels are sorted once: faster than a look at all of them for each segment.
+        first, last = np.searchsorted(values, (place, place + 1), sorter=self.order)
+        pixels = self.order[first:last]
+        rows, columns = np.divmod(pixels[:: 1 + len(pixels) // _ENOUGH], self.coarse.shape[1])
         off = np.hypot(rows - rows.mean(), columns - columns.mean()) if len(rows) else rows
         # Of equally deep pixels the one nearest to the middle.
         order = np.argsort(off * 1e-3 - self.depths[rows, columns], kind="stable")
@@ -159,7 +177,7 @@ class _Board:
         boxes = self._boxes(centres, spot.size)
         way = np.clip(anchors, boxes[:, :2], boxes[:, 2:]) - anchors
         costs = _LED + 0.06 * np.hypot(way[:, 0], way[:, 1]) / spot.size[1]
-        costs = self._costs(boxes, costs, spot.place)
+        costs = self._costs(boxes, costs, None)
         # A line of no length would be no line.
         costs[(way == 0).all(axis=1)] = np.inf
         cheapest = np.argsort(costs, kind="stable")[:_LINES]
@@ -182,21 +200,20 @@ class _Board:
         corners = np.clip(centres - extent // 2, margin, room - margin)
         return np.concatenate([corners, corners + extent], axis=1)
 
-    def _costs(self, boxes: Boxes, costs: npt.NDArray[np.float64], place: int) -> npt.NDArray[np.float64]:
-        """`costs` (N,) and those of covering other things; infinite where another label is."""
+    def _costs(self, boxes: Boxes, costs: npt.NDArray[np.float64], own: int | None) -> npt.NDArray[np.float64]:
+        """`costs` (N,) and those of covering things other than `own`; infinite where another label is."""
         free = ~_overlap(boxes, self.taken)
-        left, top, right, bottom = (boxes // self.step).T
-        right, bottom = right + 1, bottom + 1
         height, width = self.coarse.shape
-        right, bottom = np.minimum(right, width), np.minimum(bottom, height)
-        things = self.things
-        covered = things[bottom, right] - things[top, right] - things[bottom, left] + things[top, left]
-        own = [
-            np.count_nonzero(self.coarse[above:below, first:last] == place) if over else 0
-            for above, below, first, last, over in zip(top, bottom, left, right, free & (covered > 0), strict=True)
-        ]
-        others = np.maximum(covered - np.array(own, np.int64), 0) / np.maximum((bottom - top) * (right - left), 1)
-        return np.where(free, costs + _COVERING * others, np.inf)
+        left, top, right, bottom = (boxes // self.step).T
+        right, bottom = np.minimum(right + 1, width), np.minimum(bottom + 1, height)
+        sums = self.things
+        covered = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        if own is not None:
+            for place in np.flatnonzero(free & (covered > 0)).tolist():
+                here = self.coarse[top[place] : bottom[place], left[place] : right[place]]
+                covered[place] -= np.count_nonzero(here == own)
+        share = covered / np.maximum((bottom - top) * (right - left), 1)
+        return np.where(free, costs + _COVERING * share, np.inf)
 
     def _covered(self, points: Boxes) -> npt.NDArray[np.bool_]:
         """Whether pixels (N, 2) are in a taken box, (N,)."""

@@ -21,6 +21,8 @@ HIDDEN, UNLABELLED, FIRST = 0, 1, 2
 
 # Pixels of a band: what is worked on for one fits into a core's cache.
 _BAND = 1 << 17
+# Below so many bands, threads take longer to start than they save.
+_WORTH_THREADS = 6
 _WHITE, _HATCH = 255, (250, 250, 248)
 # Weights are 256ths, so that a weighted sum of bytes fits into 16 bits.
 _ONE = 256
@@ -78,9 +80,9 @@ def tint(
         if hidden.any():
             np.copyto(drawn[..., :3], behind[band], where=hidden[..., None])
         if drawn.shape[2] == 4:
-            np.multiply(~hidden, 255, out=drawn[..., 3], casting="unsafe")
+            drawn[..., 3] = ~hidden * np.uint8(255)
 
-    for _ in stage(draw, bands, threads=threads if len(bands) > 1 else 0, ahead=2 * threads):
+    for _ in stage(draw, bands, threads=threads if len(bands) >= _WORTH_THREADS else 0, ahead=2 * threads):
         pass
 
 
