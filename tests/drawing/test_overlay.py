@@ -1,5 +1,7 @@
 """Pictures for people: sizes, colours, what is drawn and what is left alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drawing.scenes import CATEGORIES, scene, scenes
@@ -202,6 +204,14 @@ def test_more_than_256_segments_are_drawn_each_in_its_colour():
     panoptic = Panoptic(id_map, tuple(Segment(one, 1 + one % 4, 81) for one in range(1, 401)))
     found = overlay(np.zeros((180, 180, 3), np.uint8), panoptic, CATEGORIES, Style((), "class", 1, False, scale=1))
     assert found[4::9, 4::9].reshape(-1, 3).tolist() == [list(CATEGORIES[one % 4].color) for one in range(1, 401)]
+
+
+def test_names_of_any_length_and_letters_are_drawn():
+    """As an untrusted JSON may have them: over several lines, empty, endless, of no font."""
+    image, panoptic = scene("ssoo", "ccpp", size=40)
+    names = ("two\nlines", "", "x" * 10_000, "\u202e\U0001f600\x00")
+    odd = [replace(one, name=name) for one, name in zip(CATEGORIES, names, strict=True)]
+    assert overlay(image, panoptic, odd, Style(("name", "id"))).shape[1] < 3000
 
 
 def test_a_picture_without_segments_is_drawn():

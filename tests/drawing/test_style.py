@@ -58,3 +58,8 @@ def test_a_cut_out_shows_things_unless_classes_are_named():
 
 def test_suffixes_that_mean_nothing_are_not_shown():
     assert [shown_name(one) for one in CATEGORIES] == ["person", "car", "sky", "road, route"]
+
+
+def test_a_name_is_one_line_that_fits_into_a_legend():
+    assert shown_name(Category(1, "stop\n sign\t", True)) == "stop sign"
+    assert shown_name(Category(1, "a" * 500, True)) == "a" * 57 + "..."

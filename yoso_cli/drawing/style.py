@@ -19,6 +19,8 @@ NO_LABELS = "none"
 
 # COCO's merged stuff classes have suffixes that mean nothing to a reader.
 _SUFFIXES = ("-merged", "-other", "-stuff")
+# Letters of a name: a legend is as wide as its longest name.
+_LONGEST = 60
 
 
 class StyleOptions(TypedDict, total=False):
@@ -144,11 +146,11 @@ def chosen(names: Iterable[str], categories: "Sequence[Category]") -> frozenset[
 
 
 def shown_name(category: "Category") -> str:
-    """The display name of `category`: `sky`, not `sky-other-merged`."""
-    name = category.name
+    """The display name of `category`: `sky`, not `sky-other-merged`; one line of at most 60 letters."""
+    name = " ".join(category.name.split())
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
-    return name
+    return name if len(name) <= _LONGEST else f"{name[: _LONGEST - 3]}..."
 
 
 def _listed(text: str | Sequence[str]) -> tuple[str, ...]:
