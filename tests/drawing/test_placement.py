@@ -98,3 +98,12 @@ def test_letters_grow_with_the_picture_and_have_smaller_sizes_for_where_there_is
         sizes = font_sizes(height, width)
         assert list(sizes) == sorted(sizes, reverse=True)
         assert sizes[-1] >= 10
+
+
+def test_labels_go_anywhere_where_there_is_no_room_around():
+    """Of 196 pixels side by side, whose labels take a third of the picture."""
+    id_map = np.zeros((1000, 1000), np.int32)
+    id_map[500:514, 500:514] = 1 + np.arange(196).reshape(14, 14)
+    found = [Segment(one, 1, 1, (500 + (one - 1) % 14, 500 + (one - 1) // 14, 1, 1)) for one in range(1, 197)]
+    placed = placements(id_map, spots(Panoptic(id_map, tuple(found)), (90, 20)))
+    assert len(placed) == 196
