@@ -3,7 +3,7 @@
 # H, W height and width of the picture in pixels; N boxes that a label could have, M taken boxes
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -92,8 +92,9 @@ class _Board:
         coarse: the map.
         depths: of its pixels, in pixels of the picture.
         order: its pixels by value.
-        things: how many pixels of things are above and left of each, (H + 1, W + 1).
-        taken: by labels and lines.
+        things: the sums of its pixels of things.
+        taken: bool, its pixels that labels and lines touch.
+        sums: of `taken`, at least.
     """
 
     step: int
@@ -101,16 +102,19 @@ class _Board:
     coarse: npt.NDArray[np.unsignedinteger]
     depths: npt.NDArray[np.float64]
     order: npt.NDArray[np.int64]
-    things: npt.NDArray[np.int64]
-    taken: list[Box] = field(default_factory=list)
+    things: npt.NDArray[np.int32]
+    taken: npt.NDArray[np.bool_]
+    sums: npt.NDArray[np.int32]
 
     @classmethod
     def of(cls, places: npt.NDArray[np.unsignedinteger], things: list[int]) -> "_Board":
         step = max(1, max(places.shape) // _COARSE)
         coarse = np.ascontiguousarray(places[::step, ::step])
-        covered = np.pad(np.isin(coarse, things).astype(np.int64).cumsum(0).cumsum(1), ((1, 0), (1, 0)))
         size = (places.shape[1], places.shape[0])
-        return cls(step, size, coarse, _depths(coarse) * step, np.argsort(coarse.reshape(-1), kind="stable"), covered)
+        taken = np.zeros(coarse.shape, np.bool_)
+        order = np.argsort(coarse.reshape(-1), kind="stable")
+        covered = _sums(np.isin(coarse, things))
+        return cls(step, size, coarse, _depths(coarse) * step, order, covered, taken, _sums(taken))
 
     def placed(self, spot: Spot) -> Placement | None:
         """The cheapest free place for a label, which is taken from now on."""
@@ -188,9 +192,9 @@ class _Board:
         crosses = self._covered(lines.reshape(-1, 2)).reshape(lines.shape[:2]).any(axis=1)
         best = int((costs[cheapest] + _CROSSING * crosses).argmin())
         x, y = anchors[cheapest[best]].tolist()
-        placement = self._take(boxes[cheapest[best]], (x, y))
-        self.taken += [(x, y, x + 1, y + 1) for x, y in lines[best].tolist()]
-        return placement
+        for x_on, y_on in (lines[best] // self.step).tolist():
+            self._mark(x_on, y_on, x_on + 1, y_on + 1)
+        return self._take(boxes[cheapest[best]], (x, y))
 
     def _boxes(self, centres: Boxes, size: tuple[int, int]) -> Boxes:
         """Boxes (N, 4) around centres (N, 2), moved into the picture."""
@@ -202,12 +206,10 @@ class _Board:
 
     def _costs(self, boxes: Boxes, costs: npt.NDArray[np.float64], own: int | None) -> npt.NDArray[np.float64]:
         """`costs` (N,) and those of covering things other than `own`; infinite where another label is."""
-        free = ~_overlap(boxes, self.taken)
-        height, width = self.coarse.shape
-        left, top, right, bottom = (boxes // self.step).T
-        right, bottom = np.minimum(right + 1, width), np.minimum(bottom + 1, height)
-        sums = self.things
-        covered = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+        edges = self._edges(boxes)
+        free = _in(edges, self.sums) == 0
+        covered = _in(edges, self.things)
+        left, top, right, bottom = edges
         if own is not None:
             for place in np.flatnonzero(free & (covered > 0)).tolist():
                 here = self.coarse[top[place] : bottom[place], left[place] : right[place]]
@@ -215,22 +217,42 @@ class _Board:
         share = covered / np.maximum((bottom - top) * (right - left), 1)
         return np.where(free, costs + _COVERING * share, np.inf)
 
+    def _edges(self, boxes: Boxes) -> Boxes:
+        """Boxes (N, 4) on the coarse map, (4, N), with all pixels that they touch."""
+        return np.concatenate([boxes.T[:2] // self.step, (boxes.T[2:] - 1) // self.step + 1])
+
     def _covered(self, points: Boxes) -> npt.NDArray[np.bool_]:
         """Whether pixels (N, 2) are in a taken box, (N,)."""
-        return _overlap(np.concatenate([points, points + 1], axis=1), self.taken)
+        found: npt.NDArray[np.bool_] = self.taken[points[:, 1] // self.step, points[:, 0] // self.step]
+        return found
 
     def _take(self, box: npt.NDArray[np.int64], anchor: Point | None) -> Placement:
+        self._mark(*self._edges(box[None])[:, 0].tolist())
         left, top, right, bottom = box.tolist()
-        self.taken.append((left, top, right, bottom))
         return Placement((left, top, right, bottom), anchor)
 
+    def _mark(self, left: int, top: int, right: int, bottom: int) -> None:
+        """Takes a box of the coarse map."""
+        self.taken[top:bottom, left:right] = True
+        # Only sums below and to the right change. Where boxes overlap, they are too large, but 0 in free boxes alone.
+        sums = self.sums[top + 1 :, left + 1 :]
+        down = np.minimum(np.arange(1, sums.shape[0] + 1, dtype=np.int32), bottom - top)
+        across = np.minimum(np.arange(1, sums.shape[1] + 1, dtype=np.int32), right - left)
+        sums += down[:, None] * across
 
-def _overlap(boxes: Boxes, taken: list[Box]) -> npt.NDArray[np.bool_]:
-    """Whether boxes (N, 4) have a pixel in common with any of those taken, (N,)."""
-    left, top, right, bottom = boxes.astype(np.int32).T[..., None]
-    lefts, tops, rights, bottoms = np.array(taken, np.int32).reshape(-1, 4).T
-    common = (left < rights) & (lefts < right) & (top < bottoms) & (tops < bottom)
-    found: npt.NDArray[np.bool_] = common.any(axis=1)
+
+def _sums(pixels: npt.NDArray[np.bool_]) -> npt.NDArray[np.int32]:
+    """How many pixels (H, W) are set above and left of each corner, (H + 1, W + 1)."""
+    sums = np.zeros((pixels.shape[0] + 1, pixels.shape[1] + 1), np.int32)
+    np.cumsum(pixels, axis=0, out=sums[1:, 1:])
+    np.cumsum(sums[1:, 1:], axis=1, out=sums[1:, 1:])
+    return sums
+
+
+def _in(edges: Boxes, sums: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """How many pixels are set in boxes (4, N), (N,)."""
+    left, top, right, bottom = edges
+    found: npt.NDArray[np.int32] = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
     return found
 
 
