@@ -95,3 +95,17 @@ def test_the_interval_covers_the_true_score_about_as_often_as_it_says(monkeypatc
         assert interval
         held += interval.low <= truth <= interval.high
     assert 0.91 <= held / sets <= 0.98
+
+
+@settings(deadline=None)
+@given(counts=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
+def test_an_interval_is_numpys_quantiles(counts: int, seed: int) -> None:
+    """To the last bit, of each figure alone and of several together, with draws that lack the class."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.random((counts, 4)) ** 2
+    drawn[rng.random(drawn.shape) < [0, 0, 0.3, 1]] = np.nan
+    seen = [one[~np.isnan(one)] for one in drawn.T]
+    ends = (1 - per_image.LEVEL) / 2, (1 + per_image.LEVEL) / 2
+    expected = [tuple(np.quantile(one, ends).tolist()) if one.size else None for one in seen]
+    assert [per_image.interval_of(one) for one in drawn.T] == expected
+    assert list(per_image._intervals_of(drawn)) == expected

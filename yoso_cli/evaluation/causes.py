@@ -28,7 +28,6 @@ truth's JSON states areas that are too small, an IoU can exceed 1, and imprecise
 
 # K categories, C causes of errors, S segments of one side of a picture, P pairs that share pixels
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -278,10 +277,13 @@ class Meeting:
 
 def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, ...]:
     """Every pair of classes that met, the most frequent first; the diagonal holds what was found."""
-    counts = Counter(map(tuple, errors.met.tolist()))
-    named: list[Category | None] = [*categories, None]
-    met = [Meeting(named[t], named[p], n) for (t, p), n in sorted(counts.items())]
-    return tuple(sorted(met, key=lambda one: -one.count))
+    named: list[Category | None] = [None, *categories]
+    cells = (errors.met + 1) @ [len(named), 1]
+    times = np.bincount(cells, minlength=len(named) ** 2)
+    seen = np.flatnonzero(times)
+    seen = seen[np.argsort(-times[seen], kind="stable")]
+    columns = (*np.divmod(seen, len(named)), times[seen])
+    return tuple(Meeting(named[t], named[p], n) for t, p, n in zip(*(one.tolist() for one in columns), strict=True))
 
 
 def mistaken(met: Sequence[Meeting]) -> list[tuple[Category, Category, int]]:

@@ -10,10 +10,11 @@ from functools import partial
 from pathlib import Path
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import Overlap, PanopticRuns, Workspace
+from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticColors, PanopticRuns, Workspace
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
-from yoso_cli.panoptic.files import SetWriter, read_id_map, read_panoptic
+from yoso_cli.panoptic import png
+from yoso_cli.panoptic.files import SetWriter, read_panoptic, rgb_to_id
 from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet
 from yoso_cli.runtime import workers as processes
@@ -27,6 +28,9 @@ Predicted = tuple[ImageRecord, Panoptic]
 _Counted = tuple[Counts, list[Block | None]]
 
 _LEAST_TOGETHER = 4
+
+# From so many pixels on, two maps are compared by their colours: see `regions.color_starts`.
+_LARGE = 1 << 20
 
 # So many pixels of both maps are counted in the time that it takes to start a process by ten times: 150 ms, or 3 s
 # where it is not a fork.
@@ -220,31 +224,36 @@ class _Counter:
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
 
-    def compared(self, true: ImageRecord, prediction: Panoptic, named: str) -> tuple[Overlap, Block | None]:
+    def compared(
+        self, true: ImageRecord, prediction: Panoptic | PanopticColors, named: str
+    ) -> tuple[Overlap, Block | None]:
         """Compares one picture of the truth with its prediction, which errors call `named`."""
         path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
         return overlap_for(f"{named} against {path}", truth, prediction, self.metrics, self._space), block
 
-    def _truth(self, record: ImageRecord, path: Path) -> tuple[Panoptic | PanopticRuns, Block | None]:
+    def _truth(self, record: ImageRecord, path: Path) -> tuple[AnyPanoptic, Block | None]:
         """The true picture, and its block where a cache is kept."""
         if self._cache is None:
-            return Panoptic(self.read(path, 0), record.segments), None
+            return self.read(path, record, 0), None
         stamp = Stamp.of(path)
         runs = self._cache.runs(record.panoptic_file, stamp)
         if runs is not None:
             return PanopticRuns(runs, record.segments), None
-        id_map = self.read(path, 0)
+        id_map = self.read(path, record, 0).id_map
         runs = runs_of(id_map, flags=self._space.flags(id_map.size))
         return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
 
-    def read(self, path: Path, side: int) -> IdMap:
-        """A map in memory that the next one of the same side, truth (0) or prediction (1), is read into."""
-        id_map = read_id_map(path, self._memories[side])
-        memory = self._memories[side]
-        if memory is None or id_map.size > memory.size:
+    def read(self, path: Path, record: ImageRecord, side: int) -> Panoptic | PanopticColors:
+        """A picture whose ids, if it has any, the next one of its side, truth (0) or prediction (1), overwrites."""
+        colors = png.read(path, png.Kind.RGB)
+        memory, size = self._memories[side], colors.shape[0] * colors.shape[1]
+        if size >= _LARGE and self._cache is None:
+            return PanopticColors(colors, record.segments)
+        id_map = rgb_to_id(colors, memory)
+        if memory is None or size > memory.size:
             self._memories[side] = id_map.reshape(-1)
-        return id_map
+        return Panoptic(id_map, record.segments)
 
 
 def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], places: range) -> _Counted:
@@ -252,7 +261,7 @@ def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], p
     pictures, blocks = [], []
     for true, predicted in pairs[places.start : places.stop]:
         path = folder / predicted.panoptic_file
-        seen, block = counter.compared(true, Panoptic(counter.read(path, 1), predicted.segments), str(path))
+        seen, block = counter.compared(true, counter.read(path, predicted, 1), str(path))
         pictures.append(seen)
         blocks.append(block)
     return count(pictures, counter.categories, counter.metrics), blocks

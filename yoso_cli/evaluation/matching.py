@@ -22,14 +22,16 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from itertools import chain
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.regions import Bools, Ints, Runs, mark_changes, painted, runs_of
-from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Segment
+from yoso_cli.panoptic.files import ids_at, rgb_to_id
+from yoso_cli.panoptic.regions import Bools, Ints, Runs, color_starts, mark_changes, painted, runs_of
+from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Rgb, Segment
 
 Floats = npt.NDArray[np.float64]
 
@@ -62,6 +64,22 @@ class PanopticRuns:
     def id_map(self) -> IdMap:
         """The map (H, W), computed at each access."""
         return painted(self.runs, self.runs.values)
+
+
+@dataclass(frozen=True, eq=False)
+class PanopticColors:
+    """What `Panoptic` is, with the colours of its PNG, uint8 (H, W, 3), instead of the ids."""
+
+    colors: Rgb
+    segments: tuple[Segment, ...]
+
+    @property
+    def id_map(self) -> IdMap:
+        """The map (H, W), computed at each access."""
+        return rgb_to_id(self.colors)
+
+
+AnyPanoptic = Panoptic | PanopticRuns | PanopticColors
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +210,7 @@ class Workspace:
         return codes.astype(np.int64)
 
 
-def overlap(truth: Panoptic | PanopticRuns, prediction: Panoptic, space: Workspace | None = None) -> Overlap:
+def overlap(truth: AnyPanoptic, prediction: Panoptic | PanopticColors, space: Workspace | None = None) -> Overlap:
     """Counts the pixels of each pair of segments in two maps of one size (H, W).
 
     Args:
@@ -204,29 +222,46 @@ def overlap(truth: Panoptic | PanopticRuns, prediction: Panoptic, space: Workspa
         DataError: the sizes differ, a map holds a value that cannot be an id or an unlisted predicted one, or an id is
             listed twice or cannot be one.
     """
-    true_map = truth.runs if isinstance(truth, PanopticRuns) else truth.id_map
-    if true_map.shape != prediction.id_map.shape:
+    true_shape, shape = _shape(truth), _shape(prediction)
+    if true_shape != shape:
         raise DataError(
-            f"The predicted map is {_size(prediction.id_map.shape)} pixels, the true one {_size(true_map.shape)}.",
+            f"The predicted map is {_size(shape)} pixels, the true one {_size(true_shape)}.",
             hint="Predictions must have the size of the annotated picture.",
         )
     space = space or Workspace()
     true_ids, predicted_ids = _listed_ids(truth.segments, "true"), _listed_ids(prediction.segments, "predicted")
-    predicted = prediction.id_map.reshape(-1)
-    if isinstance(true_map, Runs):
-        starts, run = _cut(true_map, predicted, space)
-        true_codes = space.codes(_require_ids(true_map.values, "true"), true_ids)[run]
-    else:
-        joint = runs_of(true_map, prediction.id_map, flags=space.flags(predicted.size))
-        starts, true_codes = joint.starts, space.codes(_require_ids(joint.values, "true"), true_ids)
-    values = _require_ids(predicted[starts], "predicted")
+    starts, true_codes, values = _joint_runs(truth, prediction, true_ids, space)
     predicted_codes = space.codes(values, predicted_ids)
     _require_listed(values, predicted_codes)
     width = LISTED + len(predicted_ids)
     cells, pixels = _summed(
-        true_codes * width + predicted_codes, _run_lengths(starts, predicted.size), (LISTED + len(true_ids)) * width
+        true_codes * width + predicted_codes, _run_lengths(starts, prod(shape)), (LISTED + len(true_ids)) * width
     )
     return Overlap(truth.segments, prediction.segments, cells, pixels)
+
+
+def _shape(one: AnyPanoptic) -> tuple[int, ...]:
+    if isinstance(one, PanopticColors):
+        return one.colors.shape[:2]
+    return one.runs.shape if isinstance(one, PanopticRuns) else one.id_map.shape
+
+
+def _joint_runs(
+    truth: AnyPanoptic, prediction: Panoptic | PanopticColors, true_ids: IdMap, space: Workspace
+) -> tuple[Ints, Ints, IdMap]:
+    """(R,) where the joint runs of two maps start, the code of each in the truth, and its id in the prediction."""
+    if isinstance(truth, PanopticColors) and isinstance(prediction, PanopticColors):
+        size = -(-truth.colors.size // 8) * 8
+        starts = color_starts(truth.colors, prediction.colors, space.flags(size))
+        return starts, space.codes(ids_at(truth.colors, starts), true_ids), ids_at(prediction.colors, starts)
+    predicted = prediction.id_map.reshape(-1)
+    if isinstance(truth, PanopticRuns):
+        starts, run = _cut(truth.runs, predicted, space)
+        true_codes = space.codes(_require_ids(truth.runs.values, "true"), true_ids)[run]
+    else:
+        joint = runs_of(truth.id_map, prediction.id_map, flags=space.flags(predicted.size))
+        starts, true_codes = joint.starts, space.codes(_require_ids(joint.values, "true"), true_ids)
+    return starts, true_codes, _require_ids(predicted[starts], "predicted")
 
 
 def _slots(ids: IdMap) -> npt.NDArray[np.uint32]:

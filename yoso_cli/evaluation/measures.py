@@ -20,7 +20,7 @@ from yoso_cli.evaluation import boundary, calibration, causes, instances, per_im
 from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.causes import Losses, Meeting
 from yoso_cli.evaluation.instances import InstanceQuality
-from yoso_cli.evaluation.matching import Matching, Overlap, PanopticRuns, Workspace, match, overlap
+from yoso_cli.evaluation.matching import AnyPanoptic, Matching, Overlap, PanopticColors, Workspace, match, overlap
 from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
 from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality, SizeQuality
 from yoso_cli.evaluation.semantic import SemanticQuality
@@ -199,8 +199,8 @@ def _wanted(metrics: Sequence[str]) -> dict[str, Metric]:
 
 def overlap_for(
     name: str,
-    truth: Panoptic | PanopticRuns,
-    prediction: Panoptic,
+    truth: AnyPanoptic,
+    prediction: Panoptic | PanopticColors,
     metrics: Sequence[str] = ("pq",),
     space: Workspace | None = None,
 ) -> Overlap:
@@ -222,8 +222,8 @@ def overlap_for(
         asking = {key: one.overlaps for key, one in _wanted(metrics).items() if one.overlaps}
         if not asking:
             return replace(found, name=name)
-        maps = Panoptic(truth.id_map, truth.segments)
-        within = {key: restricted(maps, prediction, space) for key, restricted in asking.items()}
+        maps = [Panoptic(one.id_map, one.segments) for one in (truth, prediction)]
+        within = {key: restricted(maps[0], maps[1], space) for key, restricted in asking.items()}
         return replace(found, name=name, within=within)
 
 

@@ -31,6 +31,7 @@ IOU, TP, FP, FN = range(4)
 _DIGITS = 7
 
 LEVEL = 0.95
+_ENDS = (1 - LEVEL) / 2, (1 + LEVEL) / 2
 RESAMPLES = 2000
 SEED = 0
 
@@ -225,7 +226,7 @@ def confidence(tallies: ImageTallies, categories: Sequence[Category]) -> Confide
     """The 95 % intervals of a score; each is None for fewer than two pictures."""
     groups, classes = draws(tallies.counts, members_of(categories))
     all_, things, stuff = (GroupIntervals(*map(interval_of, groups[:, group].T)) for group in range(len(GROUPS)))
-    return Confidence(all_, things, stuff, tuple(map(interval_of, classes.T)))
+    return Confidence(all_, things, stuff, _intervals_of(classes))
 
 
 def members_of(categories: Sequence[Category]) -> Bools:
@@ -263,8 +264,29 @@ def interval_of(drawn: Floats) -> Interval | None:
     seen = drawn[~np.isnan(drawn)]
     if not seen.size:
         return None
-    low, high = np.quantile(seen, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
-    return Interval(low, high)
+    low, high = _ends_of(seen)
+    return Interval(float(low), float(high))
+
+
+def _intervals_of(drawn: Floats) -> tuple[Interval | None, ...]:
+    """The `interval_of` each of K figures (R, K); those that every draw has are computed together, in a third."""
+    whole = np.count_nonzero(np.isnan(drawn), axis=0) == 0
+    together = map(Interval, *(one.tolist() for one in _ends_of(drawn[:, whole])))
+    return tuple(next(together) if each else interval_of(drawn[:, k]) for k, each in enumerate(whole.tolist()))
+
+
+def _ends_of(drawn: Floats) -> tuple[Floats, Floats]:
+    """The ends of the interval of draws (R, ...), bit for bit those of np.quantile, which imports numpy.ma for it."""
+    rising = np.sort(drawn, axis=0)
+
+    def quantile(share: float) -> Floats:
+        place = share * (len(rising) - 1)
+        below = int(place)
+        low, high, part = rising[below], rising[min(below + 1, len(rising) - 1)], place - below
+        found: Floats = high - (high - low) * (1 - part) if part >= 0.5 else low + (high - low) * part
+        return found
+
+    return quantile(_ENDS[0]), quantile(_ENDS[1])
 
 
 def panoptic_quality(sums: Floats) -> tuple[Floats, Floats, Floats]:

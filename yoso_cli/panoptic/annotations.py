@@ -3,9 +3,11 @@
 A JSON comes from elsewhere: each value is checked as it is taken.
 """
 
+import gc
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import itemgetter
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -90,7 +92,24 @@ def read(
     Raises:
         DataError: no such file, no JSON, or an entry that lacks a key, has a wrong value or contradicts another.
     """
-    return parse(read_json(path), str(path), like, on_mistake)
+    with _no_collection():
+        return parse(read_json(path), str(path), like, on_mistake)
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Pauses Python's cyclic garbage collector, which would go over all the objects made so far again and again.
+
+    A JSON makes a hundred thousand objects and no cycle; without the pause, reading takes twice as long.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def parse(
