@@ -388,7 +388,10 @@ def test_a_device_that_is_not_there_is_said(here: Path, capsys: pytest.CaptureFi
         (["--tta", "flip", "--truth", "a", "--predictions", "b"], "--tta cannot be combined"),
         (["--batch", "2", "--truth", "a", "--predictions", "b"], "--batch cannot be combined"),
         (["--fast-merge", "--truth", "a", "--predictions", "b"], "--fast-merge cannot be combined"),
-        (["--metric", "fps"], "--metric fps: there is no such metric. There are pq, miou, ap, boundary and all."),
+        (
+            ["--metric", "fps"],
+            "--metric fps: there is no such metric. There are pq, miou, ap, ap-cityscapes, boundary and all.",
+        ),
         (["--metric", "pq,"], "--metric : there is no such metric"),
     ],
 )
@@ -415,7 +418,7 @@ def test_predictions_on_disk_need_neither_torch_nor_pictures(tmp_path: Path) -> 
     assert done.stderr.splitlines()[-1] == f"Next: yoso eval --predictions {truth} --truth {truth} --html report.html"
 
 
-METRIC_KEYS = ("quality", "sizes", "dagger", "semantic", "instances", "boundary")
+METRIC_KEYS = ("quality", "sizes", "dagger", "semantic", "instances", "cityscapes_ap", "boundary")
 
 
 @pytest.mark.parametrize(
@@ -425,6 +428,7 @@ METRIC_KEYS = ("quality", "sizes", "dagger", "semantic", "instances", "boundary"
         (["--metric", "miou"], {"quality", "sizes", "dagger", "semantic"}),
         (["--metric", "boundary, ap"], {"quality", "sizes", "dagger", "boundary", "instances"}),
         (["--metric", "pq", "--metric", "ap"], {"quality", "sizes", "dagger", "instances"}),
+        (["--metric", "ap-cityscapes"], {"quality", "sizes", "dagger", "cityscapes_ap"}),
         (["--metric", "all"], set(METRIC_KEYS)),
     ],
 )
@@ -444,7 +448,11 @@ def test_without_scores_ap_is_refused_and_all_does_without_it(here: Path, capsys
     out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "pq,ap", code=1)
     assert out == ""
     assert "has no score, which AP needs for ranking" in err
-    assert "leave 'ap' out of --metric" in err
+    assert "leave AP out of --metric" in err
+    assert (
+        "has no score"
+        in printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "all,ap-cityscapes", code=1)[1]
+    )
     out, err = printed(capsys, "--truth", truth, "--predictions", truth, "--metric", "all")
     assert "Mask AP is skipped. Image" in err
     assert "Boundary PQ         all 100.0" in out

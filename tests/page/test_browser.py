@@ -101,9 +101,11 @@ def test_what_was_measured_beside_pq_stands_in_cards_and_in_the_table(
     measures = page_and_report[1].measures
     assert measures.semantic
     assert measures.instances
+    assert measures.cityscapes_ap
     assert measures.boundary
-    assert texts(browser, "#measures h3") == ["PQ†", "mIoU", "Mask AP", "Boundary PQ"]
-    expected = [measures.dagger.all, measures.semantic.miou, measures.instances.ap, measures.boundary.all.pq]
+    assert texts(browser, "#measures h3") == ["PQ†", "mIoU", "Mask AP", "Cityscapes AP", "Boundary PQ"]
+    expected = [measures.dagger.all, measures.semantic.miou, measures.instances.ap]
+    expected += [measures.cityscapes_ap.ap, measures.boundary.all.pq]
     assert texts(browser, "#measures .figure") == [f"{100 * (one or 0):.1f}" for one in expected]
     assert all(len(one) > 40 for one in texts(browser, "#measures .note")), "each says what it means"
     by_name = {one.category.name: one.iou for one in measures.semantic.classes if one.iou is not None}

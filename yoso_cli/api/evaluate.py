@@ -38,7 +38,12 @@ if TYPE_CHECKING:
     from yoso_cli.page.gallery import Predict
 
 # The measures beside PQ, as people call them.
-_MEASURES = {"semantic": "mIoU", "instances": "mask AP", "boundary": "boundary PQ"}
+_MEASURES = {
+    "semantic": "mIoU",
+    "instances": "mask AP",
+    "cityscapes_ap": "AP by Cityscapes' rules",
+    "boundary": "boundary PQ",
+}
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class EvaluationRequest:
         source: the weights (see `api.weights.Named`).
         recipe: name or file of a recipe to evaluate by; None for the one in the weights.
         overrides: changes of recipe values, as `inference.short_edge=640`.
-        metrics: metrics beside PQ: miou, ap, boundary or all.
+        metrics: metrics beside PQ: miou, ap, ap-cityscapes, boundary or all.
         split: of the dataset; None for the recipe's `data.val_split`.
         device: auto, cpu, cuda or cuda:N.
         options: how the network runs and masks are merged.

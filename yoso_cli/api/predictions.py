@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation import counting
 from yoso_cli.evaluation.instances import require_scores
-from yoso_cli.evaluation.measures import ALL, DETAILS, chosen, score_counts
+from yoso_cli.evaluation.measures import DETAILS, SCORED, chosen, score_counts
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.score import read_any
 from yoso_cli.panoptic.files import read_panoptic
@@ -38,7 +38,8 @@ def evaluate_predictions(
         predictions: a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs in a folder of the
             same name beside it.
         truth: the same.
-        metrics: what to measure beside PQ: miou, ap, boundary or all, which leaves AP out where scores are missing.
+        metrics: what to measure beside PQ: miou, ap, ap-cityscapes, boundary or all, which leaves AP out where
+            scores are missing.
         workers: processes that decode and count; None for as many as pay. The figures do not depend on it.
         cache: a file that keeps the truth's run lengths, so that scoring against it again takes less.
         html: a page to write.
@@ -84,13 +85,13 @@ def predicted_in(predictions: PanopticSet) -> "Predict":
 def _measurable(names: Sequence[str], predictions: PanopticSet, progress: Progress) -> tuple[str, ...]:
     """The metrics that `names` ask for, before any PNG is read: AP needs scores, and `all` does without it then."""
     metrics = chosen(names)
-    if "ap" not in metrics:
+    if not SCORED & set(metrics):
         return metrics
     try:
         for record in predictions.records:
             require_scores(record, predictions.categories)
     except DataError as error:
-        if "ap" in names or ALL not in names:
+        if SCORED & set(names):
             raise
         progress.message(f"Mask AP is skipped. {error.message}")
         return chosen(names, scored=False)

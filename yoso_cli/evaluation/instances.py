@@ -104,19 +104,19 @@ class InstanceQuality(Figures):
 def require_scores(record: ImageRecord, categories: Sequence[Category]) -> None:
     """Raises DataError when a predicted segment of a thing has no score."""
     try:
-        _scores(record.segments, categories)
+        scores_of(record.segments, categories)
     except DataError as error:
         raise DataError(f"Image {record.image_id}: {error.message}", hint=error.hint) from None
 
 
-def _scores(segments: Sequence[Segment], categories: Sequence[Category]) -> Floats:
-    """The score of each segment, 0 for stuff without one."""
+def scores_of(segments: Sequence[Segment], categories: Sequence[Category]) -> Floats:
+    """The score of each segment, 0 for stuff without one. Raises DataError when a thing has none."""
     things = {category.id for category in categories if category.isthing}
     for segment in segments:
         if segment.score is None and segment.category_id in things:
             raise DataError(
                 f"Predicted segment {segment.id} has no score, which AP needs for ranking.",
-                hint="Write a \"score\" (0..1) into each entry of segments_info, or leave 'ap' out of --metric.",
+                hint='Write a "score" (0..1) into each entry of segments_info, or leave AP out of --metric.',
             )
     return np.array([segment.score or 0.0 for segment in segments])
 
@@ -124,7 +124,7 @@ def _scores(segments: Sequence[Segment], categories: Sequence[Category]) -> Floa
 def detections(matching: Matching) -> Detections:
     """What the pictures add. Raises DataError when a predicted segment of a thing has no score."""
     categories, true, predicted = matching.categories, matching.true, matching.predicted
-    scores = _scores(matching.predicted_segments, categories)
+    scores = scores_of(matching.predicted_segments, categories)
     isthing = np.array([category.isthing for category in categories], np.bool_)
     kept = _ranked(predicted, scores, isthing)
     objects = np.flatnonzero(isthing[true.category])

@@ -16,9 +16,10 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.evaluation import boundary, calibration, causes, instances, per_image, quality, semantic
+from yoso_cli.evaluation import boundary, calibration, causes, cityscapes_ap, instances, per_image, quality, semantic
 from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.causes import Losses, Meeting
+from yoso_cli.evaluation.cityscapes_ap import CityscapesAP
 from yoso_cli.evaluation.instances import InstanceQuality
 from yoso_cli.evaluation.matching import AnyPanoptic, Matching, Overlap, PanopticColors, Workspace, match, overlap
 from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
@@ -67,6 +68,7 @@ class Measures:
     dagger = Named[DaggerQuality]("dagger")
     semantic = Named[SemanticQuality | None]("semantic")
     instances = Named[InstanceQuality | None]("instances")
+    cityscapes_ap = Named[CityscapesAP | None](cityscapes_ap.NAME)
     boundary = Named[PanopticQuality | None]("boundary")
     tallies = Named[ImageTallies]("per_image")
     confidence = Named[Confidence]("confidence")
@@ -112,6 +114,7 @@ class Metric:
             that these do not depend on how the pictures were divided among processes.
         plain: the figures as JSON has them.
         overlaps: what must be kept of a picture while its maps are there, beside their overlap.
+        scored: whether each predicted segment of a thing needs a score.
     """
 
     asked: str
@@ -120,6 +123,7 @@ class Metric:
     total: Callable[[Sequence[Any]], Any] = added
     plain: Callable[[Any, Sequence[Category]], Any] = _to_dict
     overlaps: Callable[[Panoptic, Panoptic, Workspace], tuple[Overlap, ...]] | None = None
+    scored: bool = False
 
 
 def _of(name: str, figures: Callable[[Any, Sequence[Category]], Any]) -> Callable[[Mapping[str, Any], Measures], Any]:
@@ -144,7 +148,13 @@ REPORTED: dict[str, Metric] = {
         quality.stuff_overlap,
     ),
     "semantic": Metric("miou", _of("semantic", SemanticQuality.from_confusion), semantic.confusion),
-    "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections),
+    "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections, scored=True),
+    cityscapes_ap.NAME: Metric(
+        "ap-cityscapes",
+        _of(cityscapes_ap.NAME, CityscapesAP.from_candidates),
+        cityscapes_ap.candidates,
+        scored=True,
+    ),
     boundary.NAME: Metric(
         "boundary", _of(boundary.NAME, PanopticQuality.from_tally), boundary.tally, overlaps=boundary.overlaps
     ),
@@ -166,6 +176,10 @@ METRICS = tuple(dict.fromkeys(one.asked for one in REPORTED.values() if one.aske
 """What can be asked for. PQ, by size and PQ† come together and always: they cost nothing beside the matching."""
 
 
+SCORED = frozenset(one.asked for one in REPORTED.values() if one.scored)
+"""Those of `METRICS` that rank predicted things by their scores."""
+
+
 @dataclass(frozen=True, eq=False)
 class Counts:
     """What one picture, or many, add to the metrics.
@@ -180,7 +194,7 @@ class Counts:
 
 
 def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
-    """The metrics that `names`, some of `METRICS` and `ALL`, ask for: PQ always, AP by `ALL` only of scored ones.
+    """The metrics that `names`, some of `METRICS` and `ALL`, ask for: PQ always, `SCORED` by `ALL` only if `scored`.
 
     Raises:
         UsageError: a name is unknown.
@@ -189,7 +203,7 @@ def chosen(names: Sequence[str], *, scored: bool = True) -> tuple[str, ...]:
         if name not in (*METRICS, ALL):
             hint = f"There are {', '.join(METRICS)} and {ALL}."
             raise UsageError(f"--metric {name}: there is no such metric.", hint=hint)
-    everything = [one for one in METRICS if scored or one != "ap"] if ALL in names else []
+    everything = [one for one in METRICS if scored or one not in SCORED] if ALL in names else []
     return tuple(one for one in METRICS if one == "pq" or one in names or one in everything)
 
 

@@ -85,6 +85,8 @@ def _further(report: Report) -> Iterator[str]:
     if mask := found.instances:
         yield f"{'Mask AP of things':<20}{_named({'AP': mask.ap, 'AP50': mask.ap50, 'AP75': mask.ap75})}"
         yield f"{'  by segment size':<20}{_named({size: getattr(mask, size) for size in SIZES})}"
+    if rated := found.cityscapes_ap:
+        yield f"{'AP as Cityscapes':<20}{_named({'AP': rated.ap, 'AP50': rated.ap50})}"
     if pixels := found.semantic:
         figures = {"mIoU": pixels.miou, "weighted": pixels.weighted_iou, "pixel accuracy": pixels.pixel_accuracy}
         yield f"{'Classes of pixels':<20}{_named(figures)}"

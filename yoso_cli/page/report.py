@@ -180,6 +180,8 @@ def _by_class(report: Report) -> dict[str, dict[int, float | None]]:
         columns["IoU"] = {one.category.id: one.iou for one in found.semantic.classes}
     if found.instances:
         columns["AP"] = {one.category.id: one.ap for one in found.instances.classes}
+    if found.cityscapes_ap:
+        columns["Cityscapes AP"] = {one.category.id: one.ap for one in found.cityscapes_ap.classes}
     if found.boundary:
         columns["boundary PQ"] = {one.category.id: one.pq for one in found.boundary.classes}
     return columns
@@ -227,6 +229,9 @@ def _beside_pq(report: Report) -> Iterator[tuple[str, float | None, str, Mapping
         )
         by_size = {size: getattr(mask, size) for size in SIZES}
         yield "Mask AP", mask.ap, told, {"AP50": mask.ap50, "AP75": mask.ap75, **by_size}
+    if rated := found.cityscapes_ap:
+        told = "Things ranked by their scores, at IoUs from 0.50 to 0.95, by the rules of Cityscapes' evaluator."
+        yield "Cityscapes AP", rated.ap, told, {"AP50": rated.ap50}
     if one := found.boundary:
         within = f"within {100 * WIDTH:g} % of the image's diagonal."
         told = f"PQ whose matches must also agree along their outlines, {within}"
