@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from torchvision.ops import deform_conv2d
 
 from yoso_cli.api.weights import ModelFile, read_model
-from yoso_cli.evaluation.counting import counts_as_they_come
+from yoso_cli.evaluation.counting import counts_from_stream
 from yoso_cli.evaluation.measures import score_counts
 from yoso_cli.inference import paper
 from yoso_cli.inference.engine import PRECISIONS, Switches
@@ -342,7 +342,7 @@ def _trained(folder: Path, subject: Subject) -> ModelFile:
 
 def _pq(truth: PanopticSet, predicted: Iterable[tuple[ImageRecord, Panoptic]]) -> float | None:
     """In percent."""
-    quality = score_counts(counts_as_they_come(predicted, truth), truth).quality.all.pq
+    quality = score_counts(counts_from_stream(predicted, truth), truth).quality.all.pq
     return None if quality is None else 100 * quality
 
 

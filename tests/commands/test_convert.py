@@ -118,7 +118,7 @@ def test_a_damaged_picture_ends_every_worker_before_their_folder_goes(here: Path
     assert list(Path("datasets/mine").iterdir()) == []
 
 
-def test_keep_going_tells_every_problem_at_once(here: Path, refused: Refused) -> None:
+def test_keep_going_reports_every_problem_at_once(here: Path, refused: Refused) -> None:
     cut("raw/semantic/a.png")()
     rewrite("raw/images/b.jpg", np.zeros((6, 4, 3), np.uint8))()
     Path("raw/instances/c.png").unlink()

@@ -101,7 +101,7 @@ def test_packed_and_unpacked_downloads_give_the_same_set(tmp_path):
         assert other.panoptic_set.image_path(record).is_relative_to(other.folder)
 
 
-def test_what_is_missing_is_told_with_where_it_comes_from(tmp_path):
+def test_missing_files_are_reported_with_their_source(tmp_path):
     raw_layouts.cityscapes(tmp_path, splits=("val",))
     raw_layouts.remove(tmp_path, "leftImg8bit")
     with pytest.raises(DataError) as caught:
@@ -111,7 +111,7 @@ def test_what_is_missing_is_told_with_where_it_comes_from(tmp_path):
         assert words in caught.value.hint
 
 
-def test_a_split_that_is_not_there_is_left_out_and_test_waits_to_be_asked(tmp_path):
+def test_missing_splits_are_left_out_and_test_is_made_only_on_request(tmp_path):
     root = raw_layouts.cityscapes(tmp_path, splits=("val", "test"))
     found, skipped = cityscapes.plans(root)
     assert ([plan.split for plan in found], [one.split for one in skipped]) == (["val"], ["train"])

@@ -61,7 +61,7 @@ def test_the_category_table_is_that_of_the_published_listing(coco_sample):
     assert read_categories("coco") == annotations.categories_from_json(published)
 
 
-def test_all_whole_splits_are_found(tmp_path):
+def test_all_complete_splits_are_found(tmp_path):
     for split in ("train2017", "val2017"):
         raw_layouts.coco(tmp_path / "raw", split)
     prepared = prepare(tmp_path / "raw", tmp_path / "out")
@@ -180,7 +180,7 @@ def test_a_png_of_the_wrong_size_or_kind_and_a_broken_photo_are_named(tmp_path):
     assert all(word in problem for word, problem in zip(words, caught.value.problems, strict=True))
 
 
-def test_ids_that_the_listing_does_not_know_are_named_when_the_pixels_are_read(tmp_path):
+def test_unlisted_ids_are_named_when_pixels_are_read(tmp_path):
     root = raw_layouts.coco(tmp_path / "raw", count=1)
     (path,) = (root / "annotations" / "panoptic_val2017").iterdir()
     raw_layouts.save(path, id_to_rgb(np.arange(48, dtype=np.int32).reshape(6, 8)))

@@ -62,7 +62,7 @@ def test_there_are_at_least_five_things_and_four_stuffs(scenes):
     assert min(shown.values()) > 0.3 * max(shown.values())
 
 
-def test_void_and_crowds_occur_but_do_not_rule(scenes):
+def test_void_and_crowds_occur_but_do_not_dominate(scenes):
     with_void = np.mean([(panoptic.id_map == 0).mean() > 0.005 for _, panoptic in scenes])
     with_crowd = np.mean([any(segment.iscrowd for segment in panoptic.segments) for _, panoptic in scenes])
     assert 0.15 < with_void < 0.5
@@ -101,7 +101,7 @@ def test_many_things_hide_a_part_of_another(scenes):
     assert overlapping > 0.5 * len(scenes)
 
 
-def test_colour_alone_does_not_give_the_class_away(scenes):
+def test_colour_alone_does_not_determine_the_class(scenes):
     """A hue is shared by a stuff and by things: the mean colour would name over a third of the segments wrong."""
     colors = {category_id: [] for category_id in CATEGORY}
     for image, panoptic in scenes:

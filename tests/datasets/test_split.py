@@ -73,7 +73,7 @@ def test_finished_work_is_recognised_until_its_source_changes(raw, tmp_path, mon
     assert len(converted) == 6
 
 
-def test_the_first_damaged_file_ends_it_and_what_was_done_is_kept(raw, tmp_path, monkeypatch):
+def test_the_first_damaged_file_ends_preparation_and_finished_work_is_kept(raw, tmp_path, monkeypatch):
     damaged = maps(raw)[3]
     whole = damaged.read_bytes()
     damaged.write_bytes(whole[: len(whole) // 2] + bytes(len(whole) - len(whole) // 2))
@@ -87,7 +87,7 @@ def test_the_first_damaged_file_ends_it_and_what_was_done_is_kept(raw, tmp_path,
     assert converted == [str(path.resolve()) for path in maps(raw)[3:]]
 
 
-def test_keep_going_tells_every_problem_at_once(raw, tmp_path):
+def test_keep_going_reports_every_problem_at_once(raw, tmp_path):
     """A truncated map, a wrong mode, 16 bits that became 8, a foreign value and a photo without labels."""
     paths = maps(raw)
     paths[0].write_bytes(paths[0].read_bytes()[:-30])
@@ -106,7 +106,7 @@ def test_keep_going_tells_every_problem_at_once(raw, tmp_path):
     assert not (tmp_path / "out" / "cityscapes" / "val").exists()
 
 
-def test_a_kill_at_any_moment_leaves_nothing_half_and_the_next_time_goes_on(tmp_path):
+def test_a_kill_at_any_moment_leaves_nothing_incomplete_and_can_be_resumed(tmp_path):
     root = raw_layouts.cityscapes(tmp_path / "raw", splits=("val",), count=150, size=(300, 400))
     command = [sys.executable, "-m", "yoso_cli", "prepare", "cityscapes", "--root", str(root), "--workers", "1"]
     folder = tmp_path / "datasets" / "cityscapes" / "val"
@@ -146,7 +146,7 @@ def test_a_file_that_a_power_cut_emptied_is_made_again(raw, tmp_path, monkeypatc
     assert [Path(one).name for one in converted] == [made[2].name.replace("panoptic.png", "instanceIds.png")]
 
 
-def test_a_full_disk_is_told_and_nothing_looks_whole(raw, tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_and_nothing_looks_complete(raw, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 

@@ -25,7 +25,7 @@ def worse(counts: np.ndarray, share: float) -> np.ndarray:
     return changed
 
 
-def test_the_same_on_every_image_is_said() -> None:
+def test_equal_results_on_every_image_are_reported() -> None:
     found = compared(side(), side())
     assert found.all.pq.value == 0
     assert found.all.pq.could_be_noise
@@ -43,7 +43,7 @@ def test_classes_that_did_not_move_are_counted_and_not_listed() -> None:
     assert "The same in both: 2 of 3." in lines
 
 
-def test_a_small_but_steady_loss_is_told_from_noise_though_the_scores_intervals_overlap() -> None:
+def test_a_small_consistent_loss_is_significant_though_the_intervals_overlap() -> None:
     other = worse(COUNTS, 0.02)
     first, second = (confidence(tallies(one), CATEGORIES).all.pq for one in (COUNTS, other))
     assert first
@@ -69,7 +69,7 @@ def test_gains_here_and_losses_there_could_be_noise() -> None:
     assert "The difference could be noise" in table(found)
 
 
-def test_models_of_equal_worth_are_seldom_told_apart() -> None:
+def test_equal_models_rarely_differ_significantly() -> None:
     """Two predictions of the same pictures that differ by luck alone: about one pair in twenty looks different."""
     random = np.random.default_rng(7)
     apart = 0
@@ -116,7 +116,7 @@ def test_another_truth_of_the_same_pictures_is_refused() -> None:
         compared(side(), side(other))
 
 
-def test_one_picture_cannot_tell_a_difference_from_chance() -> None:
+def test_one_picture_gives_no_interval() -> None:
     found = compared(side(COUNTS[:1]), side(worse(COUNTS[:1], 0.3)))
     assert found.all.pq.interval is None
     assert found.all.pq.could_be_noise

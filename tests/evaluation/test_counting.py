@@ -129,7 +129,7 @@ def test_an_interrupted_evaluation_leaves_no_cache(tmp_path: Path) -> None:
     assert not [path for path in tmp_path.iterdir() if "cache" in path.name]
 
 
-def test_an_error_in_another_process_is_told_like_one_here(tmp_path: Path, in_processes: None) -> None:
+def test_an_error_in_another_process_is_reported_like_one_here(tmp_path: Path, in_processes: None) -> None:
     truth, prediction = random_sets(tmp_path, 9)
     path = prediction.panoptic_path(prediction.records[5])
     write_id_map(path, np.ones((99, 98), np.int32))
@@ -167,7 +167,7 @@ def test_a_set_without_stuff_has_an_answer_where_the_reference_divides_by_zero(t
         reference_quality(tmp_path / "prediction.json", tmp_path / "truth.json")
 
 
-def test_where_the_reference_stops_it_is_told_without_its_traceback(
+def test_where_the_reference_stops_the_error_has_no_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     oracle("panopticapi.evaluation")
@@ -177,7 +177,7 @@ def test_where_the_reference_stops_it_is_told_without_its_traceback(
     assert capsys.readouterr() == ("", "")
 
 
-def test_without_panopticapi_the_way_to_get_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_panopticapi_the_error_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: str) -> None:
         raise ModuleNotFoundError(name)
 
@@ -244,7 +244,7 @@ def sized(pictures: int, height: int, width: int) -> list[ImageRecord]:
         (4, [], 1),
     ],
 )
-def test_as_many_processes_as_pay_are_taken(
+def test_the_number_of_processes_depends_on_the_work(
     monkeypatch: pytest.MonkeyPatch, cores: int, records: list[ImageRecord], expected: int
 ) -> None:
     monkeypatch.setattr(counting, "usable_cores", lambda: cores)
@@ -252,7 +252,7 @@ def test_as_many_processes_as_pay_are_taken(
     assert counting.paying(records) == expected
 
 
-def test_fewer_processes_pay_where_each_is_a_fresh_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_processes_are_used_where_they_cannot_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counting, "usable_cores", lambda: 64)
     monkeypatch.setattr(workers, "can_fork", lambda: False)
     assert counting.paying(sized(600, 480, 640)) == 1

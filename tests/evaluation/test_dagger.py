@@ -45,7 +45,7 @@ def plain(pairs: Pairs) -> dict[int, list[float]]:
     return found
 
 
-def test_stuff_at_an_iou_below_one_half_counts_what_it_is_worth() -> None:
+def test_stuff_below_an_iou_of_one_half_counts_its_iou() -> None:
     truth = Panoptic(np.array([[1, 1, 1, 1]], np.int32), (Segment(1, 90, 4),))
     guess = Panoptic(np.array([[5, 0, 0, 0]], np.int32), (Segment(5, 90, 1),))
     seen = found([(truth, guess)], metrics=["pq"])

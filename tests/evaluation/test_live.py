@@ -12,7 +12,7 @@ import pytest
 from evaluation.plain import CATEGORIES
 
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.counting import complete, counts_as_they_come, first_of_two, saving
+from yoso_cli.evaluation.counting import complete, counts_from_stream, pass_first_of_two, saving
 from yoso_cli.evaluation.measures import METRICS, Counts, count, measures, overlap_for
 from yoso_cli.panoptic.files import SetWriter, read_panoptic, read_set
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet
@@ -36,15 +36,15 @@ def test_it_counts_what_a_plain_loop_counts(tmp_path: Path) -> None:
     truth = prepared(tmp_path, 9)
     pairs = ((read_panoptic(truth, record), prediction) for record, prediction in predicted(truth))
     plain = count([overlap_for("", *pair, METRICS) for pair in pairs], CATEGORIES, METRICS)
-    streamed = counts_as_they_come(predicted(truth), truth, METRICS)
+    streamed = counts_from_stream(predicted(truth), truth, METRICS)
     assert measures(streamed, CATEGORIES, METRICS) == measures([plain], CATEGORIES, METRICS)
 
 
-def test_of_two_predictions_the_first_goes_on_and_the_second_is_counted_too(tmp_path: Path) -> None:
+def test_the_first_prediction_is_passed_on_and_both_are_counted(tmp_path: Path) -> None:
     truth = prepared(tmp_path, 5)
     whole = ((record, (prediction, read_panoptic(truth, record))) for record, prediction in predicted(truth))
     second: list[Counts] = []
-    passed = list(first_of_two(whole, truth, second))
+    passed = list(pass_first_of_two(whole, truth, second))
     assert [record for record, _ in passed] == list(truth.records)
     assert all(
         np.array_equal(one.id_map, other.id_map) for (_, one), (_, other) in zip(passed, predicted(truth), strict=True)
@@ -66,7 +66,7 @@ def test_the_maps_in_memory_do_not_grow_with_the_set(tmp_path: Path) -> None:
                 yield record, prediction
 
         writer = SetWriter(tmp_path / f"kept-{images}", "x", "val", CATEGORIES)
-        for _ in counts_as_they_come(saving(watched(), writer), truth, METRICS):
+        for _ in counts_from_stream(saving(watched(), writer), truth, METRICS):
             gc.collect()
             most = max(most, sum(one() is not None for one in made))
         complete(writer, [])
@@ -95,7 +95,7 @@ def test_a_picture_that_contradicts_its_truth_is_named(tmp_path: Path) -> None:
         for index, (record, prediction) in enumerate(predicted(truth)):
             yield record, replace(prediction, segments=prediction.segments[:-1]) if index == 1 else prediction
 
-    found = counts_as_they_come(wrong(), truth, ["pq"])
+    found = counts_from_stream(wrong(), truth, ["pq"])
     next(found)
     with pytest.raises(DataError, match=r"1\.png: The predicted map holds segment"):
         next(found)

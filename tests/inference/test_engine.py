@@ -20,14 +20,14 @@ def images() -> torch.Tensor:
     return torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0)) * 255
 
 
-def test_channels_last_says_the_same(images: torch.Tensor) -> None:
+def test_channels_last_gives_the_same_output(images: torch.Tensor) -> None:
     wanted = Engine(tiny.model().eval(), CPU, Switches())(images)
     found = Engine(tiny.model().eval(), CPU, Switches(channels_last=True))(images)
     torch.testing.assert_close(found.class_logits, wanted.class_logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.mask_logits, wanted.mask_logits, rtol=1e-4, atol=1e-4)
 
 
-def test_bfloat16_says_nearly_the_same_classes(images: torch.Tensor) -> None:
+def test_bfloat16_gives_nearly_the_same_classes(images: torch.Tensor) -> None:
     wanted = Engine(tiny.model().eval(), CPU, Switches())(images)
     found = Engine(tiny.model().eval(), CPU, Switches(precision="bfloat16"))(images)
     # The decoder stays in single precision; what it looks at was rounded.
@@ -48,13 +48,13 @@ def test_graphs_without_a_gpu_are_refused() -> None:
         Engine(tiny.model(), CPU, Switches(graphs=True))
 
 
-def test_a_choice_can_be_read() -> None:
+def test_switches_are_printed_as_text() -> None:
     assert str(Switches()) == "float32"
     assert str(Switches(channels_last=True, fused=True, winograd=True)) == "float32, channels_last, fused, winograd"
     assert str(Switches("float16", compiled=True, graphs=True)) == "float16, compiled, graphs"
 
 
-def test_what_rules_fusing_out_leaves_it_out() -> None:
+def test_fusing_is_off_beside_incompatible_switches() -> None:
     """Nobody who asks for bfloat16 must know that the default would stand in its way."""
     assert switches_for(CPU) == default_for(CPU).switches
     assert switches_for(CPU, precision="bfloat16") == Switches("bfloat16", channels_last=True)
@@ -66,7 +66,7 @@ def test_what_rules_fusing_out_leaves_it_out() -> None:
 
 
 @pytest.mark.parametrize("beside", [{"precision": "float16"}, {"compiled": True}])
-def test_fusing_beside_what_rules_it_out_is_refused(beside: dict[str, object]) -> None:
+def test_fusing_beside_incompatible_switches_is_refused(beside: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--fused needs float32"):
         Engine(tiny.model(), CPU, switches_for(CPU, fused=True, **beside))
 
@@ -78,7 +78,7 @@ def test_fusing_on_a_gpu_is_refused() -> None:
 
 
 @pytest.mark.parametrize("beside", [{"fused": False}, {"precision": "float16"}, {"compiled": True}])
-def test_fewer_products_without_fusing_are_refused(beside: dict[str, object]) -> None:
+def test_winograd_without_fusing_is_refused(beside: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="part of the fused ones"):
         Engine(tiny.model(), CPU, switches_for(CPU, winograd=True, **beside))
 
@@ -97,9 +97,7 @@ def test_compilation_wraps_the_model(monkeypatch: pytest.MonkeyPatch, images: to
     assert wrapped == [model]
 
 
-def test_a_machine_that_cannot_compile_is_told_in_a_sentence(
-    monkeypatch: pytest.MonkeyPatch, images: torch.Tensor
-) -> None:
+def test_a_failed_compilation_is_one_sentence(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:
     def compile(model: Callable[..., object]) -> Callable[..., object]:  # noqa: A001 (torch's name)
         def program(_: torch.Tensor) -> None:
             raise TorchDynamoException("\nbackend='inductor' raised:\nno C++ compiler\n  at line 1")

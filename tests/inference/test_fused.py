@@ -48,7 +48,7 @@ def assert_as_exact(found: list[Tensor], plain: list[Tensor], exact: list[Tensor
     threads=st.integers(1, 2),
 )
 @settings(deadline=None, max_examples=25)
-def test_every_map_is_as_near_to_the_exact_one(
+def test_every_map_has_the_same_error(
     backbone: str, norm: str, steps: tuple[str, ...], size: tuple[int, int], batch: int, last: bool, threads: int
 ) -> None:
     """Folded or not, in either memory format, by one thread or two, one picture after another of another size."""
@@ -68,7 +68,7 @@ def test_every_map_is_as_near_to_the_exact_one(
         torch.set_num_threads(before)
 
 
-def test_the_whole_network_answers_alike() -> None:
+def test_the_whole_network_gives_the_same_output() -> None:
     model = reparameterise(small(), EVERY_STEP).eval().to(memory_format=torch.channels_last)
     images = pictures(2, 3, 64, 96)
     with torch.inference_mode():
@@ -90,7 +90,7 @@ def test_all_that_is_folded_is_fused() -> None:
     assert all(isinstance(module, FusedProducts) for module in products)
 
 
-def test_the_model_stays_as_it_is_and_lends_its_tensors() -> None:
+def test_the_model_is_unchanged_and_shares_its_tensors() -> None:
     model = small()
     names = [type(module) for module in model.modules()]
     ours = fused(model)
@@ -138,7 +138,7 @@ def test_a_convolution_alone_and_onto_a_sum(
         torch.testing.assert_close(total, sums.relu() if relu else sums, rtol=1e-4, atol=1e-5)
 
 
-def test_layouts_of_one_size_alone_are_kept() -> None:
+def test_packed_weights_are_kept_for_one_size_only() -> None:
     """So memory does not grow with the sizes of pictures seen."""
     made = [torch.zeros(1) for _ in range(3)]
     layout, weight, shapes = KeptLayout(), torch.zeros(1), [torch.Size([edge]) for edge in (8, 16, 8)]

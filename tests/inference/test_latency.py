@@ -105,7 +105,7 @@ def test_two_variants_take_turns_and_their_ratio_has_a_spread(monkeypatch: pytes
     assert found.first.count == found.second.count == 4
 
 
-def test_the_parts_are_the_whole_way(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_parts_add_up_to_the_total(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     ours = predictor()
     found = measure_parts(ours, paths, repeats=2, warmup=1)
     assert list(found) == ["decode", "resize", "backbone", "pyramid", "aggregation", "decoder", "merge"]

@@ -65,7 +65,7 @@ needs_onednn = pytest.mark.skipif(bool(onednn.missing()), reason="this build of 
 
 @needs_onednn
 @pytest.mark.parametrize("operators", [*((one,) for one in OPERATORS), OPERATORS], ids=[*OPERATORS, "all"])
-def test_without_operators_the_answer_is_the_same_and_the_reason_names_them(
+def test_without_operators_the_output_is_the_same_and_the_reason_names_them(
     operators: tuple[str, ...], replace: Replace, model: YOSO
 ) -> None:
     """On the default path, for pictures of two sizes."""
@@ -85,7 +85,7 @@ def test_without_operators_the_answer_is_the_same_and_the_reason_names_them(
 @needs_onednn
 @pytest.mark.parametrize("by", [gone, of_another_signature, Zeros()], ids=["gone", "changed", "wrong"])
 @pytest.mark.parametrize("operator", OPERATORS)
-def test_what_is_switched_on_is_what_is_possible(operator: str, by: object, replace: Replace) -> None:
+def test_unsupported_switches_stay_off(operator: str, by: object, replace: Replace) -> None:
     """Without its convolution nothing is fused; without laid out weights Winograd's form would be slower."""
     replace([operator], by)
     wanted = {CONVOLUTION: Switches(channels_last=True), CONVOLUTION_LAYOUT: Switches(channels_last=True, fused=True)}
@@ -109,7 +109,7 @@ def test_each_operator_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_onednn
-def test_switched_off_it_stays_off() -> None:
+def test_onednn_switched_off_is_not_used() -> None:
     x = torch.randn(3, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.backends.mkldnn, "enabled", False)
@@ -121,7 +121,7 @@ def test_switched_off_it_stays_off() -> None:
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(0, 2**31))
 @settings(deadline=None, max_examples=100)
-def test_a_product_is_that_of_torch(rows: int, summed: int, columns: int, turned: bool, seed: int) -> None:
+def test_a_product_equals_torchs(rows: int, summed: int, columns: int, turned: bool, seed: int) -> None:
     """Also of a weight whose rows do not lie one after the other."""
     torch.manual_seed(seed)
     x = torch.randn(rows, summed)

@@ -60,13 +60,13 @@ def test_every_row_of_the_tables_is_measured_beside_the_papers(monkeypatch: pyte
     assert 1 / cfa.paper_of_base == pytest.approx(2.595, abs=0.001)
 
 
-def test_one_table_can_be_had_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_table_can_be_measured_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paper, "YOSO", small)
     rows = paper.measure(CPU, repeats=1, tell=lambda _: None, tables=["9"])
     assert [row.name for row in rows] == ["T=1", "T=2", "T=3"]
 
 
-def test_what_cannot_be_reproduced_is_said() -> None:
+def test_figures_that_cannot_be_reproduced_are_reported() -> None:
     told = " ".join(paper.NOTES)
     for slip in ("d = 128", "8 heads", "46.6", "prints k", "RTX 3090"):
         assert slip in told

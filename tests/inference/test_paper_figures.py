@@ -35,7 +35,7 @@ def test_the_maps_grow_where_the_paper_says_they_grow() -> None:
         assert (x[column], y[row]) == (across, up)
 
 
-def test_the_figures_are_drawn_alike_each_time(tmp_path: Path) -> None:
+def test_the_figures_are_reproducible(tmp_path: Path) -> None:
     first, again = draw_figures(tmp_path / "first"), draw_figures(tmp_path / "again")
     assert [path.name for path in first] == ["fig4.png", "fig5.png"]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in again]
@@ -52,7 +52,7 @@ def test_fig_4_has_every_printed_row_with_fps() -> None:
     assert by_name["YOSO, 800"] == Point("YOSO, 800", 48.4, pytest.approx(1000 / 23.6))
 
 
-def test_points_of_ours_stand_in_fig_4(tmp_path: Path) -> None:
+def test_our_points_are_drawn_in_fig_4(tmp_path: Path) -> None:
     draw_pq_over_latency(tmp_path / "without.png")
     draw_pq_over_latency(tmp_path / "with.png", {"COCO, Table 1": [Point("$ours$", 46.1, 14)]})
     orange = {name: (pixels(tmp_path / f"{name}.png") == (213, 94, 0)).all(2).sum() for name in ("without", "with")}

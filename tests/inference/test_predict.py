@@ -47,7 +47,7 @@ def noise(height: int, width: int, seed: int = 0) -> Rgb:
 
 
 @pytest.mark.parametrize("index", [0, 1])
-def test_a_picture_alone_is_seen_as_the_reference_sees_it(shared: Path, index: int) -> None:
+def test_a_single_picture_is_preprocessed_as_in_the_reference(shared: Path, index: int) -> None:
     """From the original picture: resized bit for bit, padded with zeros after normalisation, and the same map."""
     found = reference.tiny(shared, f"single{index}")
     pictures = np.load(shared / "reference/tiny/input.npz")
@@ -107,11 +107,11 @@ def test_any_picture_gets_a_map_of_its_own_size(seeing: Predictor, height: int, 
 
 
 @pytest.mark.parametrize("size", [(1, 2000), (2000, 1), (1, 1)])
-def test_the_oddest_shapes_come_through(seeing: Predictor, size: tuple[int, int]) -> None:
+def test_extreme_shapes_are_predicted(seeing: Predictor, size: tuple[int, int]) -> None:
     assert seeing(noise(*size)).id_map.shape == size
 
 
-def test_a_threshold_of_one_lets_nothing_through() -> None:
+def test_a_threshold_of_one_gives_no_segments() -> None:
     assert not predictor(score_threshold=1.0)(noise(40, 40)).segments
 
 
@@ -154,9 +154,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> PanopticSet:
 
 @pytest.mark.parametrize("seen", [views(False, ()), views(True, (1.5,))], ids=["plain", "augmented"])
 @pytest.mark.parametrize("batch", [2, 3, 16])
-def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
-    mixed: PanopticSet, seen: tuple[View, ...], batch: int
-) -> None:
+def test_batched_predictions_equal_single_ones(mixed: PanopticSet, seen: tuple[View, ...], batch: int) -> None:
     """Only pictures of one padded size come together, so none sees the padding of another; the order stays."""
     ours = predictor(views=seen)
     alone = list(predict_set(ours, mixed))
@@ -175,7 +173,7 @@ def test_in_batches_each_picture_gets_the_answer_it_gets_alone(
     assert sum(shape[0] for shape in shapes) == len(seen) * len(mixed.records)
 
 
-def test_both_merges_see_the_same_answer_of_the_network(mixed: PanopticSet) -> None:
+def test_both_merges_use_the_same_network_output(mixed: PanopticSet) -> None:
     ours = predictor()
     looked = []
     ours.engine.network.register_forward_pre_hook(lambda *_: looked.append(1))
@@ -236,7 +234,7 @@ def test_a_stream_of_anything_gives_its_items_in_order(mixed: PanopticSet, batch
 
 
 @pytest.mark.parametrize("readers", [0, 4])
-def test_an_endless_stream_is_drawn_as_far_as_its_results_are_asked_for(seeing: Predictor, readers: int) -> None:
+def test_an_endless_stream_is_consumed_lazily(seeing: Predictor, readers: int) -> None:
     drawn = []
 
     def images() -> Iterator[Rgb]:
@@ -264,7 +262,7 @@ def test_what_reading_raises_ends_the_stream(seeing: Predictor) -> None:
 
 @settings(deadline=None, max_examples=30)
 @given(st.lists(edges, min_size=1, max_size=3), st.integers(0, 2**31))
-def test_pictures_arrive_byte_for_byte_among_the_mean_colour(widths: list[int], seed: int) -> None:
+def test_pictures_are_transferred_exactly_and_padded_with_the_mean(widths: list[int], seed: int) -> None:
     """Several of one padded size, each alone in its frame."""
     images = [noise(60, 60 + width % 30, seed) for width in widths]
     pictures = [resized(image, short_edge=40, long_edge=64) for image in images]
@@ -292,7 +290,7 @@ def test_on_a_cpu_nothing_is_copied_to_page_locked_memory() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-def test_a_gpu_gets_the_same_bytes_beside_its_work() -> None:
+def test_asynchronous_transfer_to_a_gpu_keeps_the_bytes() -> None:
     pictures = [resized(noise(50, 70, seed), short_edge=48, long_edge=90) for seed in range(20)]
     device = torch.device("cuda")
     carrier = Carrier(device)

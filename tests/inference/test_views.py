@@ -49,7 +49,7 @@ def test_views_are_every_scale_plain_and_mirrored_the_plain_one_first() -> None:
     assert views(True, [2.0]) == (PLAIN, View(False, 2.0), View(True, 1.0), View(True, 2.0))
 
 
-def test_one_view_is_the_answer_without_augmentation() -> None:
+def test_one_view_is_the_prediction_without_augmentation() -> None:
     plain = output(0)
     assert combined([plain], [SIZES], [PLAIN]) is plain
 
@@ -81,7 +81,7 @@ def test_a_view_at_another_scale_puts_each_place_where_it_is(flip: bool, scale: 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([32, 64, 96]))
-def test_where_mirroring_makes_no_difference_the_answer_stays(seed: int, width: int) -> None:
+def test_symmetric_pictures_keep_their_prediction(seed: int, width: int) -> None:
     """A mirror-blind network says the same with it; and what it says of a symmetric picture is symmetric."""
     blocks = np.random.default_rng(seed).integers(0, 2, (8, width // 8, 3), dtype=np.uint8) * 150 + 50
     image = blocks.repeat(8, 0).repeat(8, 1) + np.array([0, 9, 20], np.uint8)
@@ -93,7 +93,7 @@ def test_where_mirroring_makes_no_difference_the_answer_stays(seed: int, width: 
         assert np.array_equal(seen, seen[:, ::-1])
 
 
-def test_what_two_views_say_of_one_segment_is_averaged() -> None:
+def test_matching_segments_of_two_views_are_averaged() -> None:
     plain = output(2)
     other = Output(plain.mask_logits + 2, plain.class_logits)
     both = combined([plain, other], [SIZES, SIZES], [PLAIN, PLAIN])
@@ -108,7 +108,7 @@ def test_what_two_views_say_of_one_segment_is_averaged() -> None:
     assert torch.allclose(both.class_logits.softmax(-1), plain.class_logits.softmax(-1), atol=1e-6)
 
 
-def test_a_segment_that_no_other_view_confirms_stays_as_it_is() -> None:
+def test_a_segment_without_a_match_is_unchanged() -> None:
     plain = output(3)
     nothing = Output(torch.full_like(plain.mask_logits, -9.0), plain.class_logits)
     both = combined([plain, nothing], [SIZES, SIZES], [PLAIN, View(flip=True)])
@@ -117,7 +117,7 @@ def test_a_segment_that_no_other_view_confirms_stays_as_it_is() -> None:
     assert torch.equal(both.class_logits, plain.class_logits)  # type: ignore[arg-type]
 
 
-def test_an_impossible_class_stays_a_number() -> None:
+def test_a_probability_of_zero_stays_finite() -> None:
     plain = output(4)
     certain = Output(plain.mask_logits, torch.tensor([[[900.0, 0, 0, 0]]]).expand(1, 5, 4))
     both = combined([certain, certain], [SIZES, SIZES], [PLAIN, PLAIN])
@@ -125,7 +125,7 @@ def test_an_impossible_class_stays_a_number() -> None:
     assert both.class_logits.isfinite().all()
 
 
-def test_a_real_network_sees_every_view(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_real_network_runs_on_every_view(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = predictor(views=views(True, [0.5]))
     shapes = []
     ours.engine.network.register_forward_pre_hook(lambda _, inputs: shapes.append(tuple(inputs[0].shape[-2:])))

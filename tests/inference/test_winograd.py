@@ -86,7 +86,7 @@ def test_weights_that_change_are_seen() -> None:
         torch.testing.assert_close(ours(x), conv(x), rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_wide_and_adds_nothing_takes_fewer_products() -> None:
+def test_wide_convolutions_without_a_sum_use_winograd() -> None:
     """Of the 13 blocks of ResNet-50 that keep the size ten are wide enough; and one convolution follows CFA."""
     network = fused(reparameterise(YOSO(5).eval()))
     use_winograd(network)
@@ -96,7 +96,7 @@ def test_what_is_wide_and_adds_nothing_takes_fewer_products() -> None:
     assert isinstance(network.aggregator.output, WinogradConv)
 
 
-def test_blocks_that_add_with_their_3x3_keep_it() -> None:
+def test_3x3_convolutions_fused_with_a_sum_stay_direct() -> None:
     """ResNet-18 adds its shortcut in the pass of the last convolution, which is one of 3x3."""
     model = reparameterise(small(backbone="resnet18", base_channels=LEAST_CHANNELS)).eval()
     network = fused(model)

@@ -49,7 +49,7 @@ def same(one: nn.Module, other: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.75])
-def test_all_of_it_comes_back(tmp_path: Path, decay: float) -> None:
+def test_a_checkpoint_restores_everything(tmp_path: Path, decay: float) -> None:
     step = save(tmp_path / "iteration-0000005", decay)
     again = fresh(seed=1, decay=decay)
     assert checkpoint.load(tmp_path / "iteration-0000005", again) == LOOP
@@ -82,7 +82,7 @@ def test_a_fresh_optimizer_can_be_saved_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["training.pt", "weights.safetensors"])
-def test_a_flipped_bit_anywhere_is_noticed(tmp_path: Path, name: str) -> None:
+def test_a_flipped_bit_anywhere_is_detected(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "iteration-0000005"
     save(folder)
     content = bytearray((folder / name).read_bytes())
@@ -186,7 +186,7 @@ def test_a_full_disk_amid_the_optimizer_state_is_reported(tmp_path: Path, limit_
     assert list(tmp_path.iterdir()) == [whole]
 
 
-def test_writing_goes_on_beside_the_training_and_its_failure_comes_up(
+def test_writing_runs_in_the_background_and_its_failure_is_raised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Saving returns before the file is there; the next call raises what writing raised, and only once."""

@@ -158,7 +158,7 @@ def test_hooks_are_called_when_they_are_due() -> None:
     assert run.model.training
 
 
-def test_a_logged_line_tells_losses_rate_speed_and_memory() -> None:
+def test_a_logged_line_has_losses_rate_speed_and_memory() -> None:
     run = Run()
     run.go(2, log_every=2)
     line = run.logged[0]
@@ -194,7 +194,7 @@ def test_a_signal_ends_an_evaluation_at_once(number: signal.Signals) -> None:
     assert run.calls == [("save", 2), ("evaluate", 2)]
 
 
-def test_a_connection_that_breaks_amid_an_evaluation_is_a_peer_that_heard_the_signal_first() -> None:
+def test_a_connection_lost_during_an_evaluation_means_that_a_peer_got_the_signal_first() -> None:
     def broken(heard: bool) -> None:
         with Stopping() as stopping, stopping.interruptible():
             try:
@@ -251,7 +251,7 @@ def spoiled(name: str, calls: range) -> Callable[..., dict[str, Tensor]]:
     return broken
 
 
-def test_a_step_whose_loss_is_no_number_is_left_out_and_counted() -> None:
+def test_a_step_with_a_loss_that_is_not_finite_is_skipped_and_counted() -> None:
     """Weights, moments and the statistics of norms are as if it had not been."""
     run = Run()
     kept: list[dict[str, Tensor]] = []
@@ -276,13 +276,13 @@ def test_several_such_steps_in_a_row_stop_the_run_with_all_their_pictures() -> N
     assert all(torch.equal(parameter, kept[name]) for name, parameter in run.model.named_parameters())
 
 
-def test_the_picture_that_gave_rise_to_it_is_named_alone() -> None:
+def test_only_the_picture_that_caused_it_is_named() -> None:
     run = Run()
     run.go(3, batches=with_infinite(tiny.batches(stop=3), ["1b"]))
     assert run.warned == ["Step 2, pictures 1b: loss is nan. The step is skipped."]
 
 
-def test_weights_that_are_no_numbers_are_blamed_on_the_step() -> None:
+def test_weights_that_are_not_finite_are_reported_for_the_step() -> None:
     run = Run()
     with torch.no_grad():
         next(run.model.decoder.parameters()).fill_(torch.nan)

@@ -135,7 +135,7 @@ def test_any_number_of_targets_gives_finite_gradients(counts: tuple[int, int]) -
         assert torch.isfinite(tensor.grad).all()
 
 
-def test_no_targets_teach_every_proposal_to_be_no_object() -> None:
+def test_without_targets_every_proposal_is_trained_as_no_object() -> None:
     output = outputs_of(4, 5)
     terms = SetLoss(num_points=64)(
         [output], [Target(torch.arange(0), masks_of(0))], seeded_rand(0, 0, torch.device("cpu"))
@@ -148,7 +148,7 @@ def test_no_targets_teach_every_proposal_to_be_no_object() -> None:
     assert not output.mask_logits.grad.any()
 
 
-def test_outputs_that_are_no_numbers_make_a_loss_that_is_none() -> None:
+def test_outputs_that_are_not_finite_make_a_loss_that_is_not() -> None:
     output = outputs_of(4, 5, images=2)
     with torch.no_grad():
         output.mask_logits[1, 2, 3, 3] = torch.nan
@@ -157,7 +157,7 @@ def test_outputs_that_are_no_numbers_make_a_loss_that_is_none() -> None:
     assert not all(torch.isfinite(term) for term in terms.values())
 
 
-def test_padding_has_no_part_in_the_loss() -> None:
+def test_padding_does_not_affect_the_loss() -> None:
     """Whatever the network says of padding, and whatever lies there, costs and gains nothing."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(1, 5, 16, 16, generator=generator)

@@ -65,7 +65,7 @@ def test_the_rate_is_the_released_one_at_every_recorded_iteration(facts: dict[st
         assert rate == pytest.approx(expected, rel=1e-9, abs=1e-18), iteration
 
 
-def test_warmup_rises_in_a_line_to_the_whole_rate() -> None:
+def test_warmup_is_linear_up_to_the_full_rate() -> None:
     rates = [learning_rate(iteration, **STEP, warmup=4) for iteration in range(6)]
     assert rates == pytest.approx([0.25e-4, 0.5e-4, 0.75e-4, 1e-4, 1e-4, 1e-4])
 
@@ -76,7 +76,7 @@ def test_each_group_follows_the_rate_by_its_factor() -> None:
     assert sorted({group["lr"] for group in optimizer.param_groups}) == pytest.approx([5e-5, 5e-4])
 
 
-def test_parameters_that_do_not_learn_are_left_out() -> None:
+def test_parameters_without_gradient_are_left_out() -> None:
     model = nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2))
     model[0].requires_grad_(False)
     groups = parameter_groups(model, weight_decay=0.05, backbone_lr=0.1)

@@ -26,7 +26,7 @@ def accumulated(micro_batch: int) -> tuple[list[Metrics], dict[str, torch.Tensor
 
 
 @pytest.mark.parametrize("micro_batch", [1, 2])
-def test_passes_over_parts_learn_what_one_pass_learns(micro_batch: int) -> None:
+def test_gradient_accumulation_equals_one_pass(micro_batch: int) -> None:
     whole, weights = accumulated(3)
     parts, own = accumulated(micro_batch)
     for one, other in zip(parts, whole, strict=True):
@@ -36,7 +36,7 @@ def test_passes_over_parts_learn_what_one_pass_learns(micro_batch: int) -> None:
         close(own[key].tolist(), tensor.tolist())
 
 
-def test_batch_norms_are_all_that_sees_the_passes() -> None:
+def test_only_batch_norms_depend_on_gradient_accumulation() -> None:
     """Of equal pictures each pass has the statistics of the whole batch, and everything else is the same then."""
     (batch,) = tiny.batches(stop=1, pictures=2)
     twins = Batch(batch.images[[0, 0]], [batch.targets[0]] * 2, ["a", "b"])
@@ -55,7 +55,7 @@ def test_batch_norms_are_all_that_sees_the_passes() -> None:
     assert float((differing[0] - differing[1]).norm() / differing[0].norm()) > 0.05
 
 
-def test_two_processes_learn_what_one_learns(tmp_path: Path) -> None:
+def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """The same losses, norm of gradients, weights and statistics of norms, to rounding, at every step.
 
     Batch norms over eight values make gradients of rounding: weights that differ by 6e-8 move their norm by 4e-4.

@@ -75,7 +75,7 @@ def step(shared: Path) -> Step:
     return Step(shared)
 
 
-def test_losses_agree(step: Step) -> None:
+def test_losses_equal_the_references(step: Step) -> None:
     for name, term in step.terms.items():
         stage, kind = name.split(".")
         assert float(term.detach()) == pytest.approx(

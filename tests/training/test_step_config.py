@@ -20,7 +20,7 @@ def figures(steps: int = 3, **changes: object) -> list[Metrics]:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
-def test_half_precision_learns_nearly_the_same(precision: str) -> None:
+def test_half_precision_trains_nearly_the_same(precision: str) -> None:
     exact, half = figures(), figures(precision=precision)
     for one, other in zip(half, exact, strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=0.05)
@@ -44,7 +44,7 @@ def test_places_and_decoder_stay_exact_in_half_precision() -> None:
     assert {output.mask_logits.dtype for output in outputs} == {torch.float32}
 
 
-def test_an_overflow_of_half_precision_is_the_scalers_business() -> None:
+def test_an_overflow_in_half_precision_is_left_to_the_scaler() -> None:
     """Its gradients are not finite, its loss is: the step is left out, and the next scales less."""
     model = tiny.model()
     step = tiny.step(model, precision="float16")
@@ -63,7 +63,7 @@ def test_memory_layout_changes_nothing_but_rounding() -> None:
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
 
 
-def test_the_average_follows_the_weights_and_stays_out_of_their_way() -> None:
+def test_the_moving_average_follows_the_weights_and_does_not_change_them() -> None:
     model = tiny.model()
     average = MovingAverage(model, 0.75)
     step = tiny.step(model, average=average)
@@ -105,7 +105,7 @@ def test_memory_grows_with_pictures_and_pixels_and_shrinks_with_precision() -> N
     assert footprint(model, **size).per_picture < one.per_picture
 
 
-def test_as_many_pictures_fit_as_there_is_room_for() -> None:
+def test_as_many_pictures_fit_as_memory_allows() -> None:
     room = Footprint(fixed=100, per_picture=50)
     assert room.total(3) == 250
     assert room.fitting(400, 16) == 4

@@ -81,7 +81,7 @@ def test_both_get_every_figure_at_its_iteration(told: Told, tmp_path: Path) -> N
     assert told[-2:] == [("board closed", None), ("finished", None)]
 
 
-def test_a_run_that_goes_on_goes_on_there_as_well(told: Told, tmp_path: Path) -> None:
+def test_a_resumed_run_is_resumed_in_the_trackers(told: Told, tmp_path: Path) -> None:
     """Under the same id, and what was told after the checkpoint is hidden."""
     for iteration in (20, 41):
         trackers = begun(tmp_path / "tiny-001")
@@ -94,15 +94,13 @@ def test_a_run_that_goes_on_goes_on_there_as_well(told: Told, tmp_path: Path) ->
     assert [what for name, what in told if name == "board"][:2] == [("tensorboard", 20), ("tensorboard", 41)]
 
 
-def test_figures_are_sent_away_only_where_that_is_wished(
-    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_figures_are_uploaded_only_on_request(told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WANDB_PROJECT")
     begun(tmp_path / "tiny-001").log(first())
     assert {name for name, _ in told} == {"board", "scalar"}
 
 
-def test_training_goes_on_without_one_that_does_not_start(
+def test_training_continues_without_a_tracker_that_does_not_start(
     told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(**_: Any) -> None:

@@ -364,14 +364,14 @@ def _figures(
     if predictor.merge_rule == "exact":
         predicted = predict_set(predictor, mine, batch=batch)
     else:
-        predicted = counting.first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
+        predicted = counting.pass_first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
     writer = None
     if save_predictions is not None:
         image_dir = str(truth.image_dir.resolve())
         writer = SetWriter(save_predictions, truth.name, truth.split, truth.categories, image_dir=image_dir)
         predicted = counting.saving(predicted, writer)
     threads = threads_beside_network(predictor.device)
-    counts = counting.counts_as_they_come(predicted, mine, wanted, threads=threads)
+    counts = counting.counts_from_stream(predicted, mine, wanted, threads=threads)
     shown = tracked(counts, len(mine.records), "eval", progress)
     parts = group.all_gather(total(shown, truth.categories, wanted))
     if writer is not None:

@@ -5,8 +5,8 @@ DIR/ADEChallengeData2016/annotations/training/ADE_train_00000001.png        the 
 DIR/annotations_instance/training/ADE_train_00000001.png                    unpacked, or in annotations_instance.tar
 
 A semantic map holds the class from 1 on, 0 being void. An instance map holds, in red, which of 100 countable classes a
-pixel is and, in green, of which instance. Stuff is taken from the first, things from the second, which lies on top; a
-pixel of a thing without an instance is void.
+pixel is and, in green, of which instance. Stuff is taken from the first, things from the second, which takes
+precedence; a pixel of a thing without an instance is void.
 """
 
 from collections.abc import Mapping, Sequence

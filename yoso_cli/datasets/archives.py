@@ -21,7 +21,7 @@ from yoso_cli.panoptic.annotations import stays_inside
 _ARCHIVES = (".zip", ".tar")
 _DEPTH_OF_ANCHORS = 2
 _INNER = "!/"
-# The largest published one is the JSON of COCO's training set, a third of this; a bomb is larger.
+# Three times the largest published file, the JSON of COCO's training set; this detects zip bombs.
 _LARGEST_MEMBER = 1 << 30
 _BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
 
@@ -153,7 +153,7 @@ def _opened(path: Path) -> _Archive:
     return _open(path, path.stat().st_mtime_ns)
 
 
-# Opening reads the list of tens of thousands of members: once in each process.
+# Opening reads the list of tens of thousands of members, so each process does it once.
 @lru_cache(maxsize=4)
 def _open(path: Path, changed: int) -> _Archive:
     del changed
@@ -171,9 +171,9 @@ def _opened_inner(path: Path, member: str) -> _Archive:
 
 @lru_cache(maxsize=2)
 def _open_inner(path: Path, member: str, changed: int) -> _Archive:
-    """A zip in an archive, as COCO ships its PNGs: copied to a file that goes with the process."""
+    """A zip in an archive, as COCO ships its PNGs: extracted to a temporary file of the process."""
     del changed
-    # Beside the archive there is room for it; what is called the temporary folder may be memory.
+    # Extracted beside the archive: the temporary folder may be in memory.
     place = path.parent if os.access(path.parent, os.W_OK) else None
     try:
         with tempfile.NamedTemporaryFile(dir=place) as copy:

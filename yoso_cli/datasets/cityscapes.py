@@ -4,7 +4,7 @@ DIR/gtFine/val/frankfurt/frankfurt_000000_000294_gtFine_instanceIds.png     unpa
 DIR/leftImg8bit/val/frankfurt/frankfurt_000000_000294_leftImg8bit.png       unpacked, or in leftImg8bit_trainvaltest.zip
 
 The result is that of `cityscapesscripts.preparation.createPanopticImgs`: the same PNGs under the same names, and its
-JSON beside ours. The only difference between the two is where a photo lies: its JSON names a file that does not exist.
+JSON beside ours. The two differ only in the paths of photos: those in its JSON do not exist.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Photos with label maps, as Cityscapes, ADE20K and Mapillary publish them, and how one becomes a panoptic picture.
+"""Photos with label maps, as Cityscapes, ADE20K and Mapillary publish them, and their conversion to panoptic maps.
 
 A table says what each of the 65,536 values of a 16-bit map means: which segment, of which category.
 """

@@ -1,9 +1,9 @@
 """ADE20K as converted by Mask2Former, which most published results use for training and evaluation.
 
-It differs in two ways from what `ade20k` makes. The area and box of stuff are measured before the instances are laid
-over it, so they are larger than what is seen, and stuff that is wholly covered is listed without a pixel. And ids are
-colours: a stuff's own, an instance's drawn near its class's. That converter draws others each time; here the name of
-the picture decides, so that the same download gives the same set.
+It differs in two ways from what `ade20k` makes. The area and box of stuff are measured before instances are
+painted over it, so they are too large, and stuff that is entirely covered is listed without a pixel. And ids are
+colours: that of the class for stuff, a random one near it for an instance. That converter draws them anew each time;
+here they depend on the picture's name, so that the same download gives the same set.
 """
 
 import zlib
@@ -70,7 +70,7 @@ class _Colors:
     def __init__(self, categories: tuple[Category, ...], name: str) -> None:
         self.categories = categories
         self._taken = {category.color for category in categories if not category.isthing}
-        # The very generator that the converter uses, in a state of our own.
+        # The same random generator as the converter's, with a state of its own.
         self._random = np.random.RandomState(zlib.crc32(name.encode()))
 
     def id_of(self, category_id: int) -> int:

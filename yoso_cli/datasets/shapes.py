@@ -1,9 +1,9 @@
 """`shapes`: synthetic panoptic scenes, so that the whole pipeline runs without a download.
 
-A thing's class is its outline, mostly with a pattern that goes with it, and a stuff's class is its texture. Each hue
-belongs to a stuff and to things, so that colour narrows the class down and does not tell it; light and size say
-nothing. Things hide each other, some regions are void and some are crowds, as in the published datasets. Scene i of a
-split depends on the seed, the split and i alone.
+The class of a thing is given by its outline, mostly with a matching pattern, that of stuff by its texture. Each hue is
+shared by stuff and things, so that colour alone does not determine the class; light and size are independent of it.
+Things occlude each other, some regions are void and some are crowds, as in the published datasets. Scene i of a split
+depends only on the seed, the split and i.
 """
 
 # H, W height and width of the picture in pixels; lengths in `unit`s, 1/128 of the picture's shorter side
@@ -25,7 +25,7 @@ from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
 NAME = "shapes"
 SHAPES = DatasetSpec(name=NAME, title="drawn shapes", splits=("train", "val"))
-# Raised whenever the same seed would give other pictures, so that outdated work is recognised.
+# Increased when the same seed gives other pictures, so that outdated sets are recognised.
 DRAWING = 1
 
 _COLORS = {
@@ -64,7 +64,7 @@ def prepare(
         output_root: the folder of all datasets.
         splits: how many scenes for each split.
         size: edge of the square pictures in pixels, 32 or more.
-        seed: another seed, other scenes.
+        seed: of the random scenes.
         force: redo what is done, and replace scenes of other parameters.
         progress: shows how far the drawing is.
 
@@ -133,7 +133,7 @@ class _Scene:
 
     @classmethod
     def blank(cls, random: np.random.Generator, height: int, width: int) -> "_Scene":
-        """Nothing yet: all void."""
+        """An empty scene: all void."""
         y, x = np.mgrid[0:height, 0:width].astype(np.float32)
         ground = Ground(x, y, min(height, width) / 128, random)
         pixels = np.zeros((height, width, 3), np.float32)
@@ -159,7 +159,7 @@ def _lay_grounds(scene: _Scene) -> None:
 
 
 def _textured(scene: _Scene, name: str) -> Colors:
-    """The whole picture, (H, W, 3), covered with the stuff `name` in two colours of chance."""
+    """The whole picture, (H, W, 3), covered with the texture of the stuff `name` in two random colours."""
     random = scene.random
     hue = _hue(scene, name)
     saturation, value = random.uniform(0.35, 0.75), random.uniform(0.5, 0.85)
@@ -172,13 +172,13 @@ def _textured(scene: _Scene, name: str) -> Colors:
 
 
 def _hue(scene: _Scene, name: str) -> float:
-    """A hue, 0..1: mostly one that goes with the class (and with another class), else any."""
+    """A hue, 0..1: mostly the class's (which it shares with another class), else a random one."""
     random = scene.random
     return HUES[name] + float(random.normal(0, 0.03)) if random.random() < 0.9 else float(random.random())
 
 
 def _leave_void(scene: _Scene) -> None:
-    """Paints a plain patch that nobody labelled: a blob, or a frame along one edge."""
+    """Paints an unlabelled plain patch: a blob, or a strip along one edge."""
     random, unit, (height, width) = scene.random, scene.ground.unit, scene.ground.shape
     wobble = scene.ground.noise(9, 9) * np.float32(5)
     if random.random() < 0.6:
@@ -263,7 +263,7 @@ def _body(scene: _Scene, name: str, u: Plane, v: Plane, distance: Plane) -> Colo
 
 
 def _lit(scene: _Scene) -> Rgb:
-    """The picture as a camera would take it: light from one side, a tint, and grain."""
+    """Simulates a photo: directional light, a colour cast, and noise."""
     random, (height, width) = scene.random, scene.ground.shape
     angle, strength = random.uniform(0, 2 * np.pi), random.uniform(0, 0.3)
     across = (scene.ground.x / width - np.float32(0.5)) * np.float32(np.cos(angle) * strength * 2)
@@ -275,7 +275,7 @@ def _lit(scene: _Scene) -> Rgb:
 
 
 def _truth(scene: _Scene) -> Panoptic:
-    """What is still seen of each segment, slivers becoming void; an id is its category's colour and a count."""
+    """The visible segments, without slivers, which become void; ids are made of the category's colour and a count."""
     areas = np.bincount(scene.labels.ravel(), minlength=len(scene.segments) + 1)
     ids = np.zeros(len(scene.segments) + 1, np.int32)
     segments = []

@@ -20,7 +20,7 @@ from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
-# Raised whenever the same download would give another result, so that outdated work is recognised.
+# Increased when the same download gives another result, so that outdated results are recognised.
 CONVERSION = 1
 
 _JOURNAL = "journal.jsonl"
@@ -70,7 +70,7 @@ class SplitPlan:
         panoptic_dir: the same of the PNGs.
         parameters: of the conversion, recorded in the manifest; with other parameters it is another set.
         missing: a sentence for each file that ought to be there.
-        finish: writes what the dataset has beside COCO's listing, once all pictures are there.
+        finish: writes the dataset's files besides COCO's listing, after all pictures.
     """
 
     name: str
@@ -127,14 +127,14 @@ def make(
     keep_going: bool = False,
     progress: Progress = SILENT,
 ) -> Prepared:
-    """Makes `<output_root>/<name>/<split>`, or resumes it, or finds it made.
+    """Makes `<output_root>/<name>/<split>`, or resumes it; nothing is done if it is complete.
 
     Args:
         plan: what to make.
         output_root: the folder of all datasets.
         workers: processes.
         force: redo what is done.
-        keep_going: look at every picture before reporting what is wrong with some; else the first one ends it.
+        keep_going: look at every picture before reporting what is wrong with some; else the first problem ends it.
         progress: shows how far the conversion is.
 
     Raises:
@@ -173,13 +173,13 @@ def _empty(folder: Path) -> None:
 def _make_pictures(
     plan: SplitPlan, folder: Path, journal: "Journal", workers: int, keep_going: bool, progress: Progress
 ) -> list[str]:
-    """Makes what the journal does not know yet; gives the problems, only the first one unless `keep_going`."""
+    """Converts the pictures that are not in the journal; returns the problems, only the first unless `keep_going`."""
     waiting = [photo for photo in plan.photos if photo.image_id not in journal.records]
     before = len(plan.photos) - len(waiting)
     label = f"converting {plan.title}" + (f" ({before} done before)" if before else "")
     write = partial(_write_picture, make_picture=plan.make_picture, folder=folder)
     problems: list[str] = []
-    # Closed before another process may go on with the folder.
+    # Closed before another process may resume the folder.
     with closing(mapped(write, waiting, workers=workers)) as results:
         for written in tracked(results, len(waiting), label, progress):
             if not isinstance(written, str):
@@ -231,7 +231,7 @@ def _finish(plan: SplitPlan, folder: Path, journal: "Journal", parameters: Mappi
 
 
 class Journal:
-    """What of the split in `folder` is done, of work with these `parameters` alone: a line for each picture.
+    """The finished pictures of the split in `folder`, converted with these `parameters`: one line per picture.
 
     A line is written after the picture's files, and holds their sizes. A context manager: `add` works inside its block.
 
@@ -259,7 +259,7 @@ class Journal:
         self._file.close()
 
     def add(self, record: ImageRecord, sizes: Mapping[str, int]) -> None:
-        """Notes that a picture's files are written: their `sizes` in bytes by path from the split's folder."""
+        """Records a picture as finished, with the `sizes` of its files in bytes by path from the split's folder."""
         self.records[record.image_id] = record
         segments = [[one.id, one.category_id, one.area, one.bbox, one.iscrowd] for one in record.segments]
         place = [record.image_id, record.image_file, record.panoptic_file, record.height, record.width]
@@ -289,7 +289,7 @@ class Journal:
                 self._lines.append(line)
 
     def _are_there(self, sizes: Mapping[str, int]) -> bool:
-        """A power cut may lose the content of files that the journal knows."""
+        """Whether the files have these sizes: after a power cut, files in the journal may have lost their content."""
         try:
             return all((self._folder / name).stat().st_size == size for name, size in sizes.items())
         except OSError:

@@ -1,4 +1,4 @@
-"""What the scenes of `shapes` are made of: outlines that make a thing's class, textures that make a stuff's class."""
+"""Outlines and textures of `shapes`: an outline defines a class of things, a texture a class of stuff."""
 
 # H, W height and width of the picture in pixels; lengths in `unit`s, 1/128 of the picture's shorter side
 
@@ -37,7 +37,7 @@ def triangle(u: Plane, v: Plane) -> Plane:
 
 
 def ring(u: Plane, v: Plane) -> Plane:
-    """A ring: what lies behind is seen through its hole."""
+    """A ring: the background is visible through its hole."""
     distance: Plane = np.abs(np.hypot(u, v) - np.float32(0.76)) - np.float32(0.24)
     return distance
 
@@ -69,7 +69,7 @@ PATTERNS: dict[str, Outline] = {
 
 @dataclass(frozen=True)
 class Ground:
-    """Where a texture is laid: pixel coordinates `x`, `y`, each (H, W), the pixels per `unit`, and its chance."""
+    """The canvas of a texture: pixel coordinates `x`, `y`, each (H, W), pixels per `unit`, and a random generator."""
 
     x: Plane
     y: Plane
@@ -91,14 +91,14 @@ class Ground:
         return np.asarray(Image.fromarray(grains).resize((width, height), Image.Resampling.BICUBIC))
 
     def turned(self, degrees: float) -> tuple[Plane, Plane]:
-        """Coordinates in units, turned by up to `degrees` either way and shifted by chance."""
+        """Coordinates in units, rotated by up to `degrees` in either direction and shifted randomly."""
         angle = np.radians(self.random.uniform(-degrees, degrees))
         cos, sin = np.float32(np.cos(angle) / self.unit), np.float32(np.sin(angle) / self.unit)
         shift_x, shift_y = self.random.uniform(0, 64, 2).astype(np.float32)
         return self.x * cos + self.y * sin + shift_x, self.y * cos - self.x * sin + shift_y
 
 
-# A texture is a plane of about -1..1: how far each pixel leans from the ground's colour to its second colour.
+# A texture is a plane of about -1..1: how each pixel is interpolated between the ground's two colours.
 Texture = Callable[[Ground], Plane]
 
 
@@ -138,8 +138,8 @@ def bricks(ground: Ground) -> Plane:
 
 
 TEXTURES: dict[str, Texture] = {"sky": clouds, "grass": blades, "water": waves, "brick": bricks}
-# The hue (0..1) a class leans to. Each is shared by a stuff and by things, so that colour narrows the class down and
-# does not tell it.
+# The usual hue (0..1) of a class. Each is shared by stuff and things, so that colour alone does not determine the
+# class.
 HUES = {
     "ball": 0.85,
     "box": 0.06,

@@ -10,7 +10,7 @@ https://github.com/bowenc0221/boundary-iou-api, `coco_panoptic_api/evaluation.py
 - the IoU of a pair of segments is the smaller one of mask IoU (as in PQ) and boundary IoU; above 0.5 it is a match;
 - missed, spurious and excused segments are PQ's, by the masks' areas.
 
-One thing is not followed: the published evaluator marks the inside of segments by an id of its own, the largest
+One difference: the published evaluator marks the inside of segments by an id of its own, the largest
 category id + 1, and errs where a segment happens to have that id.
 """
 
@@ -41,7 +41,7 @@ def boundaries(id_map: IdMap, width: int) -> Bools:
     """(H, W) whether each pixel lies in the boundary of its own segment (or of void's).
 
     A pixel is inside when the square of 2 d + 1 pixels around it lies in the picture and holds one id. The square is
-    taken apart into a row and a column, and each of these goes by runs: the time does not depend on d.
+    separated into a row and a column, and both are computed on runs, so the time does not depend on d.
     """
     along_rows = _inside_runs(id_map, width)
     # Where the row alone is mixed, no column through it is of one id.
@@ -98,7 +98,7 @@ def _inside_runs(values: npt.NDArray[np.int32], margin: int) -> Bools:
     height, width = values.shape
     begins = np.ones((height, width + 1), np.bool_)
     np.not_equal(values[:, 1:], values[:, :-1], out=begins[:, 1:-1])
-    # Each row ends with a mark of its own, which opens no run.
+    # A sentinel ends each row.
     marks = np.flatnonzero(begins)
     starts, stops = marks[:-1], marks[1:]
     long = stops - starts > 2 * margin

@@ -1,6 +1,6 @@
 """Calibration: how well the scores of predicted segments agree with their precision.
 
-A segment is right when it is a match (same class, IoU above 0.5); one that is excused (in void or crowds) says nothing.
+A segment is right when it is a match (same class, IoU above 0.5); one that is excused (in void or crowds) is left out.
 The expected calibration error is the mean distance of score and precision over bins, weighed by their segments (Naeini
 et al., 2015, Obtaining Well Calibrated Probabilities Using Bayesian Binning).
 """
@@ -17,7 +17,7 @@ from yoso_cli.panoptic.regions import Ints
 
 BINS = 10
 
-# Scores are added as integers: the sum is then the same in any order, so with any number of processes.
+# Scores are added as integers: the sum then does not depend on the order, and so not on the number of processes.
 SCORE_UNIT = 1 << 32
 
 

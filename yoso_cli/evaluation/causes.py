@@ -86,7 +86,7 @@ def errors(matching: Matching) -> Errors:
     met = _meetings(matching)
     of_true, of_predicted = _segment_causes(met, matching)
     counted = _counted(matching.true.category, of_true, k), _counted(matching.predicted.category, of_predicted, k)
-    return Errors(*counted, _encounters(met, matching))
+    return Errors(*counted, _confusion_rows(met, matching))
 
 
 def segment_causes(matching: Matching) -> tuple[Ints, Ints]:
@@ -181,7 +181,7 @@ def _causes(met: _Meetings, *, absorbed: int, fragmented: int, alone: int) -> In
     return cause
 
 
-def _encounters(met: _Meetings, matching: Matching) -> Ints:
+def _confusion_rows(met: _Meetings, matching: Matching) -> Ints:
     """(n, 2) as `Errors.met` has them."""
     true, predicted = met.side.category, met.other.category
     wrong = (met.iou > 0.5) & (true[met.row] != predicted[met.other_row])
@@ -235,7 +235,7 @@ class Losses(Figures):
 
     @classmethod
     def of(cls, errors: Errors, quality: PanopticQuality) -> "Losses":
-        """The errors of all pictures, weighed as PQ weighs them."""
+        """From the errors of all pictures, weighted as in PQ."""
         seen = np.array([one.pq is not None for one in quality.classes], np.bool_)
         things = np.array([one.category.isthing for one in quality.classes], np.bool_)
         matches = np.array([one.tp for one in quality.classes], np.int64)
@@ -254,7 +254,7 @@ class Losses(Figures):
 
 
 def _weights(quality: PanopticQuality, errors: Errors) -> Floats:
-    """(K, C) what each cause costs each class, a fraction; 0 where the class was not seen."""
+    """(K, C) the PQ loss of each class by cause, a fraction; 0 where the class was not seen."""
     counts = np.array([(one.tp, one.fp, one.fn) for one in quality.classes], np.float64).reshape(-1, 3)
     found = np.maximum(counts @ [1, 0.5, 0.5], 0.5)
     iou = np.array([(one.sq or 0.0) * one.tp for one in quality.classes])
@@ -262,7 +262,7 @@ def _weights(quality: PanopticQuality, errors: Errors) -> Floats:
 
 
 @dataclass(frozen=True)
-class Meeting:
+class ConfusionEntry:
     """How often true segments of one class and predicted ones of another have an IoU above 0.5; None is nothing."""
 
     truth: Category | None
@@ -275,18 +275,20 @@ class Meeting:
         return {"truth": truth, "prediction": prediction, "count": self.count}
 
 
-def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[Meeting, ...]:
-    """Every pair of classes that met, the most frequent first; the diagonal holds what was found."""
+def confusion(errors: Errors, categories: Sequence[Category]) -> tuple[ConfusionEntry, ...]:
+    """The confusion of classes, the most frequent pair first; pairs of one class are true positives."""
     named: list[Category | None] = [None, *categories]
     cells = (errors.met + 1) @ [len(named), 1]
     times = np.bincount(cells, minlength=len(named) ** 2)
     seen = np.flatnonzero(times)
     seen = seen[np.argsort(-times[seen], kind="stable")]
     columns = (*np.divmod(seen, len(named)), times[seen])
-    return tuple(Meeting(named[t], named[p], n) for t, p, n in zip(*(one.tolist() for one in columns), strict=True))
+    return tuple(
+        ConfusionEntry(named[t], named[p], n) for t, p, n in zip(*(one.tolist() for one in columns), strict=True)
+    )
 
 
-def mistaken(met: Sequence[Meeting]) -> list[tuple[Category, Category, int]]:
+def mistaken(met: Sequence[ConfusionEntry]) -> list[tuple[Category, Category, int]]:
     """The true class, the predicted one, and how often, of those in `met` where one class was taken for another."""
     pairs = ((one.truth, one.prediction, one.count) for one in met)
     return [(true, guess, count) for true, guess, count in pairs if true and guess and true != guess]

@@ -1,12 +1,12 @@
 """The official Cityscapes evaluators, run on panoptic sets: https://github.com/mcordts/cityscapesScripts.
 
-Three of them: `evalPixelLevelSemanticLabeling` (IoU, and iIoU, which weighs each instance alike),
-`evalInstanceLevelSemanticLabeling` (AP of masks) and `evalPanopticSemanticLabeling` (PQ). Their files are made of the
-two maps of each picture, in a temporary folder that holds one picture at a time, and their functions are called.
+Three of them: `evalPixelLevelSemanticLabeling` (IoU, and iIoU, which gives each instance the same weight),
+`evalInstanceLevelSemanticLabeling` (AP of masks) and `evalPanopticSemanticLabeling` (PQ). Their input files
+are written for one picture at a time, in a temporary folder, and their functions are called.
 
-A prepared truth keeps the 19 classes that count and none of the ignored ones, so that what is ignored is void, label 0.
-To pixels that is the same. To AP it is not quite: Cityscapes' own map tells caravans and trailers apart, and its
-evaluator excuses predictions in void but not in those.
+A prepared truth has only the 19 evaluated classes; ignored classes are void, label 0. IoU does not depend on that, but
+AP can: in Cityscapes' own maps, caravans and trailers have labels of their own, and its evaluator ignores predictions
+in void but not in those.
 """
 
 # H, W height and width of the picture in pixels
@@ -107,7 +107,7 @@ def cityscapes_quality(predictions: Path, truth: Path, progress: Progress = SILE
     Args:
         predictions: as `score.read_any` takes it.
         truth: the same; its classes must be Cityscapes'.
-        progress: shows how far it is, and hears that AP is left out.
+        progress: shows the progress, and a message if AP is left out.
 
     Raises:
         RunError: cityscapesscripts cannot be imported.
@@ -124,9 +124,9 @@ def cityscapes_quality(predictions: Path, truth: Path, progress: Progress = SILE
         for number, pair in enumerate(tracked(pairs, len(pairs), "eval", progress)):
             with TemporaryDirectory(prefix="yoso-cityscapes-") as folder:
                 files = _write(Path(folder), number, pair, true_set, predicted_set)
-                _told(counts.add, files, scored)
+                _called(counts.add, files, scored)
         pixels = counts.pixel_quality(true_set.categories)
-        instances = _told(counts.mask_quality, true_set.categories) if scored else None
+        instances = _called(counts.mask_quality, true_set.categories) if scored else None
     quality = quality_by(official.panoptic, ENGINE, predictions, truth)
     return CityscapesQuality(pixels, instances, quality)
 
@@ -171,7 +171,7 @@ class _Counts:
 
     @classmethod
     def none(cls, official: _Official) -> "_Counts":
-        """The evaluators' own settings, without their files and words."""
+        """The evaluators' default settings, without output."""
         silent = {"quiet": True, "JSONOutput": False, "colorized": False}
         pixel_args = SimpleNamespace(**{**vars(official.pixels.args), **silent})
         instance_args = SimpleNamespace(**{**vars(official.instances.args), **silent})
@@ -232,7 +232,7 @@ class _Files:
 
 
 def _write(folder: Path, number: int, pair: RecordPair, truth: PanopticSet, predictions: PanopticSet) -> _Files:
-    """The two label maps, the map of true instances, and a mask for each predicted thing with the list of them."""
+    """Writes both label maps, the map of true instances, and the masks of predicted things with their list."""
     true, predicted = read_panoptic(truth, pair[0]), read_panoptic(predictions, pair[1])
     things = {one.id for one in truth.categories if one.isthing}
     # The evaluators find the map of instances by the name of the map of labels, and know a picture by its path.
@@ -309,8 +309,8 @@ def _figure(value: float) -> float | None:
     return None if isnan(value) else float(value)
 
 
-def _told(function: Any, *arguments: Any) -> Any:
-    """What `function` gives; where an evaluator prints a mistake and ends the process, a DataError says it."""
+def _called(function: Any, *arguments: Any) -> Any:
+    """The result of `function`; raises a DataError where an evaluator prints a message and exits."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         try:
             return function(*arguments)

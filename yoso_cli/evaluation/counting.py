@@ -1,8 +1,8 @@
 """Counting matches and errors: of predictions on disk, in memory, or streamed from a model.
 
-From disk, decoding is what takes time. So each process decodes, matches and counts a few dozen pictures of its own, and
-only the counts travel; they are added up in the order of the pictures, whoever counted them. The truth's runs may come
-from a cache. What a model makes is saved and counted in threads of their own, while the model goes on.
+From disk, most of the time is decoding. So each process decodes, matches and counts a few dozen pictures at a time and
+sends only the counts, which are added up in the order of the pictures. The truth's run lengths may come from a cache.
+Predictions of a model are saved and counted in separate threads while the model runs.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ from yoso_cli.runtime.stages import stage
 RecordPair = tuple[ImageRecord, ImageRecord]
 Predicted = tuple[ImageRecord, Panoptic]
 
-# What some pictures add, and the runs of each one's truth where they are to be kept.
+# The counts of some pictures, and the run lengths of each one's truth if they are to be cached.
 _Counted = tuple[Counts, list[Block | None]]
 
 _LEAST_TOGETHER = 4
@@ -32,8 +32,7 @@ _LEAST_TOGETHER = 4
 # From so many pixels on, two maps are compared by their colours: see `regions.color_starts`.
 _LARGE = 1 << 20
 
-# So many pixels of both maps are counted in the time that it takes to start a process by ten times: 150 ms, or 3 s
-# where it is not a fork.
+# Counting so many pixels of both maps takes ten times as long as starting a process: 150 ms with fork, else 3 s.
 _WORTH_A_FORK, _WORTH_A_START = 40_000_000, 800_000_000
 
 # Pictures that may wait for a slower stage.
@@ -70,7 +69,7 @@ def counts_from_files(
     known = RunCache(cache) if cache is not None else None
     counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
     count_some = partial(_count_files, counter, predictions.panoptic_dir, pairs)
-    # Numbers travel instead of records: a forked process has these already, and pickling them costs like matching.
+    # Indices are sent, not records: a forked process has these already, and pickling them costs as much as matching.
     workers = workers or paying(truth.records)
     places = _portions(len(pairs), workers)
     counted = processes.mapped(count_some, places, workers=workers, at_once=1)
@@ -78,13 +77,13 @@ def counts_from_files(
 
 
 def paying(records: Sequence[ImageRecord]) -> int:
-    """How many processes pay for pictures of these sizes: one where they are few, and at most one for each core."""
+    """The number of processes worth starting for pictures of these sizes: from one to the number of cores."""
     pixels = 2 * sum(record.height * record.width for record in records)
     return max(1, min(usable_cores(), pixels // (_WORTH_A_FORK if processes.can_fork() else _WORTH_A_START)))
 
 
 def _portions(pictures: int, workers: int) -> list[range]:
-    """The places of the pictures that are counted together: so many portions that all processes end at one time."""
+    """Ranges of pictures that are counted together, small enough that all processes end at about the same time."""
     size = min(AT_A_TIME, max(_LEAST_TOGETHER, pictures // (16 * workers)))
     return [range(first, min(first + size, pictures)) for first in range(0, pictures, size)]
 
@@ -96,7 +95,7 @@ def counts_from_memory(
     *,
     cache: Path | None = None,
 ) -> Iterator[Counts]:
-    """What predictions for records of `truth`, a few dozen at a time, add to the score: no PNG of theirs is made.
+    """What predictions in memory add to the score, a few dozen at a time; no PNGs are written.
 
     Args:
         truth: what is compared with, on disk.
@@ -113,10 +112,10 @@ def counts_from_memory(
     return counts(pictures, truth.categories, metrics)
 
 
-def counts_as_they_come(
+def counts_from_stream(
     predicted: Iterable[Predicted], truth: PanopticSet, metrics: Sequence[str] = ("pq",), *, threads: int = 1
 ) -> Iterator[Counts]:
-    """What each prediction for a record of `truth` adds to the score, counted while the next one is made.
+    """What each prediction adds to the score, counted while the model computes the next one.
 
     Args:
         predicted: of which a few are held in memory.
@@ -130,13 +129,13 @@ def counts_as_they_come(
     return stage(_compared(truth, metrics), predicted, threads=threads, ahead=_AHEAD)
 
 
-def first_of_two(
+def pass_first_of_two(
     predicted: Iterable[tuple[ImageRecord, tuple[Panoptic, Panoptic]]], truth: PanopticSet, second: list[Counts]
 ) -> Iterator[Predicted]:
     """Passes the first prediction for each picture on; what the second adds to PQ is appended to `second`.
 
     Raises:
-        DataError: as `counts_as_they_come` does.
+        DataError: as `counts_from_stream` does.
     """
     compare = _compared(truth, ("pq",))
 
@@ -149,7 +148,7 @@ def first_of_two(
 
 
 def _compared(truth: PanopticSet, metrics: Sequence[str]) -> Callable[[Predicted], Counts]:
-    """Counts one prediction; for one thread, whose memory is used again."""
+    """Counts one prediction; its work memory is reused, so it is for one thread only."""
     space = Workspace()
 
     def compare(one: Predicted) -> Counts:
@@ -161,7 +160,7 @@ def _compared(truth: PanopticSet, metrics: Sequence[str]) -> Callable[[Predicted
 
 
 def saving(predicted: Iterable[Predicted], writer: SetWriter) -> Iterator[Predicted]:
-    """Passes predictions on while `writer` takes them down; `complete` it when the last one has gone by.
+    """Passes predictions on while `writer` saves them; call `complete` after the last one.
 
     Raises:
         RunError: the disk is full or the place cannot be written.
@@ -205,7 +204,7 @@ def record_pairs(truth: PanopticSet, predictions: PanopticSet) -> list[RecordPai
 
 
 def _why_missing(truth: PanopticSet, predictions: PanopticSet) -> str:
-    """The number 7 and the name "7" are two ids to JSON, and to panopticapi."""
+    """A hint if image ids are numbers on one side and strings on the other: to panopticapi, 7 and "7" differ."""
     mine, theirs = ({type(record.image_id) for record in one.records} for one in (truth, predictions))
     if mine and theirs and not mine & theirs:
         named = {int: "numbers", str: "names in quotes"}
@@ -245,7 +244,7 @@ class _Counter:
         return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
 
     def read(self, path: Path, record: ImageRecord, side: int) -> Panoptic | PanopticColors:
-        """A picture whose ids, if it has any, the next one of its side, truth (0) or prediction (1), overwrites."""
+        """Reads a picture; its id map is overwritten by the next one of the same side, truth (0) or prediction (1)."""
         colors = png.read(path, png.Kind.RGB)
         memory, size = self._memories[side], colors.shape[0] * colors.shape[1]
         if size >= _LARGE and self._cache is None:

@@ -2,8 +2,8 @@
 
 Predicted segments of things are the detections, each with its `score`; true segments of things are the objects, crowds
 among them. The rules are those of `pycocotools.cocoeval.COCOeval` for masks: at each IoU from 0.50 to 0.95 detections
-take objects greedily by score, at most 100 of a class in a picture; a crowd may be taken often and counts neither way;
-precision is read at 101 recalls. A mask's IoU comes from its pixels, its size range from the area that the JSON states.
+are matched greedily by score, at most 100 of a class in a picture; a crowd may be matched several times and is ignored;
+precision is sampled at 101 recalls. A mask's IoU is computed from its pixels, its size range from the area in the JSON.
 
 Segments of a panoptic map do not overlap, so this is not the AP of COCO's instance annotations: detections that the
 panoptic map has dropped are missing, and truth is the panoptic one.
@@ -31,7 +31,7 @@ MOST_DETECTIONS = 100
 
 # All, small, medium, large; COCO's ranges include both ends.
 _RANGES = ((0, 10**10), (0, LIMITS[0]), LIMITS, (LIMITS[1], 10**10))
-# COCO lets an IoU of 1 that lost its last bit pass.
+# As in COCO's evaluator, for an IoU of 1 with a rounding error.
 _HIGHEST_IOU = 1 - 1e-10
 
 
@@ -159,7 +159,7 @@ def _ranked(predicted: Columns, scores: Floats, isthing: Bools) -> Ints:
 
 
 def _near(matching: Matching, kept: Ints) -> list[list[tuple[int, float]]]:
-    """For each kept detection the true segments of its class at an IoU that could matter, as (row, IoU), rows rising.
+    """For each kept detection the true segments of its class with an IoU of at least 0.5, as (row, IoU), rows rising.
 
     The IoU with a crowd is the share of the detection inside it.
     """
@@ -181,7 +181,7 @@ def _near(matching: Matching, kept: Ints) -> list[list[tuple[int, float]]]:
 def _taken(near: list[list[tuple[int, float]]], iscrowd: Bools, outside: Bools) -> tuple[Bools, Bools]:
     """(T, D) whether each detection matches an object, and whether that object is ignored."""
     taken, ignored = np.zeros((len(IOUS), len(near)), np.bool_), np.zeros((len(IOUS), len(near)), np.bool_)
-    # Those that count come first; sorted is stable.
+    # Those that are not ignored come first; sorted is stable.
     choices = [sorted(some, key=lambda one: bool(outside[one[0]])) for some in near]
     for index, lowest in enumerate(IOUS.tolist()):
         gone: set[int] = set()
@@ -194,7 +194,7 @@ def _taken(near: list[list[tuple[int, float]]], iscrowd: Bools, outside: Bools) 
 
 
 def _choice(some: Sequence[tuple[int, float]], lowest: float, outside: Bools) -> int | None:
-    """The true segment with the highest IoU; one that counts is never given up for one that does not."""
+    """The true segment with the highest IoU; ignored ones only if there is no other."""
     best, best_iou = None, min(lowest, _HIGHEST_IOU)
     for row, iou in some:
         if best is not None and outside[row] and not outside[best]:

@@ -1,19 +1,18 @@
 """Matching of true and predicted segments, from the pixels that they share.
 
-Pixels are counted by runs (see `panoptic.regions`): a picture has a hundred times fewer of them than pixels, so finding
-where they begin is all that is done for each pixel. What the two maps of a picture share, its `Overlap`, is a few
-hundred numbers. Many pictures are then matched together, as numpy's calls would take most of the time if each picture
-had its own.
+Pixels are counted by runs (see `panoptic.regions`): a picture has a hundred times fewer runs than pixels, and
+only the search for their starts visits each pixel. The `Overlap` of the two maps of a picture is a few hundred numbers.
+Many pictures are then matched together, as the overhead of numpy's calls would dominate for single pictures.
 
 Segments are matched exactly as panopticapi matches them on one core (`panopticapi.evaluation.pq_compute_single_core`).
-What it does and a reader may not expect:
+Behaviour that may be unexpected:
 
 - a truth segment's area is the one its JSON states, a predicted segment's area is measured on its map;
-- pixels of a truth map that no segment claims count against a prediction, unlike void (0);
-- of several crowd segments of one category in one picture only the last listed shields predictions.
+- pixels of a truth map that belong to no listed segment count against a prediction, unlike void (0);
+- of several crowd segments of one category in one picture only the last listed makes predictions ignored.
 
 Two maps of different size, an id listed twice or outside 1..2^24-1, a truth segment of an unknown category and an area
-that leaves no union are a DataError; there the reference crashes or goes wrong silently.
+that leaves no union are a DataError; there the reference crashes or is silently wrong.
 """
 
 # H W picture size, R runs, N pictures, K categories, S segments of one side, P pairs that share pixels, M matched pairs
@@ -55,7 +54,7 @@ _NONE = np.zeros(0, np.int64)
 
 @dataclass(frozen=True, eq=False)
 class PanopticRuns:
-    """What `Panoptic` is, with the runs of its map instead of the map: counting with them takes half the time."""
+    """A `Panoptic` with the runs of its map instead of the map, which halves the time of counting."""
 
     runs: Runs
     segments: tuple[Segment, ...]
@@ -68,7 +67,7 @@ class PanopticRuns:
 
 @dataclass(frozen=True, eq=False)
 class PanopticColors:
-    """What `Panoptic` is, with the colours of its PNG, uint8 (H, W, 3), instead of the ids."""
+    """A `Panoptic` with the colours of its PNG, uint8 (H, W, 3), instead of ids."""
 
     colors: Rgb
     segments: tuple[Segment, ...]
@@ -180,14 +179,14 @@ class Matching:
 
 
 class Workspace:
-    """Memory that is used again for each picture: getting fresh pages would take a third of the time.
+    """Work memory that is reused for each picture: allocating it anew would take a third of the time.
 
     It belongs to one thread. It grows with the largest picture and never holds a result.
     """
 
     def __init__(self) -> None:
         self._flags = np.empty((2, 0), np.bool_)
-        # A place for every possible id would take no hashing, but fetching its pages costs more than all the rest.
+        # A table of all possible ids would need no hashing, but its page faults cost more than everything else.
         self._codes = np.zeros(1 << _SLOT_BITS, np.int32)
 
     def flags(self, size: int) -> tuple[Bools, Bools]:
@@ -205,7 +204,7 @@ class Workspace:
         self._codes[slots] = np.arange(VOIDED, len(known))
         codes = self._codes[_slots(values)]
         self._codes[slots] = UNLISTED
-        # Whatever else falls into the slot of an id is not that id.
+        # Clears the code of other values that were hashed to the slot of an id.
         codes *= known[codes] == values
         return codes.astype(np.int64)
 
@@ -444,7 +443,7 @@ def _require_present(predicted: Columns, area: Ints) -> None:
 
 
 def _require_union(true: Columns, rows: Ints, union: Ints) -> None:
-    """With a true area the union is positive; the reference goes on with an infinite IoU."""
+    """With a correct area the union is positive; the reference continues with an infinite IoU."""
     wrong = rows[union <= 0]
     if wrong.size:
         ids = some(true.id[np.unique(wrong)].tolist())

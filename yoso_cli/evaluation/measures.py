@@ -1,8 +1,8 @@
 """The metrics: what each one counts per picture, and how figures are computed from the counts.
 
-Each pair of maps becomes an `Overlap`, a few hundred numbers, and the maps are let go of. Some dozens of these are
-matched together and counted for each metric. The counts are added up in the order of the pictures, and figures are made
-of their sum.
+Each pair of maps becomes an `Overlap`, a few hundred numbers, and the maps are freed. A few dozen overlaps are
+matched together and counted for each metric. The counts are added up in the order of the pictures, and the figures are
+computed from the sum.
 """
 
 # K categories, N pictures
@@ -18,7 +18,7 @@ import numpy as np
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation import boundary, calibration, causes, cityscapes_ap, instances, per_image, quality, semantic
 from yoso_cli.evaluation.calibration import Calibration
-from yoso_cli.evaluation.causes import Losses, Meeting
+from yoso_cli.evaluation.causes import ConfusionEntry, Losses
 from yoso_cli.evaluation.cityscapes_ap import CityscapesAP
 from yoso_cli.evaluation.instances import InstanceQuality
 from yoso_cli.evaluation.matching import AnyPanoptic, Matching, Overlap, PanopticColors, Workspace, match, overlap
@@ -73,7 +73,7 @@ class Measures:
     tallies = Named[ImageTallies]("per_image")
     confidence = Named[Confidence]("confidence")
     losses = Named[Losses]("losses")
-    confusion = Named[tuple[Meeting, ...]]("confusion")
+    confusion = Named[tuple[ConfusionEntry, ...]]("confusion")
     calibration = Named[Calibration | None]("calibration")
 
     def to_dict(self) -> dict[str, Any]:
@@ -218,7 +218,7 @@ def overlap_for(
     metrics: Sequence[str] = ("pq",),
     space: Workspace | None = None,
 ) -> Overlap:
-    """The overlap of a picture's two maps, with all that `metrics` need: then the maps can go.
+    """The overlap of a picture's two maps, with everything that `metrics` need, so that the maps can be freed.
 
     Args:
         name: of the picture, for errors.
@@ -262,7 +262,7 @@ def count(pictures: Sequence[Overlap], categories: Sequence[Category], metrics: 
     except DataError as error:
         if len(pictures) == 1:
             raise DataError(f"{pictures[0].name}: {error.message}", hint=error.hint) from None
-        # Together they do not say who it is.
+        # Matched together, the error does not name the picture.
         for one in pictures:
             count([one], categories, metrics)
         raise

@@ -1,11 +1,12 @@
 """Counts per picture, and bootstrap confidence intervals over pictures.
 
-Pictures are drawn again with replacement, as many as there are, and the score is computed anew each time (Efron and
-Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: the percentile interval). Whole pictures are drawn because
-the segments of one picture succeed and fail together. Draws are the same for every set of as many pictures, so that two
-models are compared on the same ones: a hard picture is hard for both, and the difference moves less than either score.
+Pictures are resampled with replacement, as many as there are, and the score is computed for each resample (Efron and
+Tibshirani, An Introduction to the Bootstrap, 1993, ch. 13: the percentile interval). Whole pictures are resampled
+because the segments of a picture are correlated. Resamples are the same for all sets of the same number of pictures, so
+that two models are compared on the same ones: a picture that is hard for one is hard for the other, and the difference
+varies less than either score.
 
-What it cannot know: another training of the same recipe moves the score as well, and pictures of another kind more.
+The interval does not include the variation between trainings of the same recipe, nor between kinds of pictures.
 """
 
 # N pictures, K categories, R resamples, G groups (all, things, stuff), P rows: the classes that each picture has
@@ -41,7 +42,7 @@ FIGURES = ("pq", "sq", "rq")
 HOW: dict[str, Any] = {"level": LEVEL, "resamples": RESAMPLES, "seed": SEED}
 """How an interval was made, for JSON."""
 
-# Draws are made in blocks of so many pictures in all: memory grows neither with their number nor with the pictures'.
+# Resamples are drawn in blocks of so many pictures in total, which bounds memory.
 _AT_ONCE, _MOST_DRAWS = 250_000, 200
 
 
@@ -155,8 +156,8 @@ class ImageTallies:
     def lost(self) -> Floats:
         """(N,) PQ that is lost on each picture, a fraction; together 1 - PQ.
 
-        A class' loss is shared out by the lacking IoU and the errors on each picture, so a picture weighs more where
-        its classes are rare.
+        The loss of a class is divided by the missing IoU and the errors on each picture, so pictures with rare classes
+        weigh more.
         """
         total = self.counts.sum(0)
         weight = total @ [0, 1, 0.5, 0.5]  # (K,)
@@ -250,7 +251,7 @@ def scores(sums: Floats, members: Bools) -> tuple[Floats, Floats]:
 def draws(counts: Floats, members: Bools) -> tuple[Floats, Floats]:
     """The `scores`, with R in front, of R draws of the pictures whose counts are (N, ..., K, 4).
 
-    Fewer than two pictures tell nothing about chance: then all is NaN.
+    With fewer than two pictures, all is NaN.
     """
     if len(counts) < 2:
         return scores(np.zeros((1, *counts.shape[1:])), members)
@@ -310,7 +311,7 @@ def mean_over_classes(figures: Floats, chosen: Bools) -> Floats:
 
 
 def _times_drawn(images: int) -> Iterator[Floats]:
-    """Blocks of draws: how often each picture is in each of them, (block, N)."""
+    """Blocks of resamples: how often each contains each picture, (block, N)."""
     random = np.random.default_rng(SEED)
     at_once = min(_MOST_DRAWS, max(1, _AT_ONCE // images))
     for start in range(0, RESAMPLES, at_once):

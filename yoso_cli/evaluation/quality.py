@@ -1,7 +1,7 @@
 """Panoptic quality (https://arxiv.org/abs/1801.00868, Eq. 1), counted exactly as panopticapi counts it on one core.
 
 Matches (see `matching`), sums and every float operation follow `panopticapi.evaluation` (`PQStat`), so that the figures
-agree to the last bit. Where the reference crashes or goes wrong silently, this module answers:
+agree to the last bit. Where the reference crashes or is silently wrong, the result here is:
 
 - a group without any class seen (only things, only crowds, nothing): n = 0 and None, where it divides by zero;
 - a class seen nowhere: None, where it reports 0.
@@ -9,7 +9,7 @@ agree to the last bit. Where the reference crashes or goes wrong silently, this 
 PQ by size: PQ's own matches, divided by area at COCO's limits (https://cocodataset.org/#detection-eval): small is below
 32² pixels, medium below 96², large the rest. A match and a missed segment count at the size of the true segment (the
 area that its JSON states), a spurious one at the size of the predicted segment (measured). So every match and every
-error of PQ counts at exactly one size; matching itself knows no sizes, and a small segment found as a medium one is a
+error of PQ counts at exactly one size; matching ignores sizes, so a small segment found as a medium one is a
 match.
 
 PQ-dagger: stuff is scored by its IoU, without the 0.5 that a match needs.

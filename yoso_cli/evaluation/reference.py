@@ -40,7 +40,7 @@ def quality_by(evaluation: Any, name: str, predictions: Path, truth: Path) -> Pa
     by_image = {one["image_id"]: one for one in predicted_json["annotations"]}
     categories = {one["id"]: one for one in true_json["categories"]}
     try:
-        # It talks to stdout, which is for results.
+        # It prints to stdout, which is for results.
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             pairs = [(one, by_image[one["image_id"]]) for one in true_json["annotations"]]
             folders = str(true_set.panoptic_dir), str(predicted_set.panoptic_dir)

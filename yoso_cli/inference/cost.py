@@ -20,9 +20,9 @@ class Cost:
     """Of one forward pass.
 
     Attributes:
-        flops: per part; a multiply-add counts as two. What is not a product of matrices (norms, activations,
-            interpolation) is left out, as usual.
-        parameters: per part, folded ones as they are.
+        flops: per part; a multiply-add counts as two. Only matrix products and convolutions count, as
+            usual; norms, activations and interpolation do not.
+        parameters: per part, after folding where layers are folded.
     """
 
     flops: dict[str, int]
@@ -48,14 +48,14 @@ def flops(module: nn.Module, inputs: Sequence[object], counted: Mapping[Any, Any
 def _counted(module: nn.Module, inputs: Sequence[object], counted: Mapping[Any, Any]) -> dict[str, dict[Any, int]]:
     counter = FlopCounterMode(display=False, custom_mapping=dict(counted))
     with torch.no_grad(), attention_in_parts(), counter:
-        # The counter follows modules by gradient hooks, which stumble over a view of a parameter.
+        # The counter tracks modules with gradient hooks, which fail on a view of a parameter.
         copy.deepcopy(module).requires_grad_(False)(*inputs)
     return counter.get_flop_counts()
 
 
 @contextlib.contextmanager
 def attention_in_parts() -> Iterator[None]:
-    """While the block runs, attention is not the one fused operator whose products no counter knows."""
+    """While the block runs, attention is computed unfused: FLOP counters do not count the fused operator."""
     fast = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
@@ -69,10 +69,10 @@ def _parameters(module: nn.Module) -> int:
 
 
 def _deformable(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
-    """A product for each output pixel, as a plain convolution of that kernel."""
+    """Counts as a plain convolution with that kernel size."""
     batch, out_channels, height, width = out_shape
     return int(2 * batch * height * width * out_channels * weight[1] * weight[2] * weight[3])
 
 
 UNCOUNTED_BY_TORCH = {torch.ops.torchvision.deform_conv2d: _deformable}
-"""Without it the counters would pass over torchvision's deformable convolution."""
+"""Without it the counter would leave out torchvision's deformable convolution."""

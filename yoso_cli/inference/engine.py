@@ -128,7 +128,7 @@ class Engine:
 
     Raises:
         RunError: the device cannot do what is switched on.
-        UsageError: the switches rule each other out.
+        UsageError: the switches exclude each other.
     """
 
     def __init__(self, model: YOSO, device: torch.device, switches: Switches) -> None:
@@ -172,7 +172,7 @@ def _compiled(model: YOSO) -> Callable[[Tensor], list[Output]]:
         try:
             return program(images)
         except TorchDynamoException as error:
-            # The rest is a traceback and advice for those who write torch.
+            # The rest is a traceback and advice for torch developers.
             reason = " ".join([line.strip() for line in str(error).splitlines() if line.strip()][:2])
             raise RunError(
                 f"torch.compile cannot compile the network here: {reason}.",
@@ -183,26 +183,26 @@ def _compiled(model: YOSO) -> Callable[[Tensor], list[Output]]:
 
 
 class Graph:
-    """One input size's kernels, recorded once and replayed without the CPU's part."""
+    """The CUDA graph of one input size: kernels are captured once and replayed without launch overhead."""
 
     def __init__(self, forward: Callable[[Tensor], Output], images: Tensor) -> None:
         self._input = images.clone()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):
-            # Libraries choose their kernels in the first calls, which a graph must not record.
+            # Libraries select kernels in the first calls, which must not be captured.
             for _ in range(3):
                 forward(self._input)
         torch.cuda.current_stream().wait_stream(stream)
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads read pictures and merge meanwhile; what they ask of the GPU is no part of the recording.
+        # Other threads use the GPU at the same time, for pictures and merging; their work must not be captured.
         with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self._output = forward(self._input)
 
     def replay(self, images: Tensor) -> Output:
-        """The output for (B, 3, H, W) of the size that was recorded."""
+        """The output for (B, 3, H, W) of the captured size."""
         self._input.copy_(images)
         self._graph.replay()
-        # Copies: the next picture's replay overwrites what this one's merge may still read.
+        # Copies: the next replay overwrites outputs that the merge of this picture may still read.
         assert self._output.class_logits is not None, "the last stage classifies"
         return Output(self._output.mask_logits.clone(), self._output.class_logits.clone())

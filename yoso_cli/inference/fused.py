@@ -1,9 +1,9 @@
 """The network with fused convolutions by oneDNN, the fastest form on a CPU, over the same weights.
 
-A convolution is computed together with the ReLU behind it and the sum with a block's shortcut, so that a map at stride
-4 is read and written once instead of three times. Weights are laid out once for each size of picture instead of at
-every call. With a single thread, 1x1 convolutions go to oneDNN as well, where torch would call MKL. All of it is in
-single precision and without gradients; plain torch takes the place of an operator that does not work (see `onednn`).
+A convolution is fused with the ReLU after it and with the sum with a block's shortcut, so that a map at stride 4 is
+read and written once instead of three times. Weights are packed once per input size instead of at every call. With a
+single thread, 1x1 convolutions also use oneDNN, where torch would use MKL. Everything is float32 and without gradients;
+plain torch replaces an operator that does not work (see `onednn`).
 """
 
 # B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
@@ -47,7 +47,7 @@ def fused(model: YOSO) -> YOSO:
 
 
 class FusedConv(nn.Module):
-    """A convolution, and the ReLU behind it if there is one.
+    """A convolution, fused with the ReLU after it if there is one.
 
     Args:
         conv: whose weights it reads.
@@ -78,7 +78,7 @@ class FusedConv(nn.Module):
 class FusedBlock(nn.Module):
     """A residual block whose batch norms are folded. It writes over its input where that is its shortcut.
 
-    Nobody else reads such an input: the maps that leave the backbone go into blocks with a convolved shortcut.
+    Nothing else reads such an input: the backbone's outputs go into blocks with a convolution in the shortcut.
     """
 
     def __init__(self, block: BasicBlock | Bottleneck) -> None:
@@ -95,7 +95,7 @@ class FusedBlock(nn.Module):
 
 
 class FusedDeform(nn.Module):
-    """A deformable convolution whose product has its weights laid out."""
+    """A deformable convolution with packed weights for its matrix product."""
 
     def __init__(self, deform: ModulatedDeformConv) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class FusedDeform(nn.Module):
 
 
 class FusedProducts(InnerProducts):
-    """The decoder's products, each picture's by oneDNN."""
+    """The decoder's batched matrix products, computed by oneDNN for each picture."""
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """As the class it replaces."""
@@ -120,7 +120,7 @@ class FusedProducts(InnerProducts):
 
 
 class FusedPyramid(nn.Module):
-    """The deformable pyramid; each lateral convolution adds itself to what comes from above."""
+    """The deformable pyramid; each lateral convolution adds its output to the upsampled coarser level."""
 
     def __init__(self, pyramid: DeformablePyramid) -> None:
         super().__init__()

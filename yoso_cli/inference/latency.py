@@ -19,9 +19,9 @@ class Latency:
     """Times of single calls, in milliseconds.
 
     Attributes:
-        median: half of the calls took no longer.
-        p90: nine in ten took no longer.
-        p99: ninety-nine in a hundred took no longer.
+        median: the 50th percentile.
+        p90: the 90th percentile.
+        p99: the 99th percentile.
         count: calls timed, after the warm-up.
         batch: pictures in a call.
     """
@@ -44,8 +44,8 @@ class Ratio:
 
     Attributes:
         median: of the ratios of neighbouring calls.
-        low: one in ten is smaller.
-        high: one in ten is larger.
+        low: the 10th percentile.
+        high: the 90th percentile.
         first: A's times.
         second: B's times.
     """
@@ -60,7 +60,7 @@ class Ratio:
 def measure_forward(
     predictor: Predictor, paths: Sequence[Path], *, repeats: int, warmup: int, batch: int = 1
 ) -> Latency:
-    """The network alone, on pictures already resized and in the device's memory; `batch` times the same picture."""
+    """The network alone, on resized pictures in device memory; a batch repeats the same picture `batch` times."""
     return _latency(_timed(forward_of(predictor, paths, batch), predictor.device, repeats, warmup), batch)
 
 
@@ -95,12 +95,12 @@ def measure_parts(predictor: Predictor, paths: Sequence[Path], *, repeats: int, 
 
 
 def milliseconds(call: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """The median of `repeats` calls after three that do not count."""
+    """The median of `repeats` calls after three warm-up calls."""
     return _latency(_timed(lambda _: call(), device, repeats, 3)).median
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that torch held on a GPU, or that this process ever took of main memory."""
+    """Peak memory in bytes: allocated by torch on a GPU, else resident memory of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     # Linux counts in kilobytes, macOS in bytes.
@@ -153,7 +153,7 @@ def _parts(predictor: Predictor, path: Path) -> dict[str, float]:
 
 
 class _Clock:
-    """Milliseconds between laps, by name; a name that comes again is added to."""
+    """Milliseconds between laps, by name; laps of one name are summed."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -184,7 +184,7 @@ def _interleaved(
     times = np.zeros((warmup + repeats, len(calls)))
     with torch.inference_mode():
         for index, row in enumerate(times):
-            # Each goes first as often as the others.
+            # The order rotates, so that each call goes first equally often.
             for step in range(len(calls)):
                 place = (index + step) % len(calls)
                 row[place] = _once(calls[place], index, device)

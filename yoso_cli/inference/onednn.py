@@ -1,16 +1,16 @@
 """Convolutions and matrix products on a CPU with oneDNN, through torch's internal operators.
 
-torch documents none of these operators, and any release may change them. So each is probed once in a process: it has
-to give plain torch's result on a tiny input. Plain torch takes the place of one that does not. They compute in single
-precision and have no gradient: they serve inference alone.
+torch documents none of these operators, and any release may change them. So each is probed once per process: it must
+give plain torch's result on a tiny input, else plain torch is used instead. They compute in float32 and have no
+gradient, so they are for inference only.
 
-A layer's weights can be laid out for one size of input beforehand, which torch otherwise does at every call. Products
-go to oneDNN because torch gives them to MKL, which uses half the width of an AMD processor's vectors: on two cores of
-an AMD EPYC the products of this network take twice as long there.
+A layer's weights can be packed for one input size in advance, which torch otherwise does at every call. Matrix products
+use oneDNN because torch's choice, MKL, uses only half of the vector width of AMD processors: on two cores of an AMD
+EPYC the products of this network take twice as long with MKL.
 """
 
 # B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
-# M rows, K summed over, N columns
+# Matrix products: (M, K) times (K, N)
 
 import functools
 from collections.abc import Callable
@@ -28,7 +28,7 @@ PRODUCT_LAYOUT = "_reorder_linear_weight"
 
 
 class Geometry(NamedTuple):
-    """How a convolution's kernel moves over the map, in the order in which the operators take it."""
+    """Padding, stride, dilation and groups of a convolution, in the operators' argument order."""
 
     padding: tuple[int, ...]
     stride: tuple[int, ...]
@@ -48,7 +48,7 @@ def works(operator: str) -> bool:
 
 @functools.cache
 def probed(operator: str) -> bool:
-    """Whether one of PROBES computes what plain torch does. Kept for the life of the process."""
+    """Whether one of PROBES computes what plain torch does. Cached for the process."""
     try:
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             return all(torch.allclose(*pair, rtol=1e-4, atol=1e-5) for pair in PROBES[operator]())
@@ -86,7 +86,7 @@ def add_convolution(
 
 
 def convolution_layout(weight: Tensor, geometry: Geometry, shape: torch.Size) -> Tensor:
-    """(O, C / groups, ...) laid out for inputs of `shape`; as it is where that cannot be done."""
+    """(O, C / groups, ...) packed for inputs of `shape`; unchanged where that is not possible."""
     if not works(CONVOLUTION_LAYOUT):
         return weight
     found: Tensor = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, list(shape))
@@ -102,7 +102,7 @@ def product(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def product_layout(weight: Tensor, rows: int) -> Tensor:
-    """(N, K) laid out for (M, K) of so many rows; as it is where that cannot be done."""
+    """(N, K) packed for (M, K) with so many rows; unchanged where that is not possible."""
     if not works(PRODUCT_LAYOUT):
         return weight
     found: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
@@ -112,8 +112,8 @@ def product_layout(weight: Tensor, rows: int) -> Tensor:
 class KeptLayout:
     """A layer's weights packed for one input size; packed again for another size and when the weights change.
 
-    One layout alone is kept, as much memory as the weights: laid out for another size, a convolution can take ten times
-    as long, and laying out anew costs what torch pays at each call.
+    Only one packing is kept, which takes as much memory as the weights. A convolution with weights packed for another
+    size can take ten times as long; packing again costs what torch pays at each call.
     """
 
     def __init__(self) -> None:
@@ -121,8 +121,8 @@ class KeptLayout:
         self._kept_for: tuple[torch.Size, int] | None = None
 
     def of(self, weight: Tensor, shape: torch.Size, lay_out: Callable[[], Tensor]) -> Tensor:
-        """What `lay_out` made of `weight` for an input of `shape`."""
-        # Training may go on with these very tensors between two evaluations.
+        """`weight` as packed by `lay_out` for an input of `shape`."""
+        # Training may change these tensors between two evaluations.
         wanted = (shape, 0 if weight.is_inference() else weight._version)
         if self._kept is None or self._kept_for != wanted:
             self._kept, self._kept_for = lay_out(), wanted
@@ -178,7 +178,7 @@ PROBES: dict[str, Callable[[], Pairs]] = {
 
 
 def _small_convolution() -> tuple[Tensor, Tensor, Tensor, Geometry, Tensor]:
-    """A map with channels last, weights, a bias, the geometry, and what torch makes of them."""
+    """A channels-last map, weights, bias, geometry, and torch's result."""
     x = _numbers(1, 4, 5, 6).contiguous(memory_format=torch.channels_last)
     weight, bias, geometry = _numbers(6, 2, 3, 3), _numbers(6), Geometry((1, 1), (2, 2), (1, 1), 2)
     wanted = F.conv2d(x, weight, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
@@ -186,5 +186,5 @@ def _small_convolution() -> tuple[Tensor, Tensor, Tensor, Geometry, Tensor]:
 
 
 def _numbers(*shape: int) -> Tensor:
-    """Some of either sign, always the same."""
+    """Fixed numbers of both signs."""
     return torch.arange(torch.Size(shape).numel(), device="cpu", dtype=torch.float32).sin().view(shape)

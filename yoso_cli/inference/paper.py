@@ -31,7 +31,7 @@ ATTENTION = {
 }
 # c2..c5 and h = w of Table 5.
 CHANNELS, EDGE = (128, 256, 512, 1024), 256
-# The text's, and the one that its operations are of.
+# d of the text, and d of the printed operation counts.
 HIDDEN = (256, 128)
 Value = str | int
 # Table: rows with the network's arguments and the paper's FPS on an RTX 3090. The row without arguments is the default.
@@ -169,7 +169,7 @@ def _networks(table: str, device: torch.device, repeats: int) -> Iterator[Row]:
 
 def _engine(values: Mapping[str, Any], device: torch.device) -> Engine:
     model = YOSO(133, **values).eval().to(device)
-    # Left as it is, IFA is what Table 5 compares; everything else is folded in both.
+    # IFA is not folded, as Table 5 compares it; everything else is folded in both.
     steps = tuple(step for step in STEPS if step != "ifa_to_cfa")
     return Engine(reparameterise(model, steps), device, switches_for(device))
 
@@ -191,7 +191,7 @@ def _medians(calls: Mapping[str, Callable[[], object]], device: torch.device, re
 
 
 def _numbered(call: Callable[[], object]) -> Callable[[int], object]:
-    """The same call whatever its number."""
+    """The same call for every index."""
     return lambda _: call()
 
 
@@ -208,18 +208,18 @@ def operations(module: nn.Module, *inputs: Tensor | list[Tensor]) -> int:
     """Operations of `module` as the paper's Tables 5 and 6 count them; by shapes alone, nothing is computed.
 
     A multiply-add is one, the shifted sums of a depthwise convolution among them; a bilinearly interpolated value is
-    four, and one that passes a LayerNorm five. Found out by reproducing every printed figure.
+    four, and one that passes a LayerNorm five. These rules reproduce every printed figure.
     """
     aten = torch.ops.aten
     counted = {aten.upsample_bilinear2d: _each(4), aten.native_layer_norm: _each(5), aten.mul: _each(1)}
-    # In inference mode torch 2.14 takes interpolation apart before it is counted, to three products for a value.
+    # In inference mode, torch 2.14 decomposes interpolation into three products per value before it is counted.
     with torch.inference_mode(False):
         shapes = [[x.to("meta") for x in one] if isinstance(one, list) else one.to("meta") for one in inputs]
         return cost.flops(copy.deepcopy(module).to("meta"), shapes, counted) // 2
 
 
 def _each(count: int) -> Callable[..., int]:
-    """So many multiply-adds for each value of the output."""
+    """A fixed number of multiply-adds for each output value."""
 
     def flops(*_: Any, out_shape: Any, **__: Any) -> int:
         first = out_shape if isinstance(out_shape[0], int) else out_shape[0]

@@ -1,4 +1,4 @@
-"""Figs. 4 and 5 of the paper: PQ over latency, and how many times fewer operations its two modules take."""
+"""Figs. 4 and 5 of the paper: PQ over latency, and by what factor its two modules reduce operations."""
 
 # d hidden, c channels, n tokens, t kernel size
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SIZE = (1280, 560)
 _CELLS, _BANDS = 81, 10
-# Where a name may stand beside its point, in points of print, and which of its ends is there.
+# Possible offsets of a label from its point, in typographic points, and its alignment.
 _PLACES = (
     *(((8, 0), "left"), ((-8, 0), "right"), ((0, 11), "center"), ((0, -11), "center")),
     *(((8, 11), "left"), ((8, -11), "left"), ((-8, 11), "right"), ((-8, -11), "right"), ((8, 22), "left")),
@@ -97,7 +97,7 @@ def draw_pq_over_latency(path: Path, measured: Mapping[str, Sequence[Point]] | N
 
 
 def _write_names(axes: "Axes", points: Sequence[Point]) -> None:
-    """Each name beside its point, at the first place in the panel that no point and no other name has, or the last."""
+    """Labels each point at the first offset that overlaps no point and no other label, else at the last."""
     from matplotlib.transforms import Bbox
 
     spots = axes.transData.transform([(one.latency, one.pq) for one in points])
@@ -156,12 +156,12 @@ FIGURE_5 = (
 
 
 def draw_contours(path: Path) -> None:
-    """Fig. 5 as a PNG: both maps in bands, each higher than the one below by one factor. Raises RunError."""
+    """Fig. 5 as a PNG: filled contours of both maps, at levels a constant factor apart. Raises RunError."""
     with drawing(path, *_SIZE) as figure:
         for axes, one in zip(figure.subplots(1, 2), FIGURE_5, strict=True):
             x, y, ratios = one.grid()
             levels = np.geomspace(ratios.min(), ratios.max(), _BANDS + 1)
-            # From dark blue to yellow: the order is seen in grey and by colour-blind eyes too.
+            # From dark blue to yellow: readable in greyscale and by colour-blind readers.
             bands = axes.contourf(x, y, ratios, levels, cmap="cividis", norm="log")
             legend = figure.colorbar(bands, ax=axes, ticks=levels, format="%.2f", label="times fewer operations")
             legend.minorticks_off()

@@ -4,9 +4,9 @@ The rules are the released implementation's: mask logits are resized twice (to t
 picture), each pixel goes to the query with the highest class score x mask probability, a query that keeps too small a
 share of its own mask is dropped, and stuff of one class becomes one segment.
 
-Only queries that pass the score threshold are resized, all of them for a band of the picture's rows at a time: what a
-picture takes beyond its own maps has a bound, however large it is and however many queries there are. A batch is read
-from the device twice, whatever is in it: the scores, to know which queries are left, and the answer.
+Only queries that pass the score threshold are resized, for one band of the picture's rows at a time, so that temporary
+memory is bounded for any picture size and number of queries. Each batch takes two transfers from the device: the
+scores, to select the queries, and the result.
 """
 
 # B pictures, N queries, Q kept queries, K classes, h w mask size, H W picture size, R rows of a band
@@ -152,7 +152,7 @@ def claimed_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> C
     for rows, logits in bands(mask_logits, *sizes.axes()):
         probabilities = logits.sigmoid_()
         covered = _covered(probabilities)
-        # A band's ones are exact as floats, and in double all together.
+        # Counts within a band are exact in float32, their sum in float64.
         own += covered.sum((1, 2))
         codes[rows] = _codes(probabilities, covered, scores)
     return Claim(codes, own.long())
@@ -171,7 +171,7 @@ def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> C
     )
     probabilities = mask_logits.sigmoid()
     covered = _covered(probabilities)
-    # How many of the picture's rows and columns each small one stands for; sums of such products are exact in double.
+    # How many of the picture's rows and columns each mask row and column covers; sums of products are exact in float64.
     heights = torch.zeros(mask_logits.shape[-2], dtype=torch.double, device=rows.device)
     widths = torch.zeros(mask_logits.shape[-1], dtype=torch.double, device=rows.device)
     heights.index_add_(0, rows, heights.new_ones(len(rows)))
@@ -220,7 +220,7 @@ def bands(mask_logits: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[slic
 def _mixture(height: int, rows: Axis, dtype: torch.dtype) -> Tensor:
     """How much of each mask row is in a row of the picture, (H, h).
 
-    Read off torch: where the masks are the unit matrix, the picture's rows are the weights, rounding included.
+    Obtained from torch by resizing the unit matrix, so that rounding is included.
     """
     return _resized(torch.eye(height, dtype=dtype)[None], rows)[0].T.contiguous()
 
@@ -257,9 +257,9 @@ def _kept_queries(mask_logits: Tensor, class_logits: Tensor, score_threshold: fl
     """The queries of each picture that pass the threshold; one read from the device for the batch."""
     scores, labels = _precise(class_logits).softmax(-1).max(-1)  # (B, N)
     keep = (labels != class_logits.shape[-1] - 1) & (scores > score_threshold)
-    # Smallest and largest tell of a value that is not a number too, in a third of the time of looking at each.
+    # The minimum and maximum are NaN if any value is, in a third of the time of checking each value.
     sound = torch.stack([end for each in (mask_logits, class_logits) for end in each.aminmax()]).isfinite().all()
-    # Double holds a float and a label alike, so that one transfer will do.
+    # float64 holds scores and labels exactly, so that one transfer is enough.
     read = torch.stack([keep.double(), scores.double(), labels.double(), sound.expand(keep.shape).double()]).cpu()
     if not bool(read[3].all()):
         raise RunError(
@@ -279,20 +279,20 @@ def _claim(merge: Merge, mask_logits: Tensor, kept: _Kept, sizes: Sizes) -> Clai
 
 
 def _precise(logits: Tensor) -> Tensor:
-    """Half precision decides pixels by rounding; from here on it is single."""
+    """Converts 16-bit logits to float32, so that rounding does not decide pixels."""
     return logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
 
 
 def _covered(probabilities: Tensor) -> Tensor:
-    """1 where a probability is 0.5 or more, else 0: as floats, which on a CPU takes a quarter of truth values' time."""
+    """1.0 where a probability is 0.5 or more, else 0.0; on a CPU four times faster than booleans."""
     return torch.ge(probabilities, 0.5, out=torch.empty_like(probabilities))
 
 
 def _codes(probabilities: Tensor, covered: Tensor, scores: Tensor) -> Tensor:
     """The codes of a `Claim`, int16 (H, W); `probabilities` and `covered`, (Q, H, W), are overwritten.
 
-    Each query's code, out of reach where its product is below the largest; the least is the first winner's. All of it
-    plain arithmetic: on a CPU torch's maximum takes ten times as long once it has to tell where it stands.
+    The minimum over the queries' codes, where all but those with the largest product are raised out of range: of equal
+    products, the first query wins. This is plain arithmetic, as on a CPU torch's argmax takes ten times as long.
     """
     count = len(scores)
     codes = torch.sub(torch.arange(1, 2 * count, 2, device=scores.device)[:, None, None], covered, out=covered)
@@ -321,7 +321,7 @@ def _panoptic(
     runs = runs_of(codes.numpy())
     pixels = np.bincount(runs.values, runs.lengths, minlength=2 * len(own)).reshape(-1, 2)
     final, claimed = pixels[:, 0], pixels.sum(1)
-    # Double: above 2^24 pixels or just beside the threshold, single precision would decide otherwise than the rule.
+    # float64: above 2^24 pixels or close to the threshold, float32 could violate the rule.
     share = claimed / own.clamp(min=1).numpy()
     accepted = (final > 0) & (own.numpy() > 0) & (share >= overlap_threshold)
     segment_ids, segments = _segments(accepted.tolist(), kept.labels, kept.scores, categories)

@@ -1,6 +1,6 @@
 """Prediction: resize, pad, network, postprocessing, for one picture or a stream.
 
-A picture is resized on the CPU, carried over as bytes, and padded where the network is.
+A picture is resized on the CPU, transferred to the device as bytes, and padded there.
 """
 
 # B pictures, H W picture size, h w resized size
@@ -29,9 +29,9 @@ _Item = TypeVar("_Item")
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""
 
-# A picture waits for others of its padded size until this many batches have gone by. COCO's pictures come in dozens of
-# sizes, of which the most frequent three are half of all.
-PATIENCE = 4
+# A picture waits at most this many batches for others of its padded size. COCO has dozens of sizes; the three most
+# frequent ones make up half of its pictures.
+MOST_BATCHES_WAITED = 4
 
 
 class Input(NamedTuple):
@@ -64,8 +64,8 @@ def resized(image: Rgb, *, short_edge: int, long_edge: int) -> Resized:
 class Carrier:
     """Transfers resized pictures to a device.
 
-    A value travels as one byte, a quarter of what the network's floats would take. A GPU fetches it by itself from
-    page-locked memory, in a stream of its own: beside whatever it computes, and without keeping the caller waiting.
+    Pixels are transferred as bytes, a quarter of the size of floats. A GPU copies them asynchronously from page-locked
+    memory in a separate stream, in parallel with its computation.
 
     Args:
         device: where the network is.
@@ -77,7 +77,7 @@ class Carrier:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def locked(self, picture: Resized) -> Resized:
-        """The picture in memory that the device can read; costs a copy, so it is for the threads that read pictures."""
+        """The picture in page-locked memory; this copies it, so reader threads should call it."""
         return picture if self._stream is None else picture._replace(pixels=picture.pixels.pin_memory())
 
     def carried(self, pictures: Sequence[Resized]) -> Tensor:
@@ -169,7 +169,7 @@ class Predictor:
         outputs = [self.engine(self._carrier.carried(shown)) for shown in zip(*pictures, strict=True)]
         if len(outputs) == 1:
             return outputs[0]
-        # Which segments of two views are one is decided picture by picture.
+        # Segments of several views are matched for each picture separately.
         each = [
             combined([_only(one, place) for one in outputs], [one.sizes for one in shown], self.views)
             for place, shown in enumerate(pictures)
@@ -212,9 +212,9 @@ def predict_stream(
 ) -> Iterator[tuple[_Item, Rgb | None, Panoptic]]:
     """Each item in order, its picture if `keep_pictures`, and the segments in it.
 
-    Three stages at once: pictures are read and resized ahead in threads, the network runs in the calling thread, and
-    its output is merged to segments in one more, unless the network computes on all cores already. Items are drawn as
-    results are asked for, a few ahead, so the stream may be endless.
+    A pipeline of three stages: threads read and resize pictures ahead, the calling thread runs the network, and another
+    thread merges its output to segments, unless the network uses all cores. Items are consumed lazily, a few ahead of
+    the results, so the stream may be endless.
 
     Args:
         predictor: the model.
@@ -250,7 +250,7 @@ def predict_two_ways(
 
 
 def threads_beside_network(device: torch.device) -> int:
-    """For each stage beside the network 1, or 0 where it would hold the network up instead of going on with it.
+    """Threads of each stage beside the network: 1, or 0 where running in parallel would slow the network down.
 
     That is so on a CPU unless half of the cores are free: merging has as many of torch's threads as the network, and
     threads that share cores wait for each other. Measured on two cores (docs/evaluation.md): with one thread for the
@@ -291,7 +291,9 @@ def _predicted(
     beside = threads_beside_network(predictor.device)
     pictures = stage(opened, items, threads=beside * readers, ahead=max(2 * readers, batch))
     timed = pictures if waiting is None else waiting.timing(pictures)
-    groups = alike((one for one in timed if one is not None), _padded_sizes, most=batch, window=PATIENCE * batch)
+    groups = alike(
+        (one for one in timed if one is not None), _padded_sizes, most=batch, window=MOST_BATCHES_WAITED * batch
+    )
     merged = partial(_merged, predictor, merges)
     return in_order(stage(merged, _answered(predictor, groups), threads=beside, ahead=2))
 

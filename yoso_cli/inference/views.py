@@ -1,9 +1,9 @@
 """Test-time augmentation: one prediction from several views of a picture, flipped or scaled.
 
-There is no published rule for networks whose queries are segments. Here the plain view decides which segments there
-are. Each query with a class is averaged, in class probabilities and mask logits, with at most one query of every other
-view: one of the same class at a mask IoU above 0.5, paired so that the IoUs add up to the most. A segment that no other
-view confirms stays as it is, so the plain view alone gives exactly the prediction without augmentation.
+There is no published rule for networks whose queries are segments. Here the plain view defines the segments. The class
+probabilities and mask logits of each query with a class are averaged with those of at most one query of every other
+view: one of the same class with a mask IoU above 0.5, assigned so that the sum of IoUs is largest. A segment without a
+match is unchanged, so the plain view alone gives exactly the prediction without augmentation.
 """
 
 # N queries, Q kept queries, K classes, h w mask size of the plain view
@@ -26,7 +26,7 @@ SAME = 0.5
 
 @dataclass(frozen=True)
 class View:
-    """How a picture is shown: mirrored left to right or not, its edges `scale` times as long as in the plain view."""
+    """A view of a picture: flipped horizontally or not, and scaled by `scale` relative to the plain view."""
 
     flip: bool = False
     scale: float = 1.0
@@ -68,14 +68,14 @@ def combined(outputs: Sequence[Output], sizes: Sequence[Sizes], views: Sequence[
         seen[mine] += 1
     confirmed = seen > 1
     masks = torch.where(confirmed[:, None, None], masks / seen[:, None, None], plain.mask_logits[0])
-    # A probability can be too small to be one; its logarithm has to be a number all the same.
+    # A probability may underflow to 0, and its logarithm must be finite.
     logits = (probabilities / seen[:, None]).clamp(min=torch.finfo(probabilities.dtype).tiny).log()
     assert plain.class_logits is not None, "the last stage classifies"
     return Output(masks[None], torch.where(confirmed[:, None], logits, plain.class_logits[0])[None])
 
 
 def aligned(mask_logits: Tensor, sizes: Sizes, plain: Sizes, view: View, target: Sequence[int]) -> Tensor:
-    """(N, h', w') masks of a view to `target` (h, w), cell by cell where the plain view has the same place."""
+    """(N, h', w') masks of a view, resampled to the grid of the plain view's masks, `target` (h, w)."""
     rows, columns = (
         (torch.arange(cells, device=mask_logits.device) + 0.5) * whole / cells / used
         for cells, whole, used in zip(target, plain.padded, plain.resized, strict=True)

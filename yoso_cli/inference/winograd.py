@@ -1,12 +1,12 @@
 """3x3 convolutions with a quarter of the multiplications: Winograd's minimal filtering F(4x4, 3x3).
 
-The sixteen outputs of a tile are known from 36 products of its inputs and the filter, where the convolution as it is
-written takes 144 (Lavin and Gray, arXiv:1509.09308). Exact in algebra; in arithmetic it depends on the six places where
-the polynomials behind it are looked at. At those chosen here a layer's rounding error is twice that of the convolution
-as it is written, at the usual ones (0, 1, -1, 2, -2) four times, and that of the whole network stays what it was.
+The sixteen outputs of a tile take 36 multiplications instead of the 144 of the direct convolution (Lavin and Gray,
+arXiv:1509.09308). Algebraically this is exact; numerically the rounding error depends on the six interpolation points.
+With those chosen here, a layer's rounding error is twice that of the direct convolution (with the usual 0, 1, -1, 2, -2
+four times), and that of the whole network does not change.
 """
 
-# B pictures, C channels in, O channels out, H W size of the map, T tiles, N places of a tile (36)
+# B pictures, C channels in, O channels out, H W size of the map, T tiles, N values of a transformed tile (36)
 
 import math
 
@@ -22,18 +22,18 @@ TILE = 4
 TAPS = 3
 _INPUT = TILE + TAPS - 1
 PLACES = _INPUT * _INPUT
-# A matrix for each place, as groups of a 1x1 convolution.
+# One matrix per transformed value, computed as the groups of a 1x1 convolution.
 _AT_EACH_PLACE = Geometry((0, 0), (1, 1), (1, 1), PLACES)
-# Values of tiles, of which there are up to three copies: at stride 4 a whole map's would be the most memory that a
-# picture takes. Less at a time is slower from a quarter of this on, more is not faster.
+# Values of tiles per strip, with up to three copies: at stride 4, a whole map's tiles would dominate peak memory. A
+# quarter of this is slower, more is not faster.
 AT_A_TIME = 1 << 22
-# The sixth is infinity. Near one, each with its inverse: then neither the powers of any grow much (as Barabasz et al.
-# look for in arXiv:1803.10986).
+# Interpolation points; the sixth is infinity. They are near 1 and come with their inverses, so that their powers stay
+# small (see Barabasz et al., arXiv:1803.10986).
 _AT = (0.0, math.sqrt(0.5), -math.sqrt(0.5), math.sqrt(2.0), -math.sqrt(2.0))
-# With fewer channels what goes in and out of the products takes longer than they save: two threads take 4.7 ms instead
-# of 7.9 for 256 channels at 32x44, 26.6 instead of 30.8 for 128 at 128x176, 13.2 instead of 8.2 for 64 there.
+# With fewer channels, the transforms cost more than is saved: two threads take 4.7 ms instead of 7.9 for 256 channels
+# at 32x44, 26.6 instead of 30.8 for 128 at 128x176, but 13.2 instead of 8.2 for 64 there.
 LEAST_CHANNELS = 128
-# With fewer, reading four times the weights takes longer than they save.
+# With fewer tiles, reading four times the weights costs more than is saved.
 LEAST_TILES = 16
 
 
@@ -54,13 +54,13 @@ class WinogradConv(nn.Module):
     """A 3x3 convolution of stride 1 that keeps the map's size.
 
     Args:
-        direct: the same as it is written, whose weights this reads. It serves small maps.
+        direct: the direct convolution, whose weights are used; it also computes small maps.
     """
 
     def __init__(self, direct: FusedConv) -> None:
         super().__init__()
         self.direct = direct
-        # Over both axes at once: one product instead of two, whose operands would be too small to be fast.
+        # Both axes in one matrix product: the operands of two would be too small to be fast.
         self._filters, self._inputs, self._outputs = (torch.kron(one, one).float() for one in _transforms())
         self._layout = KeptLayout()
 
@@ -74,7 +74,7 @@ class WinogradConv(nn.Module):
         rows = -(-down // min(strips, down))
         map_ = x.new_empty(batch, down * TILE, across * TILE, self.direct.conv.out_channels)
         for top in range(0, down, rows):
-            # The last strip overlaps the one before: for another size the weights would have to be laid out anew.
+            # The last strip overlaps the previous one: for another size, the weights would have to be packed again.
             first = min(top, down - rows)
             part = map_[:, first * TILE : (first + rows) * TILE].view(batch, rows, TILE, across, TILE, -1)
             torch.add(self._filtered(_tiles(x, first, rows, across)), self._bias, out=part)
@@ -96,7 +96,7 @@ class WinogradConv(nn.Module):
         return found.view(*tiles.shape[:3], TILE, TILE, -1).transpose(2, 3)
 
     def _products(self, tiles: Tensor) -> Tensor:
-        """(T, N, C) to (T, N, O): at each place its own matrix, as a convolution of N groups of channels."""
+        """(T, N, C) to (T, N, O): one matrix per transformed value, computed as a convolution with N groups."""
         count, _, channels = tiles.shape
         x = tiles.view(1, 1, count, PLACES * channels).permute(0, 3, 1, 2)
         laid_out = self._layout.of(
@@ -108,7 +108,7 @@ class WinogradConv(nn.Module):
         return found.permute(0, 2, 3, 1).reshape(count, PLACES, -1)
 
     def _matrices(self) -> Tensor:
-        """(N O, C, 1, 1), of which oneDNN gets a copy: four times the weights are not kept twice."""
+        """(N O, C, 1, 1): not stored, as they are four times as large as the weights and oneDNN keeps a packed copy."""
         weight = self.direct.conv.weight
         out_channels, channels = weight.shape[:2]
         filters = weight.reshape(out_channels * channels, TAPS * TAPS)
@@ -127,17 +127,17 @@ def _tiles(x: Tensor, first: int, rows: int, across: int) -> Tensor:
 
 
 def _transforms() -> tuple[Tensor, Tensor, Tensor]:
-    """Of a filter (6, 3), of a tile's inputs (6, 6) and of what comes out (4, 6), along one axis, in double precision.
+    """The transforms of filters (6, 3), of a tile's inputs (6, 6) and outputs (4, 6), along one axis, in float64.
 
-    Toom and Cook's: a filter and what comes out are values of polynomials at each place, and infinity's is the last
-    coefficient; inputs pass through the inverse for six coefficients, by the principle of transposition.
+    Those of Toom and Cook: filters and outputs are evaluations of polynomials at the points, where infinity gives the
+    last coefficient. Inputs are transformed by the transposed inverse of an evaluation with six coefficients.
     """
     inputs = torch.linalg.inv(_values(_INPUT)).T
     return _values(TAPS), inputs, _values(TILE).T
 
 
 def _values(coefficients: int) -> Tensor:
-    """(6, coefficients): what each coefficient adds to a polynomial's value at each place."""
+    """(6, coefficients): the Vandermonde matrix of the points, with a row for infinity."""
     places = torch.tensor(_AT, dtype=torch.double)
     infinity = torch.zeros(1, coefficients, dtype=torch.double)
     infinity[0, -1] = 1
