@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticColors, PanopticRuns, Workspace
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
@@ -222,6 +224,7 @@ class _Counter:
         self._folder, self._cache = truth, cache
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
+        self._colors = np.empty((2, 0, 0, 3), np.uint8)
 
     def compared(
         self, true: ImageRecord, prediction: Panoptic | PanopticColors, named: str
@@ -248,7 +251,12 @@ class _Counter:
         colors = png.read(path, png.Kind.RGB)
         memory, size = self._memories[side], colors.shape[0] * colors.shape[1]
         if size >= _LARGE and self._cache is None:
-            return PanopticColors(colors, record.segments)
+            # Copied, so that the next map is decoded into the memory of this one: holding decoded maps makes four times
+            # as many page faults, which cost more than is saved.
+            if self._colors.shape != (2, *colors.shape):
+                self._colors = np.empty((2, *colors.shape), np.uint8)
+            self._colors[side] = colors
+            return PanopticColors(self._colors[side], record.segments)
         id_map = rgb_to_id(colors, memory)
         if memory is None or size > memory.size:
             self._memories[side] = id_map.reshape(-1)
