@@ -6,6 +6,7 @@ from pathlib import Path
 
 import build
 import pytest
+from media.clips import clip
 
 from yoso_cli.cli import run
 
@@ -31,6 +32,7 @@ def test_the_pages_code_runs(line: Path) -> None:
     shutil.copy(build.picture(0), "photo.jpg")
     shutil.copy(build.picture(1), "other.jpg")
     shutil.copy("tiny.yaml", "mine.yaml")
+    clip(Path("clip.mp4"), 6)
     assert run(["eval", "runs/tiny-001", "--device", "cpu"]) == 0
     blocks = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     assert len(blocks) >= 9

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yoso_cli.runtime.stages import alike, in_order, stage
+from yoso_cli.runtime.stages import alike, fetched, in_order, newest, stage
 
 kinds = st.lists(st.sampled_from("abc"), max_size=40)
 counts = st.integers(1, 6)
@@ -132,3 +132,69 @@ def test_equal_kinds_are_grouped_as_soon_as_there_are_enough(items: list[str], m
 def test_one_at_a_time_waits_for_nothing() -> None:
     endless = iter(int, 1)
     assert next(in_order(alike(endless, lambda item: item, most=1, window=1))) == 0
+
+
+def test_fetched_draws_in_one_other_thread_and_so_far_ahead_only() -> None:
+    drawn: list[str] = []
+
+    def items() -> Iterator[int]:
+        for item in range(30):
+            drawn.append(threading.current_thread().name)
+            yield item
+
+    found = []
+    for item in fetched(items(), ahead=3):
+        found.append(item)
+        assert len(drawn) <= len(found) + 3
+    assert found == list(range(30))
+    assert len(set(drawn)) == 1
+    assert drawn[0] != threading.current_thread().name
+
+
+def test_what_fetching_raises_comes_in_its_place() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        yield 2
+        raise ValueError("the third")
+
+    stream, found = fetched(items(), ahead=8), []
+    with pytest.raises(ValueError, match="the third"):
+        found.extend(stream)
+    assert list(fetched(iter([]), ahead=2)) == []
+
+
+def test_newest_leaves_out_what_nobody_waited_for() -> None:
+    """Three items come before the first is asked for, and the last one comes whatever happened before."""
+    ready = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield from (1, 2, 3)
+        ready.set()
+        time.sleep(0.05)
+        yield 4
+
+    stream = newest(items())
+    first = next(stream)
+    ready.wait(10)
+    rest = list(stream)
+    assert [first, *rest] in ([1, 3, 4], [2, 3, 4], [3, 4])
+
+
+def test_newest_raises_what_drawing_raised_and_ends_with_whoever_asks() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise ValueError("unplugged")
+
+    with pytest.raises(ValueError, match="unplugged"):
+        list(newest(broken()))
+    before = threading.active_count()
+
+    def endless() -> Iterator[int]:
+        while True:
+            time.sleep(0.001)
+            yield 1
+
+    stream = newest(endless())
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before

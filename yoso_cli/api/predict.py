@@ -22,7 +22,9 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     import torch
 
+    from yoso_cli.api.video import VideoResult
     from yoso_cli.inference.predict import Predictor
+    from yoso_cli.media.video_reader import VideoReader
     from yoso_cli.recipe.schema import Recipe
 
 Picture = str | Path | Image.Image | Rgb
@@ -105,6 +107,41 @@ class Model:
         if not _is_several(pictures):
             raise _no_picture(pictures)
         return self._each(pictures, batch)
+
+    def video(
+        self,
+        source: str | Path,
+        *,
+        every: int = 1,
+        start: float | None = None,
+        stop: float | None = None,
+        fps: float | None = None,
+    ) -> "Iterator[VideoResult]":
+        """Predicts the frames of a video one by one; a segment's id persists from frame to frame.
+
+        Args:
+            source: a file (mp4, mov, avi, mkv, webm, gif), an `rtsp://` or `https://` address, or `camera:0`.
+            every: of how many frames one is predicted.
+            start: seconds from the beginning at which to begin.
+            stop: seconds from the beginning at which to end.
+            fps: the most frames per second that are predicted.
+
+        Raises:
+            UsageError: an option is out of range, or PyAV is not installed.
+            DataError: it is no video; or, after the last frame, the file was cut short or frames did not decode.
+            RunError: a stream does not answer.
+        """
+        from yoso_cli.media.video_reader import VideoReader
+
+        return self._frames(VideoReader(source, every=every, start=start, stop=stop, fps=fps))
+
+    def _frames(self, reader: "VideoReader") -> "Iterator[VideoResult]":
+        from yoso_cli.api.video import predict_video
+
+        with reader:
+            yield from predict_video(self, reader)
+        if reader.problem:
+            raise DataError(reader.problem)
 
     def _each(self, pictures: Iterable[Picture], batch: int) -> Iterator[Result]:
         from yoso_cli.inference.predict import predict_stream

@@ -3,10 +3,12 @@
 While one stage waits for a disk or a device, the others go on.
 """
 
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from typing import TYPE_CHECKING, TypeVar
+from itertools import repeat
+from typing import TYPE_CHECKING, TypeVar, cast
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -72,6 +74,57 @@ class Stopwatch:
             finally:
                 self.seconds += time.perf_counter() - began
             yield item
+
+
+def fetched(items: Iterable[_Item], *, ahead: int) -> Iterator[_Item]:
+    """`items`, drawn ahead in a thread of their own, one after the other and at most `ahead` of them."""
+    stream, end = iter(items), object()
+    for item in stage(lambda _: next(stream, end), repeat(None), threads=1, ahead=ahead):
+        if item is end:
+            return
+        yield cast(_Item, item)
+
+
+def newest(items: Iterable[_Item]) -> Iterator[_Item]:
+    """Of `items` that come at their own pace, drawn in a thread of their own, the newest one when one is asked for.
+
+    The others are let go of, so that nobody sees a camera's picture of a minute ago. What drawing raises is raised
+    here.
+    """
+    slot: deque[_Item] = deque(maxlen=1)
+    changed, ended = threading.Condition(), threading.Event()
+    failures: list[BaseException] = []
+
+    def draw() -> None:
+        try:
+            for item in items:
+                with changed:
+                    slot.append(item)
+                    changed.notify()
+                if ended.is_set():
+                    return
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            ended.set()
+            with changed:
+                changed.notify()
+
+    thread = threading.Thread(target=draw, daemon=True)
+    thread.start()
+    try:
+        while True:
+            with changed:
+                changed.wait_for(lambda: slot or ended.is_set())
+                if not slot:
+                    break
+                item = slot.pop()
+            yield item
+    finally:
+        ended.set()
+        thread.join()
+    if failures:
+        raise failures[0]
 
 
 def alike(
