@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.predict import Model as Model
     from yoso_cli.api.predict import load as load
     from yoso_cli.api.predictions import evaluate_predictions as evaluate_predictions
+    from yoso_cli.api.predictions import evaluate_videos as evaluate_videos
     from yoso_cli.api.predictor import EngineOptions as EngineOptions
     from yoso_cli.api.reparam import Reparameterized as Reparameterized
     from yoso_cli.api.reparam import reparameterize as reparameterize
@@ -34,6 +35,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.train import Run as Run
     from yoso_cli.api.train import resume as resume
     from yoso_cli.api.train import train as train
+    from yoso_cli.api.video import VideoResult as VideoResult
     from yoso_cli.errors import DataError as DataError
     from yoso_cli.errors import RecipeError as RecipeError
     from yoso_cli.errors import RunError as RunError
@@ -54,11 +56,12 @@ _NAMES = {
     "api.evaluate": ("evaluate",),
     "api.metric": ("PanopticMetric", "panoptic_quality"),
     "api.predict": ("Model", "load"),
-    "api.predictions": ("evaluate_predictions",),
+    "api.predictions": ("evaluate_predictions", "evaluate_videos"),
     "api.predictor": ("EngineOptions",),
     "api.reparam": ("Reparameterized", "reparameterize"),
     "api.result": ("Instances", "Result"),
     "api.train": ("Run", "resume", "train"),
+    "api.video": ("VideoResult",),
     "errors": ("DataError", "RecipeError", "RunError", "UsageError", "YosoError"),
     "evaluation.report": ("Report",),
     "inference.predict": ("Predictor",),

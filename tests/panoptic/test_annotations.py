@@ -53,6 +53,15 @@ def test_a_good_listing_is_read_and_written_back(tmp_path):
     assert annotations.to_json(*read(tmp_path, GOOD)) == GOOD
 
 
+@pytest.mark.parametrize("video_id", [7, "a"])
+def test_the_video_of_a_frame_is_kept(tmp_path, video_id):
+    content = changed(("images", 0, "video_id"), video_id)
+    categories, records = read(tmp_path, content)
+    assert records[0].video_id == video_id
+    assert annotations.to_json(categories, records) == content
+    assert "has 'video_id' [1]" in refusal(tmp_path, changed(("images", 0, "video_id"), [1]))
+
+
 SEGMENT = ("annotations", 0, "segments_info", 0)
 
 

@@ -5,12 +5,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation import counting
 from yoso_cli.evaluation.instances import require_scores
 from yoso_cli.evaluation.measures import DETAILS, SCORED, chosen, score_counts
 from yoso_cli.evaluation.report import Report
 from yoso_cli.evaluation.score import read_any
+from yoso_cli.evaluation.sequences import videos_of
+from yoso_cli.evaluation.video import VIDEO_METRICS, WINDOWS, checked_windows, measure_videos, video_measures
+from yoso_cli.evaluation.video_report import VideoReport
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.types import PanopticSet
 from yoso_cli.runtime import machine
@@ -74,6 +77,56 @@ def evaluate_predictions(
 
         write_page(html, report, pictured, predicted_in(predicted_set), progress)
     return report
+
+
+def evaluate_videos(
+    predictions: str | Path,
+    truth: str | Path,
+    *,
+    metrics: Sequence[str] = VIDEO_METRICS,
+    windows: Sequence[int] = WINDOWS,
+    workers: int | None = None,
+    command: str = "",
+    progress: Progress = SILENT,
+) -> VideoReport:
+    """Video panoptic quality (VPQ) and segmentation and tracking quality (STQ) of predictions on disk.
+
+    Segment ids that persist through a video are tubes; `evaluation.sequences` says which pictures are a video.
+
+    Args:
+        predictions: as `evaluate_predictions` takes them.
+        truth: the same.
+        metrics: vpq, stq, or both.
+        windows: of VPQ, in frames that the truth lists.
+        workers: processes that decode and count; None for as many as pay.
+        command: the command line, for the report.
+        progress: shows how far it is.
+
+    Raises:
+        UsageError: a metric is unknown, or a window is shorter than a frame.
+        DataError: one of them is missing, malformed, or lacks a picture; or a picture belongs to no video.
+    """
+    for name in metrics:
+        if name not in VIDEO_METRICS:
+            raise UsageError(f"{name}: is no metric of videos.", hint=f"There are {' and '.join(VIDEO_METRICS)}.")
+    lengths = checked_windows(windows)
+    true_set = read_any(Path(truth))
+    predicted_set = read_any(Path(predictions), like=true_set)
+    counts = measure_videos(true_set, predicted_set, windows=lengths if "vpq" in metrics else (), workers=workers)
+    shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.frames)
+    measures = video_measures(shown, true_set.categories, metrics)
+    return VideoReport(
+        measures,
+        dataset=true_set.name,
+        split=true_set.split,
+        videos=len(videos_of(true_set.records, str(truth))),
+        images=len(true_set.records),
+        truth=str(truth),
+        predictions=str(predictions),
+        versions=machine.versions(machine.SCORING_PACKAGES),
+        machine=machine.describe(),
+        command=command,
+    )
 
 
 def predicted_in(predictions: PanopticSet) -> "Predict":

@@ -29,7 +29,14 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     multiple=True,
     metavar="NAME",
     callback=lambda _context, _option, given: _metrics(given),
-    help="Metrics beside PQ: miou, ap, ap-cityscapes, boundary, or all. Repeatable, or separated by commas.",
+    help="Metrics beside PQ: miou, ap, ap-cityscapes, boundary, or all. Repeatable, or separated by commas. Of videos, "
+    "with --predictions: vpq, stq.",
+)
+@click.option(
+    "--windows",
+    metavar="K,...",
+    show_default="1,5,10,15",
+    help="Lengths of the windows of --metric vpq, in frames that the truth lists. Of Cityscapes-VPS: 1,2,3,4.",
 )
 @options.weights_option
 @click.option("--split", metavar="NAME", show_default="the recipe's data.val_split", help="Split to evaluate on.")
@@ -107,6 +114,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
 def command(
     source: str | None,
     metrics: tuple[str, ...],
+    windows: str | None,
     weights: str | None,
     split: str | None,
     predictions: Path | None,
@@ -133,7 +141,8 @@ def command(
     keeps report.json and report.html; reports of another split, of --tta or of changed settings go to evaluations/.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
-    in a folder of the same name beside it. Neither a network nor pictures are needed then.
+    in a folder of the same name beside it. Neither a network nor pictures are needed then. With --metric vpq,stq their
+    pictures are frames of videos, and a segment's id is that of its track.
 
     Under torchrun, the pictures are divided among the GPUs; the results are those of a single process.
 
@@ -143,12 +152,14 @@ def command(
       yoso eval runs/shapes-001 --split val --json
       yoso eval coco --weights runs/coco-001 --metric all --tta flip
       yoso eval --predictions results.json --truth panoptic_val2017.json
+      yoso eval --predictions clips.json --truth clips_val.json --metric vpq,stq
       torchrun --nproc-per-node 8 --no-python yoso eval runs/coco-001
     """
     _refuse_standing(html, force)
     if predictions is None and truth is None:
         scoring_only = {"--workers": workers, "--truth-cache": truth_cache, "--images": images}
-        _refuse_without_predictions({**scoring_only, "--engine": engine != "yoso"})
+        of_videos = {"--metric vpq or stq": _of_videos(metrics), "--windows": windows}
+        _refuse_without_predictions({**scoring_only, "--engine": engine != "yoso", **of_videos})
         how = {"metrics": metrics, "split": split, "overrides": overrides, "device": device, "batch": batch}
         where = {"save_predictions": save_predictions, "html": html, "runs": runs}
         _eval_model(_request(source, weights, tta, {**how, **where, "options": engine_options}), as_json)
@@ -158,12 +169,8 @@ def command(
     model = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides, "--tta": tta}
     running = {"--save-predictions": save_predictions, "--batch": batch > 1, **options.given(engine_options)}
     _refuse_beside_predictions({**model, **running})
-    if engine != "yoso":
-        pages_too = {"--truth-cache": truth_cache, "--html": html, "--images": images}
-        _refuse_beside_reference({"--metric": metrics, "--workers": workers, **pages_too}, engine)
-        _eval_with(engine, predictions, truth, as_json)
-        return
-    _eval_files(predictions, truth, metrics, workers, truth_cache, html, images, as_json)
+    shown = {"--truth-cache": truth_cache, "--html": html, "--images": images}
+    _eval_on_disk(engine, predictions, truth, metrics, windows, workers, shown, as_json)
 
 
 def _request(source: str | None, weights: str | None, tta: str | None, how: dict[str, Any]) -> "EvaluationRequest":
@@ -225,6 +232,16 @@ def _refuse_beside_predictions(given: Mapping[str, object]) -> None:
         raise UsageError(f"{name} cannot be combined with --predictions: no model runs.", hint="Leave one of them out.")
 
 
+def _refuse_beside_videos(given: Mapping[str, object]) -> None:
+    for name in (name for name, value in given.items() if value):
+        raise UsageError(f"{name} has no meaning for --metric vpq and stq.", hint="Leave it out.")
+
+
+def _refuse_without_videos(given: Mapping[str, object]) -> None:
+    for name in (name for name, value in given.items() if value):
+        raise UsageError(f"{name} needs --metric vpq.", hint="Give both, or neither.")
+
+
 def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | None, str | None]:
     """The weights, and the recipe if not their own: with --weights, the argument is a recipe."""
     from yoso_cli.api.weights import SUFFIXES
@@ -242,12 +259,82 @@ def _source_and_recipe(source: str | None, weights: str | None) -> tuple[str | N
 
 
 def _metrics(given: Sequence[str]) -> tuple[str, ...]:
-    """The metrics of --metric, one by one."""
+    """The metrics of --metric, one by one; those of pictures, or those of videos."""
     from yoso_cli.evaluation.measures import chosen
+    from yoso_cli.evaluation.video import VIDEO_METRICS
 
     names = tuple(name.strip() for one in given for name in one.split(","))
-    chosen(names)  # refuses an unknown one before anything is read
+    of_pictures = [name for name in names if name not in VIDEO_METRICS]
+    chosen(of_pictures)  # refuses an unknown one before anything is read
+    if of_pictures and len(of_pictures) < len(names):
+        told = f"--metric {','.join(names)}: metrics of videos ({', '.join(VIDEO_METRICS)}) have a report of their own."
+        raise UsageError(told, hint="Evaluate once for the videos, and once for the pictures.")
     return names
+
+
+def _of_videos(metrics: Sequence[str]) -> bool:
+    """Whether `_metrics` gave those of videos."""
+    from yoso_cli.evaluation.video import VIDEO_METRICS
+
+    return any(name in VIDEO_METRICS for name in metrics)
+
+
+def _eval_videos(
+    predictions: Path, truth: Path, metrics: Sequence[str], windows: str | None, workers: int | None, as_json: bool
+) -> None:
+    from yoso_cli.api.predictions import evaluate_videos
+    from yoso_cli.evaluation.video import WINDOWS
+    from yoso_cli.evaluation.video_report import table
+
+    lengths = _windows(windows) if windows is not None else WINDOWS
+    if windows is not None and "vpq" not in metrics:
+        _refuse_without_videos({"--windows": windows})
+    require_there(predictions, truth)
+    report = evaluate_videos(
+        predictions,
+        truth,
+        metrics=metrics,
+        windows=lengths,
+        workers=workers,
+        command=console.typed_command(),
+        progress=console.TERMINAL,
+    )
+    console.result(report.to_dict(), table(report), as_json)
+    if not as_json:
+        again = f"--metric {','.join(metrics)} --json > video_report.json"
+        console.next_step(f"yoso eval {_paths(predictions, truth)} {again}")
+
+
+def _windows(asked: str) -> tuple[int, ...]:
+    """The lengths of --windows."""
+    words = [word.strip() for word in asked.split(",")]
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise UsageError(f"--windows {asked}: must be numbers of frames.", hint="For example --windows 1,2,3,4.")
+    return tuple(int(word) for word in words)
+
+
+def _eval_on_disk(
+    engine: str,
+    predictions: Path,
+    truth: Path,
+    metrics: Sequence[str],
+    windows: str | None,
+    workers: int | None,
+    of_pictures: Mapping[str, Path | None],
+    as_json: bool,
+) -> None:
+    """By another engine, of videos, or of pictures; `of_pictures` are options that only the last one takes."""
+    if engine != "yoso":
+        counting = {"--metric": metrics, "--workers": workers, "--windows": windows}
+        _refuse_beside_reference({**counting, **of_pictures}, engine)
+        _eval_with(engine, predictions, truth, as_json)
+    elif _of_videos(metrics):
+        _refuse_beside_videos(of_pictures)
+        _eval_videos(predictions, truth, metrics, windows, workers, as_json)
+    else:
+        _refuse_without_videos({"--windows": windows})
+        cache, html, images = of_pictures.values()
+        _eval_files(predictions, truth, metrics, workers, cache, html, images, as_json)
 
 
 def _eval_with(engine: str, predictions: Path, truth: Path, as_json: bool) -> None:

@@ -61,17 +61,20 @@ _HINTS = {
 }
 
 
+_Image = tuple[str, int, int, "int | str | None"]
+
+
 @dataclass(frozen=True)
 class _Known:
     """What annotations may refer to.
 
     Attributes:
-        images: file, height and width by id.
+        images: file, height, width and video by id.
         categories: their ids.
         by_file: whether the file itself lists the images, and not the truth in its place.
     """
 
-    images: dict[int | str, tuple[str, int, int]]
+    images: dict[int | str, _Image]
     categories: set[int]
     by_file: bool
 
@@ -122,7 +125,7 @@ def parse(
         images = (
             _images(content, on_mistake)
             if by_file or like is None
-            else {one.image_id: (one.image_file, one.height, one.width) for one in like.records}
+            else {one.image_id: (one.image_file, one.height, one.width, one.video_id) for one in like.records}
         )
         known = _Known(images, {one.id for one in categories}, by_file)
         records = _records(content, known, on_mistake, strict=like is None)
@@ -166,9 +169,9 @@ def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> d
     """The same as COCO's JSON has it, ready for `json.dump`."""
     images, annotations = [], []
     for record in records:
-        images.append(
-            {"id": record.image_id, "file_name": record.image_file, "height": record.height, "width": record.width}
-        )
+        size = {"height": record.height, "width": record.width}
+        video = {} if record.video_id is None else {"video_id": record.video_id}
+        images.append({"id": record.image_id, "file_name": record.image_file, **size, **video})
         infos = [segment_to_json(segment) for segment in record.segments]
         annotations.append({"image_id": record.image_id, "file_name": record.panoptic_file, "segments_info": infos})
     return {"images": images, "annotations": annotations, "categories": [category_to_json(c) for c in categories]}
@@ -216,15 +219,16 @@ def _category(entry: Any) -> Category:
     return Category(entry_int(entry, "id", 0), entry_value(entry, "name", str), isthing, _color(entry))
 
 
-def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, tuple[str, int, int]]:
-    found: dict[int | str, tuple[str, int, int]] = {}
+def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, _Image]:
+    found: dict[int | str, _Image] = {}
     for index, entry in enumerate(entry_list(content, "images")):
         try:
             image_id = entry_id(entry, "id")
             if image_id in found:
                 raise MalformedError(f"repeats id {image_id!r}", "duplicate-id")
             size = entry_int(entry, "height", 1), entry_int(entry, "width", 1)
-            found[image_id] = (entry_file_name(entry), *size)
+            video_id = entry_id(entry, "video_id") if entry.get("video_id") is not None else None
+            found[image_id] = (entry_file_name(entry), *size, video_id)
         except MalformedError as error:
             on_mistake(Mistake(error.code, f"images[{index}] {error}"))
     return found
@@ -244,11 +248,12 @@ def _records(
             if image_id not in images:
                 _require_other_set(image_id, known)
                 continue
-            image_file, height, width = images[image_id]
+            image_file, height, width, video_id = images[image_id]
             if image_id in found:
                 raise MalformedError(f"is the second one for image {image_id!r}", "duplicate-id")
             segments = _segments(entry, known.categories, place, image_file, on_mistake, strict=strict)
-            found[image_id] = ImageRecord(image_id, image_file, entry_file_name(entry), height, width, segments)
+            panoptic_file = entry_file_name(entry)
+            found[image_id] = ImageRecord(image_id, image_file, panoptic_file, height, width, segments, video_id)
         except MalformedError as error:
             on_mistake(Mistake(error.code, f"{place} {error}", image_file))
     bare = [image_id for image_id in images if image_id not in annotated] if strict else []

@@ -72,7 +72,8 @@ class ImageRecord:
         panoptic_file: the PNG, relative to the set's `panoptic_dir`.
         height: pixels.
         width: pixels.
-        segments: as annotated.
+        segments: as annotated; in a video, a segment's id persists from frame to frame.
+        video_id: the video that the picture is a frame of, where the JSON says so.
     """
 
     image_id: int | str
@@ -81,6 +82,7 @@ class ImageRecord:
     height: int
     width: int
     segments: tuple[Segment, ...]
+    video_id: int | str | None = None
 
 
 @dataclass(frozen=True)
