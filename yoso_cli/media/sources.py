@@ -20,18 +20,24 @@ if TYPE_CHECKING:
     from av.video.codeccontext import VideoCodecContext
     from av.video.stream import VideoStream
 
-SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".gif"})
-"""Of the files that are taken for videos."""
-
-SCHEMES = ("rtsp", "rtsps", "http", "https")
-"""Of the addresses that can be read as streams."""
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,tcp,udp",
+    "rtsps": "rtsp,rtsps,rtp,tcp,udp,tls,crypto",
+    "rtmp": "rtmp,tcp",
+    "srt": "srt,udp",
+    "udp": "udp",
+    "http": "http,https,tcp,tls,crypto",
+    "https": "http,https,tcp,tls,crypto",
+}
+SCHEMES = tuple(_PROTOCOLS)
+"""Of the addresses that can be read."""
 
 LARGEST = 1 << 26
 """Pixels of a frame, twice those of 8K: what claims more is refused before memory is asked for."""
 
 _CAMERA = re.compile(r"camera:(\d+)")
 _DEMUXERS = "mov,mp4,avi,matroska,webm,gif"
-_STREAM_DEMUXERS = f"{_DEMUXERS},rtsp,sdp,rtp,mpegts,mpjpeg"
+_STREAM_DEMUXERS = f"{_DEMUXERS},rtsp,sdp,rtp,mpegts,mpjpeg,flv"
 # Of cameras, phones, editors and browsers of the last twenty years. Sound is never decoded, but FFmpeg looks into it.
 _DECODERS = (
     "h264,hevc,av1,libdav1d,vp8,vp9,libvpx,libvpx-vp9,mpeg4,msmpeg4,msmpeg4v2,mpeg2video,mpeg1video,h263,mjpeg,gif,"
@@ -42,16 +48,6 @@ _DECODERS = (
 # Bytes and microseconds that FFmpeg may look at to find out what a file holds.
 _PROBE = {"probesize": str(20_000_000), "analyzeduration": str(10_000_000)}
 _TIMEOUT = 10.0
-
-
-def is_video(source: str | Path) -> bool:
-    """Whether `source` names a video: a file or an address by its suffix, an rtsp stream, or a camera."""
-    text = str(source)
-    scheme, _, rest = text.partition("://")
-    if rest:
-        path = rest.partition("?")[0]
-        return scheme in ("rtsp", "rtsps") or (scheme in SCHEMES and Path(path).suffix.lower() in SUFFIXES)
-    return bool(_CAMERA.fullmatch(text)) or Path(text).suffix.lower() in SUFFIXES
 
 
 def require_pyav() -> None:
@@ -66,7 +62,8 @@ def require_pyav() -> None:
 
 def is_live(source: str) -> bool:
     """Whether frames come at their own pace, and are lost when nobody takes them."""
-    return bool(_CAMERA.fullmatch(source)) or source.startswith(("rtsp://", "rtsps://"))
+    scheme, _, place = source.partition("://")
+    return bool(_CAMERA.fullmatch(source)) or (bool(place) and not scheme.startswith("http"))
 
 
 def opened(source: str) -> "InputContainer":
@@ -117,15 +114,14 @@ def _address(source: str) -> "InputContainer":
     require_pyav()
     import av
 
-    rtsp = scheme.startswith("rtsp")
     options = {
-        "protocol_whitelist": "rtsp,rtp,tcp,udp,tls,crypto" if rtsp else "http,https,tcp,tls,crypto",
+        "protocol_whitelist": _PROTOCOLS[scheme],
         "format_whitelist": _STREAM_DEMUXERS,
         "codec_whitelist": _DECODERS,
         "max_pixels": str(LARGEST),
         **_PROBE,
         # Over UDP, frames get lost without a word.
-        **({"rtsp_transport": "tcp"} if rtsp else {}),
+        **({"rtsp_transport": "tcp"} if scheme.startswith("rtsp") else {}),
     }
     try:
         return av.open(source, "r", options=options, timeout=(_TIMEOUT, _TIMEOUT))
