@@ -17,6 +17,8 @@ from media.clips import clip, encoded, number, scene, sound_of
 import yoso_cli as yoso
 from yoso_cli.api.predict import Model
 from yoso_cli.api.video import VideoResult, draw_video, predict_video
+from yoso_cli.drawing.overlay import overlay
+from yoso_cli.drawing.style import Style
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.media.video_reader import VideoReader
 from yoso_cli.panoptic.tracking import Tracker
@@ -58,6 +60,14 @@ def test_frames_come_in_order_with_the_masks_of_the_model(
         assert result.numbers == tracked.numbers
         assert {one.id for one in result.segments} == result.numbers.keys()
         assert result.source == "a.mp4"
+
+
+def test_a_result_is_drawn_with_its_numbers(model: Model) -> None:
+    style = Style.of(legend=False)
+    for result in model.video(clip(Path("a.mp4"), 3)):
+        wanted = overlay(result.image, result.panoptic, model.categories, style, numbers=result.numbers)
+        assert np.array_equal(result.drawn(style), wanted)
+        assert np.array_equal(np.asarray(result.draw(legend=False)), wanted)
 
 
 def test_options_reach_the_reader_and_errors_come_at_the_call(model: Model) -> None:

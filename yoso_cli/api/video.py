@@ -15,6 +15,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from yoso_cli.api.result import Result
+from yoso_cli.drawing.overlay import overlay
+from yoso_cli.drawing.style import Style
 from yoso_cli.errors import RunError
 from yoso_cli.media.video_reader import Frame, VideoReader
 from yoso_cli.media.video_writer import VideoWriter, kind_of
@@ -63,6 +65,10 @@ class VideoResult(Result):
         self.index: int = frame.index
         self.time: Fraction = frame.time
         self.numbers = numbers
+
+    def drawn(self, style: Style) -> Rgb:
+        """As that of a picture; things keep their numbers and colours from frame to frame."""
+        return overlay(self.image, self.panoptic, self.categories, style, numbers=self.numbers)
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,8 @@ def draw_video(
         model: predicts the frames.
         source: as `VideoReader` takes it, and so are the next four.
         target: the new video, as `VideoWriter` takes it; None writes nothing.
-        draw: a frame and its segments to a picture, all of one size; called in a thread, in order.
+        draw: a frame and its segments to a picture, RGB and all of one size, such as `VideoResult.drawn` without a
+            legend, which grows with the classes; called in a thread, in order.
         every: of how many frames one is taken.
         start: seconds.
         stop: seconds.
