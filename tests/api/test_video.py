@@ -153,7 +153,8 @@ def test_a_signal_ends_it_after_a_frame_and_it_can_be_gone_on_with(
 
     done = draw_video(model, source, Path("b.mp4"), draw=interrupting)
     assert done.outcome is outcome
-    assert 7 <= done.frames < 14
+    # A few are drawn before they are written, and those are let go of.
+    assert 2 <= done.frames < 14
     assert numbers(Path("b.mp4")) == list(range(done.frames))
     rest = draw_video(model, source, Path("c.mp4"), draw=plain, start=done.reached)
     assert numbers(Path("c.mp4")) == list(range(done.frames, 40))
