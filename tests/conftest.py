@@ -73,4 +73,8 @@ def line(_trained_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     folder = tmp_path / "line"
     shutil.copytree(_trained_line, folder)
     monkeypatch.chdir(folder)
+    from yoso_cli.run_folder import RunFolder
+
+    # Its data is its own copy, not that which the first one was trained on.
+    RunFolder(folder / "runs/tiny-001").begin_training(folder / "datasets").release()
     return folder

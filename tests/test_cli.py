@@ -13,6 +13,7 @@ import click
 import pytest
 
 from yoso_cli import cli
+from yoso_cli.commands import console
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
 from yoso_cli.runtime.words import paragraph
 
@@ -175,6 +176,76 @@ def test_version_names_torch_too(capsys: pytest.CaptureFixture[str]) -> None:
 def test_version_takes_no_torch() -> None:
     code = "import sys; from yoso_cli.cli import run; run(['--version']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("words", [("viz",), ("weights",), ("weights", "import"), ()], ids=" ".join)
+def test_help_of_a_command_is_what_its_option_shows(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    told = []
+    for line in (["help", *words], [*words, "--help"]):
+        assert cli.run(line) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["trian"], "there is no command 'yoso trian'. Did you mean 'train'?"),
+        (["weights", "improt"], "there is no command 'yoso weights improt'. Did you mean 'import'?"),
+        (["train", "coco"], "there is no command 'yoso train coco'."),
+    ],
+)
+def test_help_of_no_command_names_the_near_miss(
+    words: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["help", *words]) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_is_printed_and_its_place_told(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["completion", shell]) == 0
+    out, err = capsys.readouterr()
+    assert f"_YOSO_COMPLETE={shell}_complete" in out
+    assert f"yoso completion {shell} >" in err
+    assert cli.run(["completion", "tcsh"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [("yoso tr", ["train"]), ("yoso weights im", ["import"]), ("yoso reparam --to", ["--tolerance"])],
+)
+def test_a_shell_completes_names_and_options_without_torch(typed: str, completed: list[str]) -> None:
+    code = "import sys; from yoso_cli.cli import run\ntry: run([])\nfinally: assert 'torch' not in sys.modules"
+    asked = {"_YOSO_COMPLETE": "bash_complete", "COMP_WORDS": typed, "COMP_CWORD": str(len(typed.split()) - 1)}
+    environment = os.environ | {"PYTHONPATH": str(ROOT)} | asked
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert [line.partition(",")[2] for line in done.stdout.splitlines()] == completed
+
+
+@pytest.mark.parametrize("words", [["-q", "recipe", "list"], ["recipe", "--quiet", "list"], ["recipe", "list", "-q"]])
+def test_quiet_leaves_the_result_alone(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["recipe", "list"]) == 0
+    out, err = capsys.readouterr()
+    assert "Next: " in err
+    assert cli.run(words) == 0
+    assert capsys.readouterr() == (out, "")
+    assert cli.run(["recipe", "list"]) == 0
+    assert capsys.readouterr() == (out, err), "it is of one command line"
+
+
+def test_quiet_does_not_silence_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["recipe", "show", "nope", "-q"]) == 2
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_quiet_shows_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    console.TERMINAL.quiet = True
+    with console.bar(3, "train") as bar:
+        bar.update(3)
+    console.TERMINAL.quiet = False
+    assert capsys.readouterr().err == ""
 
 
 def started(*words: str, stdout: int) -> "subprocess.Popen[bytes]":

@@ -61,7 +61,7 @@ def typed_commands() -> list[str]:
 def words_of(line: str) -> list[str]:
     """The words after `yoso`, without a comment and without what the shell does with the output."""
     words = shlex.split(line, comments=True)[1:]
-    ends = [words.index(mark) for mark in (">", "|") if mark in words]
+    ends = [words.index(mark) for mark in (">", ">>", "|") if mark in words]
     return words[: min(ends, default=len(words))]
 
 
@@ -73,10 +73,16 @@ def parsed(words: list[str]) -> click.Context:
         name, *words = words
         command = command.get_command(context, name)
         assert command, f"there is no command {name!r}"
-        # A group here has no options of its own: what follows its name is a command.
+        if isinstance(command, click.Group) and command.invoke_without_command and not commands_in(words):
+            return command.make_context(name, words, parent=context)
+        # A group with a command has no options here: what follows its name is that command.
         group = isinstance(command, click.Group)
         context = command.make_context(name, [] if group else words, parent=context, resilient_parsing=group)
     return context
+
+
+def commands_in(words: list[str]) -> list[str]:
+    return [word for word in words if not word.startswith("-")]
 
 
 def without_code(text: str) -> str:

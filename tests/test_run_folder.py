@@ -2,6 +2,9 @@
 
 import json
 import os
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +13,8 @@ import pytest
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder, checkpoint_iteration
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def a_run(root: Path, name: str = "x") -> RunFolder:
@@ -96,16 +101,145 @@ def test_evaluating_an_old_run_does_not_make_it_the_newest(tmp_path: Path) -> No
     assert RunFolder.newest(tmp_path) == new
 
 
-def test_a_run_without_a_checkpoint_is_not_taken_before_one_that_has_weights(tmp_path: Path) -> None:
+def test_the_newest_run_is_a_finished_one_before_one_with_a_checkpoint_before_any(tmp_path: Path) -> None:
     trained, begun, stopped = a_run(tmp_path), a_run(tmp_path), a_run(tmp_path)
-    a_checkpoint(trained, 10)
     for age, run in enumerate((trained, stopped, begun), 1):
         dated(run, 1000 * age)
-    assert RunFolder.newest(tmp_path) == trained
-    assert trained.newer() == [stopped, begun]
-    assert begun.newer() == []
+    assert RunFolder.newest(tmp_path) == begun
+    a_checkpoint(trained, 10)
+    dated(trained, 1000)
+    assert RunFolder.newest(tmp_path) == trained, "the only one with weights"
     a_checkpoint(stopped, 10)
-    assert RunFolder.newest(tmp_path) == stopped
+    dated(stopped, 2000)
+    assert RunFolder.newest(tmp_path) == stopped, "neither is finished"
+    a_checkpoint(trained, Recipe().train.iterations)
+    dated(trained, 1000)
+    assert [run.is_finished() for run in (trained, stopped, begun)] == [True, False, False]
+    assert RunFolder.newest(tmp_path) == trained
+    assert RunFolder.all(tmp_path) == [begun, stopped, trained], "the one trained last first, finished or not"
+
+
+def test_a_run_with_an_invalid_recipe_is_not_taken_for_a_finished_one(tmp_path: Path) -> None:
+    good, edited = a_run(tmp_path), a_run(tmp_path)
+    for age, run in enumerate((good, edited), 1):
+        a_checkpoint(run, Recipe().train.iterations)
+        dated(run, 1000 * age)
+    edited.recipe_path.write_text("train: {iterations: many}\n")
+    assert not edited.is_finished()
+    assert RunFolder.newest(tmp_path) == good
+
+
+def test_a_run_in_a_folder_of_any_name_counts_and_a_hidden_one_does_not(tmp_path: Path) -> None:
+    run = RunFolder.at(tmp_path / "mine")
+    run.write_recipe(Recipe())
+    aside = RunFolder.at(tmp_path / ".mine.removed")
+    aside.write_recipe(Recipe())
+    assert RunFolder.all(tmp_path) == [run]
+
+
+def locked_elsewhere(run: RunFolder, then: str) -> "subprocess.Popen[str]":
+    """Another process that trains `run`, has said so, and then does `then`."""
+    code = f"""
+import os, time
+from pathlib import Path
+from yoso_cli.run_folder import RunFolder
+lock = RunFolder(Path({str(run.path)!r})).begin_training(Path("datasets"))
+print("locked", flush=True)
+{then}
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout
+    assert process.stdout.readline() == "locked\n"
+    return process
+
+
+def test_a_run_is_being_trained_while_a_process_lives_that_trains_it(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    assert not run.is_training()
+    with locked_elsewhere(run, "time.sleep(60)") as process:
+        assert run.is_training()
+        with pytest.raises(RunError, match="is being trained by another process"):
+            run.begin_training(tmp_path)
+        with pytest.raises(RunError, match="is being trained by another process"):
+            run.remove()
+        process.kill()
+    assert not run.is_training()
+    lock = run.begin_training(tmp_path)
+    assert run.is_training()
+    lock.release()
+    assert not run.is_training()
+
+
+def test_a_loader_that_outlives_its_training_does_not_hold_the_run(tmp_path: Path) -> None:
+    """Killed with its children alive, as the out-of-memory killer does, a training can be resumed at once."""
+    run = a_run(tmp_path)
+    forking = "if not os.fork(): print(os.getpid(), flush=True)\ntime.sleep(60)"
+    with locked_elsewhere(run, forking) as process:
+        assert process.stdout
+        child = int(process.stdout.readline())
+        process.kill()
+    try:
+        assert not run.is_training()
+    finally:
+        os.kill(child, signal.SIGKILL)
+
+
+def test_a_lock_that_nobody_holds_any_more_is_free(tmp_path: Path) -> None:
+    """A training that was built and dropped without being run."""
+    run = a_run(tmp_path)
+    lock = run.begin_training(tmp_path)
+    assert run.is_training()
+    del lock
+    assert not run.is_training()
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    (run.path / "training.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(RunError):
+        run.begin_training(tmp_path)
+    assert not (tmp_path / "elsewhere").exists()
+    assert not run.is_training()
+
+
+def test_a_run_knows_where_its_data_was_and_why_it_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = a_run(tmp_path)
+    assert (run.data_root(), run.failure()) == (None, None)
+    monkeypatch.chdir(tmp_path)
+    run.begin_training(Path("datasets")).release()
+    assert (run.data_root(), run.failure()) == (tmp_path / "datasets", None)
+    run.record_failure("Training has diverged.")
+    assert (run.data_root(), run.failure()) == (tmp_path / "datasets", "Training has diverged.")
+    run.begin_training(Path("datasets")).release()
+    assert run.failure() is None, "it goes on"
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b'{"data_root": 3, "failure": []}', b"[" * 100_000])
+def test_a_damaged_record_of_the_training_counts_as_none(tmp_path: Path, content: bytes) -> None:
+    run = a_run(tmp_path)
+    (run.path / "training.json").write_bytes(content)
+    assert (run.data_root(), run.failure()) == (None, None)
+
+
+def test_a_removed_run_is_gone_and_what_it_links_to_is_not(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept").write_text("precious")
+    run, other = a_run(tmp_path / "runs"), a_run(tmp_path / "runs")
+    (run.path / "folder").symlink_to(outside)
+    (run.path / "file").symlink_to(outside / "kept")
+    run.remove()
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == [other.path.name], "nothing hidden either"
+    assert (outside / "kept").read_text() == "precious"
+
+
+def test_of_a_run_that_is_a_link_the_link_alone_is_removed(tmp_path: Path) -> None:
+    run = a_run(tmp_path / "disk")
+    link = RunFolder(tmp_path / "x-001")
+    link.path.symlink_to(run.path)
+    link.remove()
+    assert not link.path.is_symlink()
+    assert run.recipe() == Recipe(name="x")
 
 
 def test_each_kind_of_evaluation_has_a_report_of_its_own(tmp_path: Path) -> None:

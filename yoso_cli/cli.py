@@ -11,11 +11,15 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from yoso_cli.errors import ProblemsError, RecipeError, YosoError, did_you_mean
 from yoso_cli.runtime.words import paragraph
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "demo": "Run the whole pipeline on synthetic scenes, in a few minutes.",
@@ -25,6 +29,7 @@ COMMANDS = {
     "stats": "Summarise a dataset as a table and a picture.",
     "train": "Train a model from a recipe.",
     "eval": "Evaluate a model or predictions: panoptic quality (PQ, SQ, RQ).",
+    "runs": "List, plot and remove runs.",
     "compare": "Compare two evaluations, with confidence intervals.",
     "reparam": "Re-parameterise a model: same predictions, lower latency.",
     "predict": "Predict photos, folders and videos: files for other tools.",
@@ -33,6 +38,8 @@ COMMANDS = {
     "weights": "Download, import, export and show weights.",
     "recipe": "List, show, check and copy recipes.",
     "doctor": "Tell what this machine has, and lacks for which command.",
+    "completion": "Print the script with which a shell completes commands.",
+    "help": "Show the help of a command.",
 }
 """Name -> summary; `yoso_cli/commands/<name>.py` holds the command."""
 
@@ -54,12 +61,20 @@ class CommandTable(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"yoso_cli.commands.{cmd_name}").command
+        _accept_quiet(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the table without importing anything."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem]":
+        """Completes names from the table without importing anything."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+        return [*names, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -92,6 +107,26 @@ def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
     ctx.exit()
 
 
+def _be_quiet(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from yoso_cli.commands import console
+
+    console.TERMINAL.quiet = True
+    ctx.find_root().call_on_close(console.TERMINAL.speak)
+
+
+_QUIET: dict[str, Any] = {"is_flag": True, "expose_value": False, "callback": _be_quiet}
+
+
+def _accept_quiet(command: click.Command) -> None:
+    """Gives --quiet to a command and those beneath it, in whose help it is not repeated."""
+    if not any("--quiet" in one.opts for one in command.params):
+        command.params.append(click.Option(["--quiet", "-q"], hidden=True, **_QUIET))
+    for inner in command.commands.values() if isinstance(command, click.Group) else ():
+        _accept_quiet(inner)
+
+
 @click.group(
     cls=CommandTable,
     invoke_without_command=True,
@@ -100,6 +135,9 @@ def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> 
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+@click.option(
+    "--quiet", "-q", help="Only results and errors: no messages, no progress. May follow the command's name.", **_QUIET
 )
 @click.pass_context
 def yoso(ctx: click.Context) -> None:

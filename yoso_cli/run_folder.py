@@ -8,25 +8,36 @@ runs/<name>-NNN/
   report.json            evaluation of the newest checkpoint by the run's recipe; report.html is the same as a page
   report-reparam.json    the same of reparam.safetensors, and report-reparam.html
   evaluations/test+flip/ other evaluations, named after how they differ from report.json: report.json, report.html
+  latency.json           by `yoso bench` of the newest checkpoint; latency-reparam.json of reparam.safetensors
   results.csv            one row per evaluation; curves.png and samples/ are pictures
+  training.json          where the dataset was, and why training failed if it did
+  training.lock          locked by the process that trains the run
 """
 
 import json
+import os
 import re
 import shlex
+import shutil
+import tempfile
+import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.atomic import reporting, write_bytes, write_text
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.atomic import reporting, write_bytes, write_json, write_text
+from yoso_cli.errors import DataError, RunError, UsageError, YosoError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.pt"
 MANIFEST_FILE = "checkpoint.json"
+
+_TRAINING_RECORD, _LOCK = "training.json", "training.lock"
+_LOCK_TRIES, _LOCK_PAUSE = 10, 0.05
 
 _CHECKPOINT = re.compile(r"iteration-(\d{7,})")
 _RUN = re.compile(r"(.+)-(\d{3,})")
@@ -86,26 +97,21 @@ class RunFolder:
         return run
 
     @classmethod
-    def newest(cls, root: Path) -> "RunFolder":
-        """The run under `root` that was trained last; runs with a checkpoint take precedence.
+    def all(cls, root: Path) -> list["RunFolder"]:
+        """The runs under `root`, the one that was trained last first."""
+        found = [cls(path) for path in root.iterdir() if not path.name.startswith(".")] if root.is_dir() else []
+        return sorted((run for run in found if run.recipe_path.is_file()), key=RunFolder._age, reverse=True)
 
-        Raises:
-            DataError: there is none yet.
-        """
-        runs = [cls(path) for path in root.iterdir() if _RUN.fullmatch(path.name)] if root.is_dir() else []
-        runs = [run for run in runs if run.recipe_path.is_file()]
+    @classmethod
+    def newest(cls, root: Path) -> "RunFolder":
+        """The run under `root` that `newest_of` chooses. Raises DataError if there is none."""
+        runs = cls.all(root)
         if not runs:
             raise DataError(
                 f"{root}: there is no run yet.",
                 hint="Make one with `yoso train shapes` or `yoso demo`, or name one.",
             )
-        return max(runs, key=lambda run: (bool(run.checkpoints()), *run._age()))
-
-    def newer(self) -> list["RunFolder"]:
-        """The runs in the same folder that were trained later, oldest first."""
-        runs = [RunFolder(path) for path in self.path.parent.iterdir() if _RUN.fullmatch(path.name)]
-        runs = [run for run in runs if run.recipe_path.is_file() and run._age() > self._age()]
-        return sorted(runs, key=RunFolder._age)
+        return newest_of(runs)
 
     @property
     def recipe_path(self) -> Path:
@@ -154,6 +160,17 @@ class RunFolder:
     def reparameterised(self) -> Path:
         """The re-parameterised weights of `yoso reparam`."""
         return self.path / "reparam.safetensors"
+
+    @property
+    def latency_paths(self) -> dict[str, Path]:
+        """The latency of the newest checkpoint, `trained`, and of the re-parameterised weights, `reparam`."""
+        return {"trained": self.path / "latency.json", "reparam": self.path / "latency-reparam.json"}
+
+    def latency_of(self, weights: Path) -> Path | None:
+        """The file of the latency of this run's `weights`; None for those of an earlier checkpoint."""
+        if weights == self.reparameterised:
+            return self.latency_paths["reparam"]
+        return self.latency_paths["trained"] if weights.parent == self.checkpoints()[-1] else None
 
     def write_recipe(self, recipe: Recipe) -> None:
         """Writes the resolved recipe, which makes the folder a run."""
@@ -218,14 +235,145 @@ class RunFolder:
             )
         return checkpoints[-1] / WEIGHTS_FILE
 
+    def is_finished(self) -> bool:
+        """Whether the newest checkpoint is that of the last step; not where the recipe was edited and is invalid."""
+        checkpoints = self.checkpoints()
+        try:
+            return bool(checkpoints) and checkpoint_iteration(checkpoints[-1]) >= self.recipe().train.iterations
+        except YosoError:
+            return False
+
+    def begin_training(self, data_root: Path) -> "TrainingLock":
+        """Locks the run for this process and records where its dataset is.
+
+        Raises:
+            RunError: another process trains it, or the folder cannot be written.
+        """
+        lock = TrainingLock(self.path)
+        write_json(self.path / _TRAINING_RECORD, {"data_root": str(data_root.absolute())})
+        return lock
+
+    def record_failure(self, why: str) -> None:
+        """Records why training ended before the last step. Raises RunError if it cannot be written."""
+        write_json(self.path / _TRAINING_RECORD, {**self._training_record(), "failure": why})
+
+    def data_root(self) -> Path | None:
+        """The folder of all datasets when the run was trained; None if it was not recorded."""
+        found = self._training_record().get("data_root")
+        return Path(found) if isinstance(found, str) and found else None
+
+    def failure(self) -> str | None:
+        """Why training failed the last time; None if it did not."""
+        found = self._training_record().get("failure")
+        return found if isinstance(found, str) else None
+
+    def _training_record(self) -> dict[str, Any]:
+        # Nothing depends on it, so a damaged one counts as none.
+        try:
+            found = json.loads((self.path / _TRAINING_RECORD).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def is_training(self) -> bool:
+        """Whether a process trains this run now; a network file system must support locks to tell of other machines."""
+        try:
+            return not TrainingLock.is_free(self.path)
+        except OSError:
+            return False
+
+    def remove(self) -> None:
+        """Deletes the run folder; a link to one is deleted alone, and what links in it lead to is left.
+
+        Raises:
+            RunError: a process trains it, or it cannot be deleted.
+        """
+        if self.path.is_symlink():
+            with reporting(self.path):
+                self.path.unlink()
+            return
+        lock = TrainingLock(self.path)
+        try:
+            with reporting(self.path):
+                # A kill during the removal must not leave what looks like a run.
+                aside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".removed", dir=self.path.parent))
+                self.path.replace(aside / self.path.name)
+                shutil.rmtree(aside)
+        finally:
+            lock.release()
+
+    def trained_at(self) -> float:
+        """When training last wrote here, in seconds since 1970; evaluating an old run does not make it the newest."""
+        return self._touched() / 1e9
+
     def _age(self) -> tuple[int, int, str]:
         """Sort key: the time of training, then the number."""
         return self._touched(), _number(self.path), self.path.name
 
     def _touched(self) -> int:
-        """When training last wrote here, in nanoseconds; evaluating an old run does not make it the newest."""
         files = (self.recipe_path, self.metrics_path, self.path / "checkpoints")
         return max(file.stat().st_mtime_ns for file in files if file.exists())
+
+
+class TrainingLock:
+    """Held by the process that trains a run, and freed when that ends in whatever way.
+
+    Args:
+        run: the run folder.
+
+    Raises:
+        RunError: another process holds it, or it cannot be written.
+    """
+
+    def __init__(self, run: Path) -> None:
+        import fcntl
+
+        path = run / _LOCK
+        with reporting(path):
+            # A run folder may be a stranger's: a link in it is not followed.
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        self._close = weakref.finalize(self, os.close, handle)
+        # Loader processes are copies of this one, and would hold the lock after it was killed.
+        os.register_at_fork(after_in_child=self._close)
+        for _ in range(_LOCK_TRIES):
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                time.sleep(_LOCK_PAUSE)  # `is_free` holds it for a moment
+            except OSError:
+                return  # a file system without locks
+            else:
+                return
+        self.release()
+        raise RunError(f"{run}: is being trained by another process.", hint="Wait for it, or stop it with Ctrl-C.")
+
+    def release(self) -> None:
+        """Frees the run."""
+        self._close()
+
+    @staticmethod
+    def is_free(run: Path) -> bool:
+        """Whether no process trains the run. Raises OSError where that cannot be told."""
+        import fcntl
+
+        path = run / _LOCK
+        if not path.is_file():
+            return True
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(handle)
+        return True
+
+
+def newest_of(runs: Sequence[RunFolder]) -> RunFolder:
+    """Of `runs`, newest first, the first finished one; without any the first with a checkpoint, else the first."""
+    finished = (run for run in runs if run.is_finished())
+    usable = (run for run in runs if run.checkpoints())
+    return next(finished, None) or next(usable, runs[0])
 
 
 def checkpoint_iteration(path: Path) -> int:

@@ -8,6 +8,9 @@ import build
 import pytest
 
 import yoso_cli as yoso
+from yoso_cli.cli import run
+from yoso_cli.errors import DataError, RunError
+from yoso_cli.model.weights import load_weights
 from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime.progress import Bar
 
@@ -31,8 +34,46 @@ def test_ctrl_c_saves_and_raises_and_the_run_can_be_resumed(line: Path) -> None:
     with pytest.raises(KeyboardInterrupt, match=r"Saved after step 1; yoso\.resume"):
         yoso.train(build.RECIPE, into="cut", device="cpu", progress=InterruptedAtFirstStep())
     assert len(RunFolder(Path("cut")).checkpoints()) == 1
-    run = yoso.resume("cut", device="cpu")
-    assert run.iteration == run.iterations == build.STEPS
-    assert run.report is not None
-    assert run.weights is not None
-    assert run.weights.is_file()
+    done = yoso.resume("cut", device="cpu")
+    assert done.iteration == done.iterations == build.STEPS
+    assert done.report is not None
+    assert done.weights is not None
+    assert done.weights.is_file()
+
+
+def cut(into: str) -> RunFolder:
+    """A run that was stopped after its first step."""
+    with pytest.raises(KeyboardInterrupt):
+        yoso.train(build.RECIPE, into=into, device="cpu", progress=InterruptedAtFirstStep())
+    return RunFolder(Path(into).absolute())
+
+
+def test_a_run_goes_on_from_any_folder_and_with_moved_data(
+    line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = cut("cut"), cut("again")
+    assert (first.is_training(), first.is_finished(), first.data_root()) == (False, False, line / "datasets")
+    monkeypatch.chdir(tmp_path)
+    assert yoso.resume(first.path, device="cpu").iteration == build.STEPS
+    assert first.is_finished()
+    (line / "datasets").rename(tmp_path / "moved")
+    with pytest.raises(DataError, match=r"--set data\.root=DIR"):
+        yoso.resume(second.path, device="cpu")
+    assert second.failure() is None, "it has not begun"
+    assert run(["train", "--resume", str(second.path), "--set", "data.root=moved", "--device", "cpu"]) == 0
+    assert second.data_root() == tmp_path / "moved"
+    assert load_weights(second.weights()).recipe["data"]["root"] == "datasets", "the recipe is its own"
+
+
+def test_a_run_that_is_being_trained_is_not_trained_twice(line: Path) -> None:
+    folder = RunFolder(Path("runs/tiny-001"))
+    lock = folder.begin_training(Path("datasets"))
+    with pytest.raises(RunError, match="is being trained by another process"):
+        yoso.resume(folder.path, device="cpu")
+    lock.release()
+
+
+def test_a_seed_is_a_setting_of_the_recipe(line: Path) -> None:
+    assert run(["train", build.RECIPE, "--seed", "3", "--into", "seeded", "--device", "cpu"]) == 0
+    assert RunFolder(Path("seeded")).recipe().train.seed == 3
+    assert run(["train", "--resume", "seeded", "--seed", "3"]) == 2

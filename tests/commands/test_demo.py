@@ -29,7 +29,11 @@ def test_the_quick_demo_walks_the_whole_line(
     told = [line for line in err.splitlines() if line.startswith("[")]
     assert [line.partition(": ")[0] for line in told] == [f"[{n}/7] {name}" for n, name in enumerate(STEPS, 1)]
     assert err.rstrip().endswith("Next: yoso eval --metric pq --runs 'my demo/runs'")
+    assert "so short a training learns nothing" in " ".join(err.split())
     folder = RunFolder.open(Path(value["run"]))
+    assert all(path.is_file() for path in folder.latency_paths.values())
+    assert folder.is_finished()
+    assert not folder.is_training()
     assert folder.path == Path("my demo/runs/shapes-quick-001")
     assert folder.reparameterised.is_file()
     for weights in (folder.weights(), folder.reparameterised):

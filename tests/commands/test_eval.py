@@ -315,7 +315,7 @@ def test_a_run_without_a_checkpoint_is_passed_over_and_that_is_said(
     begun.path.mkdir()
     begun.write_recipe(made.recipe())
     _, err = printed(capsys)
-    assert "Using runs/tiny-001: no checkpoint yet in runs/tiny-002." in err
+    assert "Using runs/tiny-001: newer, but without a checkpoint: runs/tiny-002." in err
     assert f"Evaluating {made.weights()}" in err
 
 

@@ -9,7 +9,8 @@ from yoso_cli.api.dataset import first_pictures, prepared_set
 from yoso_cli.api.evaluate import evaluate_predictor
 from yoso_cli.api.predictor import AS_MEASURED, OLD_PRECISIONS, EngineOptions, described, make_predictor, reason
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model, trained_weights
-from yoso_cli.errors import UsageError
+from yoso_cli.atomic import write_json
+from yoso_cli.errors import RunError, UsageError
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.runtime import machine
 from yoso_cli.runtime.machine import choose_device
@@ -169,7 +170,7 @@ def benchmark(
     progress.message(clocking.shown(str(model.path), predictor))
     progress.message(reason(predictor))
     timed = asdict(clocking)
-    speed = time_predictor(predictor, paths, clocking)
+    speed = time_model(model, predictor, paths, clocking, progress)
     batched = tuple(latency.measure_forward(predictor, paths[:1], **timed, batch=size) for size in batches)
     parts = latency.measure_parts(predictor, paths, **timed)
     operations = cost.count(predictor.model, predictor.prepare(read_image(paths[0])).images)
@@ -190,12 +191,34 @@ def benchmark(
     )
 
 
-def time_predictor(predictor: "Predictor", paths: Sequence[Path], clocking: Clocking) -> Speed:
-    """Both latencies over `paths`, which are repeated as needed. Raises DataError for an unreadable picture."""
+def time_model(
+    model: ModelFile, predictor: "Predictor", paths: Sequence[Path], clocking: Clocking, progress: Progress = SILENT
+) -> Speed:
+    """Both latencies over `paths`, which are repeated as needed; of a run's weights they are kept in its folder.
+
+    Not kept: with other settings than the run's own, in 16 bits or with the fast merge, which have another PQ.
+
+    Raises:
+        DataError: a picture is unreadable.
+    """
     from yoso_cli.inference.latency import measure_end_to_end, measure_forward
 
     timed = asdict(clocking)
-    return Speed(measure_forward(predictor, list(paths), **timed), measure_end_to_end(predictor, list(paths), **timed))
+    both = measure_forward(predictor, list(paths), **timed), measure_end_to_end(predictor, list(paths), **timed)
+    own = predictor.merge_rule == "exact" and predictor.engine.switches.precision == "float32" and not model.overrides
+    path = model.run.latency_of(model.path) if model.run and own else None
+    if path:
+        facts = {
+            "device": _device_name(predictor),
+            "switches": switches_to_dict(predictor),
+            "forward": latency_to_dict(both[0]),
+            "end_to_end": latency_to_dict(both[1]),
+        }
+        try:
+            write_json(path, facts, indent=2)
+        except RunError as error:
+            progress.message(f"The latency is not kept. {error}")
+    return Speed(*both)
 
 
 @dataclass(frozen=True)
@@ -416,9 +439,8 @@ def switches_to_dict(predictor: "Predictor") -> dict[str, Any]:
 def _environment(predictor: "Predictor", paths: Sequence[Path], clocking: Clocking) -> dict[str, Any]:
     import torch
 
-    on_gpu = predictor.device.type == "cuda"
     return {
-        "device": torch.cuda.get_device_name(predictor.device) if on_gpu else "cpu",
+        "device": _device_name(predictor),
         "threads": torch.get_num_threads(),
         "short_edge": predictor.short_edge,
         "long_edge": predictor.long_edge,
@@ -428,6 +450,12 @@ def _environment(predictor: "Predictor", paths: Sequence[Path], clocking: Clocki
         "versions": machine.versions(machine.MODEL_PACKAGES),
         "machine": machine.describe(),
     }
+
+
+def _device_name(predictor: "Predictor") -> str:
+    import torch
+
+    return torch.cuda.get_device_name(predictor.device) if predictor.device.type == "cuda" else "cpu"
 
 
 def _pq_of_merges(model: ModelFile, predictor: "Predictor", named: bool, progress: Progress) -> dict[str, float | None]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.dataset import prepared_set, with_data_of
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
 from yoso_cli.drawing.overlay import overlay
@@ -260,7 +260,9 @@ def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) 
     recipe = recipe_file.load(request.recipe, request.overrides)
     model = read_model(located(), progress=progress)
     _require_network(request.recipe, recipe, model)
-    return replace(model, recipe=recipe)
+    # A root of --set is where the dataset must be.
+    own_root = recipe.data.root == model.trained.data.root
+    return replace(model, recipe=with_data_of(recipe, model.run) if own_root else recipe)
 
 
 def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
@@ -290,6 +292,8 @@ def _announce(
     where = f"{predictor.device}, {group.size} processes" if group.size > 1 else str(predictor.device)
     images = counted(len(truth.records), "image")
     progress.message(f"Evaluating {model.path} on {truth.name} {truth.split} ({images}, {where}).")
+    if model.recipe.data.root != model.trained.data.root:
+        progress.message(f"The dataset is in {model.recipe.data.root}.")
     if model.overridden:
         progress.message(f"Settings that differ from those of these weights: {model.overridden}.")
     views = len(predictor.views)

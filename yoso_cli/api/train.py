@@ -1,5 +1,6 @@
 """Training a recipe into a run folder: start, resume, evaluate."""
 
+import contextlib
 import copy
 import shlex
 from collections.abc import Iterator, Sequence
@@ -8,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.api import training_parts
-from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.dataset import prepared_set, with_data_of
 from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side
 from yoso_cli.api.predictor import make_predictor
 from yoso_cli.api.weights import Named, trained_weights
 from yoso_cli.drawing.picture_file import write_picture
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import DataError, UsageError, YosoError
 from yoso_cli.evaluation.report import Report, write_report
 from yoso_cli.panoptic.types import PanopticSet
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
-from yoso_cli.run_folder import RunFolder
+from yoso_cli.run_folder import RunFolder, TrainingLock
 from yoso_cli.runtime import machine
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.runtime.machine import choose_device, keep_freed_memory
@@ -105,9 +106,19 @@ def train(
     )
 
 
-def resume(run: str | Path, *, device: str = "auto", progress: Progress = SILENT) -> Run:
-    """Resumes a run from its newest checkpoint, with its own recipe. Raises as `train` does."""
-    return _finished(resume_training(Path(run), device=device, progress=progress))
+def resume(
+    run: str | Path, *, data_root: str | Path | None = None, device: str = "auto", progress: Progress = SILENT
+) -> Run:
+    """Resumes a run from its newest checkpoint, with its own recipe. Raises as `train` does.
+
+    Args:
+        run: the run folder.
+        data_root: the folder of all datasets, if it is found neither where it was nor beside the run.
+        device: auto, cpu, cuda or cuda:N.
+        progress: shows progress and messages.
+    """
+    root = None if data_root is None else str(data_root)
+    return _finished(resume_training(Path(run), data_root=root, device=device, progress=progress))
 
 
 def _finished(training: "Training") -> Run:
@@ -165,13 +176,14 @@ def open_training(
         group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
     step = training_parts.optimizer_step(model, recipe, where, group, progress)
     # The folder is made last, so that no error above leaves an empty one.
-    run = None
+    run = lock = None
     if group.rank == 0:
         run = RunFolder.at(into) if into else RunFolder.create(runs, recipe.name)
         run.write_recipe(recipe)
+        lock = run.begin_training(Path(recipe.data.root))
     (found,) = (one for one in group.all_gather(run) if one)
     checkpoints = _checkpoints(found, recipe, train_set, step)
-    training = Training(recipe, found, step, train_set, val_set, checkpoints, group, progress=progress)
+    training = Training(recipe, found, step, train_set, val_set, checkpoints, group, lock=lock, progress=progress)
     if weights is not None:
         # The recipe does not name these weights: the run could not be resumed before its first checkpoint without them.
         training.save()
@@ -179,22 +191,36 @@ def open_training(
     return training
 
 
+def resumed_recipe(run: RunFolder, data_root: str | None = None) -> Recipe:
+    """The recipe of a run, with `data.root` where its dataset is now, or `data_root` if that is given."""
+    recipe = run.recipe()
+    if data_root is None:
+        return with_data_of(recipe, run)
+    return replace(recipe, data=replace(recipe.data, root=data_root))
+
+
 def resume_training(
-    path: Path, *, device: str = "auto", group: ProcessGroup = ALONE, progress: Progress = SILENT
+    path: Path,
+    *,
+    data_root: str | None = None,
+    device: str = "auto",
+    group: ProcessGroup = ALONE,
+    progress: Progress = SILENT,
 ) -> "Training":
     """A training resumed from the newest intact checkpoint, or from the start if there is none."""
     run = RunFolder.open(path)
-    recipe = run.recipe()
+    recipe = resumed_recipe(run, data_root)
     where, train_set, val_set = _device_and_sets(recipe, device)
     model = training_parts.build_network(recipe, len(train_set.categories))
     if not run.checkpoints():
         group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
     step = training_parts.optimizer_step(model, recipe, where, group, progress)
-    checkpoints = _checkpoints(run, recipe, train_set, step)
+    lock = run.begin_training(Path(recipe.data.root)) if group.rank == 0 else None
+    checkpoints = _checkpoints(run, run.recipe(), train_set, step)
     loop = checkpoints.newest(progress.message)
     if group.rank == 0:
         run.truncate_metrics(loop.iteration)
-    return Training(recipe, run, step, train_set, val_set, checkpoints, group, loop=loop, progress=progress)
+    return Training(recipe, run, step, train_set, val_set, checkpoints, group, lock=lock, loop=loop, progress=progress)
 
 
 class Training:
@@ -208,6 +234,7 @@ class Training:
         val_set: the validation set.
         checkpoints: of `folder` and `step`.
         group: the processes that train together.
+        lock: of `folder`, freed at the end; None in all processes but the first.
         loop: progress of the loop; None at the start.
         progress: shows progress and messages.
     """
@@ -222,6 +249,7 @@ class Training:
         checkpoints: "CheckpointKeeper",
         group: ProcessGroup = ALONE,
         *,
+        lock: TrainingLock | None = None,
         loop: "Loop | None" = None,
         progress: Progress = SILENT,
     ) -> None:
@@ -236,6 +264,7 @@ class Training:
         self._step = step
         self._train_set = train_set
         self._group = group
+        self._lock = lock
         self._loop = loop or Loop()
         self._start = self._loop.iteration
         kept = folder if group.rank == 0 else None
@@ -249,7 +278,7 @@ class Training:
         """
         from yoso_cli.training.stopping import Outcome, Stopping
 
-        with Stopping() as stopping:
+        with self._locked(), Stopping() as stopping:
             outcome = self._train(stopping)
             report = self._finish(stopping) if outcome is Outcome.FINISHED else None
         return self._ended(stopping.outcome or outcome, report)
@@ -258,7 +287,7 @@ class Training:
         """As `run`, without the final evaluation."""
         from yoso_cli.training.stopping import Stopping
 
-        with Stopping() as stopping:
+        with self._locked(), Stopping() as stopping:
             outcome = self._train(stopping)
         return self._ended(outcome, None)
 
@@ -279,6 +308,20 @@ class Training:
         """Writes a checkpoint in the background."""
         if self._group.rank == 0:
             self.checkpoints.save(self._loop)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Records why training failed, and frees the run at the end."""
+        try:
+            yield
+        except Exception as error:
+            # What stopped the training may stop this as well, and matters more.
+            with contextlib.suppress(YosoError):
+                self.folder.record_failure(str(error) or type(error).__name__)
+            raise
+        finally:
+            if self._lock:
+                self._lock.release()
 
     def _ended(self, outcome: "Outcome", report: Report | None) -> Run:
         self._log.close()

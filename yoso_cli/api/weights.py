@@ -1,19 +1,21 @@
 """SOURCE: weights by run folder, file, released name or URL; by default the newest run."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from yoso_cli.api.dataset import with_data_of
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, make_predictor
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.releases.catalog import RELEASES
-from yoso_cli.run_folder import RunFolder
+from yoso_cli.run_folder import RunFolder, newest_of
 from yoso_cli.runtime.machine import choose_device
 from yoso_cli.runtime.paths import beside, is_there, require_there
 from yoso_cli.runtime.progress import SILENT, Progress
-from yoso_cli.runtime.words import counted
+from yoso_cli.runtime.words import counted, shortened
 
 if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
@@ -35,7 +37,7 @@ class ModelFile:
     Attributes:
         weights: the file's content.
         trained: the recipe of their training.
-        recipe: the same with overrides applied.
+        recipe: the same with overrides applied, and `data.root` where the run's dataset is now.
         run: the run folder that they are in, if any.
     """
 
@@ -127,13 +129,38 @@ def trained_weights(source: Named, runs: Path, progress: Progress = SILENT) -> P
 
 
 def fastest_weights(source: Named, runs: Path, progress: Progress = SILENT) -> Path:
-    """As `trained_weights`, but a run's re-parameterised weights if they are newer than its checkpoint."""
+    """As `trained_weights`, but a run's re-parameterised weights if they were made from its newest checkpoint."""
     place = _located(source, runs, progress)
     if not _is_run(place):
         return place
     run = RunFolder.open(place)
     trained, folded = run.weights(), run.reparameterised
-    return folded if folded.is_file() and folded.stat().st_mtime_ns >= trained.stat().st_mtime_ns else trained
+    if not folded.is_file():
+        return trained
+    if problem := outdated(folded, trained):
+        again = f"`yoso reparam {shlex.quote(str(run.path))}`"
+        progress.message(f"Using {trained}: {folded.name} {problem}. {again} makes it again.")
+        return trained
+    return folded
+
+
+def outdated(folded: Path, trained: Path) -> str:
+    """Why the re-parameterised weights `folded` are not those of `trained`; empty if they are.
+
+    Both files state the hash of their tensors, so only their headers are read.
+
+    Raises:
+        DataError: `trained` is missing or damaged.
+    """
+    from yoso_cli.model.weights import read_header, stated_hash
+
+    try:
+        made = read_header(folded).get("provenance", {}).get("reparameterised", {}).get("sha256")
+    except (DataError, AttributeError):
+        return "is damaged"
+    if made is None:
+        return "does not say which weights it was made from"
+    return "" if made == stated_hash(trained) else "was made from other weights than those of the newest checkpoint"
 
 
 def _located(named: Named, runs: Path, progress: Progress) -> Path:
@@ -172,22 +199,22 @@ def require_source(source: str) -> None:
 def _newest(runs: Path, progress: Progress) -> Path:
     if runs != Path("runs"):
         require_there(runs)
-    try:
-        run = RunFolder.newest(runs)
-        if passed_over := ", ".join(str(newer.path) for newer in run.newer()):
-            progress.message(f"Using {run.path}: no checkpoint yet in {passed_over}.")
+    if found := RunFolder.all(runs):
+        run = newest_of(found)
+        if passed_over := found[: found.index(run)]:
+            lacking = "not finished" if run.is_finished() else "without a checkpoint"
+            named = shortened([one.path for one in passed_over])
+            progress.message(f"Using {run.path}: newer, but {lacking}: {named}.")
         return run.path
-    except DataError as error:
-        from yoso_cli.api import weight_import
+    from yoso_cli.api import weight_import
 
-        names = weight_import.released_here()
-        if names:
-            return weight_import.released_path(names[0], progress)
-        raise DataError(
-            f"{runs}: there is no run, and no released weights are downloaded.",
-            hint="`yoso weights get coco` downloads the authors' weights for everyday photos (169 MB); `yoso train "
-            "shapes` and `yoso demo` train a small model.",
-        ) from error
+    if names := weight_import.released_here():
+        return weight_import.released_path(names[0], progress)
+    raise DataError(
+        f"{runs}: there is no run, and no released weights are downloaded.",
+        hint="`yoso weights get coco` downloads the authors' weights for everyday photos (169 MB); `yoso train "
+        "shapes` and `yoso demo` train a small model.",
+    )
 
 
 def _is_run(place: Path) -> bool:
@@ -204,12 +231,22 @@ def read_model(path: Path, overrides: Sequence[str] = (), progress: Progress = S
     """
     weights = read_weights(path, progress)
     trained = recipe_file.from_dict(weights.recipe, str(weights.path))
+    run = _run_of(path)
     recipe = recipe_file.with_overrides(trained, overrides) if overrides else trained
+    # A root of --set is where the dataset must be.
+    recipe = with_data_of(recipe, run) if recipe.data.root == trained.data.root else recipe
     if recipe.model != trained.model:
         raise UsageError(
             "--set model.*: the network cannot be changed for trained weights.", hint="Train a new model instead."
         )
-    return ModelFile(weights, trained, recipe, _run_of(path))
+    return ModelFile(weights, trained, recipe, run)
+
+
+def knows(file: ModelFile) -> str:
+    """What the weights know where that is no photo, and which do; empty for weights that were trained on photos."""
+    if file.trained.data.name != "shapes":
+        return ""
+    return f"knows {counted(len(file.weights.categories), 'class')} of drawn shapes; for photos: --weights coco"
 
 
 def read_weights(path: Path, progress: Progress = SILENT) -> "Weights":

@@ -18,7 +18,7 @@ from typing import Any
 
 import click
 
-from yoso_cli.runtime.progress import Bar
+from yoso_cli.runtime.progress import SILENT, Bar
 from yoso_cli.runtime.words import paragraph
 
 SCHEMA = 1
@@ -35,13 +35,15 @@ _WIDEST = 100
 
 
 def say(text: str) -> None:
-    """Prints a message on stderr, wrapped on a terminal, above an open progress bar."""
+    """Prints a message on stderr, wrapped on a terminal, above an open progress bar; not with --quiet."""
     if sys.stderr.isatty():
         text = "\n".join(paragraph(line, _columns()) for line in text.split("\n"))
     _say(text)
 
 
 def _say(text: str) -> None:
+    if TERMINAL.quiet:
+        return
     if sys.modules.get("tqdm"):
         from tqdm import tqdm
 
@@ -109,8 +111,12 @@ def _plain(value: Any) -> Any:
 def bar(total: int | None, label: str, *, initial: int = 0, unit: str = "img") -> Iterator[Bar]:
     """A progress bar on stderr with rate and time left; occasional lines when stderr is not a terminal.
 
-    With `unit` B the count is of bytes, and shown in MB.
+    With `unit` B the count is of bytes, and shown in MB. With --quiet there is none.
     """
+    if TERMINAL.quiet:
+        with SILENT.bar(total, label, initial=initial, unit=unit) as nothing:
+            yield nothing
+        return
     if not sys.stderr.isatty():
         lines = _Lines(total, label, initial, unit)
         yield lines
@@ -127,7 +133,17 @@ def bar(total: int | None, label: str, *, initial: int = 0, unit: str = "img") -
 
 
 class Terminal:
-    """The `Progress` of a command line."""
+    """The `Progress` of a command line.
+
+    Attributes:
+        quiet: say nothing: the option --quiet of the running command line.
+    """
+
+    quiet = False
+
+    def speak(self) -> None:
+        """Ends `quiet`."""
+        self.quiet = False
 
     def message(self, text: str) -> None:
         """On stderr."""

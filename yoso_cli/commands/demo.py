@@ -104,6 +104,8 @@ def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
     demo = Demo(_recipe(output, quick), output, device, quick)
     findings = _run(demo)
     console.result(_value(findings), _text(findings), as_json)
+    if quick:
+        console.say("Its PQ is near zero: so short a training learns nothing, and only checks that each step works.")
     console.next_step(f"yoso eval --metric pq{_elsewhere(output)}")
 
 
@@ -188,11 +190,12 @@ def _reparameterise(model: "ModelFile") -> "Reparameterized":
 
 
 def _time(demo: Demo, model: "ModelFile") -> "Speed":
-    from yoso_cli.api.benchmark import PICTURES, Clocking, time_predictor
+    from yoso_cli.api.benchmark import PICTURES, Clocking, time_model
     from yoso_cli.api.dataset import first_pictures
 
     pictures = first_pictures(model.recipe, PICTURES)
-    return time_predictor(model.predictor(demo.device), pictures, Clocking(TIMED[demo.quick], 5))
+    clocking = Clocking(TIMED[demo.quick], 5)
+    return time_model(model, model.predictor(demo.device), pictures, clocking, console.TERMINAL)
 
 
 def _draw(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> Path:

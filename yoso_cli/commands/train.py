@@ -17,15 +17,18 @@ if TYPE_CHECKING:
     from yoso_cli.api.train import Run, Training
     from yoso_cli.runtime.distributed import ProcessGroup
 
+_DATA_ROOT = "data.root="
+
 
 @click.command(name="train")
 @click.argument("recipe", required=False)
 @options.set_option
+@click.option("--seed", type=click.IntRange(0), metavar="N", help="Random seed: short for --set train.seed=N.")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="RUN",
-    help="Continue this run from its newest checkpoint, with its own recipe.",
+    help="Continue this run from its newest checkpoint, with its own recipe; of --set only data.root is taken.",
 )
 @click.option(
     "--weights",
@@ -54,6 +57,7 @@ def command(
     ctx: click.Context,
     recipe: str | None,
     overrides: tuple[str, ...],
+    seed: int | None,
     resume: Path | None,
     weights: str | None,
     into: Path | None,
@@ -80,7 +84,7 @@ def command(
       yoso train mine.yaml --weights coco --set train.freeze=[backbone]
       yoso train --resume runs/shapes-001
     """
-    asked = Asked(recipe, overrides, resume, weights, into, runs, device)
+    asked = Asked(recipe, overrides, seed, resume, weights, into, runs, device)
     _refuse_what_does_not_go_together(asked)
     require_there(resume)
     if dry_run:
@@ -103,21 +107,33 @@ class Asked:
 
     recipe: str | None
     overrides: tuple[str, ...]
+    seed: int | None
     resume: Path | None
     weights: str | None
     into: Path | None
     runs: Path
     device: str
 
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The values of --set, with that of --seed."""
+        return self.overrides if self.seed is None else (*self.overrides, f"train.seed={self.seed}")
+
+    @property
+    def data_root(self) -> str | None:
+        """The `data.root` of --set, which is all that a resumed run takes of it."""
+        roots = [one.removeprefix(_DATA_ROOT) for one in self.overrides if one.startswith(_DATA_ROOT)]
+        return roots[-1] if roots else None
+
 
 def _require_ready(asked: Asked, processes: int) -> None:
     """Reports what no process could train with, once and before any of them starts."""
-    from yoso_cli.api.train import require_trainable
+    from yoso_cli.api.train import require_trainable, resumed_recipe
     from yoso_cli.recipe import file as recipe_file
     from yoso_cli.run_folder import RunFolder
 
-    resumed = RunFolder.open(asked.resume).recipe() if asked.resume else None
-    recipe = resumed or recipe_file.load(str(asked.recipe), asked.overrides)
+    resumed = resumed_recipe(RunFolder.open(asked.resume), asked.data_root) if asked.resume else None
+    recipe = resumed or recipe_file.load(str(asked.recipe), asked.settings)
     require_trainable(recipe, processes, asked.device, console.TERMINAL)
 
 
@@ -150,9 +166,9 @@ def _opened(asked: Asked, group: "ProcessGroup") -> "Training":
 
     around: dict[str, Any] = {"device": asked.device, "group": group, "progress": console.TERMINAL}
     if asked.resume is not None:
-        return resume_training(asked.resume, **around)
+        return resume_training(asked.resume, data_root=asked.data_root, **around)
     assert asked.recipe is not None, "one of the two is given"
-    recipe = recipe_file.load(asked.recipe, asked.overrides)
+    recipe = recipe_file.load(asked.recipe, asked.settings)
     return open_training(recipe, weights=asked.weights, runs=asked.runs, into=asked.into, **around)
 
 
@@ -201,7 +217,7 @@ def _dry_run(asked: Asked, as_json: bool) -> None:
     assert asked.recipe is not None, "a resumed run has no dry run"
     if asked.weights is not None:
         require_source(asked.weights)
-    recipe = recipe_file.load(asked.recipe, asked.overrides)
+    recipe = recipe_file.load(asked.recipe, asked.settings)
     facts = dry_run(recipe)
     console.result(facts, _dry_run_text(facts), as_json)
     missing = [split for split in facts["data"]["splits"].values() if not split["prepared"]]
@@ -266,7 +282,7 @@ def _cards(fitting: dict[str, int]) -> str:
 def _begin(asked: Asked) -> list[str]:
     """The command that starts this training."""
     words = ["yoso", "train", str(asked.recipe)]
-    for one in asked.overrides:
+    for one in asked.settings:
         words += ["--set", one]
     return [*words, "--weights", asked.weights] if asked.weights else words
 
@@ -276,7 +292,14 @@ def _refuse_what_does_not_go_together(asked: Asked) -> None:
         if asked.recipe is None:
             raise UsageError("RECIPE is missing.", hint="Try `yoso train shapes`, or see `yoso recipe list`.")
         return
-    beside = {"RECIPE": asked.recipe, "--set": asked.overrides, "--weights": asked.weights, "--into": asked.into}
+    others = [one for one in asked.overrides if not one.startswith(_DATA_ROOT)]
+    beside: dict[str, object] = {
+        "RECIPE": asked.recipe,
+        "--set": others,
+        "--weights": asked.weights,
+        "--into": asked.into,
+    }
+    beside["--seed"] = asked.seed is not None
     for name, value in beside.items():
         if value:
             raise UsageError(

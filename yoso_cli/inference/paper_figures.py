@@ -65,25 +65,31 @@ PUBLISHED = {
 """The points of Fig. 4 by its panels, as the paper's tables print them; latency is 1000 / FPS."""
 
 
-def draw_pq_over_latency(path: Path, measured: Mapping[str, Sequence[Point]] | None = None) -> None:
+def draw_pq_over_latency(
+    path: Path, measured: Mapping[str, Sequence[Point]] | None = None, *, device: str = ""
+) -> None:
     """Fig. 4 as a PNG; the paper says it in FPS.
 
     Args:
         path: of the picture.
-        measured: points of our own, by a panel of PUBLISHED.
+        measured: points of our own, by a panel of PUBLISHED, or by one to add, which has no printed points.
+        device: where those were measured.
 
     Raises:
         RunError: it cannot be written.
     """
-    with drawing(path, *_SIZE) as figure:
-        for axes, (panel, printed) in zip(figure.subplots(1, 2), PUBLISHED.items(), strict=True):
-            axes.set_title(f"{panel}: printed, on a V100")
+    ours = measured or {}
+    panels = {panel: PUBLISHED.get(panel, ()) for panel in (*PUBLISHED, *ours)}
+    width, height = _SIZE
+    with drawing(path, width / len(PUBLISHED) * len(panels), height) as figure:
+        for axes, (panel, printed) in zip(figure.subplots(1, len(panels)), panels.items(), strict=True):
+            axes.set_title(f"{panel}: printed, on a V100" if printed else panel)
             axes.set_xlabel("latency of a picture, ms")
             axes.set_ylabel("PQ, %")
             papers = [point for point in printed if point.name.startswith("YOSO")]
             others = [point for point in printed if point not in papers]
-            ours = (measured or {}).get(panel, ())
-            groups = {"YOSO, the paper's": papers, "measured here": ours, "other models": others}
+            here = f"measured here, on {device}" if device else "measured here"
+            groups = {"YOSO, the paper's": papers, here: ours.get(panel, ()), "other models": others}
             for (label, points), color, marker in zip(groups.items(), _GROUP_COLORS, "o^s", strict=True):
                 if points:
                     _, pqs, latencies = zip(*points, strict=True)
@@ -92,8 +98,8 @@ def draw_pq_over_latency(path: Path, measured: Mapping[str, Sequence[Point]] | N
             axes.margins(y=0.1)
             axes.legend(loc="lower right")
         figure.draw_without_rendering()
-        for axes, (panel, printed) in zip(figure.axes, PUBLISHED.items(), strict=True):
-            _write_names(axes, [*printed, *(measured or {}).get(panel, ())])
+        for axes, (panel, printed) in zip(figure.axes, panels.items(), strict=True):
+            _write_names(axes, [*printed, *ours.get(panel, ())])
 
 
 def _write_names(axes: "Axes", points: Sequence[Point]) -> None:
