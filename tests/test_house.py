@@ -25,6 +25,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("recipe",),
     ("runtime",),
     ("atomic",),
+    ("locks",),
     ("errors",),
 )
 ROOMS = [room for floor in FLOORS for room in floor]

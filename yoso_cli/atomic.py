@@ -1,16 +1,28 @@
-"""Atomic writes: files and folders are written under a temporary name, then renamed."""
+"""Atomic writes: files and folders are written under a temporary name, then renamed.
+
+Temporary names are unpredictable and made fresh, so none of them leads elsewhere; what a kill has left under such a
+name is removed by the next writer of the same path. Nothing is written or removed through a link.
+"""
 
 import contextlib
 import errno
 import json
 import os
+import re
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.errors import RunError
+from yoso_cli.errors import DataError, RunError
+from yoso_cli.locks import remove_stale, sole_writer
+
+_PARTIAL, _OLD = ".partial", ".old"
+# As tempfile names them, unpredictably: `.NAME.xxxxxxxx.partial`.
+_TEMPORARY = re.compile(r"\.(.+)\.[a-z0-9_]{8}\.(?:partial|old)", re.DOTALL)
 
 
 @contextlib.contextmanager
@@ -20,74 +32,133 @@ def replacing(path: Path) -> Iterator[Path]:
     A kill at any moment leaves either the old file or the new one. If the block raises, the temporary is removed.
 
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with reporting(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+    with _writing(path):
+        for leftover in _found_before(path.parent.absolute()).pop(path.name, ()):
+            _remove_own(leftover)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
         os.close(handle)
-    temporary = Path(name)
-    try:
-        with reporting(path):
+        temporary = Path(name)
+        try:
             yield temporary
             _sync(temporary)
             # mkstemp makes files private; apply the user's umask instead.
             temporary.chmod(0o666 & ~_umask())
             temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder beside `path`; on success it replaces `path`, which may exist.
 
+    What earlier calls that were killed have left is removed.
+
     Raises:
-        RunError: the disk is full or the place cannot be written.
+        RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with reporting(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent))
-    try:
-        with reporting(path):
+    with _writing(path):
+        for leftover in _recovered(path):
+            _remove_own(leftover)
+        temporary = _temporary_folder(path)
+        try:
             yield temporary
             for file in temporary.rglob("*"):
                 if file.is_file():
                     _sync(file)
-            temporary.chmod(0o777 & ~_umask())
-            _swap(temporary, path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            _place(temporary, path)
+        finally:
+            remove(temporary)
 
 
 @contextlib.contextmanager
 def resumable_folder(path: Path) -> Iterator[Path]:
-    """Yields a folder beside `path`, always the same one; on success it becomes `path`.
+    """Yields a folder beside `path`; on success it becomes `path`.
 
     If the block raises, or the machine stops, the folder is kept and used again the next time. The caller checks which
-    of its files are valid.
+    of its files are valid. One that another user made, or with a link in it, is not used: only what this function has
+    written is resumed.
 
     Raises:
-        RunError: another process is writing it, the disk is full or the place cannot be written.
+        RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    import fcntl
-
-    temporary = path.with_name(f".{path.name}.partial")
-    with reporting(path):
-        temporary.mkdir(parents=True, exist_ok=True)
-        handle = os.open(temporary, os.O_RDONLY)
-    try:
+    with _writing(path):
+        found = sorted(filter(_is_own_folder, _recovered(path)), key=lambda one: one.lstat().st_mtime_ns)
+        for superseded in found[:-1]:
+            remove(superseded)
+        temporary = found[-1] if found else _temporary_folder(path)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RunError(f"{path}: is being written by another process.", hint="Wait for it, or stop it.") from None
-        with reporting(path):
             yield temporary
             # One call for tens of thousands of files: syncing each one takes longer than writing it.
             os.sync()
-            _swap(temporary, path)
-    finally:
-        os.close(handle)
+            _place(temporary, path)
+            # After an exchange, what was there before.
+            remove(temporary)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.rmdir()  # nothing was written yet
+
+
+def recover(path: Path) -> None:
+    """Puts a folder back that a kill has left moved aside; see `_place`.
+
+    Raises:
+        RunError: the place cannot be written, or another process is writing it.
+    """
+    if any(one.suffix == _OLD for one in _leftovers(path.parent).get(path.name, ())):
+        with _writing(path):
+            _recovered(path)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Removes what killed writers have left in `folder`, where nobody writes now."""
+    for leftovers in _leftovers(folder).values():
+        for leftover in leftovers:
+            _remove_own(leftover)
+    remove_stale(folder)
+
+
+def remove_folder(path: Path) -> None:
+    """Removes a folder; a kill leaves no part of it under its name. Raises OSError when that is not possible."""
+    aside = _temporary_folder(path)
+    # A folder may be renamed over an empty one.
+    path.replace(aside)
+    remove(aside)
+
+
+def remove(path: Path) -> None:
+    """Removes a file, a link (not what it points to), or a folder with all that is in it, as far as possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_inside(root: Path, folder: Path) -> None:
+    """Makes `folder`, which is `root` or below it, and those between. `root` may be a link, nothing below it.
+
+    Raises:
+        DataError: one of them is a link.
+        RunError: they cannot be made.
+    """
+    with reporting(folder):
+        root.mkdir(parents=True, exist_ok=True)
+        place = root
+        for part in folder.relative_to(root).parts:
+            place = place / part
+            require_no_link(place)
+            place.mkdir(exist_ok=True)
+
+
+def require_no_link(path: Path) -> None:
+    """Raises DataError for a link."""
+    if path.is_symlink():
+        raise DataError(
+            f"{path}: is a link, and nothing is written through links.",
+            hint="Replace it by a folder or file, or name another place to write to.",
+        )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -132,20 +203,112 @@ def _sync(file: Path) -> None:
         os.fsync(opened.fileno())
 
 
-def _swap(new: Path, path: Path) -> None:
-    """A folder cannot be renamed over a non-empty one: the old one is moved aside first, then removed."""
-    if not path.exists():
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """The sole writer of `path`, whose folder is made; a full disk is reported."""
+    with reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with sole_writer(path):
+            yield
+
+
+def _leftovers(folder: Path) -> dict[str, list[Path]]:
+    """The temporary files and folders of `replacing` and the others in `folder`, by the name they were made for."""
+    found: dict[str, list[Path]] = {}
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if match := _TEMPORARY.fullmatch(entry.name):
+                found.setdefault(match[1], []).append(folder / entry.name)
+    return found
+
+
+@lru_cache(maxsize=16)
+def _found_before(folder: Path) -> dict[str, list[Path]]:
+    """`_leftovers` when this process first wrote to `folder`: looking each time would take a second per 1000 files."""
+    return _leftovers(folder)
+
+
+def _recovered(path: Path) -> list[Path]:
+    """The temporary folders that killed writers of `path` have left. If `path` was moved aside, it is put back."""
+    found = _leftovers(path.parent).get(path.name, [])
+    for aside in [one for one in found if one.suffix == _OLD and _is_own(one)]:
+        if os.path.lexists(path):
+            remove(aside)
+        else:
+            aside.replace(path)
+    return [one for one in found if one.suffix == _PARTIAL]
+
+
+def _is_own(path: Path) -> bool:
+    """Whether it was made by this user, and is no link."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid == os.geteuid() and (stat.S_ISDIR(found.st_mode) or stat.S_ISREG(found.st_mode))
+
+
+def _is_own_folder(folder: Path) -> bool:
+    """Whether `folder` was made by this user and holds folders and files alone."""
+    if not _is_own(folder) or not folder.is_dir():
+        return False
+    for place, folders, files in os.walk(folder):
+        if any(os.path.islink(os.path.join(place, name)) for name in (*folders, *files)):  # noqa: PTH114, PTH118
+            return False
+    return True
+
+
+def _remove_own(path: Path) -> None:
+    if _is_own(path):
+        remove(path)
+
+
+def _temporary_folder(path: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent))
+
+
+def _place(new: Path, path: Path) -> None:
+    """Renames the folder `new` to `path`, as readable as the umask says. What was there is `new` afterwards, or gone.
+
+    A folder cannot be renamed over a non-empty one. Linux exchanges the two in one step. Elsewhere the old one is moved
+    aside first; a kill right then leaves it there, and the next writer puts it back.
+    """
+    new.chmod(0o777 & ~_umask())
+    if not os.path.lexists(path):
         new.replace(path)
         return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".old", dir=path.parent))
-    path.replace(aside / path.name)
+    if _exchange(new, path):
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OLD, dir=path.parent))
+    aside.rmdir()
+    path.replace(aside)
     try:
         new.replace(path)
     except OSError:
-        (aside / path.name).replace(path)
-        aside.rmdir()
+        aside.replace(path)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    remove(aside)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchanges the names of two files or folders in one step; False where the system cannot.
+
+    Raises:
+        OSError: the place cannot be written.
+    """
+    import ctypes
+
+    # In glibc since 2.28, and in musl since 1.2.6; not on macOS.
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is None:
+        return False
+    here, exchanging = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    if rename(here, os.fsencode(one), here, os.fsencode(other), ctypes.c_uint(exchanging)) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP):  # an old kernel; a file system without exchange
+        return False
+    raise OSError(code, os.strerror(code), str(other))
 
 
 def _umask() -> int:

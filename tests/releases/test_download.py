@@ -2,7 +2,7 @@
 
 import contextlib
 import errno
-import fcntl
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from releases.server import Behaviour, serving
 
-from yoso_cli.errors import RunError, UsageError
+from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.locks import sole_writer
 from yoso_cli.releases import download as download_module
 from yoso_cli.releases.download import download
 from yoso_cli.runtime.progress import Bar
@@ -194,17 +195,17 @@ def test_a_disk_without_room_is_told_before_a_byte_is_written(target: Path, monk
 
 
 def test_a_disk_that_fills_up_keeps_what_came(target: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Path.open
+    kept = os.fdopen
 
-    def limited(path: Path, *args: Any, **options: Any) -> Any:
-        opened = kept(path, *args, **options)
-        return _Full(opened) if path.suffix == ".part" and args[0] in ("wb", "r+b") else opened
+    def limited(handle: int, mode: str) -> Any:
+        opened = kept(handle, mode)
+        return _Full(opened) if mode == "r+b" else opened
 
     server = Behaviour(CONTENT)
     with serving(server) as address:
         with monkeypatch.context() as patch:
             patch.setattr(download_module, "_CHUNK", 1000)
-            patch.setattr(Path, "open", limited)
+            patch.setattr(os, "fdopen", limited)
             with pytest.raises(RunError, match="No space left on device"):
                 brought(f"{address}weights.pth", target)
         assert not target.exists()
@@ -236,11 +237,19 @@ class _Full:
 
 def test_two_processes_do_not_write_into_one_file(target: Path) -> None:
     target.parent.mkdir()
-    part = target.with_name("weights.pth.part")
-    with part.open("ab") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with serving(Behaviour(CONTENT)) as address, pytest.raises(RunError, match="another process"):
-            brought(f"{address}weights.pth", target)
+    told = f"weights.pth: another yoso is writing here, process {os.getpid()}"
+    with sole_writer(target), serving(Behaviour(CONTENT)) as address, pytest.raises(RunError, match=told):
+        brought(f"{address}weights.pth", target)
+
+
+def test_a_link_in_place_of_the_part_is_not_followed(target: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("precious")
+    target.parent.mkdir()
+    target.with_name("weights.pth.part").symlink_to(precious)
+    with serving(Behaviour(CONTENT)) as address, pytest.raises(DataError, match="is a link"):
+        brought(f"{address}weights.pth", target)
+    assert precious.read_text() == "precious"
 
 
 def test_a_killed_process_leaves_a_part_to_go_on_from(target: Path) -> None:

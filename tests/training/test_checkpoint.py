@@ -97,7 +97,7 @@ def test_the_newest_and_the_best_stay_and_leftovers_go(tmp_path: Path) -> None:
     for folder in folders:
         folder.mkdir()
         (folder / "weights.safetensors").write_bytes(b"")
-    (tmp_path / ".iteration-0000009.abc.partial").mkdir()
+    (tmp_path / ".iteration-0000009.abcdefgh.partial").mkdir()
     checkpoint.prune(folders, keep=2, best=folders[0])
     assert sorted(path.name for path in tmp_path.iterdir()) == [folders[place].name for place in (0, 2, 3)]
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from yoso_cli.atomic import replacing_folder
+from yoso_cli.atomic import make_inside, replacing_folder
 from yoso_cli.datasets.spec import DatasetSpec, Prepared, is_prepared
 from yoso_cli.datasets.textures import HUES, OUTLINES, PATTERNS, TEXTURES, Colors, Ground, Plane, cells, hsv, strata
 from yoso_cli.panoptic.files import SetWriter, read_set
@@ -80,6 +80,7 @@ def prepare(
     for split, is_done in done.items():
         folder = output_root / NAME / split
         if not is_done:
+            make_inside(output_root, folder.parent)
             _draw_split(folder, split, splits[split], size, seed, progress)
         prepared.append(Prepared(folder, read_set(folder), not is_done))
     return prepared

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
 
+from yoso_cli.atomic import recover
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.annotations import categories_from_json
 from yoso_cli.panoptic.files import MANIFEST, read_manifest
@@ -80,7 +81,9 @@ def is_prepared(folder: Path, parameters: Mapping[str, Any], *, force: bool) -> 
     Raises:
         UsageError: something else is there.
         DataError: its manifest is unreadable, and `force` is not given.
+        RunError: what a kill has left cannot be put back.
     """
+    recover(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     if not (folder / MANIFEST).exists():

@@ -1,7 +1,6 @@
 """Preparing a split: in several processes, resumable, atomic."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -10,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from yoso_cli.atomic import reporting, resumable_folder
+from yoso_cli.atomic import make_inside, remove, reporting, resumable_folder
 from yoso_cli.datasets.archives import StoredFile
 from yoso_cli.datasets.spec import DatasetSpec, Prepared, Skipped, is_prepared
 from yoso_cli.datasets.statistics import write_statistics
@@ -148,6 +147,7 @@ def make(
         return Prepared(folder, read_set(folder), False)
     if plan.missing and not keep_going:
         raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or download the files again.")
+    make_inside(output_root, folder.parent)
     with resumable_folder(folder) as temporary:
         if force or not Journal(temporary, parameters).records:
             _empty(temporary)
@@ -164,10 +164,7 @@ def make(
 def _empty(folder: Path) -> None:
     """Existing work was made from other files, or `force` is given."""
     for path in folder.iterdir():
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        remove(path)
 
 
 def _make_pictures(

@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError
+from yoso_cli.locks import sole_writer
 
 _BLOCK = 1 << 20
 
@@ -99,10 +100,14 @@ class Cache:
             DataError: it is another file than it was.
             RunError: the ledger cannot be written.
         """
-        first = self.known(name)
-        if first is None:
-            atomic.write_json(self.ledger, {**self._read(), name: asdict(found)}, indent=1)
-        elif (first.bytes, first.sha256) != (found.bytes, found.sha256):
+        # Two that add entries at the same time must not lose one; writing the ledger has a lock of its own.
+        with atomic.reporting(self.ledger):
+            self.path.mkdir(parents=True, exist_ok=True)
+        with atomic.reporting(self.ledger), sole_writer(self.path / "entry"):
+            first = self.known(name)
+            if first is None:
+                atomic.write_json(self.ledger, {**self._read(), name: asdict(found)}, indent=1)
+        if first is not None and (first.bytes, first.sha256) != (found.bytes, found.sha256):
             raise DataError(
                 f"{name}: differs from the file first downloaded under this name from {first.origin}: that had "
                 f"{first.bytes} bytes and SHA-256 {first.sha256[:12]}..., this one has {found.bytes} bytes and "

@@ -13,12 +13,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
+from typing import BinaryIO
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from yoso_cli import atomic
 from yoso_cli.errors import RunError, UsageError
+from yoso_cli.locks import sole_writer
 from yoso_cli.runtime.progress import SILENT, Progress
 
 ATTEMPTS = 5
@@ -74,12 +76,17 @@ def download(
     part = target.with_name(f"{target.name}.part")
     with atomic.reporting(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(part):
-        _bring(address, part, progress, attempts, pause)
-        with atomic.reporting(target), part.open("rb") as whole:
-            os.fsync(whole.fileno())
+    with atomic.reporting(target), sole_writer(target):
+        atomic.require_no_link(part)
+        try:
+            _bring(address, part, progress, attempts, pause)
+            with _open(part, os.O_RDONLY) as whole:
+                os.fsync(whole.fileno())
             part.replace(target)
             _origin_path(part).unlink(missing_ok=True)
+        finally:
+            if not _size(part):
+                _forget(part)
 
 
 def _bring(
@@ -122,7 +129,7 @@ def _go_on(address: str, part: Path, progress: Progress) -> None:
         start = _start(response, have)
         origin = _Origin(address, _validator(response), _total(response, start))
         if start and known is not None and origin.total != known.total:
-            _emptied(part)
+            _forget(part)
             raise _BrokenError("the file changed during the download")
         _require_room(part, origin.total, start)
         atomic.write_json(_origin_path(part), asdict(origin))
@@ -145,7 +152,7 @@ def _opened(address: str, have: int, known: _Origin | None, part: Path) -> Itera
             yield response
     except HTTPError as error:
         if error.code == 416:
-            _emptied(part)
+            _forget(part)
             raise _BrokenError("the partial download did not match the file") from error
         if error.code in _PASSING:
             raise _BrokenError(f"the server answers {error.code} {error.reason}") from error
@@ -186,12 +193,12 @@ def _total(response: HTTPResponse, start: int) -> int | None:
 
 def _append(response: HTTPResponse, part: Path, start: int, total: int | None, progress: Progress) -> None:
     shown = progress.bar(total, part.stem, initial=start, unit="B")
-    with atomic.reporting(part), part.open("r+b" if start else "wb") as file, shown as bar:
+    with atomic.reporting(part), _open(part, os.O_RDWR | os.O_CREAT) as file, shown as bar:
+        file.truncate(start)
         file.seek(start)
         while chunk := _read(response):
             file.write(chunk)
             bar.update(len(chunk))
-        file.truncate()
 
 
 def _read(response: HTTPResponse) -> bytes:
@@ -210,34 +217,14 @@ def _require_room(part: Path, total: int | None, have: int) -> None:
         )
 
 
-@contextlib.contextmanager
-def _alone(part: Path) -> Iterator[None]:
-    """A lock: only one process may append to the file."""
-    import fcntl
-
-    with atomic.reporting(part), part.open("ab") as held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise RunError(
-                f"{part.name.removesuffix('.part')}: is being downloaded by another process.",
-                hint="Wait until it is done.",
-            ) from error
-        try:
-            yield
-        finally:
-            if part.is_file() and not _size(part):
-                _forget(part)
+def _open(part: Path, flags: int) -> BinaryIO:
+    """The part, for reading or writing; its name is predictable, so a link there is not followed."""
+    return os.fdopen(os.open(part, flags | os.O_NOFOLLOW, 0o666), "rb" if flags == os.O_RDONLY else "r+b")
 
 
 def _forget(part: Path) -> None:
     part.unlink(missing_ok=True)
     _origin_path(part).unlink(missing_ok=True)
-
-
-def _emptied(part: Path) -> None:
-    """The part stays where it is, as it is what the lock is on."""
-    os.truncate(part, 0)
 
 
 def _size(part: Path) -> int:

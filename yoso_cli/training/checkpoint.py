@@ -136,12 +136,9 @@ def prune(checkpoints: Sequence[Path], *, keep: int, best: Path | None = None) -
     for folder in checkpoints[: -max(keep, 1)]:
         if folder == best:
             continue
-        # A kill during the removal must not leave what looks like a checkpoint.
-        aside = folder.with_name(f".{folder.name}.removed")
-        folder.rename(aside)
+        atomic.remove_folder(folder)
     for parent in {folder.parent for folder in checkpoints}:
-        for leftover in parent.glob(".iteration-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        atomic.remove_leftovers(parent)
 
 
 class CheckpointKeeper:
