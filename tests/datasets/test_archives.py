@@ -3,8 +3,11 @@
 import io
 import tarfile
 import zipfile
+from contextlib import suppress
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from raw_layouts import zipped
 
 from yoso_cli.datasets.archives import by_stem, stored_files
@@ -113,6 +116,94 @@ def test_a_file_that_went_away_is_named(tmp_path):
         source.read()
     with pytest.raises(UsageError, match="nowhere: no such folder"):
         stored_files(tmp_path / "nowhere", ["a"])
+
+
+def tar_of(path, members, attributes=None):
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as file:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size, info.pax_headers = len(content), attributes or {}
+            file.addfile(info, io.BytesIO(content))
+
+
+def with_header(path, place, start, content):
+    """Changes bytes of the header at `place` in a tar, and its checksum with them."""
+    whole = bytearray(path.read_bytes())
+    header = whole[place : place + 512]
+    header[start : start + len(content)] = content
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    whole[place : place + 512] = header
+    path.write_bytes(whole)
+
+
+MEMBERS = {f"a/{number}.png": b"x" * 700 for number in range(3)}
+
+
+def negative(path):
+    with_header(path, 1536, 124, (-512).to_bytes(12, "big", signed=True))
+
+
+def negative_attribute(path):
+    tar_of(path, MEMBERS, {"size": "-1536"})
+
+
+def endless(path):
+    with_header(path, 1536, 124, (1 << 62).to_bytes(12, "big", signed=True).replace(b"\0", b"\x80", 1))
+
+
+def damaged(path):
+    whole = bytearray(path.read_bytes())
+    whole[1536 + 7] ^= 1
+    path.write_bytes(whole)
+
+
+def cut_between_members(path):
+    path.write_bytes(path.read_bytes()[: 2 * 1536])
+
+
+def cut_in_a_member(path):
+    path.write_bytes(path.read_bytes()[: 2 * 1536 + 900])
+
+
+@pytest.mark.parametrize("harm", [negative, negative_attribute, endless, damaged, cut_between_members, cut_in_a_member])
+def test_a_damaged_tar_is_refused_at_once_and_as_a_whole(tmp_path, harm):
+    """tarfile would read the same header for ever, or list the members before the damage alone."""
+    tar_of(tmp_path / "some.tar", MEMBERS)
+    harm(tmp_path / "some.tar")
+    with pytest.raises(DataError, match=r"some\.tar: is not a complete archive"):
+        stored_files(tmp_path, ["a"])
+
+
+@pytest.mark.parametrize("pack", ["zip", "tar"])
+def test_an_archive_of_too_many_members_is_refused(tmp_path, monkeypatch, pack):
+    (zip_of if pack == "zip" else tar_of)(tmp_path / f"some.{pack}", MEMBERS)
+    assert len(stored_files(tmp_path, ["a"])) == 3
+    monkeypatch.setattr("yoso_cli.datasets.archives._MOST_MEMBERS", 2)
+    (tmp_path / f"some.{pack}").rename(tmp_path / f"other.{pack}")
+    with pytest.raises(DataError, match="more than 2 members"):
+        stored_files(tmp_path, ["a"])
+
+
+@settings(deadline=2000, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.tuples(st.integers(0, 1535), st.binary(min_size=1, max_size=12)), min_size=1, max_size=4),
+    st.sampled_from(["size", "path", "GNU.sparse.major", "GNU.sparse.realsize"]),
+    st.one_of(st.integers(-3000, 3000).map(str), st.text(st.characters(codec="utf-8"), max_size=8)),
+    st.booleans(),
+)
+def test_any_tar_is_read_or_refused(tmp_path, changes, attribute, value, signed):
+    path = tmp_path / "some.tar"
+    tar_of(path, MEMBERS, {attribute: value})
+    for start, content in changes:
+        whole = bytearray(path.read_bytes())
+        whole[start : start + len(content)] = content
+        path.write_bytes(whole)
+        if signed:
+            with_header(path, start // 512 * 512, 0, b"")
+    with suppress(DataError):
+        for file in stored_files(tmp_path, ["a"]).values():
+            file.read()
 
 
 def test_files_of_one_folder_go_by_their_stem(tmp_path):

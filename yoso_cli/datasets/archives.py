@@ -23,7 +23,19 @@ _DEPTH_OF_ANCHORS = 2
 _INNER = "!/"
 # Three times the largest published file, the JSON of COCO's training set; this detects zip bombs.
 _LARGEST_MEMBER = 1 << 30
-_BROKEN = (OSError, EOFError, RuntimeError, NotImplementedError, zlib.error, zipfile.BadZipFile, tarfile.TarError)
+# Ten times the files of COCO's training set; the list of more would fill the memory.
+_MOST_MEMBERS = 1_200_000
+# Of a name or an attribute that a tar keeps in a block of its own; tarfile reads it into memory at once.
+_LONGEST_EXTENSION = 1 << 20
+_EXTENSIONS = (
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+)
+# tarfile raises ValueError for numbers and texts that are none, and IndexError for an attribute that is cut short.
+_BROKEN = (
+    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, IndexError, OverflowError),
+    *(zlib.error, zipfile.BadZipFile, tarfile.TarError),
+)
 
 
 @dataclass(frozen=True)
@@ -130,17 +142,59 @@ class _Archive(Protocol):
 class _Zip:
     def __init__(self, path: Path) -> None:
         self._file = zipfile.ZipFile(path)
+        if len(self._file.infolist()) > _MOST_MEMBERS:
+            raise zipfile.BadZipFile(f"it has more than {_MOST_MEMBERS} members")
         self.sizes = {one.filename: one.file_size for one in self._file.infolist() if not one.is_dir()}
 
     def read(self, member: str) -> bytes:
         return self._file.read(member)
 
 
+class _TarMember(tarfile.TarInfo):
+    """A member of a tar that is read forwards only, and whose damage is never taken for its end.
+
+    Before Python 3.11.14 a negative size, plain or as an attribute, makes tarfile go back and read the same header for
+    ever (CVE-2025-8194); and every version ends its list at a damaged header that is not the first one.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_TarMember":
+        """The member of one header."""
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _EXTENSIONS and found.size > _LONGEST_EXTENSION:
+            raise tarfile.ReadError("a name or attribute is too long")
+        return found
+
+    @classmethod
+    def fromtarfile(cls, tarfile_: tarfile.TarFile) -> "_TarMember":
+        """The next member."""
+        try:
+            return super().fromtarfile(tarfile_)
+        except tarfile.EOFHeaderError:
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+
+    def _block(self, count: int) -> int:
+        """The place of the next header; tarfile calls it with each size that it goes by."""
+        if count < 0:
+            raise tarfile.ReadError("a size is negative")
+        return super()._block(count)  # type: ignore[misc,no-any-return]
+
+
 class _Tar:
     def __init__(self, path: Path) -> None:
         self._path = path
-        with tarfile.open(path, "r:") as file:
-            self._members = {one.name: one for one in file.getmembers() if one.isreg()}
+        size = path.stat().st_size
+        self._members: dict[str, tarfile.TarInfo] = {}
+        with tarfile.open(path, "r:", tarinfo=_TarMember) as file:
+            for count, member in enumerate(file):
+                if count == _MOST_MEMBERS:
+                    raise tarfile.ReadError(f"it has more than {_MOST_MEMBERS} members")
+                if member.isreg() and not member.issparse():
+                    if member.offset_data + member.size > size:
+                        raise tarfile.ReadError(f"{member.name!r} is cut short")
+                    self._members[member.name] = member
         self.sizes = {name: one.size for name, one in self._members.items()}
 
     def read(self, member: str) -> bytes:
