@@ -3,7 +3,8 @@
 import contextlib
 import copy
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -338,10 +339,11 @@ class Training:
         try:
             with stopping.interruptible():
                 self._repeat_aborted_evaluation()
-            with self.progress.bar(plan.iterations, "train", initial=self._start, unit="it") as bar:
+            shown = self.progress.bar(plan.iterations, "train", initial=self._start, unit="it")
+            with closing(self._batches()) as batches, shown as bar:
                 return train(
                     self._step,
-                    self._batches(),
+                    batches,
                     training_parts.rate_schedule(self.recipe),
                     self._hooks(bar),
                     Plan(
@@ -401,7 +403,7 @@ class Training:
         self.progress.message(f"{begun}: {pictures}, {steps}, on {where}.")
         self.progress.message("Ctrl-C saves and stops; `yoso train --resume` continues.")
 
-    def _batches(self) -> "Iterator[Batch]":
+    def _batches(self) -> "Generator[Batch, None, None]":
         from yoso_cli.loading.batch import batches
 
         plan = self.recipe.train

@@ -11,7 +11,7 @@ from yoso_cli.loading.batch import Batch
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.training.clock import Clock, Metrics, peak_memory
 from yoso_cli.training.step import NotFiniteError
-from yoso_cli.training.stopping import Outcome, Stopping
+from yoso_cli.training.stopping import Outcome, Stopped, Stopping
 
 Learn = Callable[[Batch, int, float], Metrics]
 
@@ -92,8 +92,13 @@ def train(
     hooks.begin()
     for iteration in range(plan.start, plan.stop):
         rate = learning_rate(iteration)
-        with clock.waiting():
-            batch = next(batches)
+        try:
+            with clock.waiting():
+                batch = _awaited(batches, stopping, group)
+        except Stopped:
+            if iteration > plan.start:
+                hooks.save(iteration)
+            return stopping.outcome or Outcome.FINISHED
         figures = guard.run(partial(learn, batch, iteration, rate), iteration)
 
         done = iteration + 1
@@ -112,6 +117,18 @@ def train(
                 hooks.evaluate(done)
             hooks.begin()
     return Outcome.FINISHED
+
+
+def _awaited(batches: Iterator[Batch], stopping: Stopping, group: ProcessGroup) -> Batch:
+    """The next batch. A signal ends the wait, unless others would wait for this process's part of the step.
+
+    Raises:
+        Stopped: a signal came.
+    """
+    if group.size > 1:
+        return next(batches)
+    with stopping.interruptible():
+        return next(batches)
 
 
 def _stop_requested(stopping: Stopping, group: ProcessGroup) -> Outcome | None:
