@@ -176,17 +176,18 @@ def import_(
         raise UsageError(f"{target}: is the input file.", hint="Name another with --output.")
     _refuse_standing(target, force)
     found = weight_import.read(file, recipe=recipe, table=categories)
+    # Before anything is written: the recipe in an old file may be refused.
+    inside = None if found.weights.part == BACKBONE else recipe_file.from_dict(found.weights.recipe, str(file))
     write_weights(target, found.weights)
     for note in found.notes:
         console.say(f"  {note}")
     shown = _content(found.weights) | {"weights": str(target), "layout": found.layout, "notes": list(found.notes)}
     sentence = f"Read {counted(len(found.weights.state), 'tensor')} in the {found.layout} layout; wrote {target}."
     console.result(shown, sentence, as_json)
-    if found.weights.part == BACKBONE:
+    if inside is None:
         console.next_step(f"yoso train coco --weights {shlex.quote(str(target))}")
-        return
-    recipe_inside = recipe_file.from_dict(found.weights.recipe, str(target))
-    console.next_step(next_step.viz(target, next_step.validation_pictures(recipe_inside)))
+    else:
+        console.next_step(next_step.viz(target, next_step.validation_pictures(inside)))
 
 
 def _require_named(file: Path, recipe: str | None, categories: str | None) -> None:
