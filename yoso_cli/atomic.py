@@ -62,7 +62,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     with _writing(path):
         for leftover in _recovered(path):
             _remove_own(leftover)
-        temporary = _temporary_folder(path)
+        temporary = _made_folder(path)
         try:
             yield temporary
             for file in temporary.rglob("*"):
@@ -71,6 +71,19 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             _place(temporary, path)
         finally:
             remove(temporary)
+
+
+@contextlib.contextmanager
+def temporary_folder(path: Path) -> Iterator[Path]:
+    """Yields a folder beside `path`, for what goes into it, and removes it afterwards.
+
+    Inside the block of `replacing(path)`: the next one removes what a kill has left.
+    """
+    temporary = _made_folder(path)
+    try:
+        yield temporary
+    finally:
+        remove(temporary)
 
 
 @contextlib.contextmanager
@@ -88,7 +101,7 @@ def resumable_folder(path: Path) -> Iterator[Path]:
         found = sorted(filter(_is_own_folder, _recovered(path)), key=lambda one: one.lstat().st_mtime_ns)
         for superseded in found[:-1]:
             remove(superseded)
-        temporary = found[-1] if found else _temporary_folder(path)
+        temporary = found[-1] if found else _made_folder(path)
         try:
             yield temporary
             # One call for tens of thousands of files: syncing each one takes longer than writing it.
@@ -122,7 +135,7 @@ def remove_leftovers(folder: Path) -> None:
 
 def remove_folder(path: Path) -> None:
     """Removes a folder; a kill leaves no part of it under its name. Raises OSError when that is not possible."""
-    aside = _temporary_folder(path)
+    aside = _made_folder(path)
     # A folder may be renamed over an empty one.
     path.replace(aside)
     remove(aside)
@@ -263,7 +276,7 @@ def _remove_own(path: Path) -> None:
         remove(path)
 
 
-def _temporary_folder(path: Path) -> Path:
+def _made_folder(path: Path) -> Path:
     return Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent))
 
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.atomic import replacing, reporting
+from yoso_cli.atomic import replacing, temporary_folder
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.maps import grey_png, panoptic_to_values
@@ -105,14 +105,10 @@ def replacing_zip(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full or the place cannot be written.
     """
-    with reporting(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        holder = tempfile.TemporaryDirectory(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    with holder as name, reporting(path):
-        folder = Path(name)
+    with replacing(path) as temporary, temporary_folder(path) as folder:
         yield folder
         # PNGs are compressed already.
-        with replacing(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(folder.rglob("*")):
                 archive.write(file, file.relative_to(folder).as_posix())
 
