@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from yoso_cli import atomic
-from yoso_cli.errors import RunError
+from yoso_cli.errors import DataError, RunError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -97,32 +97,121 @@ with replacing(Path("file")) as temporary:
     assert (tmp_path / "file").read_text() == "old"
 
 
-@pytest.mark.parametrize("call", range(1, 5))
-def test_a_kill_while_a_folder_is_swapped_leaves_one_whole(tmp_path: Path, call: int) -> None:
-    """Before or after any rename or removal of the swap, a whole folder stands under the name or beside it."""
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "old").touch()
-    code = f"""
-import os, shutil, signal
+# Kills the process before its renames, removals and folders made number CALL, of which EXCHANGE says whether the kernel
+# exchanges two folders in one step.
+DEADLY = """
+import os, signal, sys
 from pathlib import Path
-from yoso_cli.atomic import replacing_folder
-calls = 0
-def deadly(function):
-    def wrapped(*arguments, **named):
-        global calls
-        calls += 1
-        if calls == {call}:
+from yoso_cli import atomic
+count = 0
+def audit(event, arguments):
+    global count
+    if event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "exchange", "exchanged"):
+        count += 1
+        if count == CALL:
             os.kill(os.getpid(), signal.SIGKILL)
-        return function(*arguments, **named)
-    return wrapped
-Path.replace, shutil.rmtree = deadly(Path.replace), deadly(shutil.rmtree)
-with replacing_folder(Path("folder")) as temporary:
+exchange = atomic._exchange
+def exchanged(one, other):
+    sys.audit("exchange")
+    done = exchange(one, other) if EXCHANGE else False
+    sys.audit("exchanged")
+    return done
+atomic._exchange = exchanged
+sys.addaudithook(audit)
+with atomic.WRITER(Path("folder")) as temporary:
     (temporary / "new").touch()
 """
-    assert killed(code, tmp_path) == -signal.SIGKILL
-    found = [names(path) for path in [tmp_path / "folder", *tmp_path.glob(".folder*.old/folder")] if path.is_dir()]
-    assert found
-    assert all(content in (["old"], ["new"]) for content in found)
+
+
+@pytest.mark.parametrize("writer", ["replacing_folder", "resumable_folder"])
+@pytest.mark.parametrize("exchange", [True, False])
+def test_a_kill_at_any_step_loses_nothing_and_the_next_run_leaves_nothing(
+    tmp_path: Path, exchange: bool, writer: str
+) -> None:
+    code = DEADLY.replace("EXCHANGE", str(exchange)).replace("WRITER", writer)
+    for call in range(1, 40):
+        place = tmp_path / str(call)
+        (place / "folder").mkdir(parents=True)
+        (place / "folder" / "old").touch()
+        ended = killed(code.replace("CALL", str(call)), place)
+        atomic.recover(place / "folder")
+        assert names(place / "folder") in (["old"], ["new"])
+        with getattr(atomic, writer)(place / "folder") as temporary:
+            (temporary / "new").touch()
+        assert names(place / "folder") == ["new"]
+        assert names(place) == ["folder"]
+        if ended == 0:
+            break
+        assert ended == -signal.SIGKILL
+    assert call > 4
+
+
+def test_a_folder_that_was_interrupted_is_gone_on_with(tmp_path: Path) -> None:
+    with contextlib.suppress(ValueError), atomic.resumable_folder(tmp_path / "folder") as temporary:
+        (temporary / "first").touch()
+        raise ValueError
+    assert not (tmp_path / "folder").exists()
+    with atomic.resumable_folder(tmp_path / "folder") as temporary:
+        assert names(temporary) == ["first"]
+        (temporary / "second").touch()
+    assert names(tmp_path / "folder") == ["first", "second"]
+    assert names(tmp_path) == ["folder"]
+
+
+@pytest.mark.parametrize("writer", ["replacing_folder", "resumable_folder"])
+@pytest.mark.parametrize("name", [".folder.partial", ".folder.abcdefgh.partial", ".folder.abcdefgh.old", "folder"])
+def test_a_link_under_any_name_is_not_followed(tmp_path: Path, writer: str, name: str) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "thesis").write_text("precious")
+    (tmp_path / "place").mkdir()
+    (tmp_path / "place" / name).symlink_to(home)
+    with getattr(atomic, writer)(tmp_path / "place" / "folder") as temporary:
+        (temporary / "new").touch()
+    assert names(home) == ["thesis"]
+    assert not (tmp_path / "place" / "folder").is_symlink()
+    assert names(tmp_path / "place" / "folder") == ["new"]
+
+
+def test_a_resumable_folder_with_a_link_in_it_is_not_gone_on_with(tmp_path: Path) -> None:
+    """As from an archive that was unpacked here."""
+    home, planted = tmp_path / "home", tmp_path / "place" / ".folder.abcdefgh.partial" / "images"
+    home.mkdir()
+    planted.parent.mkdir(parents=True)
+    planted.symlink_to(home)
+    with atomic.resumable_folder(tmp_path / "place" / "folder") as temporary:
+        assert names(temporary) == []
+
+
+@pytest.mark.parametrize("name", [".file.lock", ".file.abcdefgh.partial", "file"])
+def test_a_link_under_any_name_is_not_followed_when_a_file_is_written(tmp_path: Path, name: str) -> None:
+    precious, place = tmp_path / "precious", tmp_path / "place"
+    precious.write_text("precious")
+    place.mkdir()
+    (place / name).symlink_to(precious)
+    with contextlib.suppress(RunError):
+        atomic.write_text(place / "file", "new")
+    assert precious.read_text() == "precious"
+
+
+@pytest.mark.parametrize("below", ["", "deep", "deep/deeper"])
+def test_folders_are_made_below_a_link_that_was_named_and_below_no_other(tmp_path: Path, below: str) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "root").symlink_to(tmp_path / "disk")
+    atomic.make_inside(tmp_path / "root", tmp_path / "root" / below)
+    assert (tmp_path / "disk" / below).is_dir()
+    (tmp_path / "root" / "link").symlink_to(tmp_path)
+    with pytest.raises(DataError, match="root/link: is a link"):
+        atomic.make_inside(tmp_path / "root", tmp_path / "root" / "link" / below)
+
+
+def test_a_removed_folder_is_gone_and_a_link_is_removed_alone(tmp_path: Path) -> None:
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "folder")
+    atomic.remove_folder(tmp_path / "link")
+    assert names(tmp_path) == ["folder"]
+    atomic.remove_folder(tmp_path / "folder")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.write_bytes", "pathlib.Path.replace", "tempfile.mkstemp"])
@@ -151,15 +240,17 @@ def test_a_full_disk_leaves_the_old_folder_alone(tmp_path: Path, monkeypatch: py
 
 
 def test_a_swap_that_fails_half_way_puts_the_old_folder_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system cannot exchange two folders."""
     target = tmp_path / "folder"
     target.mkdir()
     (target / "old").touch()
     replace = Path.replace
 
     def second_fails(self: Path, to: Path) -> Path:
-        return full() if self.name.endswith(".partial") else replace(self, to)
+        return full() if self.name.endswith(".partial") and to == target else replace(self, to)
 
     monkeypatch.setattr(Path, "replace", second_fails)
+    monkeypatch.setattr(atomic, "_exchange", lambda one, other: False)
     with pytest.raises(RunError, match="cannot be written"), atomic.replacing_folder(target) as temporary:
         (temporary / "new").touch()
     assert names(target) == ["old"]

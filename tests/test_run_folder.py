@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -158,9 +159,9 @@ def test_a_run_is_being_trained_while_a_process_lives_that_trains_it(tmp_path: P
     assert not run.is_training()
     with locked_elsewhere(run, "time.sleep(60)") as process:
         assert run.is_training()
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match="is being trained by another yoso, process"):
             run.begin_training(tmp_path)
-        with pytest.raises(RunError, match="is being trained by another process"):
+        with pytest.raises(RunError, match="is being trained by another yoso, process"):
             run.remove()
         process.kill()
     assert not run.is_training()
@@ -314,9 +315,23 @@ def test_a_resumed_run_tells_no_stretch_twice(tmp_path: Path) -> None:
 
 def test_metrics_that_cannot_be_written_are_told(tmp_path: Path) -> None:
     run = a_run(tmp_path)
-    run.metrics_path.symlink_to("/dev/full")
-    with pytest.raises(RunError, match="No space left"):
+    run.metrics_path.mkdir()
+    with pytest.raises(RunError, match=r"metrics\.jsonl: cannot be written"):
         run.append_metrics({"iteration": 1})
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "checkpoints", "evaluations", "samples", "evaluations/test"])
+def test_a_link_in_a_run_is_not_written_through(tmp_path: Path, name: str) -> None:
+    """A run folder may be a stranger's."""
+    run, home = a_run(tmp_path), tmp_path / "home"
+    home.mkdir()
+    (run.path / name).parent.mkdir(exist_ok=True)
+    (run.path / name).symlink_to(home)
+    with pytest.raises(DataError, match=f"{name}: is a link"):
+        run.begin_training(tmp_path)
+    with suppress(DataError, RunError):
+        run.append_metrics({"iteration": 1})
+    assert not list(home.iterdir())
 
 
 def test_checkpoints_are_the_complete_ones_oldest_first(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with _writing(path):
+    with alone(path):
         for leftover in _found_before(path.parent.absolute()).pop(path.name, ()):
             _remove_own(leftover)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
@@ -59,7 +59,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with _writing(path):
+    with alone(path):
         for leftover in _recovered(path):
             _remove_own(leftover)
         temporary = _made_folder(path)
@@ -97,7 +97,7 @@ def resumable_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with _writing(path):
+    with alone(path):
         found = sorted(filter(_is_own_folder, _recovered(path)), key=lambda one: one.lstat().st_mtime_ns)
         for superseded in found[:-1]:
             remove(superseded)
@@ -107,8 +107,6 @@ def resumable_folder(path: Path) -> Iterator[Path]:
             # One call for tens of thousands of files: syncing each one takes longer than writing it.
             os.sync()
             _place(temporary, path)
-            # After an exchange, what was there before.
-            remove(temporary)
         finally:
             with contextlib.suppress(OSError):
                 temporary.rmdir()  # nothing was written yet
@@ -121,24 +119,34 @@ def recover(path: Path) -> None:
         RunError: the place cannot be written, or another process is writing it.
     """
     if any(one.suffix == _OLD for one in _leftovers(path.parent).get(path.name, ())):
-        with _writing(path):
+        with alone(path):
             _recovered(path)
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes what killed writers have left in `folder`, where nobody writes now."""
-    for leftovers in _leftovers(folder).values():
-        for leftover in leftovers:
-            _remove_own(leftover)
+    """Removes what killed writers have left in `folder`."""
+    for name, leftovers in _leftovers(folder).items():
+        with contextlib.suppress(RunError), sole_writer(folder / name):
+            for leftover in leftovers:
+                if leftover.suffix == _PARTIAL:
+                    _remove_own(leftover)
     remove_stale(folder)
 
 
 def remove_folder(path: Path) -> None:
-    """Removes a folder; a kill leaves no part of it under its name. Raises OSError when that is not possible."""
-    aside = _made_folder(path)
-    # A folder may be renamed over an empty one.
-    path.replace(aside)
-    remove(aside)
+    """Removes a folder, or a link to one alone; a kill leaves no part of it under its name.
+
+    Raises:
+        OSError: that is not possible.
+    """
+    if path.is_symlink():
+        path.unlink()
+        return
+    with sole_writer(path):
+        aside = _made_folder(path)
+        # A folder may be renamed over an empty one.
+        path.replace(aside)
+        remove(aside)
 
 
 def remove(path: Path) -> None:
@@ -193,6 +201,19 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
 
 
 @contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """In the block this process is the only one that writes `path`, whose folder is made.
+
+    Raises:
+        RunError: another one does, or an OSError of the block, with advice.
+    """
+    with reporting(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with sole_writer(path):
+            yield
+
+
+@contextlib.contextmanager
 def reporting(path: Path) -> Iterator[None]:
     """Turns an OSError of the block into a RunError with advice, for a full or read-only disk."""
     try:
@@ -214,15 +235,6 @@ def advice(error: OSError) -> str:
 def _sync(file: Path) -> None:
     with file.open("rb") as opened:
         os.fsync(opened.fileno())
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """The sole writer of `path`, whose folder is made; a full disk is reported."""
-    with reporting(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with sole_writer(path):
-            yield
 
 
 def _leftovers(folder: Path) -> dict[str, list[Path]]:
@@ -281,7 +293,7 @@ def _made_folder(path: Path) -> Path:
 
 
 def _place(new: Path, path: Path) -> None:
-    """Renames the folder `new` to `path`, as readable as the umask says. What was there is `new` afterwards, or gone.
+    """Renames the folder `new` to `path`, as readable as the umask says, and removes what was there.
 
     A folder cannot be renamed over a non-empty one. Linux exchanges the two in one step. Elsewhere the old one is moved
     aside first; a kill right then leaves it there, and the next writer puts it back.
@@ -290,16 +302,22 @@ def _place(new: Path, path: Path) -> None:
     if not os.path.lexists(path):
         new.replace(path)
         return
-    if _exchange(new, path):
-        return
-    aside = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=_OLD, dir=path.parent))
-    aside.rmdir()
-    path.replace(aside)
+    # Under this name, what a kill leaves of the old one is never gone on with.
+    aside = new.with_suffix(_OLD)
+    new.replace(aside)
     try:
-        new.replace(path)
+        exchanged = _exchange(aside, path)
     except OSError:
-        aside.replace(path)
+        aside.replace(new)
         raise
+    if not exchanged:
+        aside.replace(new)
+        path.replace(aside)
+        try:
+            new.replace(path)
+        except OSError:
+            aside.replace(path)
+            raise
     remove(aside)
 
 

@@ -104,6 +104,16 @@ def _owner(lock: Path) -> str | None:
         os.close(handle)
 
 
+def holder(handle: int) -> str:
+    """Says ", process N" for the one that has locked an open file with flock; nothing where the system does not."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            fields = line.split()
+            if fields[1] == "FLOCK" and fields[5].rpartition(":")[2] == str(os.fstat(handle).st_ino):
+                return f", process {fields[4]}"
+    return ""
+
+
 def remove_stale(folder: Path) -> None:
     """Removes the lock files that killed processes have left in `folder`."""
     for lock in folder.glob(".*.lock"):

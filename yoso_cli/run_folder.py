@@ -18,8 +18,6 @@ import json
 import os
 import re
 import shlex
-import shutil
-import tempfile
 import time
 import weakref
 from collections.abc import Sequence
@@ -27,7 +25,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.atomic import reporting, write_bytes, write_json, write_text
+from yoso_cli import locks
+from yoso_cli.atomic import (
+    remove_folder,
+    remove_leftovers,
+    reporting,
+    require_no_link,
+    write_bytes,
+    write_json,
+    write_text,
+)
 from yoso_cli.errors import DataError, RunError, UsageError, YosoError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
@@ -63,6 +70,7 @@ class RunFolder:
             raise UsageError(f"{name!r} cannot name a run.", hint="Use letters, digits, dots, dashes and underscores.")
         with reporting(root):
             root.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(root)
             number = 1 + max((_number(path) for path in root.iterdir() if _stem(path) == name), default=0)
             while True:
                 path = root / f"{name}-{number:03d}"
@@ -184,8 +192,11 @@ class RunFolder:
         """Appends one line to metrics.jsonl, unbuffered. Raises RunError if it cannot be written."""
         line = (json.dumps(values) + "\n").encode()
         # Unbuffered: a line is one write, and a kill can truncate at most the last one.
-        with reporting(self.metrics_path), self.metrics_path.open("ab", buffering=0) as file:
-            file.write(line)
+        require_no_link(self.metrics_path)
+        with reporting(self.metrics_path):
+            handle = os.open(self.metrics_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+            with os.fdopen(handle, "ab", buffering=0) as file:
+                file.write(line)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every complete line of metrics.jsonl; a truncated last line is ignored.
@@ -243,12 +254,22 @@ class RunFolder:
         except YosoError:
             return False
 
+    def require_no_links(self) -> None:
+        """Raises DataError if a link stands where files are written: the run may be a stranger's."""
+        folders = [self.path / name for name in ("checkpoints", "evaluations", "samples", "tensorboard", "wandb")]
+        for path in [self.metrics_path, *folders]:
+            require_no_link(path)
+        for path in [inner for folder in folders if folder.is_dir() for inner in folder.iterdir()]:
+            require_no_link(path)
+
     def begin_training(self, data_root: Path) -> "TrainingLock":
         """Locks the run for this process and records where its dataset is.
 
         Raises:
+            DataError: a link stands where training writes.
             RunError: another process trains it, or the folder cannot be written.
         """
+        self.require_no_links()
         lock = TrainingLock(self.path)
         write_json(self.path / _TRAINING_RECORD, {"data_root": str(data_root.absolute())})
         return lock
@@ -295,10 +316,7 @@ class RunFolder:
         lock = TrainingLock(self.path)
         try:
             with reporting(self.path):
-                # A kill during the removal must not leave what looks like a run.
-                aside = Path(tempfile.mkdtemp(prefix=f".{self.path.name}.", suffix=".removed", dir=self.path.parent))
-                self.path.replace(aside / self.path.name)
-                shutil.rmtree(aside)
+                remove_folder(self.path)
         finally:
             lock.release()
 
@@ -335,17 +353,19 @@ class TrainingLock:
         self._close = weakref.finalize(self, os.close, handle)
         # Loader processes are copies of this one, and would hold the lock after it was killed.
         os.register_at_fork(after_in_child=self._close)
+        holder = ""
         for _ in range(_LOCK_TRIES):
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                holder = locks.holder(handle)
                 time.sleep(_LOCK_PAUSE)  # `is_free` holds it for a moment
             except OSError:
                 return  # a file system without locks
             else:
                 return
         self.release()
-        raise RunError(f"{run}: is being trained by another process.", hint="Wait for it, or stop it with Ctrl-C.")
+        raise RunError(f"{run}: is being trained by another yoso{holder}.", hint="Wait for it, or stop it with Ctrl-C.")
 
     def release(self) -> None:
         """Frees the run."""

@@ -68,7 +68,7 @@ def test_a_run_goes_on_from_any_folder_and_with_moved_data(
 def test_a_run_that_is_being_trained_is_not_trained_twice(line: Path) -> None:
     folder = RunFolder(Path("runs/tiny-001"))
     lock = folder.begin_training(Path("datasets"))
-    with pytest.raises(RunError, match="is being trained by another process"):
+    with pytest.raises(RunError, match="is being trained by another yoso, process"):
         yoso.resume(folder.path, device="cpu")
     lock.release()
 

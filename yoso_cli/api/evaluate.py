@@ -1,6 +1,7 @@
 """How good a model's predictions are, by running it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.api.dataset import prepared_set, with_data_of
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
+from yoso_cli.atomic import alone
 from yoso_cli.drawing.overlay import overlay
 from yoso_cli.drawing.sheet import sheet
 from yoso_cli.drawing.style import Style
@@ -140,11 +142,29 @@ def evaluate_model(
     request: EvaluationRequest, *, group: ProcessGroup = ALONE, progress: Progress = SILENT
 ) -> Evaluated:
     """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one writes it."""
-    if request.save_predictions is not None:
-        _require_empty(request.save_predictions)
+    with _saving(request.save_predictions, group):
+        return _evaluated(request, group, progress)
+
+
+@contextmanager
+def _saving(folder: Path | None, group: ProcessGroup) -> Iterator[None]:
+    """Raises UsageError if `folder` is not empty, before hours of work; no other command writes to it meanwhile."""
+    if folder is not None:
+        _require_empty(folder)
     # A barrier: no process writes to the folder before all have checked it.
     group.all_gather(None)
+    with ExitStack() as writing:
+        if folder is not None and group.rank == 0:
+            writing.enter_context(alone(folder))
+            _require_empty(folder)
+        group.all_gather(None)
+        yield
+
+
+def _evaluated(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> Evaluated:
     model = _model(request, group, progress)
+    if model.run:
+        model.run.require_no_links()
     truth = prepared_set(model.recipe, request.split or model.recipe.data.val_split)
     model.require_classes_of(truth)
     predictor = model.predictor(request.device, request.options, flip=request.flip, scales=request.scales)
@@ -243,7 +263,6 @@ def side_by_side(truth: PanopticSet, predict: "Predict", *, count: int = 4) -> R
 
 
 def _require_empty(folder: Path) -> None:
-    """Raises UsageError if `folder` is not empty, before hours of work."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder}: exists already.", hint="Choose another folder for --save-predictions.")
 
