@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from build import listing
 from yoso_cli.atomic import resumable_folder
 from yoso_cli.datasets import cityscapes
 from yoso_cli.datasets.split import Journal, make
-from yoso_cli.errors import ProblemsError, RunError, UsageError
+from yoso_cli.errors import DataError, ProblemsError, RunError, UsageError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_manifest
 
@@ -148,6 +149,18 @@ def test_a_file_that_a_power_cut_emptied_is_made_again(raw, tmp_path, monkeypatc
     with pytest.raises(ProblemsError):
         make(plan_of(raw), tmp_path / "out", keep_going=True)
     assert [Path(one).name for one in converted] == [made[2].name.replace("panoptic.png", "instanceIds.png")]
+
+
+@pytest.mark.parametrize("name", ["cityscapes", "cityscapes/.val.partial", "cityscapes/.val.abcdefgh.partial"])
+def test_a_planted_link_is_not_followed(raw, tmp_path, name):
+    home, link = tmp_path / "home", tmp_path / "out" / name
+    home.mkdir()
+    (home / "thesis.txt").write_text("precious")
+    link.parent.mkdir(parents=True)
+    link.symlink_to(home)
+    with suppress(DataError):
+        make(plan_of(raw), tmp_path / "out")
+    assert [path.name for path in home.iterdir()] == ["thesis.txt"]
 
 
 def test_a_full_disk_is_reported_and_nothing_looks_complete(raw, tmp_path, monkeypatch):

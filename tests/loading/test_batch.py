@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import build
@@ -12,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, RunError
 from yoso_cli.loading.augmentation import ScaleJitter
 from yoso_cli.loading.batch import Batch, IterationOrder, batches
 from yoso_cli.loading.dataset import PanopticDataset
@@ -138,3 +140,52 @@ def test_an_unreadable_file_stops_with_its_name_from_any_process(tmp_path: Path,
     assert caught.value.hint
     assert "Traceback" not in str(caught.value)
     assert "worker" not in str(caught.value)
+
+
+def large(folder: Path) -> PanopticDataset:
+    """Pictures whose batches are much larger than a small /dev/shm."""
+    return PanopticDataset(write(folder, 5), ScaleJitter((512, 512), 0.5, 2.0, 0.5))
+
+
+def test_large_batches_come_whatever_the_size_of_shared_memory(tmp_path: Path) -> None:
+    dataset = large(tmp_path)
+    assert_same(made(dataset, 0, 3, workers=2), made(dataset, 0, 3))
+
+
+def test_a_system_without_anonymous_memory_sends_batches_through_pipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = large(tmp_path)
+    monkeypatch.setattr("yoso_cli.runtime.workers._anonymous_file", lambda: None)
+    assert_same(made(dataset, 0, 3, workers=1), made(dataset, 0, 3))
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_loader_that_is_killed_or_stopped_is_told(
+    dataset: PanopticDataset, how: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yoso_cli.runtime.workers._STOPPED", 1)
+    loaded = batches(dataset, batch=2, seed=3, start=0, stop=1000, workers=2)
+    next(loaded)
+    os.kill(multiprocessing.active_children()[0].pid or 0, how)
+    with pytest.raises(RunError, match=rf"A worker process was .* ?\(?{how.name}\)?"):
+        list(loaded)
+    assert not multiprocessing.active_children()
+
+
+def test_loaders_end_with_a_program_that_fails_and_forgets_them(tmp_path: Path) -> None:
+    """They ignore SIGTERM, with which multiprocessing would end them at exit."""
+    write(tmp_path, 5)
+    code = f"""
+from pathlib import Path
+from yoso_cli.loading.augmentation import ScaleJitter
+from yoso_cli.loading.batch import batches
+from yoso_cli.loading.dataset import PanopticDataset
+from yoso_cli.panoptic.files import read_set
+dataset = PanopticDataset(read_set(Path({str(tmp_path / "train")!r})), ScaleJitter((32, 32), 0.5, 2.0, 0.5))
+loaded = batches(dataset, batch=2, seed=3, start=0, stop=10**6, workers=2)
+next(loaded)
+raise SystemExit(3)
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[2])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False, timeout=30).returncode == 3

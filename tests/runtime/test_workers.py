@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 
 from yoso_cli.errors import DataError, RunError
@@ -95,6 +97,30 @@ def test_a_killed_worker_is_told_in_one_sentence() -> None:
         list(workers.mapped(killed_at_50, MANY, workers=2))
     assert str(caught.value) == "A worker process was ended by SIGKILL. If it ran out of memory, use fewer --workers."
     assert not multiprocessing.active_children()
+
+
+def stopped_at_50(number: int) -> str:
+    if number == 50:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return "a" * 200_000
+
+
+def test_a_stopped_worker_is_ended_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_STOPPED", 2)
+    with pytest.raises(RunError, match=r"A worker process was stopped \(SIGSTOP\) for 2 s and has been ended\."):
+        list(workers.mapped(stopped_at_50, MANY, workers=2))
+    assert not multiprocessing.active_children()
+
+
+def arrays(number: int) -> list[npt.NDArray[np.int64]]:
+    return [np.arange(number), np.arange(number * 1000) + number, np.array([number])]
+
+
+def test_large_arrays_come_whole_and_can_be_changed() -> None:
+    for number, found in enumerate(workers.mapped(arrays, MANY, workers=2)):
+        assert all(np.array_equal(one, other) for one, other in zip(found, arrays(number), strict=True))
+        for array in found:
+            array += 1
 
 
 def test_an_abandoned_generator_leaves_no_process() -> None:

@@ -184,6 +184,20 @@ def test_a_signal_lets_the_step_end_and_saves(number: signal.Signals, outcome: O
     assert signal.getsignal(number) is before
 
 
+def test_a_signal_ends_the_wait_for_a_batch_and_saves() -> None:
+    """Nothing is under way then, and the batch may never come."""
+
+    def stuck() -> Iterator[Batch]:
+        yield from tiny.batches(stop=2)
+        signal.raise_signal(signal.SIGTERM)
+        raise AssertionError("went on")
+
+    run = Run()
+    assert run.go(5, batches=stuck()) is Outcome.TERMINATED
+    assert run.calls[-1] == ("save", 2)
+    assert len(run.logged) == 2
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_an_evaluation_at_once(number: signal.Signals) -> None:
     """It may take minutes that nobody has, and all is saved."""
