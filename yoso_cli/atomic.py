@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.locks import remove_stale, sole_writer
+from yoso_cli.locks import lock_of, remove_stale, sole_writer
 
 _PARTIAL, _OLD = ".partial", ".old"
 # As tempfile names them, unpredictably: `.NAME.xxxxxxxx.partial`.
@@ -34,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with alone(path):
+    with _alone(path):
         for leftover in _found_before(path.parent.absolute()).pop(path.name, ()):
             _remove_own(leftover)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
@@ -59,7 +59,7 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with alone(path):
+    with _alone(path):
         for leftover in _recovered(path):
             _remove_own(leftover)
         temporary = _made_folder(path)
@@ -97,7 +97,7 @@ def resumable_folder(path: Path) -> Iterator[Path]:
     Raises:
         RunError: the disk is full, the place cannot be written, or another process is writing it.
     """
-    with alone(path):
+    with _alone(path):
         found = sorted(filter(_is_own_folder, _recovered(path)), key=lambda one: one.lstat().st_mtime_ns)
         for superseded in found[:-1]:
             remove(superseded)
@@ -113,13 +113,16 @@ def resumable_folder(path: Path) -> Iterator[Path]:
 
 
 def recover(path: Path) -> None:
-    """Puts a folder back that a kill has left moved aside; see `_place`.
+    """Puts a folder back that a kill has left moved aside (see `_place`); removes what is left of a finished writer.
+
+    For whoever finds `path` complete and does not write it.
 
     Raises:
         RunError: the place cannot be written, or another process is writing it.
     """
-    if any(one.suffix == _OLD for one in _leftovers(path.parent).get(path.name, ())):
-        with alone(path):
+    old = any(one.suffix == _OLD for one in _leftovers(path.parent).get(path.name, ()))
+    if old or lock_of(path).exists():
+        with _alone(path):
             _recovered(path)
 
 
@@ -201,7 +204,7 @@ def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
+def _alone(path: Path) -> Iterator[None]:
     """In the block this process is the only one that writes `path`, whose folder is made.
 
     Raises:

@@ -33,7 +33,7 @@ def sole_writer(path: Path) -> Iterator[None]:
     """
     import fcntl
 
-    lock = path.with_name(f".{path.name}.lock")
+    lock = lock_of(path)
     handle = _acquired(lock, path)
     try:
         yield
@@ -102,6 +102,11 @@ def _owner(lock: Path) -> str | None:
         return None
     finally:
         os.close(handle)
+
+
+def lock_of(path: Path) -> Path:
+    """The lock file of a path."""
+    return path.with_name(f".{path.name}.lock")
 
 
 def holder(handle: int) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.api.dataset import prepared_set, with_data_of
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
-from yoso_cli.atomic import alone
+from yoso_cli.atomic import reporting
 from yoso_cli.drawing.overlay import overlay
 from yoso_cli.drawing.sheet import sheet
 from yoso_cli.drawing.style import Style
@@ -25,6 +25,7 @@ from yoso_cli.evaluation.report import (
     further_measures,
     write_report,
 )
+from yoso_cli.locks import sole_writer
 from yoso_cli.panoptic.files import SetWriter, read_panoptic
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
@@ -155,7 +156,9 @@ def _saving(folder: Path | None, group: ProcessGroup) -> Iterator[None]:
     group.all_gather(None)
     with ExitStack() as writing:
         if folder is not None and group.rank == 0:
-            writing.enter_context(alone(folder))
+            with reporting(folder):
+                folder.parent.mkdir(parents=True, exist_ok=True)
+                writing.enter_context(sole_writer(folder))
             _require_empty(folder)
         group.all_gather(None)
         yield

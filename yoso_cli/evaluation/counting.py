@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from yoso_cli.atomic import recover
 from yoso_cli.errors import DataError
 from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticColors, PanopticRuns, Workspace
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
@@ -65,9 +66,11 @@ def counts_from_files(
     Raises:
         DataError: at once when a picture has no prediction or `cache` is no cache; on the way when a PNG is unreadable
             or a pair contradicts itself.
-        RunError: the cache cannot be written.
+        RunError: the cache cannot be written, or another process writes it.
     """
     pairs = record_pairs(truth, predictions)
+    if cache is not None:
+        recover(cache)
     known = RunCache(cache) if cache is not None else None
     counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
     count_some = partial(_count_files, counter, predictions.panoptic_dir, pairs)
