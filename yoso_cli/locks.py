@@ -106,7 +106,8 @@ def _owner(lock: Path) -> str | None:
 
 def lock_of(path: Path) -> Path:
     """The lock file of a path."""
-    return path.with_name(f".{path.name}.lock")
+    whole = path.absolute()  # the current folder has no name as it is typed
+    return whole.with_name(f".{whole.name}.lock")
 
 
 def holder(handle: int) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from yoso_cli.atomic import recover
 from yoso_cli.conversion import forms
 from yoso_cli.conversion.category_file import read_table
 from yoso_cli.conversion.convert import Converted, convert_pictures
@@ -261,6 +262,7 @@ def _require_free(destination: Path, form: str, force: bool) -> None:
         raise UsageError(f"{destination}: a submission must be a zip.", hint="Use a name that ends in .zip.")
     if form == "prepared" and destination.resolve().parent == destination.resolve():
         raise UsageError(f"{destination}: a dataset cannot be written there.", hint="Name datasets/NAME/SPLIT.")
+    recover(destination)
     if not destination.exists() or (destination.is_dir() and not zipped and not any(destination.iterdir())):
         return
     ours = destination.is_file() if zipped else (destination / MANIFEST).exists()
