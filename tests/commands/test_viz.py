@@ -1,7 +1,12 @@
 """`yoso viz`: pictures in, overlays out, and nothing of the person's is overwritten."""
 
 import errno
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +15,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from releases.server import Behaviour, serving
 
+import yoso_cli as yoso
+from yoso_cli.cli import run
+from yoso_cli.conversion.instances import to_run_lengths
 from yoso_cli.inference.engine import default_for
 
 CPU = ["--device", "cpu"]
@@ -25,13 +34,14 @@ def photo(line: Path) -> Path:
 
 def test_an_overlay_is_written_beside_the_person(photo: Path, printed: Any) -> None:
     value, told = printed("viz", "photo.jpg", "--json", *CPU)
-    assert set(value) == {"schema", "weights", "pictures"}
+    assert set(value) == {"schema", "weights", "pictures", "videos", "skipped", "failures"}
     assert value["weights"] == str(build.newest_weights())
     (drawn,) = value["pictures"]
     assert set(drawn) == {"image", "output", "summary", "segments"}
     assert (drawn["image"], drawn["output"]) == ("photo.jpg", "photo-yoso.png")
     assert drawn["segments"], "no threshold holds a segment back"
-    assert set(drawn["segments"][0]) == {"id", "category_id", "area", "bbox", "score"}
+    keys = {"id", "category_id", "name", "isthing", "area", "bbox", "iscrowd", "score", "segmentation"}
+    assert set(drawn["segments"][0]) == keys
     assert sum(segment["area"] for segment in drawn["segments"]) <= 80 * 60
     with Image.open("photo-yoso.png") as overlay:
         assert overlay.width >= 80
@@ -94,7 +104,8 @@ def test_several_pictures_go_into_one_folder(photo: Path, printed: Any, refused:
     seen = ("viz", "photo.jpg", "-o", "seen/all", "--precision", "bfloat16", *CPU)
     assert "seen/all/photo-yoso.png: exists already" in refused(*seen, code=2)
     shutil.copy("photo.jpg", "seen/photo.jpg")
-    assert "two IMAGES" in refused("viz", "photo.jpg", "seen/photo.jpg", code=2)
+    value, _ = printed("viz", "photo.jpg", "seen/photo.jpg", "-o", "both", "--json", *CPU)
+    assert [one["output"] for one in value["pictures"]] == ["both/photo-yoso.png", "both/seen/photo-yoso.png"]
 
 
 def test_what_stands_there_is_kept_unless_forced(photo: Path, printed: Any, refused: Any) -> None:
@@ -128,13 +139,14 @@ def test_pictures_that_cannot_be_drawn_are_named(photo: Path, refused: Any) -> N
     assert "odd.jpg" in refused("viz", "odd.jpg", code=1)
     Path("torn.jpg").write_bytes(photo.read_bytes()[:500])
     assert "torn.jpg" in refused("viz", "torn.jpg", code=1)
-    assert "datasets" in refused("viz", "datasets", code=1)
+    assert "datasets: there is no picture or video in this folder. Its folders have" in refused(
+        "viz", "datasets", code=2
+    )
 
 
 def test_outputs_that_are_no_pictures_are_wrong_use(photo: Path, refused: Any) -> None:
     assert "seen.gif" in refused("viz", "photo.jpg", "-o", "seen.gif", code=2)
-    assert "seen: cannot be written as a picture" in refused("viz", "photo.jpg", "-o", "seen", code=2)
-    assert "IMAGES" in refused("viz", code=2)
+    assert "INPUTS are missing" in refused("viz", code=2)
 
 
 def test_a_full_disk_leaves_the_old_picture(photo: Path, refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +181,129 @@ def test_augmented_draws_a_contact_sheet_of_the_recipes_pictures(photo: Path, pr
         assert sheet.height > 4 * 500
     printed("viz", "--augmented", build.RECIPE)
     assert "exists already" in refused("viz", "--augmented", build.RECIPE, "--set", "augment.flip=0", code=2)
-    assert "Leave IMAGES" in refused("viz", "photo.jpg", "--augmented", build.RECIPE, code=2)
-    assert "IMAGES are missing" in refused("viz", code=2)
+    assert "exclude one another" in refused("viz", "photo.jpg", "--augmented", build.RECIPE, code=2)
+    assert "INPUTS are missing" in refused("viz", code=2)
     assert "yoso prepare" in refused("viz", "--augmented", "coco", code=1)
+
+
+@pytest.fixture
+def photos(photo: Path) -> Path:
+    folder = Path("photos")
+    (folder / "in").mkdir(parents=True)
+    for index, name in enumerate(("a.jpg", "b.jpg", "in/a.jpg")):
+        Image.open(build.picture(index)).save(folder / name)
+    return folder
+
+
+def test_a_folder_is_drawn_into_one_beside_it_and_keeps_its_shape(photos: Path, printed: Any) -> None:
+    value, _ = printed("viz", "photos", "-r", "--json", *CPU)
+    drawn = [one["output"] for one in value["pictures"]]
+    assert drawn == ["photos-yoso/a-yoso.png", "photos-yoso/b-yoso.png", "photos-yoso/in/a-yoso.png"]
+    assert all(Path(one).is_file() for one in drawn)
+
+
+@pytest.mark.parametrize("output", ["new/", "new", "new/deep/"])
+def test_an_output_with_a_slash_or_without_a_suffix_is_a_folder(photo: Path, printed: Any, output: str) -> None:
+    value, _ = printed("viz", "photo.jpg", "-o", output, "--json", *CPU)
+    assert value["pictures"][0]["output"] == f"{output.rstrip('/')}/photo-yoso.png"
+
+
+def test_the_same_line_draws_only_what_is_missing(photos: Path, printed: Any, refused: Any) -> None:
+    line = ("viz", "photos", "-o", "seen", *CPU)
+    printed(*line)
+    Path("seen/a-yoso.png").unlink()
+    value, _ = printed(*line, "--json")
+    assert [one["output"] for one in value["pictures"]] == ["seen/a-yoso.png"]
+    assert value["skipped"] == 1
+    text, _ = printed(*line)
+    assert text == "2 pictures drawn before; --force draws them again\n"
+    assert "a-yoso.png: exists already" in refused(*line, "--conf", "0.5", code=2)
+    assert "a-yoso.png: exists already" in refused(*line, "--color", "class", code=2)
+    value, _ = printed(*line, "--force", "--json")
+    assert len(value["pictures"]) == 2
+
+
+def test_a_bad_photo_is_named_and_the_others_are_drawn(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/aa.jpg").write_bytes(b"no picture")
+    assert run(["viz", "photos", "photo.jpg", "-o", "seen", *CPU]) == 1
+    out, err = capsys.readouterr()
+    assert out.count(" -> seen/") == 3
+    told = " ".join(err.split())
+    assert "Error: viz: a problem: photos/aa.jpg: is not a picture" in told
+    assert "1 input passed over. The same line draws only what is missing." in told
+    assert run(["viz", "photos", "-o", "other", "--fail-fast", *CPU]) == 1
+    assert not Path("other/b-yoso.png").exists()
+
+
+def test_of_many_pictures_only_their_number_is_printed(photos: Path, printed: Any) -> None:
+    for index in range(11):
+        Image.open(build.picture(0)).save(photos / f"{index}.jpg")
+    text, _ = printed("viz", "photos", *CPU)
+    assert text == "13 pictures -> photos-yoso\n"
+    text, _ = printed("viz", "photos", "--force", "-v", *CPU)
+    assert text.count("\n") == 13
+
+
+def test_json_has_names_and_masks(photo: Path, printed: Any) -> None:
+    value, _ = printed("viz", "photo.jpg", "--json", *CPU)
+    wanted = yoso.load(device="cpu")("photo.jpg")
+    names = {one.id: one.name for one in wanted.categories}
+    for told in value["pictures"][0]["segments"]:
+        assert told["name"] == names[told["category_id"]]
+        assert told["segmentation"] == to_run_lengths(wanted.id_map == told["id"])
+
+
+def test_a_style_is_drawn(photo: Path, printed: Any, refused: Any) -> None:
+    printed("viz", "photo.jpg", "-o", "cut.png", "--background", "transparent", "--only", "ball,box", *CPU)
+    with Image.open("cut.png") as cut:
+        assert cut.mode == "RGBA"
+    assert "a JPEG cannot be transparent" in refused(
+        "viz", "photo.jpg", "-o", "cut.jpg", "--background", "transparent", code=2
+    )
+    assert "There is no class 'bal'. Did you mean 'ball'?" in refused("viz", "photo.jpg", "--only", "bal", code=2)
+    printed("viz", "photo.jpg", "-o", "both.png", "--side-by-side", "--no-legend", "--labels", "name,score", *CPU)
+    with Image.open("both.png") as both:
+        assert both.width > 2 * 512
+
+
+def test_the_labels_of_a_dataset_are_drawn_alike(line: Path, printed: Any, refused: Any) -> None:
+    value, told = printed("viz", "--truth", "shapes", "--split", "train", "--count", "4", "--json")
+    assert len(value["pictures"]) == 4
+    assert all(Path(one["output"]).is_file() for one in value["pictures"])
+    assert value["pictures"][0]["output"].startswith("shapes-truth/")
+    assert told.endswith("Next: yoso stats shapes")
+    assert "exclude one another" in refused("viz", "photo.jpg", "--truth", "shapes", code=2)
+    assert "There is no class 'balll'" in refused("viz", "--truth", "shapes", "--class", "balll", code=2)
+
+
+def test_wrong_lines_are_answered_before_what_is_there(photo: Path, refused: Any) -> None:
+    """A slip in the line matters more than a picture that exists already."""
+    Path("photo-yoso.png").write_bytes(b"precious")
+    assert "gone.safetensors" in refused("viz", "photo.jpg", "--weights", "gone.safetensors", code=2)
+    assert "unknown key" in refused("viz", "photo.jpg", "--set", "inference.nothing=1", code=2)
+    assert "are for videos" in refused("viz", "photo.jpg", "--every", "2", code=2)
+
+
+def test_a_url_keeps_its_slashes(photo: Path, printed: Any) -> None:
+    with serving(Behaviour(photo.read_bytes())) as address:
+        value, _ = printed("viz", f"{address}street.jpg", "--json", *CPU)
+    assert (value["pictures"][0]["image"], value["pictures"][0]["output"]) == (
+        f"{address}street.jpg",
+        "street-yoso.png",
+    )
+
+
+def test_ctrl_c_finishes_the_picture_and_says_how_to_go_on(photos: Path) -> None:
+    for index in range(60):
+        Image.open(build.picture(0)).save(photos / f"{index}.jpg")
+    words = [sys.executable, "-m", "yoso_cli", "viz", "photos", "-o", "seen", *CPU]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    while process.poll() is None and len(list(Path("seen").glob("*.png"))) < 3:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert b"The same line draws only what is missing." in err
+    assert b"Traceback" not in err
+    for path in Path("seen").iterdir():
+        Image.open(path).verify()

@@ -17,12 +17,12 @@ from training import tiny
 from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.model.yoso import YOSO
+from yoso_cli.runtime.stopping import Outcome, Stopped, Stopping
 from yoso_cli.training import checkpoint
 from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.loop import Hooks, Plan, train
 from yoso_cli.training.losses import SetLoss
-from yoso_cli.training.stopping import Outcome, Stopped, Stopping
 
 GOLDEN = Path(__file__).with_name("golden_curve.json")
 MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,14 @@ from yoso_cli.panoptic.photos import decode_image, read_image
 from yoso_cli.panoptic.types import VOID, Panoptic, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
 from yoso_cli.runtime.stages import Stopwatch, stage
+from yoso_cli.runtime.stopping import Outcome as Ending
+from yoso_cli.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
     from yoso_cli.api.predict import Model
     from yoso_cli.conversion.prediction_folder import Line, Part, PredictionFolder
+
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,28 @@ class Outcome:
         skipped: how many were done before.
         failures: inputs that were passed over.
         waiting: seconds that the network waited for pictures to be read and decoded.
-        seconds: in all.
         complete: whether the parts of all processes are done.
+        ended: whether a signal has stopped it.
+        began: by `time.perf_counter`.
     """
 
     predicted: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
     waiting: Stopwatch = field(default_factory=Stopwatch)
-    seconds: float = 0.0
     complete: bool = False
+    ended: Ending = Ending.FINISHED
+    began: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.perf_counter() - self.began
+
+    @property
+    def waited(self) -> str:
+        """The share of time that the network waited for pictures: `3%`."""
+        return f"{self.waiting.seconds / max(self.seconds, 1e-9):.0%}"
 
 
 def read_input(one: Input) -> Rgb:
@@ -137,7 +153,7 @@ def predict_files(
     if not 0 <= min_score <= 1:
         raise UsageError(f"--min-score {min_score:g}: is not within 0 and 1.")
     made_with = {"model": str(model.path), "recipe": model.recipe.name, **model.settings, "min_score": min_score}
-    outcome, began = Outcome(), time.perf_counter()
+    outcome = Outcome()
     part = part or WHOLE
     with PredictionFolder(folder, made_with, formats, model.categories, inputs.root, part) as out:
         share = part.share(inputs.items)
@@ -147,14 +163,25 @@ def predict_files(
         with progress.bar(len(share), "predicting", initial=outcome.skipped) as bar:
             write = partial(_written, out, _image_ids(inputs.items), min_score)
             results = predicted(model, todo, outcome, batch=batch, fail_fast=fail_fast)
-            for one, line in stage(write, results, threads=_beside(model), ahead=2):
+            written = stage(write, results, threads=threads_beside(model), ahead=2)
+            for one, line in until_stopped(written, outcome):
                 out.append(line)
-                bar.update(1, **_waited(outcome, began))
+                bar.update(1, decoding=outcome.waited)
                 if each is not None:
                     each(one, line)
-        outcome.complete = out.finish()
-    outcome.seconds = time.perf_counter() - began
+        if outcome.ended is Ending.FINISHED:
+            outcome.complete = out.finish()
     return outcome
+
+
+def until_stopped(results: Iterable[_Result], outcome: Outcome) -> Iterator[_Result]:
+    """`results`, until Ctrl-C or SIGTERM: the picture under way is finished, and `outcome` says what came."""
+    with Stopping() as stopping:
+        for one in results:
+            yield one
+            if stopping.outcome:
+                outcome.ended = stopping.outcome
+                return
 
 
 def _written(
@@ -203,12 +230,8 @@ def _stamp(one: Input) -> str:
     return f"{found.st_size}-{found.st_mtime_ns}"
 
 
-def _beside(model: "Model") -> int:
+def threads_beside(model: "Model") -> int:
+    """As `inference.predict.threads_beside_network`, on the model's device."""
     from yoso_cli.inference.predict import threads_beside_network
 
     return threads_beside_network(model.device)
-
-
-def _waited(outcome: Outcome, began: float) -> dict[str, str]:
-    """The share of time that the network waited for pictures, for the bar."""
-    return {"decoding": f"{outcome.waiting.seconds / max(time.perf_counter() - began, 1e-9):.0%}"}

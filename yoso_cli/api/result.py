@@ -174,6 +174,22 @@ class Result:
             "segments_info": [segment_to_json(segment) for segment in self.panoptic.segments],
         }
 
+    def to_json(self, *, masks: bool = False) -> list[dict[str, Any]]:
+        """Each segment as a JSON object: the entry of a COCO panoptic JSON, with the name of its class.
+
+        Args:
+            masks: whether each has its mask as well, `segmentation`: COCO's compressed run lengths.
+        """
+        if masks:
+            from yoso_cli.conversion.instances import to_run_lengths
+        names = {category.id: category for category in self.categories}
+        found = []
+        for one in self.panoptic.segments:
+            named = {"name": names[one.category_id].name, "isthing": names[one.category_id].isthing}
+            mask = {"segmentation": to_run_lengths(self.id_map == one.id)} if masks else {}
+            found.append({**segment_to_json(one), **named, **mask})
+        return found
+
     def to_png(self) -> bytes:
         """The id map as the PNG that belongs to `to_coco`: a segment's id is R + 256 G + 65536 B."""
         return encode_id_map(self.id_map)

@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.loading.batch import Batch
+    from yoso_cli.runtime.stopping import Outcome, Stopping
     from yoso_cli.training.checkpoint import CheckpointKeeper, Loop
     from yoso_cli.training.loop import Hooks
     from yoso_cli.training.step import Step
-    from yoso_cli.training.stopping import Outcome, Stopping
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def resume(
 
 def _finished(training: "Training") -> Run:
     """What a program expects of Ctrl-C: it ends there, with all that was learnt on disk."""
-    from yoso_cli.training.stopping import Outcome
+    from yoso_cli.runtime.stopping import Outcome
 
     run = training.run()
     if run.exit_code == Outcome.INTERRUPTED.exit_code:
@@ -277,7 +277,7 @@ class Training:
         Raises:
             KeyboardInterrupt: a second Ctrl-C; the newest checkpoint is intact.
         """
-        from yoso_cli.training.stopping import Outcome, Stopping
+        from yoso_cli.runtime.stopping import Outcome, Stopping
 
         with self._locked(), Stopping() as stopping:
             outcome = self._train(stopping)
@@ -286,7 +286,7 @@ class Training:
 
     def run_without_evaluation(self) -> Run:
         """As `run`, without the final evaluation."""
-        from yoso_cli.training.stopping import Stopping
+        from yoso_cli.runtime.stopping import Stopping
 
         with self._locked(), Stopping() as stopping:
             outcome = self._train(stopping)
@@ -331,8 +331,8 @@ class Training:
         return Run(self.folder, *counts, outcome.exit_code, report)
 
     def _train(self, stopping: "Stopping") -> "Outcome":
+        from yoso_cli.runtime.stopping import Outcome, Stopped
         from yoso_cli.training.loop import Plan, train
-        from yoso_cli.training.stopping import Outcome, Stopped
 
         plan = self.recipe.train
         self._announce()
@@ -366,7 +366,7 @@ class Training:
     def _finish(self, stopping: "Stopping") -> Report | None:
         """The final evaluation; None if a signal aborted it."""
         from yoso_cli.page.report import write_page
-        from yoso_cli.training.stopping import Stopped
+        from yoso_cli.runtime.stopping import Stopped
 
         try:
             with stopping.interruptible():

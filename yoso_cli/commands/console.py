@@ -14,12 +14,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from yoso_cli.errors import RunError
 from yoso_cli.runtime.progress import SILENT, Bar
 from yoso_cli.runtime.words import paragraph
+
+if TYPE_CHECKING:
+    from yoso_cli.runtime.stopping import Outcome
 
 SCHEMA = 1
 """Rises when a key of the JSON results changes its meaning or goes away."""
@@ -87,6 +91,22 @@ def next_step(command: str) -> None:
 
 def _columns() -> int:
     return min(shutil.get_terminal_size().columns, _WIDEST)
+
+
+def require_finished(ended: "Outcome", how_to_go_on: str) -> None:
+    """Says how to go on after a signal, and ends with its exit code.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C.
+        RunError: after SIGTERM.
+    """
+    from yoso_cli.runtime.stopping import Outcome
+
+    if ended is Outcome.INTERRUPTED:
+        say(how_to_go_on)
+        raise KeyboardInterrupt
+    if ended is Outcome.TERMINATED:
+        raise RunError("Stopped by SIGTERM.", hint=how_to_go_on)
 
 
 def result(value: dict[str, Any], text: str, as_json: bool) -> None:

@@ -21,10 +21,10 @@ def viz(weights: str | Path, pictures: Iterable[Path] = ()) -> str:
     return f"yoso viz {_shown(picture) if picture else 'IMAGE'} --weights {shlex.quote(str(weights))}"
 
 
-def bench(weights: str | Path, recipe: "Recipe", picture: Path) -> str:
-    """The `yoso bench` command: on the dataset of `weights` where it was prepared, else on `picture`."""
+def bench(weights: str | Path, recipe: "Recipe", picture: Path | None) -> str:
+    """The `yoso bench` command: on the dataset of `weights` where it was prepared, else on `picture`, if any."""
     line = f"yoso bench {shlex.quote(str(weights))}"
-    return line if validation_pictures(recipe) else f"{line} --image {_shown(picture)}"
+    return line if picture is None or validation_pictures(recipe) else f"{line} --image {_shown(picture)}"
 
 
 def validation_pictures(recipe: "Recipe") -> list[Path]:

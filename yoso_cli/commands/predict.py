@@ -172,6 +172,8 @@ def _told(one: "Input", line: "Line") -> None:
 
 def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
     output, formats = wanted.output, wanted.formats
+    how = f"{outcome.predicted} are done; the same line goes on with the others."
+    console.require_finished(outcome.ended, how)
     value: dict[str, Any] = {
         "weights": weights,
         "output": str(output),

@@ -1,167 +1,312 @@
-"""`yoso viz`: draw predicted segments on pictures."""
+"""`yoso viz`: draw segments on pictures and videos."""
 
-import hashlib
-import json
 import shlex
+import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.api.predictor import EngineOptions
 from yoso_cli.commands import console, next_step, options
-from yoso_cli.errors import UsageError
-from yoso_cli.runtime.paths import require_there
+from yoso_cli.drawing.style import Style
+from yoso_cli.errors import ProblemsError, UsageError
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
     from yoso_cli.api.predict import Model
+    from yoso_cli.api.predict_files import Outcome
     from yoso_cli.api.result import Result
+    from yoso_cli.api.video import DrawnVideo
+    from yoso_cli.media.inputs import Input, Inputs
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
 # Rows and columns of a contact sheet.
 SHEET = (4, 4)
-_STAMP = "yoso viz "
+# Of more pictures than this, lines are printed only if asked for.
+_FEW = 10
+
+
+@dataclass(frozen=True)
+class _Frames:
+    """Which frames of a video are drawn, and whether they are shown."""
+
+    every: int
+    start: float | None
+    stop: float | None
+    fps: float | None
+    show: bool
+
+    @property
+    def given(self) -> bool:
+        """Whether any of the options was."""
+        return self != _Frames(1, None, None, None, False)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What is drawn, how, and where to."""
+
+    style: Style
+    output: str | None
+    frames: _Frames
+    batch: int
+    fail_fast: bool
+    verbose: bool
+    force: bool
+    as_json: bool
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """Which labels of a dataset are drawn."""
+
+    dataset: str
+    split: str
+    count: int
+    classes: tuple[str, ...]
+    seed: int | None
 
 
 @click.command(name="viz")
-@click.argument("images", nargs=-1, type=click.Path(path_type=Path))
-@click.option(
-    "--weights",
-    "source",
-    metavar="SOURCE",
-    show_default="the newest run, else downloaded weights",
-    help="A run folder, a weights file, the name of released weights, or a URL.",
-)
-@click.option(
-    "--augmented",
-    metavar="RECIPE",
-    help="Draw this recipe's augmented training pictures instead of IMAGES.",
-)
-@options.output_option
-@options.runs_option
-@options.device_option
-@options.engine_options
-@options.set_option
+@click.argument("inputs", nargs=-1)
+@options.model_options
+@options.drawing_options
+@click.option("--output", "-o", metavar="PATH", help="A file, or a folder (also a new one, with a slash at its end).")
+@options.recursive_option
+@click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Of a video: every Nth frame.")
+@click.option("--start", type=click.FloatRange(0), metavar="SECONDS", help="Of a video: from here on.")
+@click.option("--stop", type=click.FloatRange(0), metavar="SECONDS", help="Of a video: up to here.")
+@click.option("--fps", type=click.FloatRange(0, min_open=True), metavar="N", help="Of a video: at most N per second.")
+@click.option("--show", is_flag=True, help="Of a video: show it in a window as well.")
+@click.option("--truth", metavar="DATASET", help="Draw the labels of this prepared dataset instead of INPUTS.")
+@click.option("--split", default="", metavar="SPLIT", show_default="its val split", help="With --truth: the split.")
+@click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="With --truth: how many.")
+@click.option("--class", "classes", multiple=True, metavar="CLASS", help="With --truth: pictures with this class only.")
+@click.option("--seed", type=int, metavar="N", help="With --truth: choose pictures at random.")
+@click.option("--augmented", metavar="RECIPE", help="Draw this recipe's augmented training pictures instead of INPUTS.")
+@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Batch size.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first picture that cannot be read.")
+@click.option("--verbose", "-v", is_flag=True, help="Print a line for each picture, however many there are.")
+@options.datasets_option
 @options.force_option
 @options.json_option
 def command(
-    images: tuple[Path, ...],
-    source: str | None,
+    inputs: tuple[str, ...],
+    chosen: options.ModelOptions,
+    recursive: bool,
+    truth: str | None,
     augmented: str | None,
-    output: Path | None,
-    runs: Path,
-    device: str,
-    engine_options: EngineOptions,
-    overrides: tuple[str, ...],
-    force: bool,
-    as_json: bool,
+    root: Path,
+    **values: Any,
 ) -> None:
-    """Segment IMAGES and draw the result: segments, borders, names and a legend.
+    """Segment INPUTS and draw the result: colours, outlines, names and a legend.
 
-    Each picture is written to the current folder as NAME-yoso.png; --output names another file, or a folder when
-    there are several IMAGES. Without --weights, the newest run under --runs is used: its re-parameterised weights if
-    there are any, else its newest checkpoint. Without a run, the released weights that
-    `yoso weights get` has downloaded are used.
+    INPUTS are photos, folders, patterns, lists, URLs, videos, cameras and prepared splits, as `yoso predict` takes
+    them. A picture is written as NAME-yoso.png to the current folder, those of one folder to FOLDER-yoso/, a video as
+    NAME-yoso.mp4. Things keep their colours and numbers through a video.
 
-    --augmented draws a contact sheet instead: training pictures with their targets, scaled, cropped and colour-jittered
-    as in training.
+    What cannot be read is named and passed over. The same line draws only what is missing.
 
     \b
     Example:
-      yoso viz photo.jpg
       yoso viz photo.jpg --weights coco
-      yoso viz photo.jpg --weights runs/shapes-001 --output seen.jpg
-      yoso viz *.jpg --output seen/ --set inference.score_threshold=0.4
+      yoso viz photos/ -o seen/ --conf 0.4
+      yoso viz clip.mp4 --stop 10
+      yoso viz photo.jpg --only person --background transparent
+      yoso viz --truth mine --class car
       yoso viz --augmented coco
     """
+    frames = _Frames(*(values.pop(name) for name in ("every", "start", "stop", "fps", "show")))
+    labels = _Labels(truth or "", *(values.pop(name) for name in ("split", "count", "classes", "seed")))
+    order = _Order(frames=frames, **values)
+    if sum((bool(inputs), truth is not None, augmented is not None)) > 1:
+        raise UsageError("INPUTS, --truth and --augmented exclude one another.", hint="Use one of them.")
     if augmented is not None:
-        if images or source:
-            raise UsageError(
-                "--augmented cannot be combined with IMAGES or --weights: it draws the dataset of its recipe.",
-                hint="Leave IMAGES and --weights out.",
-            )
-        _draw_augmented(augmented, output, overrides, force, as_json)
-        return
-    if not images:
-        raise UsageError("IMAGES are missing.", hint="Name a photo, or a recipe after --augmented.")
-    _draw_predictions(images, source, output, runs, device, engine_options, overrides, force, as_json)
+        _draw_augmented(augmented, chosen.overrides, order)
+    elif truth is not None:
+        _draw_truth(labels, root, order)
+    elif inputs:
+        _draw(inputs, chosen, recursive, root, order)
+    else:
+        raise UsageError("INPUTS are missing.", hint="Name a photo, a folder or a video.")
 
 
-def _draw_augmented(name: str, output: Path | None, overrides: Sequence[str], force: bool, as_json: bool) -> None:
+def _draw_augmented(name: str, overrides: Sequence[str], order: _Order) -> None:
+    from yoso_cli.api.draw_files import require_own, stamp
     from yoso_cli.api.training_parts import contact_sheet
-    from yoso_cli.drawing.picture_file import write_picture
+    from yoso_cli.drawing.picture_file import require_format, write_picture
     from yoso_cli.recipe import file as recipe_file
 
     recipe = recipe_file.load(name, overrides)
-    target = output or Path(f"{recipe.name}-augmented.png")
-    _refuse_unwritable(target)
-    made_from = _stamp(recipe.to_dict())
-    _refuse_existing({target: made_from}, force)
+    target = Path(order.output or f"{recipe.name}-augmented.png")
+    require_format(target)
+    made_from = stamp(recipe.to_dict())
+    if not order.force:
+        require_own({target: made_from})
     sheet = contact_sheet(recipe, rows=SHEET[0], columns=SHEET[1], progress=console.TERMINAL)
     write_picture(target, sheet, made_from=made_from)
-    console.result({"recipe": recipe.name, "output": str(target)}, f"{recipe.name} -> {target}", as_json)
+    console.result({"recipe": recipe.name, "output": str(target)}, f"{recipe.name} -> {target}", order.as_json)
     console.next_step(f"yoso train {shlex.quote(name)}")
 
 
-def _draw_predictions(
-    images: Sequence[Path],
-    source: str | None,
-    output: Path | None,
-    runs: Path,
-    device: str,
-    engine_options: EngineOptions,
-    overrides: Sequence[str],
-    force: bool,
-    as_json: bool,
-) -> None:
-    from yoso_cli.api.predict import open_model
-
-    targets = _targets(images, output)
-    _refuse_existing(dict.fromkeys(targets, ""), force)
-    # A missing picture is reported before the first one is drawn.
-    require_there(*images)
-    engine_options.prepare_process()
-    model = open_model(source, overrides, device, engine_options, runs, console.TERMINAL)
-    console.say(_used(model))
-    if engine_options.fast_merge:
-        console.say("Fast merge: `yoso eval --fast-merge` measures its PQ.")
-    if model.file.overridden:
-        console.say(f"Settings that differ from those of these weights: {model.file.overridden}.")
-    stamps = [_stamp([_digest(image), model.settings]) for image in images]
-    _refuse_existing(dict(zip(targets, stamps, strict=True)), force)
-    drawn = zip(images, targets, stamps, strict=True)
-    pictures = [_drawn(model(image), image, target, stamp) for image, target, stamp in drawn]
-    text = "\n".join(f"{picture['image']}: {picture['summary']} -> {picture['output']}" for picture in pictures)
-    console.result({"weights": str(model.path), "pictures": pictures}, text, as_json)
-    named = model.file.run.path if model.file.run else source or model.path
-    console.next_step(next_step.bench(named, model.recipe, images[0]))
-
-
-def _drawn(result: "Result", image: Path, target: Path, made_from: str) -> dict[str, Any]:
-    """Writes one overlay; returns its summary and segments."""
-    import numpy as np
-
+def _draw_truth(labels: _Labels, root: Path, order: _Order) -> None:
+    from yoso_cli.api.draw_files import require_own, stamp
+    from yoso_cli.api.truth_pictures import truth_pictures
     from yoso_cli.drawing.picture_file import write_picture
 
-    write_picture(target, np.asarray(result.draw()), made_from=made_from)
-    return {
-        "image": str(image),
-        "output": str(target),
-        "summary": _summary(result),
-        "segments": [
-            {
-                "id": segment.id,
-                "category_id": segment.category_id,
-                "area": segment.area,
-                "bbox": list(segment.bbox),
-                "score": segment.score,
-            }
-            for segment in result.panoptic.segments
-        ],
+    found = truth_pictures(
+        labels.dataset, split=labels.split, root=root, count=labels.count, classes=labels.classes, seed=labels.seed
+    )
+    folder = Path(order.output or f"{PurePosixPath(labels.dataset).name}-truth")
+    made = []
+    for result in found:
+        target = folder / f"{Path(result.source).stem}-yoso.png"
+        made_from = stamp([result.source, vars(order.style)])
+        if not order.force:
+            require_own({target: made_from})
+        write_picture(target, result.drawn(order.style), made_from=made_from)
+        made.append(_entry(result, result.source, target, masks=order.as_json))
+    text = f"{counted(len(made), 'picture')} of {labels.dataset} -> {folder}"
+    console.result({"dataset": labels.dataset, "pictures": made}, text, order.as_json)
+    console.next_step(f"yoso stats {shlex.quote(labels.dataset)}")
+
+
+def _draw(inputs: Sequence[str], chosen: options.ModelOptions, recursive: bool, root: Path, order: _Order) -> None:
+    from yoso_cli.api.draw_files import require_own
+    from yoso_cli.api.predict import using
+    from yoso_cli.media.inputs import find_inputs
+
+    found = find_inputs(inputs, recursive=recursive, datasets=root, stdin=sys.stdin.buffer)
+    for remark in found.remarks:
+        console.say(remark)
+    targets = _targets(inputs, found, order)
+    file = chosen.read(console.TERMINAL)
+    if not order.force:
+        require_own(dict.fromkeys((one for one in targets if not _is_video(one)), ""))
+        _require_new([one for one in targets if _is_video(one)])
+    order.style.shown(file.weights.categories)  # an unknown class is said before the network is built
+    model = chosen.build(file)
+    console.say(using(model))
+    if chosen.engine.fast_merge:
+        console.say("Fast merge: `yoso eval --fast-merge` measures its PQ.")
+    if file.overridden:
+        console.say(f"Settings that differ from those of these weights: {file.overridden}.")
+    _report(model, found, targets, chosen, order)
+
+
+def _report(
+    model: "Model", found: "Inputs", targets: Sequence[Path], chosen: options.ModelOptions, order: _Order
+) -> None:
+    from yoso_cli.api.predict_files import Outcome
+
+    outcome = Outcome()
+    both = list(zip(found.items, targets, strict=True))
+    pictures = _draw_pictures(model, [one for one in both if not one[0].is_video], order, outcome)
+    console.require_finished(outcome.ended, "The same line draws only what is missing.")
+    videos = [_draw_video(model, one, target, order) for one, target in both if one.is_video]
+    value = {
+        "weights": str(model.path),
+        "pictures": pictures,
+        "videos": [_video_entry(*one) for one in videos],
+        "skipped": outcome.skipped,
+        "failures": [{"input": one.source, "message": one.message} for one in outcome.failures],
     }
+    text = _text(pictures, videos, outcome, targets, order)
+    if text or order.as_json:
+        console.result(value, text, order.as_json)
+    problems = [one.message for one in outcome.failures]
+    problems += [drawn.problem for _, drawn in videos if drawn.problem]
+    if problems:
+        count = f"{counted(len(outcome.failures), 'input')} passed over. " if outcome.failures else ""
+        raise ProblemsError("viz", problems, hint=f"{count}The same line draws only what is missing.")
+    named = model.file.run.path if model.file.run else chosen.source or model.path
+    photos = [one.path for one in found.items if one.path is not None and not one.is_video]
+    console.next_step(next_step.bench(named, model.recipe, photos[0] if photos else None))
+
+
+def _draw_pictures(
+    model: "Model", both: Sequence[tuple["Input", Path]], order: _Order, outcome: "Outcome"
+) -> list[dict[str, Any]]:
+    """Draws what is no video; returns an entry for each picture that was drawn."""
+    from yoso_cli.api.draw_files import draw_files, drawings, require_own
+    from yoso_cli.api.predict_files import until_stopped
+
+    if not both:
+        return []
+    wanted = drawings(model, [one for one, _ in both], [target for _, target in both], order.style)
+    if not order.force:
+        require_own({one.target: one.stamp for one in wanted})
+        if len(wanted) > 1:
+            todo = [one for one in wanted if not one.is_done]
+            outcome.skipped, wanted = len(wanted) - len(todo), todo
+    entries = []
+    with console.bar(len(both), "drawing", initial=outcome.skipped) as bar:
+        drawn = draw_files(model, wanted, order.style, outcome, batch=order.batch, fail_fast=order.fail_fast)
+        for one, result in until_stopped(drawn, outcome):
+            bar.update(1, decoding=outcome.waited)
+            entries.append(_entry(result, one.input.source, one.target, masks=order.as_json))
+    return entries
+
+
+def _draw_video(model: "Model", one: "Input", target: Path, order: _Order) -> tuple[str, "DrawnVideo"]:
+    from yoso_cli.api.video import draw_video
+
+    style = order.style.for_video()
+    frames = order.frames
+    drawn = draw_video(
+        model,
+        one.path or one.source,
+        target,
+        draw=lambda result: result.drawn(style),
+        every=frames.every,
+        start=frames.start,
+        stop=frames.stop,
+        fps=frames.fps,
+        show=frames.show,
+        progress=console.TERMINAL,
+    )
+    if drawn.silent:
+        console.say(f"{target}: without sound: {drawn.silent}")
+    console.require_finished(drawn.outcome, f"{target} plays up to there; go on with --start {drawn.reached:g}.")
+    return one.source, drawn
+
+
+def _entry(result: "Result", source: str, target: Path, *, masks: bool) -> dict[str, Any]:
+    """What is told of a drawn picture; its masks as COCO's run lengths where asked for."""
+    told = {"image": source, "output": str(target), "summary": _summary(result)}
+    return {**told, "segments": result.to_json(masks=masks)}
+
+
+def _video_entry(source: str, drawn: "DrawnVideo") -> dict[str, Any]:
+    return {
+        "video": source,
+        "output": None if drawn.path is None else str(drawn.path),
+        "frames": drawn.frames,
+        "outcome": drawn.outcome.value,
+        "reached_seconds": drawn.reached,
+        "problem": drawn.problem,
+    }
+
+
+def _text(
+    pictures: Sequence[dict[str, Any]],
+    videos: Sequence[tuple[str, "DrawnVideo"]],
+    outcome: "Outcome",
+    targets: Sequence[Path],
+    order: _Order,
+) -> str:
+    """A line for each picture, of many only their number; and a line for each video."""
+    if order.verbose or len(targets) <= _FEW:
+        lines = [f"{one['image']}: {one['summary']} -> {one['output']}" for one in pictures]
+    else:
+        lines = [f"{counted(len(pictures), 'picture')} -> {targets[0].parent}"] if pictures else []
+    if outcome.skipped:
+        lines.append(f"{counted(outcome.skipped, 'picture')} drawn before; --force draws them again")
+    lines += [f"{source}: {counted(drawn.frames, 'frame')} -> {drawn.path}" for source, drawn in videos]
+    return "\n".join(lines)
 
 
 def _summary(result: "Result") -> str:
@@ -171,58 +316,49 @@ def _summary(result: "Result") -> str:
     return ", ".join(seen) or "nothing above the score threshold"
 
 
-def _used(model: "Model") -> str:
-    from yoso_cli.api.predictor import described
+def _targets(words: Sequence[str], found: "Inputs", order: _Order) -> list[Path]:
+    """One output file for each input. Raises UsageError where one is no picture's name or is an input."""
+    from yoso_cli.drawing.picture_file import require_format
 
-    kind = "re-parameterised" if model.file.weights.steps else "as trained"
-    return (
-        f"Using {model.path} ({kind}, {counted(len(model.categories), 'class')} of {model.recipe.data.name}), "
-        f"score above {model.predictor.score_threshold:g}, on {described(model.predictor)}."
-    )
-
-
-def _targets(images: Sequence[Path], output: Path | None) -> list[Path]:
-    """One output file for each picture. Raises UsageError where two are the same or one is an input."""
-    if output is not None and len(images) == 1 and not output.is_dir():
-        targets = [output]
+    if _names_a_file(order.output, found):
+        targets = [Path(order.output or "")]
     else:
-        targets = [(output or Path()) / f"{image.stem}-yoso.png" for image in images]
-    for target in targets:
-        _refuse_unwritable(target)
-    twice = [str(target) for target, count in Counter(targets).items() if count > 1]
-    if twice:
-        raise UsageError(f"{twice[0]}: two IMAGES would be written there.", hint="Draw them one after another.")
-    photos = {image.resolve() for image in images}
-    lost = [str(target) for target in targets if target.resolve() in photos]
+        folder = Path(order.output) if order.output else _default_folder(words, found)
+        targets = [folder / f"{one.name}-yoso{'.mp4' if one.is_video else '.png'}" for one in found.items]
+    for one, target in zip(found.items, targets, strict=True):
+        if not one.is_video:
+            require_format(target, transparent=order.style.is_transparent)
+    if any(one.is_video for one in found.items):
+        order.style.for_video()
+    elif order.frames.given:
+        raise UsageError("--every, --start, --stop, --fps and --show are for videos, and none is named.")
+    own = {one.path.resolve() for one in found.items if one.path is not None}
+    lost = [str(target) for target in targets if target.resolve() in own]
     if lost:
-        raise UsageError(f"{lost[0]}: would overwrite one of IMAGES.", hint="Name another file with --output.")
+        raise UsageError(f"{lost[0]}: would overwrite one of INPUTS.", hint="Name another file with --output.")
     return targets
 
 
-def _refuse_unwritable(target: Path) -> None:
-    if target.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{target}: cannot be written as a picture.", hint=f"End it in {', '.join(SUFFIXES)}.")
+def _names_a_file(output: str | None, found: "Inputs") -> bool:
+    """Whether --output is the file of the only input: a slash at its end, or no suffix, says that it is a folder."""
+    if not output or output.endswith("/") or len(found.items) != 1:
+        return False
+    return bool(Path(output).suffix) and not Path(output).is_dir()
 
 
-def _refuse_existing(targets: Mapping[Path, str], force: bool) -> None:
-    """Refuses to overwrite anything but what the same command drew: `targets` have their stamps, "" for any stamp."""
-    from yoso_cli.drawing.picture_file import read_made_from
+def _default_folder(words: Sequence[str], found: "Inputs") -> Path:
+    """The current folder; for what is in a folder, one of its own beside it that is called after it."""
+    named = [Path(word) for word in words]
+    if len(named) == 1 and (named[0].is_dir() or found.items[0].image_id is not None):
+        return Path(f"{named[0].resolve().name}-yoso")
+    return Path()
 
-    for target, stamp in targets.items():
-        if force or not target.exists():
-            continue
-        made_from = read_made_from(target)
-        if not made_from.startswith(_STAMP) or (stamp and made_from != stamp):
+
+def _is_video(target: Path) -> bool:
+    return target.suffix.lower() not in SUFFIXES
+
+
+def _require_new(targets: Sequence[Path]) -> None:
+    for target in targets:
+        if target.exists():
             raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or use --output.")
-
-
-def _stamp(made_from: object) -> str:
-    """A hash of what a picture was drawn from, kept in the picture: the same command may overwrite it."""
-    return _STAMP + hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
-
-
-def _digest(image: Path) -> str:
-    try:
-        return hashlib.sha256(image.read_bytes()).hexdigest()
-    except OSError:
-        return ""  # reading it as a picture says why

@@ -1,7 +1,7 @@
 """The style of a picture: labels, colours, what is drawn and what stands behind it."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from yoso_cli.errors import UsageError, did_you_mean
@@ -90,6 +90,17 @@ class Style:
         if values.get("labels") is not None:
             values["labels"] = tuple(one for one in _listed(values["labels"]) if one != NO_LABELS)
         return cls(**values | {"only": _listed(values.get("only", ()))})
+
+    def for_video(self) -> "Style":
+        """The same for frames, which are all of one size: not enlarged, and without a legend.
+
+        Raises:
+            UsageError: a legend or transparency is asked for, which a video cannot have.
+        """
+        if self.legend or self.is_transparent:
+            what = "a legend, which would change its size" if self.legend else "transparency"
+            raise UsageError(f"A video cannot have {what}.", hint="Leave that option out, or draw pictures.")
+        return replace(self, legend=False, scale=self.scale or 1)
 
     @property
     def words(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ and zlib-ng compresses faster than zlib; without them everything works with Pill
 
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
@@ -30,6 +30,8 @@ _HEADER = 26
 _INTERLACE = 28
 _COLORS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
+# Colour types by the number of channels.
+_TYPES = {3: 2, 4: 6}
 # The limit of Deflate: a header that states a larger size is wrong, and would only fill the memory.
 _BEST_COMPRESSION = 1032
 # Twice what Pillow warns of; the largest published label maps have 22 million pixels.
@@ -141,12 +143,15 @@ def header(content: bytes, where: str, *expected: Kind) -> Header:
     return found
 
 
-def encode(pixels: Pixels, palette: Sequence[tuple[int, int, int]] = ()) -> bytes:
+def encode(
+    pixels: Pixels, palette: Sequence[tuple[int, int, int]] = (), *, text: Mapping[str, str] | None = None
+) -> bytes:
     """A PNG of `pixels`, of the kind that their shape and type say.
 
     Args:
-        pixels: uint8 or uint16 (H, W), or uint8 (H, W, 3).
+        pixels: uint8 or uint16 (H, W), or uint8 (H, W, 3) or (H, W, 4), of which the last is the opacity.
         palette: the colours of the values 0, 1, ... of uint8 (H, W), which are then stored as indices.
+        text: notes by keyword, both in ASCII.
     """
     height, width = pixels.shape[:2]
     depth = 8 * pixels.itemsize
@@ -155,8 +160,9 @@ def encode(pixels: Pixels, palette: Sequence[tuple[int, int, int]] = ()) -> byte
     rows = stored.reshape(height, -1).view(np.uint8)
     filtered = _filtered(height, rows.shape[1])
     _fill(filtered[:, 1:], rows)
-    kind = Kind.RGB if pixels.ndim == 3 else Kind.PALETTE if palette else Kind.GREY8
-    return _file(Header(height, width, depth, kind.value[1]), filtered, palette)
+    channels = pixels.shape[2] if pixels.ndim == 3 else 1
+    kind = _TYPES[channels] if channels > 1 else Kind.PALETTE.value[1] if palette else Kind.GREY8.value[1]
+    return _file(Header(height, width, depth, kind), filtered, palette, text or {})
 
 
 def encode_rgb(planes: Sequence[Callable[[], Pixels] | None], height: int, width: int) -> bytes:
@@ -171,7 +177,7 @@ def encode_rgb(planes: Sequence[Callable[[], Pixels] | None], height: int, width
     for channel, plane in enumerate(planes):
         if plane is not None:
             _fill(filtered[:, 1 + channel :: 3], plane())
-    return _file(Header(height, width, 8, Kind.RGB.value[1]), filtered, ())
+    return _file(Header(height, width, 8, Kind.RGB.value[1]), filtered, (), {})
 
 
 def _filtered(height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -190,10 +196,16 @@ def _fill(filtered: Pixels, rows: Pixels) -> None:
     np.subtract(rows[1:], rows[:-1], out=filtered[1:])
 
 
-def _file(found: Header, filtered: npt.NDArray[np.uint8], palette: Sequence[tuple[int, int, int]]) -> bytes:
+def _file(
+    found: Header,
+    filtered: npt.NDArray[np.uint8],
+    palette: Sequence[tuple[int, int, int]],
+    text: Mapping[str, str],
+) -> bytes:
     colors = [_chunk(b"PLTE", np.array(palette, np.uint8).tobytes())] if palette else []
+    notes = [_chunk(b"tEXt", f"{keyword}\0{note}".encode("ascii")) for keyword, note in text.items()]
     head = struct.pack(">IIBBBBB", found.width, found.height, found.depth, found.color, 0, 0, 0)
-    chunks = [_chunk(b"IHDR", head), *colors, _chunk(b"IDAT", _deflate(filtered.data)), _chunk(b"IEND", b"")]
+    chunks = [_chunk(b"IHDR", head), *colors, *notes, _chunk(b"IDAT", _deflate(filtered.data)), _chunk(b"IEND", b"")]
     return b"".join([_SIGNATURE, *chunks])
 
 

@@ -9,9 +9,9 @@ import torch
 from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
+from yoso_cli.runtime.stopping import Outcome, Stopped, Stopping
 from yoso_cli.training.clock import Clock, Metrics, peak_memory
 from yoso_cli.training.step import NotFiniteError
-from yoso_cli.training.stopping import Outcome, Stopped, Stopping
 
 Learn = Callable[[Batch, int, float], Metrics]
 

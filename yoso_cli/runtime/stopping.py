@@ -1,4 +1,4 @@
-"""How training ends, and the signals that stop it early."""
+"""How long work ends, and the signals that stop it early."""
 
 import contextlib
 import signal
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Outcome(Enum):
-    """How training ended."""
+    """How it ended."""
 
     FINISHED = "finished"
     INTERRUPTED = "interrupted"

@@ -1,0 +1,115 @@
+"""Drawing many pictures: what cannot be read is passed over, and what was drawn before in the same way is kept."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from yoso_cli.api.predict_files import Outcome, predicted, threads_beside
+from yoso_cli.api.result import Result
+from yoso_cli.drawing.picture_file import read_made_from, write_picture
+from yoso_cli.drawing.style import Style
+from yoso_cli.errors import UsageError
+from yoso_cli.media.inputs import Input
+from yoso_cli.runtime.stages import stage
+
+if TYPE_CHECKING:
+    from yoso_cli.api.predict import Model
+
+_STAMP = "yoso viz "
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture to draw.
+
+    Attributes:
+        input: what is drawn.
+        target: the file to write.
+        stamp: a hash of all that it is drawn from, kept in the file: the same command may write it again.
+    """
+
+    input: Input
+    target: Path
+    stamp: str
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the file is there, drawn from the very same."""
+        return self.target.exists() and read_made_from(self.target) == self.stamp
+
+
+def drawings(model: "Model", inputs: Sequence[Input], targets: Sequence[Path], style: Style) -> list[Drawing]:
+    """Each input with the file it is drawn to, in one style."""
+    return [
+        Drawing(one, target, stamp([_digest(one), model.settings, vars(style)]))
+        for one, target in zip(inputs, targets, strict=True)
+    ]
+
+
+def draw_files(
+    model: "Model",
+    wanted: Sequence[Drawing],
+    style: Style,
+    outcome: Outcome,
+    *,
+    batch: int = 1,
+    fail_fast: bool = False,
+) -> Iterator[tuple[Drawing, Result]]:
+    """Predicts, draws and writes pictures; gives each once it is on disk.
+
+    Args:
+        model: the model.
+        wanted: the pictures.
+        style: of all of them.
+        outcome: takes failures and counts.
+        batch: batch size.
+        fail_fast: whether the first picture that cannot be read ends it.
+
+    Raises:
+        RunError: the disk is full.
+    """
+    by_name = {one.input.name: one for one in wanted}
+
+    def drawn(found: tuple[Input, Result]) -> tuple[Drawing, Result]:
+        drawing, result = by_name[found[0].name], found[1]
+        write_picture(drawing.target, result.drawn(style), made_from=drawing.stamp)
+        return drawing, result
+
+    results = predicted(model, [one.input for one in wanted], outcome, batch=batch, fail_fast=fail_fast)
+    yield from stage(drawn, results, threads=threads_beside(model), ahead=2)
+
+
+def stamp(made_from: object) -> str:
+    """A hash of what a picture is drawn from."""
+    return _STAMP + hashlib.sha256(json.dumps(made_from, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def require_own(targets: dict[Path, str]) -> None:
+    """Refuses to write over anything but what `yoso viz` drew itself.
+
+    Args:
+        targets: files with what they are to be drawn from; "" for anything.
+
+    Raises:
+        UsageError: a file is there that was drawn from something else, or that is not ours.
+    """
+    for target, wanted in targets.items():
+        if not target.exists():
+            continue
+        made_from = read_made_from(target)
+        if not made_from.startswith(_STAMP) or (wanted and made_from != wanted):
+            raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or use --output.")
+
+
+def _digest(one: Input) -> str:
+    if one.content is not None:
+        return hashlib.sha256(one.content).hexdigest()
+    if one.path is None:
+        return one.source
+    try:
+        return hashlib.sha256(one.path.read_bytes()).hexdigest()
+    except OSError:
+        return ""  # reading it as a picture says why
