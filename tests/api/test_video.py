@@ -23,7 +23,7 @@ from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.media.video_reader import VideoReader
 from yoso_cli.panoptic.tracking import Tracker
 from yoso_cli.panoptic.types import Rgb
-from yoso_cli.training.stopping import Outcome
+from yoso_cli.runtime.stopping import Outcome
 
 
 @pytest.fixture

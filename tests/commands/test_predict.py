@@ -13,6 +13,7 @@ from typing import Any
 import build
 import numpy as np
 import pytest
+from media import clips
 from PIL import Image
 
 import yoso_cli as yoso
@@ -200,3 +201,41 @@ def test_a_picture_and_a_list_may_come_on_stdin(photos: Path) -> None:
     for folder, given, name in (("one", Path("photos/a.jpg").read_bytes(), "stdin"), ("two", b"photos/in\n", "a")):
         subprocess.run([*words, folder, *CPU], input=given, check=True, capture_output=True)
         assert Path(folder, "panoptic", f"{name}.png").is_file()
+
+
+def test_a_video_becomes_frames_whose_segments_persist(line: Path, printed: Any) -> None:
+    clips.clip(Path("clip.mp4"), 12)
+    value, _ = printed("predict", "clip.mp4", str(build.picture()), "-o", "preds", "--json", *CPU)
+    assert (value["predicted"], value["frames"]) == (1, 12)
+    content = json.loads(Path("preds/panoptic.json").read_text())
+    frames = [one for one in content["images"] if "video_id" in one]
+    assert [one["frame_index"] for one in frames] == list(range(12))
+    assert {one["video_id"] for one in frames} == {frames[0]["id"].rpartition("/")[0]}
+    assert frames[-1]["time"] > frames[0]["time"] == 0
+    ids = {one["id"] for one in frames}
+    infos = [info for one in content["annotations"] if one["image_id"] in ids for info in one["segments_info"]]
+    assert infos
+    assert all(info["track_id"] == info["id"] for info in infos)
+    found = read_set(Path("preds"))
+    for record in found.records:
+        read_panoptic(found, record)
+    value, _ = printed("predict", "clip.mp4", str(build.picture()), "-o", "preds", "--json", *CPU)
+    assert (value["frames"], value["skipped"]) == (0, 2)
+
+
+def test_a_video_cut_short_keeps_its_frames_and_is_named(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips.clip(Path("clip.mkv"), 40)
+    whole = Path("clip.mkv").read_bytes()
+    Path("clip.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    assert run(["predict", "clip.mkv", "-o", "preds", "--json", *CPU]) == 1
+    out, err = capsys.readouterr()
+    value = json.loads(out)
+    assert 0 < value["frames"] < 40
+    assert "clip.mkv: ends before its stated end" in " ".join(err.split())
+    assert len(read_set(Path("preds")).records) == value["frames"]
+
+
+def test_some_frames_may_be_chosen(line: Path, printed: Any) -> None:
+    clips.clip(Path("clip.mp4"), 12)
+    value, _ = printed("predict", "clip.mp4", "-o", "preds", "--every", "4", "--json", *CPU)
+    assert value["frames"] == 3

@@ -14,6 +14,7 @@ import build
 import numpy as np
 import pytest
 import torch
+from media import clips
 from PIL import Image
 from releases.server import Behaviour, serving
 
@@ -21,6 +22,7 @@ import yoso_cli as yoso
 from yoso_cli.cli import run
 from yoso_cli.conversion.instances import to_run_lengths
 from yoso_cli.inference.engine import default_for
+from yoso_cli.media.video_reader import VideoReader
 
 CPU = ["--device", "cpu"]
 
@@ -307,3 +309,36 @@ def test_ctrl_c_finishes_the_picture_and_says_how_to_go_on(photos: Path) -> None
     assert b"Traceback" not in err
     for path in Path("seen").iterdir():
         Image.open(path).verify()
+
+
+def test_a_video_is_drawn_beside_photos(photo: Path, printed: Any, refused: Any) -> None:
+    clips.clip(Path("clip.mp4"), 8)
+    value, _ = printed("viz", "photo.jpg", "clip.mp4", "--stop", "0.2", "--json", *CPU)
+    (video,) = value["videos"]
+    assert video == {
+        "video": "clip.mp4",
+        "output": "clip-yoso.mp4",
+        "frames": 5,
+        "outcome": "finished",
+        "reached_seconds": video["reached_seconds"],
+        "problem": "",
+    }
+    with VideoReader("clip-yoso.mp4") as reader:
+        assert len(list(reader)) == 5
+    assert "clip-yoso.mp4: exists already" in refused("viz", "clip.mp4", code=2)
+    assert "cannot have a legend" in refused("viz", "clip.mp4", "--legend", "-o", "a.mp4", code=2)
+    assert "cannot have transparency" in refused("viz", "clip.mp4", "--background", "transparent", code=2)
+    text, _ = printed("viz", "clip.mp4", "--every", "4", "-o", "few.mkv", *CPU)
+    assert text == "clip.mp4: 2 frames -> few.mkv\n"
+
+
+def test_a_video_cut_short_is_drawn_as_far_as_it_goes(line: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips.clip(Path("clip.mkv"), 40)
+    whole = Path("clip.mkv").read_bytes()
+    Path("clip.mkv").write_bytes(whole[: len(whole) * 2 // 3])
+    assert run(["viz", "clip.mkv", *CPU]) == 1
+    out, err = capsys.readouterr()
+    assert "clip.mkv: " in out
+    assert "ends before its stated end" in " ".join(err.split())
+    with VideoReader("clip-yoso.mp4") as reader:
+        assert 0 < len(list(reader)) < 40

@@ -5,15 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from yoso_cli.api.result import Result
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.media.fetch import fetch_image
+from yoso_cli.media.frames import ALL_FRAMES, FrameChoice
 from yoso_cli.media.inputs import Input, Inputs
+from yoso_cli.media.sources import is_live
 from yoso_cli.panoptic.photos import decode_image, read_image
 from yoso_cli.panoptic.types import VOID, Panoptic, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -23,6 +26,7 @@ from yoso_cli.runtime.stopping import Stopping
 
 if TYPE_CHECKING:
     from yoso_cli.api.predict import Model
+    from yoso_cli.api.video import VideoResult
     from yoso_cli.conversion.prediction_folder import Line, Part, PredictionFolder
 
 _Result = TypeVar("_Result")
@@ -47,6 +51,7 @@ class Outcome:
 
     Attributes:
         predicted: how many pictures.
+        frames: how many frames of videos.
         skipped: how many were done before.
         failures: inputs that were passed over.
         waiting: seconds that the network waited for pictures to be read and decoded.
@@ -56,6 +61,7 @@ class Outcome:
     """
 
     predicted: int = 0
+    frames: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
     waiting: Stopwatch = field(default_factory=Stopwatch)
@@ -121,6 +127,7 @@ def predict_files(
     *,
     formats: Sequence[str] = ("panoptic",),
     min_score: float = 0.0,
+    frames: FrameChoice = ALL_FRAMES,
     batch: int = 1,
     part: "Part | None" = None,
     fail_fast: bool = False,
@@ -138,6 +145,7 @@ def predict_files(
         folder: of the predictions, `conversion.prediction_folder` has its layout.
         formats: names of `conversion.prediction_formats.FORMATS`.
         min_score: segments that are less certain are left void; 0..1.
+        frames: of videos.
         batch: batch size.
         part: the share of this process; by default all.
         fail_fast: whether the first picture that cannot be read ends it.
@@ -150,28 +158,91 @@ def predict_files(
     """
     from yoso_cli.conversion.prediction_folder import WHOLE, PredictionFolder
 
-    if not 0 <= min_score <= 1:
-        raise UsageError(f"--min-score {min_score:g}: is not within 0 and 1.")
-    made_with = {"model": str(model.path), "recipe": model.recipe.name, **model.settings, "min_score": min_score}
-    outcome = Outcome()
     part = part or WHOLE
+    made_with = _made_with(model, min_score, frames)
     with PredictionFolder(folder, made_with, formats, model.categories, inputs.root, part) as out:
-        share = part.share(inputs.items)
-        done = out.finished()
+        share, done = part.share(inputs.items), out.finished()
         todo = [one for one in share if done.get(one.name) != _stamp(one)]
-        outcome.skipped = len(share) - len(todo)
+        outcome = Outcome(skipped=len(share) - len(todo))
+        writer = _Writer(out, _image_ids(inputs.items), min_score)
+        pictures = _pictures(model, [one for one in todo if not one.is_video], writer, outcome, batch, fail_fast)
+        videos = (_video(model, one, writer, outcome, frames, fail_fast) for one in todo if one.is_video)
+        lines = chain(pictures, chain.from_iterable(videos))
         with progress.bar(len(share), "predicting", initial=outcome.skipped) as bar:
-            write = partial(_written, out, _image_ids(inputs.items), min_score)
-            results = predicted(model, todo, outcome, batch=batch, fail_fast=fail_fast)
-            written = stage(write, results, threads=threads_beside(model), ahead=2)
-            for one, line in until_stopped(written, outcome):
+            for one, line in until_stopped(lines, outcome):
                 out.append(line)
-                bar.update(1, decoding=outcome.waited)
+                bar.update(int(line.stamp != ""), decoding=outcome.waited)
                 if each is not None:
                     each(one, line)
-        if outcome.ended is Ending.FINISHED:
+        # What has no end of its own is complete when it is stopped.
+        if outcome.ended is Ending.FINISHED or all(is_live(one.source) for one in todo):
             outcome.complete = out.finish()
     return outcome
+
+
+def _made_with(model: "Model", min_score: float, frames: FrameChoice) -> dict[str, Any]:
+    """All that the predictions depend on beside the pictures."""
+    if not 0 <= min_score <= 1:
+        raise UsageError(f"--min-score {min_score:g}: is not within 0 and 1.")
+    named = {"model": str(model.path), "recipe": model.recipe.name}
+    return {**named, **model.settings, "min_score": min_score, "frames": vars(frames)}
+
+
+@dataclass(frozen=True)
+class _Writer:
+    """Writes pictures and frames into the folder, without what is too uncertain."""
+
+    out: "PredictionFolder"
+    ids: dict[str, int | str]
+    min_score: float
+
+    def picture(self, found: tuple[Input, Result]) -> "tuple[Input, Line]":
+        """The files of a picture."""
+        from yoso_cli.conversion.convert import SourcePicture
+
+        one, result = found
+        picture = SourcePicture(self.ids[one.name], one.file, one.name)
+        return one, self.out.write(picture, without_uncertain(result.panoptic, self.min_score), _stamp(one))
+
+    def frame(self, one: Input, result: "VideoResult") -> "Line":
+        """The files of a frame, which is called VIDEO/000012."""
+        from yoso_cli.conversion.convert import SourcePicture
+
+        name = f"{one.name}/{result.index:06d}"
+        frame = {"video_id": one.name, "frame_index": result.index, "time": round(float(result.time), 6)}
+        picture = SourcePicture(name, f"{name}.png", name)
+        return self.out.write(picture, without_uncertain(result.panoptic, self.min_score), "", frame)
+
+
+def _pictures(
+    model: "Model", inputs: Sequence[Input], writer: _Writer, outcome: Outcome, batch: int, fail_fast: bool
+) -> "Iterator[tuple[Input, Line]]":
+    results = predicted(model, inputs, outcome, batch=batch, fail_fast=fail_fast)
+    return stage(writer.picture, results, threads=threads_beside(model), ahead=2)
+
+
+def _video(
+    model: "Model", one: Input, writer: _Writer, outcome: Outcome, frames: FrameChoice, fail_fast: bool
+) -> "Iterator[tuple[Input, Line]]":
+    """A line for each frame, and one for the video at its end, unless something was wrong with it."""
+    from yoso_cli.api.video import predict_video
+    from yoso_cli.conversion.prediction_folder import Line
+    from yoso_cli.media.video_reader import VideoReader
+
+    try:
+        with VideoReader(one.path or one.source, **vars(frames)) as reader:
+            results = predict_video(model, reader)
+            for line in stage(partial(writer.frame, one), results, threads=threads_beside(model), ahead=2):
+                outcome.frames += 1
+                yield one, line
+            if reader.problem:
+                raise DataError(reader.problem)
+    except (DataError, RunError) as error:
+        if fail_fast:
+            raise
+        outcome.failures.append(Failure(one.source, str(error)))
+        return
+    yield one, Line(one.name, _stamp(one))
 
 
 def until_stopped(results: Iterable[_Result], outcome: Outcome) -> Iterator[_Result]:
@@ -182,16 +253,6 @@ def until_stopped(results: Iterable[_Result], outcome: Outcome) -> Iterator[_Res
             if stopping.outcome:
                 outcome.ended = stopping.outcome
                 return
-
-
-def _written(
-    out: "PredictionFolder", ids: dict[str, int | str], min_score: float, found: tuple[Input, Result]
-) -> "tuple[Input, Line]":
-    from yoso_cli.conversion.convert import SourcePicture
-
-    one, result = found
-    picture = SourcePicture(ids[one.name], one.file, one.name)
-    return one, out.write(picture, without_uncertain(result.panoptic, min_score), _stamp(one))
 
 
 def without_uncertain(panoptic: Panoptic, min_score: float) -> Panoptic:

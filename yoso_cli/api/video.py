@@ -25,8 +25,8 @@ from yoso_cli.panoptic.tracking import Tracker
 from yoso_cli.panoptic.types import Category, Panoptic, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
 from yoso_cli.runtime.stages import fetched, newest, stage
+from yoso_cli.runtime.stopping import Outcome, Stopping
 from yoso_cli.runtime.words import counted
-from yoso_cli.training.stopping import Outcome, Stopping
 
 if TYPE_CHECKING:
     from fractions import Fraction

@@ -10,6 +10,7 @@ import click
 
 from yoso_cli.api.predictor import OLD_PRECISIONS, EngineOptions
 from yoso_cli.drawing.style import BACKGROUNDS, COLORS, Style
+from yoso_cli.media.frames import FrameChoice
 from yoso_cli.runtime.progress import Progress
 
 if TYPE_CHECKING:
@@ -285,6 +286,31 @@ def drawing_options(command: Callable[..., None]) -> Callable[..., None]:
 
     found: Callable[..., None] = with_style
     for option in reversed(_DRAWING_OPTIONS):
+        found = option(found)
+    return found
+
+
+_FRAME_OPTIONS = (
+    click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Of a video: every Nth frame."),
+    click.option("--start", type=click.FloatRange(0), metavar="SECONDS", help="Of a video: from here on."),
+    click.option("--stop", type=click.FloatRange(0), metavar="SECONDS", help="Of a video: up to here."),
+    click.option(
+        "--fps", type=click.FloatRange(0, min_open=True), metavar="N", help="Of a video: at most N frames a second."
+    ),
+)
+
+
+def frame_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command the options that choose frames of a video, and their values as its argument `frames`."""
+
+    @functools.wraps(command)
+    def with_frames(
+        *args: Any, every: int, start: float | None, stop: float | None, fps: float | None, **values: Any
+    ) -> None:
+        command(*args, frames=FrameChoice(every, start, stop, fps), **values)
+
+    found: Callable[..., None] = with_frames
+    for option in reversed(_FRAME_OPTIONS):
         found = option(found)
     return found
 

@@ -12,6 +12,7 @@ import click
 
 from yoso_cli.commands import console, options
 from yoso_cli.errors import ProblemsError, UsageError
+from yoso_cli.media.frames import FrameChoice
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ class _Order:
 
     output: Path
     formats: tuple[str, ...]
+    frames: FrameChoice
     min_score: float
     batch: int
     shard: str | None
@@ -57,6 +59,7 @@ class _Order:
     help="Leave segments below this score void, as for pseudo-labels.",
 )
 @options.recursive_option
+@options.frame_options
 @click.option("--batch", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="Batch size.")
 @click.option("--shard", metavar="I/N", help="Predict the Ith of N parts only; torchrun's processes need no --shard.")
 @click.option("--gather", is_flag=True, help="Predict nothing: join what the parts in --output have finished.")
@@ -127,6 +130,7 @@ def _predict(found: "Inputs", chosen: options.ModelOptions, wanted: _Order, part
         wanted.output,
         formats=wanted.formats,
         min_score=wanted.min_score,
+        frames=wanted.frames,
         batch=wanted.batch,
         part=part,
         fail_fast=wanted.fail_fast,
@@ -179,6 +183,7 @@ def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
         "output": str(output),
         "formats": list(formats),
         "predicted": outcome.predicted,
+        "frames": outcome.frames,
         "skipped": outcome.skipped,
         "failures": [{"input": one.source, "message": one.message} for one in outcome.failures],
         "complete": outcome.complete,
@@ -186,7 +191,8 @@ def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
         "waiting_seconds": outcome.waiting.seconds,
     }
     before = f", {outcome.skipped} were there before" if outcome.skipped else ""
-    text = f"{counted(outcome.predicted, 'picture')} predicted{before} -> {output} ({', '.join(formats)})"
+    frames = f", {counted(outcome.frames, 'frame')}" if outcome.frames else ""
+    text = f"{counted(outcome.predicted, 'picture')}{frames} predicted{before} -> {output} ({', '.join(formats)})"
     console.result(value, text, wanted.as_json)
     if not outcome.complete:
         console.say("Other parts are not complete; the last one to finish joins the JSON of all.")

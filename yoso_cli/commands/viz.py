@@ -13,6 +13,7 @@ import click
 from yoso_cli.commands import console, next_step, options
 from yoso_cli.drawing.style import Style
 from yoso_cli.errors import ProblemsError, UsageError
+from yoso_cli.media.frames import ALL_FRAMES, FrameChoice
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
@@ -30,28 +31,13 @@ _FEW = 10
 
 
 @dataclass(frozen=True)
-class _Frames:
-    """Which frames of a video are drawn, and whether they are shown."""
-
-    every: int
-    start: float | None
-    stop: float | None
-    fps: float | None
-    show: bool
-
-    @property
-    def given(self) -> bool:
-        """Whether any of the options was."""
-        return self != _Frames(1, None, None, None, False)
-
-
-@dataclass(frozen=True)
 class _Order:
     """What is drawn, how, and where to."""
 
     style: Style
     output: str | None
-    frames: _Frames
+    frames: FrameChoice
+    show: bool
     batch: int
     fail_fast: bool
     verbose: bool
@@ -76,10 +62,7 @@ class _Labels:
 @options.drawing_options
 @click.option("--output", "-o", metavar="PATH", help="A file, or a folder (also a new one, with a slash at its end).")
 @options.recursive_option
-@click.option("--every", type=click.IntRange(1), default=1, metavar="N", help="Of a video: every Nth frame.")
-@click.option("--start", type=click.FloatRange(0), metavar="SECONDS", help="Of a video: from here on.")
-@click.option("--stop", type=click.FloatRange(0), metavar="SECONDS", help="Of a video: up to here.")
-@click.option("--fps", type=click.FloatRange(0, min_open=True), metavar="N", help="Of a video: at most N per second.")
+@options.frame_options
 @click.option("--show", is_flag=True, help="Of a video: show it in a window as well.")
 @click.option("--truth", metavar="DATASET", help="Draw the labels of this prepared dataset instead of INPUTS.")
 @click.option("--split", default="", metavar="SPLIT", show_default="its val split", help="With --truth: the split.")
@@ -119,9 +102,8 @@ def command(
       yoso viz --truth mine --class car
       yoso viz --augmented coco
     """
-    frames = _Frames(*(values.pop(name) for name in ("every", "start", "stop", "fps", "show")))
     labels = _Labels(truth or "", *(values.pop(name) for name in ("split", "count", "classes", "seed")))
-    order = _Order(frames=frames, **values)
+    order = _Order(**values)
     if sum((bool(inputs), truth is not None, augmented is not None)) > 1:
         raise UsageError("INPUTS, --truth and --augmented exclude one another.", hint="Use one of them.")
     if augmented is not None:
@@ -255,17 +237,13 @@ def _draw_video(model: "Model", one: "Input", target: Path, order: _Order) -> tu
     from yoso_cli.api.video import draw_video
 
     style = order.style.for_video()
-    frames = order.frames
     drawn = draw_video(
         model,
         one.path or one.source,
         target,
         draw=lambda result: result.drawn(style),
-        every=frames.every,
-        start=frames.start,
-        stop=frames.stop,
-        fps=frames.fps,
-        show=frames.show,
+        **vars(order.frames),
+        show=order.show,
         progress=console.TERMINAL,
     )
     if drawn.silent:
@@ -330,7 +308,7 @@ def _targets(words: Sequence[str], found: "Inputs", order: _Order) -> list[Path]
             require_format(target, transparent=order.style.is_transparent)
     if any(one.is_video for one in found.items):
         order.style.for_video()
-    elif order.frames.given:
+    elif order.show or order.frames != ALL_FRAMES:
         raise UsageError("--every, --start, --stop, --fps and --show are for videos, and none is named.")
     own = {one.path.resolve() for one in found.items if one.path is not None}
     lost = [str(target) for target in targets if target.resolve() in own]

@@ -160,7 +160,7 @@ class PredictionFolder:
         return {line.name: line.stamp for line in lines if line.stamp and self._has(line)}
 
     def write(
-        self, picture: SourcePicture, panoptic: Panoptic, stamp: str, extra: Mapping[str, Any] | None = None
+        self, picture: SourcePicture, panoptic: Panoptic, stamp: str, frame: Mapping[str, Any] | None = None
     ) -> Line:
         """Writes the files of one picture in every format. Threads may do this at once.
 
@@ -168,7 +168,7 @@ class PredictionFolder:
             picture: its id, and its file relative to the folder of the pictures.
             panoptic: its segments.
             stamp: of its input; "" for a frame.
-            extra: what the image's entry says besides, such as the time of a frame.
+            frame: what the entry of a frame says besides: its video and its time. Its segments are tracks then.
 
         Raises:
             DataError: a format cannot hold it.
@@ -183,8 +183,8 @@ class PredictionFolder:
                 place.mkdir(parents=True, exist_ok=True)
                 entries[name], lost = writer.write(place, picture, panoptic)
                 losses += lost
-            if extra and PANOPTIC in entries:
-                entries[PANOPTIC]["image"].update(extra)
+            if frame and PANOPTIC in entries:
+                _add_frame(entries[PANOPTIC], frame)
             files = self._move_in(staging)
         told = {loss.value: count for loss, count in losses.items() if count}
         return Line(picture.stem, stamp, files, entries, told)
@@ -252,6 +252,13 @@ class PredictionFolder:
         parent.mkdir(exist_ok=True)
         _require_no_link(parent)
         self._plain.add(parent)
+
+
+def _add_frame(entry: dict[str, Any], frame: Mapping[str, Any]) -> None:
+    """Adds to a picture's entry the video that it is a frame of; the ids of its segments persist in the video."""
+    entry["image"].update(frame)
+    for info in entry["annotation"]["segments_info"]:
+        info["track_id"] = info["id"]
 
 
 def gather(folder: Path) -> tuple[int, list[str]]:

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.media.fetch import require_web_address
+from yoso_cli.media.sources import SCHEMES
 from yoso_cli.panoptic.files import MANIFEST, read_set
 from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
 from yoso_cli.runtime.paths import beside, is_there
@@ -23,7 +24,7 @@ VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm"})
 DRAWN_SUFFIX = "-yoso"
 """Ends the name of a picture that `yoso viz` has drawn: a folder's own pictures are not taken for photos."""
 
-_LIVE = ("rtsp", "rtsps", "rtmp", "udp", "srt")
+_LIVE = frozenset(SCHEMES) - {"http", "https"}
 _CAMERA = re.compile(r"camera:\d+")
 _MOST_STDIN = 256 * 2**20
 _PATTERN = re.compile(r"[*?\[]")
