@@ -11,7 +11,7 @@ from PIL import Image
 
 from yoso_cli.api.predictor import EngineOptions
 from yoso_cli.api.result import Result
-from yoso_cli.api.weights import ModelFile, Named, fastest_weights, read_model
+from yoso_cli.api.weights import ModelFile, Named, fastest_weights, knows, read_model
 from yoso_cli.errors import DataError, RecipeError, UsageError
 from yoso_cli.media.fetch import fetch_image
 from yoso_cli.panoptic.photos import read_image
@@ -169,7 +169,7 @@ def load(
 
     Args:
         source: `coco`, `runs/mine-001`, `fast.safetensors` or a URL; None is the newest run. Of a run, its
-            re-parameterised weights are used if they are newer than its newest checkpoint. A name or a URL is
+            re-parameterised weights are used if they are made from its newest checkpoint. A name or a URL is
             downloaded the first time.
         device: auto, cpu, cuda or cuda:N.
         precision: of the network: float32, bfloat16 or float16.
@@ -222,9 +222,11 @@ def using(model: Model) -> str:
     from yoso_cli.api.predictor import described
 
     kind = "re-parameterised" if model.file.weights.steps else "as trained"
+    known = knows(model.file)
     return (
         f"Using {model.path} ({kind}, {counted(len(model.categories), 'class')} of {model.recipe.data.name}), "
         f"score above {model.predictor.score_threshold:g}, on {described(model.predictor)}."
+        f"{f' It {known}.' if known else ''}"
     )
 
 

@@ -118,6 +118,8 @@ def predicted(
         assert pixels is not None, "pictures are kept"
         outcome.predicted += 1
         yield one, Result(pixels, panoptic, model.categories, one.source)
+    # Threads note them in any order.
+    outcome.failures.sort(key=lambda failure: failure.source)
 
 
 def predict_files(
