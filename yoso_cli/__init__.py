@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.metric import panoptic_quality as panoptic_quality
     from yoso_cli.api.predict import Model as Model
     from yoso_cli.api.predict import load as load
+    from yoso_cli.api.predict_files import predict_files as predict_files
     from yoso_cli.api.predictions import evaluate_predictions as evaluate_predictions
     from yoso_cli.api.predictions import evaluate_videos as evaluate_videos
     from yoso_cli.api.predictor import EngineOptions as EngineOptions
@@ -43,6 +44,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.errors import YosoError as YosoError
     from yoso_cli.evaluation.report import Report as Report
     from yoso_cli.inference.predict import Predictor as Predictor
+    from yoso_cli.media.inputs import find_inputs as find_inputs
     from yoso_cli.model.yoso import YOSO as YOSO
     from yoso_cli.panoptic.types import Category as Category
     from yoso_cli.panoptic.types import Panoptic as Panoptic
@@ -56,6 +58,7 @@ _NAMES = {
     "api.evaluate": ("evaluate",),
     "api.metric": ("PanopticMetric", "panoptic_quality"),
     "api.predict": ("Model", "load"),
+    "api.predict_files": ("predict_files",),
     "api.predictions": ("evaluate_predictions", "evaluate_videos"),
     "api.predictor": ("EngineOptions",),
     "api.reparam": ("Reparameterized", "reparameterize"),
@@ -65,6 +68,7 @@ _NAMES = {
     "errors": ("DataError", "RecipeError", "RunError", "UsageError", "YosoError"),
     "evaluation.report": ("Report",),
     "inference.predict": ("Predictor",),
+    "media.inputs": ("find_inputs",),
     "model.yoso": ("YOSO",),
     "panoptic.types": ("Category", "Panoptic", "Segment"),
     "recipe.schema": ("Recipe",),

@@ -31,6 +31,7 @@ def test_the_pages_code_runs(line: Path) -> None:
     """All blocks in their order, as one program."""
     shutil.copy(build.picture(0), "photo.jpg")
     shutil.copy(build.picture(1), "other.jpg")
+    shutil.copytree("datasets/shapes/val/images", "photos")
     shutil.copy("tiny.yaml", "mine.yaml")
     clip(Path("clip.mp4"), 6)
     assert run(["eval", "runs/tiny-001", "--device", "cpu"]) == 0

@@ -1,12 +1,14 @@
 """The README's shell lines, run in their order as a reader would, in miniature."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import build
 import numpy as np
 import pytest
+from media import clips
 from PIL import Image
 from training import tiny
 
@@ -56,6 +58,8 @@ def stand_ins(folder: Path) -> None:
     draw("train", 3)
     draw("val", 2)
     Image.open("raw/val/images/0001.jpg").save("photo.jpg")
+    shutil.copytree("raw/train/images", "photos")
+    clips.clip(Path("clip.mp4"), 3)
     build.write_recipe(Path("base.yaml"))
     classes, mine = written("Train on your own data", "yaml")
     (fine,) = written("Fine-tune", "yaml")
@@ -93,7 +97,19 @@ def test_the_readmes_lines_run_in_their_order(tmp_path: Path, monkeypatch: pytes
             printed(*words, *quick.get(words[0], ()))
         done.append(words[0])
     assert len(done) >= 18
-    assert {"demo", "viz", "eval", "reparam", "compare", "bench", "convert", "check", "stats", "train"} <= set(done)
+    assert {
+        "demo",
+        "viz",
+        "predict",
+        "eval",
+        "reparam",
+        "compare",
+        "bench",
+        "convert",
+        "check",
+        "stats",
+        "train",
+    } <= set(done)
     assert {path.name for path in Path("runs").iterdir()} == {"shapes-001", "mine-001", "fine-001"}
 
 

@@ -14,6 +14,7 @@ from yoso_cli.api.result import Result
 from yoso_cli.api.weights import ModelFile, Named, fastest_weights, knows, read_model
 from yoso_cli.errors import DataError, RecipeError, UsageError
 from yoso_cli.media.fetch import fetch_image
+from yoso_cli.media.inputs import Input, read_input
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from yoso_cli.media.video_reader import VideoReader
     from yoso_cli.recipe.schema import Recipe
 
-Picture = str | Path | Image.Image | Rgb
-"""A path, an http or https address, a PIL image, or uint8 (H, W, 3) in RGB."""
+Picture = str | Path | Image.Image | Rgb | Input
+"""A path, an http or https address, a PIL image, uint8 (H, W, 3) in RGB, or what `find_inputs` found."""
 
 
 class Model:
@@ -101,7 +102,7 @@ class Model:
         """
         if batch < 1:
             raise UsageError(f"A batch has at least one picture, not {batch}.")
-        if isinstance(pictures, (str, Path, Image.Image, np.ndarray)):
+        if isinstance(pictures, (str, Path, Image.Image, np.ndarray, Input)):
             pixels = read_picture(pictures)
             return Result(pixels, self.predictor(pixels), self.categories, _source(pictures))
         if not _is_several(pictures):
@@ -241,6 +242,8 @@ def read_picture(picture: Picture) -> Rgb:
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
             raise DataError(f"A picture must be uint8 (H, W, 3); this array is {picture.dtype} {picture.shape}.")
         return picture
+    if isinstance(picture, Input):
+        return read_input(picture)
     if isinstance(picture, Image.Image):
         return np.array(picture.convert("RGB"))
     if isinstance(picture, (str, Path)):
@@ -259,4 +262,6 @@ def _no_picture(given: object) -> DataError:
 
 
 def _source(picture: Picture) -> str:
+    if isinstance(picture, Input):
+        return picture.source
     return str(picture) if isinstance(picture, (str, Path)) else ""

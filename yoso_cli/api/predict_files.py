@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,11 +12,9 @@ import numpy as np
 
 from yoso_cli.api.result import Result
 from yoso_cli.errors import DataError, RunError, UsageError
-from yoso_cli.media.fetch import fetch_image
 from yoso_cli.media.frames import ALL_FRAMES, FrameChoice
-from yoso_cli.media.inputs import Input, Inputs
+from yoso_cli.media.inputs import Input, Inputs, read_input
 from yoso_cli.media.sources import is_live
-from yoso_cli.panoptic.photos import decode_image, read_image
 from yoso_cli.panoptic.types import VOID, Panoptic, Rgb
 from yoso_cli.runtime.progress import SILENT, Progress
 from yoso_cli.runtime.stages import Stopwatch, stage
@@ -80,13 +77,6 @@ class Outcome:
         return f"{self.waiting.seconds / max(self.seconds, 1e-9):.0%}"
 
 
-def read_input(one: Input) -> Rgb:
-    """The picture of an input that is no video, uint8 (H, W, 3). Raises DataError or RunError naming it."""
-    if one.content is not None:
-        return decode_image(BytesIO(one.content), "stdin")
-    return fetch_image(one.source) if "://" in one.source else read_image(Path(one.source))
-
-
 def predicted(
     model: "Model", inputs: Iterable[Input], outcome: Outcome, *, batch: int = 1, fail_fast: bool = False
 ) -> Iterator[tuple[Input, Result]]:
@@ -125,7 +115,7 @@ def predicted(
 def predict_files(
     model: "Model",
     inputs: Inputs,
-    folder: Path,
+    folder: str | Path,
     *,
     formats: Sequence[str] = ("panoptic",),
     min_score: float = 0.0,
@@ -162,7 +152,7 @@ def predict_files(
 
     part = part or WHOLE
     made_with = _made_with(model, min_score, frames)
-    with PredictionFolder(folder, made_with, formats, model.categories, inputs.root, part) as out:
+    with PredictionFolder(Path(folder), made_with, formats, model.categories, inputs.root, part) as out:
         share, done = part.share(inputs.items), out.finished()
         todo = [one for one in share if done.get(one.name) != _stamp(one)]
         outcome = Outcome(skipped=len(share) - len(todo))

@@ -68,7 +68,8 @@ def text_of(segment: Segment, category: Category, number: int | None, words: Seq
         number: among the things of its class, if it has one.
         words: any of `style.LABELS`.
     """
-    name = shown_name(category) + (" (crowd)" if segment.iscrowd else f" {number}" if number is not None else "")
+    numbered = number is not None and category.isthing
+    name = shown_name(category) + (" (crowd)" if segment.iscrowd else f" {number}" if numbered else "")
     parts = {"name": name, "id": f"#{segment.id}", "score": "" if segment.score is None else f"{segment.score:.2f}"}
     return " ".join(parts[word] for word in words if parts[word])
 

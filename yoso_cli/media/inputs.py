@@ -6,15 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.parse import unquote, urlsplit
 
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.media.fetch import require_web_address
+from yoso_cli.media.fetch import fetch_image, require_web_address
 from yoso_cli.media.sources import SCHEMES
 from yoso_cli.panoptic.files import MANIFEST, read_set
-from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
+from yoso_cli.panoptic.photos import PHOTO_SUFFIXES, decode_image, opened_photo, read_image
+from yoso_cli.panoptic.types import Rgb
 from yoso_cli.runtime.paths import beside, is_there
 from yoso_cli.runtime.words import counted
 
@@ -77,7 +79,11 @@ class Inputs:
 
 
 def find_inputs(
-    words: Iterable[str], *, recursive: bool = False, datasets: Path = Path("datasets"), stdin: IO[bytes] | None = None
+    words: str | Iterable[str],
+    *,
+    recursive: bool = False,
+    datasets: Path = Path("datasets"),
+    stdin: IO[bytes] | None = None,
 ) -> Inputs:
     """The pictures and videos that `words` stand for; each is listed once, and two never have one name.
 
@@ -94,11 +100,21 @@ def find_inputs(
         DataError: a prepared split is damaged.
     """
     search = _Search(recursive, datasets, stdin, [], [])
-    found = list(dict.fromkeys(one for word in words for one in search.found(word)))
+    named = [words] if isinstance(words, str) else words
+    found = list(dict.fromkeys(one for word in named for one in search.found(word)))
     on_disk = [Path(one.base) for one in found if one.base]
     root = Path(os.path.commonpath(on_disk)) if on_disk else Path.cwd()
     items = [_placed(one, root) for one in found]
     return Inputs(tuple(_distinct(items)), root, tuple(search.remarks))
+
+
+def read_input(one: Input) -> Rgb:
+    """The picture of an input that is no video, uint8 (H, W, 3). Raises DataError or RunError naming it."""
+    if one.content is not None:
+        return decode_image(BytesIO(one.content), "stdin")
+    if one.is_video:
+        raise DataError(f"{one.source}: is a video, and a picture is expected.", hint="Use `model.video`.")
+    return fetch_image(one.source) if "://" in one.source else read_image(Path(one.source))
 
 
 @dataclass(frozen=True)
@@ -257,8 +273,6 @@ def _is_animated(path: Path) -> bool:
     """Whether a GIF has several frames, without decoding them."""
     if path.suffix.lower() != ".gif":
         return False
-    from yoso_cli.panoptic.photos import opened_photo
-
     try:
         with opened_photo(path, str(path)) as picture:
             return getattr(picture, "is_animated", False)
