@@ -299,6 +299,24 @@ def test_a_broken_line_in_the_middle_is_told_with_its_place(tmp_path: Path) -> N
             run.metrics()
 
 
+def test_a_changed_digit_in_a_line_is_told_with_its_place(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    for iteration in (1, 2, 3):
+        run.append_metrics({"iteration": iteration, "pq": 41.5})
+    whole = run.metrics_path.read_text().splitlines(keepends=True)
+    for second in (whole[1].replace("41.5", "91.5"), '{"iteration": 2, "pq": 91.5}\n'):
+        run.metrics_path.write_text(whole[0] + second + whole[2])
+        with pytest.raises(DataError, match=r"metrics\.jsonl:2: is damaged: its checksum differs\. Remove that line"):
+            run.metrics()
+
+
+def test_a_run_of_an_earlier_version_goes_on_with_checksums(tmp_path: Path) -> None:
+    run = a_run(tmp_path)
+    run.metrics_path.write_text('{"iteration": 1}\n')
+    run.append_metrics({"iteration": 2})
+    assert run.metrics() == [{"iteration": 1}, {"iteration": 2}]
+
+
 def test_a_resumed_run_tells_no_stretch_twice(tmp_path: Path) -> None:
     run = a_run(tmp_path)
     run.truncate_metrics(after_iteration=3)

@@ -2,7 +2,7 @@
 
 runs/<name>-NNN/
   recipe.yaml            the resolved recipe; a folder without it is not a run
-  metrics.jsonl          one JSON object per logged iteration
+  metrics.jsonl          one JSON object per logged iteration, behind its checksum
   checkpoints/iteration-0000500/{weights.safetensors, training.pt, checkpoint.json}     complete once it has this name
   reparam.safetensors    written by `yoso reparam`
   report.json            evaluation of the newest checkpoint by the run's recipe; report.html is the same as a page
@@ -38,6 +38,7 @@ from yoso_cli.atomic import (
 from yoso_cli.errors import DataError, RunError, UsageError, YosoError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
+from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.pt"
@@ -45,6 +46,7 @@ MANIFEST_FILE = "checkpoint.json"
 
 _TRAINING_RECORD, _LOCK = "training.json", "training.lock"
 _LOCK_TRIES, _LOCK_PAUSE = 10, 0.05
+_REMOVE_LINE = "Remove that line to continue."
 
 _CHECKPOINT = re.compile(r"iteration-(\d{7,})")
 _RUN = re.compile(r"(.+)-(\d{3,})")
@@ -190,32 +192,38 @@ class RunFolder:
 
     def append_metrics(self, values: dict[str, Any]) -> None:
         """Appends one line to metrics.jsonl, unbuffered. Raises RunError if it cannot be written."""
-        line = (json.dumps(values) + "\n").encode()
         # Unbuffered: a line is one write, and a kill can truncate at most the last one.
         require_no_link(self.metrics_path)
         with reporting(self.metrics_path):
             handle = os.open(self.metrics_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             with os.fdopen(handle, "ab", buffering=0) as file:
-                file.write(line)
+                file.write(_line(values))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Every complete line of metrics.jsonl; a truncated last line is ignored.
+        """Every complete line of metrics.jsonl, without its checksum; a truncated last line is ignored.
 
         Raises:
-            DataError: another line is not a JSON object.
+            DataError: another line is not a JSON object, or is damaged.
         """
         if not self.metrics_path.exists():
             return []
         lines = self.metrics_path.read_bytes().split(b"\n")
         # What follows the last line break is empty or truncated.
-        return [_parsed(line, self.metrics_path, place) for place, line in enumerate(lines[:-1], 1)]
+        found = [_parsed(line, self.metrics_path, place) for place, line in enumerate(lines[:-1], 1)]
+        # Earlier versions wrote no checksums, so the first lines of a resumed run may lack them, but no later ones.
+        begun = False
+        for place, line in enumerate(found, 1):
+            begun |= KEY in line
+            if is_damaged(line) or (begun and KEY not in line):
+                raise DataError(f"{self.metrics_path}:{place}: is damaged: its checksum differs.", hint=_REMOVE_LINE)
+        return [{key: value for key, value in line.items() if key != KEY} for line in found]
 
     def truncate_metrics(self, after_iteration: int) -> None:
         """Drops the lines after an iteration, so that a resumed run does not have them twice."""
         if not self.metrics_path.exists():
             return
         kept = [line for line in self.metrics() if line.get("iteration", 0) <= after_iteration]
-        write_bytes(self.metrics_path, b"".join((json.dumps(line) + "\n").encode() for line in kept))
+        write_bytes(self.metrics_path, b"".join(map(_line, kept)))
 
     def checkpoint_path(self, iteration: int) -> Path:
         """The folder of the checkpoint made after `iteration` steps."""
@@ -416,11 +424,15 @@ def _number(path: Path) -> int:
     return int(match[2]) if match else 0
 
 
+def _line(values: dict[str, Any]) -> bytes:
+    return (json.dumps(with_checksum(values)) + "\n").encode()
+
+
 def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except ValueError:
         value = None
     if not isinstance(value, dict):
-        raise DataError(f"{path}:{place}: is not a JSON object.", hint="Remove that line to continue.")
+        raise DataError(f"{path}:{place}: is not a JSON object.", hint=_REMOVE_LINE)
     return value

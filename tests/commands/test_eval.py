@@ -123,9 +123,11 @@ def test_a_run_and_its_weights_give_the_same_figures(here: Path, capsys: pytest.
     made = write_run()
     by_run = printed_json(capsys, str(made.path))
     assert by_run.pop("command") == f"yoso eval {made.path} --json"
+    assert by_run.pop("crc32")
     for words in ([str(made.weights())], ["--weights", str(made.weights())]):
         by_weights = printed_json(capsys, *words)
         assert by_weights.pop("command") == f"yoso eval {' '.join(words)} --json"
+        assert by_weights.pop("crc32")
         assert by_weights == by_run
     assert by_run["quality"]["all"]["n"] > 0
 
@@ -169,7 +171,7 @@ def test_several_processes_give_the_figures_and_files_of_one(
     assert done.stderr.count("Evaluating") == 1
     assert server.asked == [""], "one process downloads, the others find what came"
     told = json.loads(line)
-    assert {key for key in told if told[key] != alone[key]} <= {"predictions", "command"}
+    assert {key for key in told if told[key] != alone[key]} <= {"predictions", "command", "crc32"}
     files = {name.partition("/")[2]: digest for name, digest in build.listing(Path("shared")).items()}
     assert files == {name.partition("/")[2]: digest for name, digest in build.listing(Path("alone")).items()}
 
@@ -211,7 +213,7 @@ def test_figures_do_not_depend_on_the_batch(here: Path, capsys: pytest.CaptureFi
     write_set(here / "datasets" / "tiny" / "val", images=5)
     write_run()
     alone, together = (printed_json(capsys, "--metric", "all", "--batch", count) for count in ("1", "3"))
-    assert {key for key in together if together[key] != alone[key]} <= {"command", "calibration", "instances"}
+    assert {key for key in together if together[key] != alone[key]} <= {"command", "crc32", "calibration", "instances"}
     assert together["instances"]["ap"] == pytest.approx(alone["instances"]["ap"], nan_ok=True)
 
 

@@ -74,6 +74,32 @@ def test_a_line_after_one_cut_short_counts(tmp_path: Path) -> None:
     assert names(tmp_path) == ["a.jpg", "c.jpg"]
 
 
+def test_a_damaged_line_is_predicted_again_and_its_part_is_not_complete(tmp_path: Path) -> None:
+    with opened(tmp_path) as out:
+        for name in "abc":
+            add(out, name)
+        assert out.finish()
+    lines = tmp_path / "preds/parts/1-of-1.jsonl"
+    assert gather(tmp_path / "preds") == (3, [])
+    lines.write_text(lines.read_text().replace('"category_id": 7', '"category_id": 9', 1))
+    assert gather(tmp_path / "preds") == (2, ["1 of 1"])
+    with opened(tmp_path) as out:
+        assert out.finished().keys() == {"b", "c"}
+        add(out, "a")
+        assert out.finish()
+    assert names(tmp_path) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_damaged_settings_are_told(tmp_path: Path) -> None:
+    with opened(tmp_path) as out:
+        add(out, "a")
+    about = tmp_path / "preds/predictions.json"
+    about.write_text(about.read_text().replace("0.5", "0.7"))
+    for score in (0.5, 0.7):
+        with pytest.raises(DataError, match=r"predictions\.json: is damaged: its checksum differs"):
+            opened(tmp_path, score=score)
+
+
 def test_other_settings_other_formats_and_other_files_are_refused(tmp_path: Path) -> None:
     with opened(tmp_path) as out:
         add(out, "a")

@@ -210,3 +210,19 @@ def test_files_of_one_folder_go_by_their_stem(tmp_path):
     for name in ("a/b/1.png", "a/b/2.PNG", "a/b/3.jpg", "a/b/c/4.png", "a/5.png"):
         put(tmp_path / name)
     assert set(by_stem(stored_files(tmp_path, ["a"]), "a/b/*.png")) == {"1"}
+
+
+def test_a_tar_that_is_cut_short_anywhere_is_named(tmp_path):
+    """Between two members too, where it reads like a whole tar with fewer."""
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as archive:
+        for name in "abc":
+            member = tarfile.TarInfo(f"gt/{name}")
+            member.size = 700
+            archive.addfile(member, io.BytesIO(b"x" * 700))
+    whole = path.read_bytes()
+    assert len(contents(tmp_path, "gt")) == 3
+    for length in range(0, 3 * 3 * 512 + 1, 256):
+        path.write_bytes(whole[:length])
+        with pytest.raises(DataError, match=r"a\.tar: is not a complete archive"):
+            contents(tmp_path, "gt")

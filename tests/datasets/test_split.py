@@ -163,6 +163,23 @@ def test_a_planted_link_is_not_followed(raw, tmp_path, name):
     assert [path.name for path in home.iterdir()] == ["thesis.txt"]
 
 
+def test_a_damaged_line_of_the_journal_is_made_again(raw, tmp_path, monkeypatch):
+    converted = counting(monkeypatch)
+    wrong = maps(raw)[3]
+    whole = wrong.read_bytes()
+    wrong.write_bytes(whole[:-20])
+    with pytest.raises(ProblemsError):
+        make(plan_of(raw), tmp_path / "out")
+    (journal,) = (tmp_path / "out").rglob("journal.jsonl")
+    first, second, *others = journal.read_text().splitlines(keepends=True)
+    journal.write_text("".join([first, second.replace('"place": ["', '"place": ["x', 1), *others]))
+    assert journal.read_text() != "".join([first, second, *others])
+    wrong.write_bytes(whole)
+    converted.clear()
+    made = make(plan_of(raw), tmp_path / "out")
+    assert len(made.panoptic_set.records) == len(converted) == 6
+
+
 def test_a_full_disk_is_reported_and_nothing_looks_complete(raw, tmp_path, monkeypatch):
     def full(*args, **kwargs):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

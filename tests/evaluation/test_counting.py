@@ -41,9 +41,16 @@ def write_sets(folder: Path, pairs: list[tuple[Panoptic, Panoptic]], image_id: t
     return folder / "truth.json", folder / "prediction.json"
 
 
+def whole_pair(rng: np.random.Generator) -> tuple[Panoptic, Panoptic]:
+    """A pair whose truth lists all ids of its map: others are refused."""
+    truth, prediction = random_pair(rng, CATEGORIES)
+    listed = np.isin(truth.id_map, [segment.id for segment in truth.segments])
+    return Panoptic(np.where(listed, truth.id_map, 0), truth.segments), prediction
+
+
 def random_sets(folder: Path, images: int, seed: int = 0) -> tuple[PanopticSet, PanopticSet]:
     rng = np.random.default_rng(seed)
-    truth, prediction = write_sets(folder, [random_pair(rng, CATEGORIES) for _ in range(images)])
+    truth, prediction = write_sets(folder, [whole_pair(rng) for _ in range(images)])
     true_set = read_any(truth)
     return true_set, read_any(prediction, like=true_set)
 
@@ -150,13 +157,26 @@ def scored(folder: Path, truth: Panoptic, prediction: Panoptic) -> Measures:
     return score_files(true_set, read_any(path, like=true_set))
 
 
-def test_true_ids_on_one_side_only_count_as_the_reference_counts_them(tmp_path: Path) -> None:
-    """A true id that the JSON does not list is not void; a true segment without a pixel is missed."""
+def test_a_true_segment_without_a_pixel_counts_as_the_reference_counts_it(tmp_path: Path) -> None:
     oracle("panopticapi.evaluation")
-    truth = Panoptic(np.array([[1, 1, 9, 0]], np.int32), (Segment(1, 7, 2), Segment(5, 90, 3)))
+    truth = Panoptic(np.array([[1, 1, 0, 0]], np.int32), (Segment(1, 7, 2), Segment(5, 90, 3)))
     found = scored(tmp_path, truth, GOOD).quality
-    assert [(one.tp, one.fp, one.fn) for one in found.classes] == [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 0)]
+    assert [(one.tp, one.fp, one.fn) for one in found.classes] == [(1, 0, 0), (0, 0, 0), (0, 0, 1), (0, 0, 0)]
     assert reference_quality(tmp_path / "prediction.json", tmp_path / "truth.json") == found
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_true_id_that_the_json_does_not_list_is_refused(tmp_path: Path, cached: bool) -> None:
+    """Also from the cache, which is as old as the PNG, whatever the JSON says now."""
+    truth = Panoptic(np.array([[1, 1, 9, 0]], np.int32), (Segment(1, 7, 2), Segment(9, 90, 1)))
+    true_path, path = write_sets(tmp_path, [(truth, GOOD)])
+    cache = tmp_path / "cache" if cached else None
+    score_files(read_any(true_path), read_any(path), cache=cache)
+    content = json.loads(true_path.read_text())
+    del content["annotations"][0]["segments_info"][1]
+    true_path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"truth/0\.png: has segment 9, which the JSON of the truth does not list"):
+        score_files(read_any(true_path), read_any(path), cache=cache)
 
 
 def test_a_set_without_stuff_has_an_answer_where_the_reference_divides_by_zero(tmp_path: Path) -> None:

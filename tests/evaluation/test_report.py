@@ -12,6 +12,7 @@ from evaluation.found import CATEGORIES, PAPER, found
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation.report import InferenceSettings, Report, WeightsFile, read_measured, write_report
 from yoso_cli.runtime import machine
+from yoso_cli.runtime.checksum import KEY, with_checksum
 
 QUALITY = found().quality
 
@@ -92,6 +93,23 @@ def test_a_report_file_is_one_side_of_a_comparison(tmp_path: Path) -> None:
     assert np.array_equal(read.tallies.counts, report().measures.tallies.counts)
 
 
+def without_checksum() -> dict[str, object]:
+    return {key: value for key, value in report().to_dict().items() if key != KEY}
+
+
+def test_a_report_that_was_changed_is_refused_and_one_of_an_earlier_version_read(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_report(path, report())
+    whole = path.read_text()
+    path.write_text(whole.replace('"pq": 34.888888888888886', '"pq": 74.888888888888886'))
+    with pytest.raises(DataError, match=r"report\.json: is damaged or was edited: its checksum differs"):
+        read_measured(path)
+    path.write_text(json.dumps({"schema": 1, **report().to_dict()}))
+    assert read_measured(path).dataset == "coco val2017", "as a command prints it"
+    path.write_text(json.dumps(without_checksum()))
+    assert read_measured(path).dataset == "coco val2017"
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -107,7 +125,7 @@ def test_a_report_file_is_one_side_of_a_comparison(tmp_path: Path) -> None:
 )
 def test_a_file_that_is_no_whole_report_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
     path = tmp_path / "report.json"
-    path.write_text(json.dumps(report().to_dict() | changes))
+    path.write_text(json.dumps(with_checksum(without_checksum() | changes)))
     with pytest.raises(DataError, match=words) as caught:
         read_measured(path)
     assert str(path) in caught.value.message
@@ -129,7 +147,7 @@ def test_a_report_is_as_its_schema_says() -> None:
     whole = report().to_dict()
     jsonschema.validate(whole, SCHEMA)
     # What earlier versions wrote stays valid.
-    assert set(whole) == {*SCHEMA["required"], "cityscapes_ap"}
+    assert set(whole) == {*SCHEMA["required"], "cityscapes_ap", "crc32"}
 
 
 @pytest.mark.parametrize(

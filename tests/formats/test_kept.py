@@ -1,6 +1,6 @@
 """What earlier versions wrote is still read: `kept` holds one file of each format, written once and never again.
 
-The run folder (recipe, metrics, checkpoint, reports, re-parameterised weights), weights of format version 1, the
+The run folder (recipe, metrics, checkpoint, reports, re-parameterised weights), weights of format versions 1 to 3, the
 layout of YOSO's authors, a prepared set, predictions and a truth cache. `answer.npz` is what the network then said of
 the first validation picture.
 """
@@ -31,7 +31,14 @@ def copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "weights", [CHECKPOINT, "runs/tiny-001/reparam.safetensors", "weights-version-1.safetensors"], ids=str
+    "weights",
+    [
+        CHECKPOINT,
+        "runs/tiny-001/reparam.safetensors",
+        "weights-version-1.safetensors",
+        "weights-version-3.safetensors",
+    ],
+    ids=str,
 )
 def test_weights_answer_as_they_did(weights: str) -> None:
     """To the rounding of single precision on another processor."""

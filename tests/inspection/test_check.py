@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import build
 import numpy as np
 import pytest
 from conversion import raw
@@ -17,7 +18,7 @@ from yoso_cli.inspection.check import CheckedDataset, check_splits
 from yoso_cli.inspection.rules import RULES, Layer, Severity
 from yoso_cli.inspection.split import find_splits
 from yoso_cli.panoptic.annotations import category_to_json
-from yoso_cli.panoptic.files import read_id_map, write_id_map
+from yoso_cli.panoptic.files import read_id_map, write_id_map, write_manifest
 
 TRAIN, VAL = Path("datasets/mine/train"), Path("datasets/mine/val")
 PHOTO, PNG = Path("raw/train/images/b.jpg"), TRAIN / "panoptic" / "b.png"
@@ -32,8 +33,9 @@ def _whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
             raw.write_maps(Path("raw") / split, list(names))
             words = ["convert", f"raw/{split}", f"datasets/mine/{split}", "--from", "maps"]
             assert run([*words, "--categories", f"raw/{split}/mine.yaml"]) == 0
-            manifest = Path(f"datasets/mine/{split}/manifest.json")
+            build.forget_checksums(Path(f"datasets/mine/{split}"))
             # Relative, so that the copy is whole in itself.
+            manifest = Path(f"datasets/mine/{split}/manifest.json")
             content = json.loads(manifest.read_text()) | {"image_dir": f"../../../raw/{split}/images"}
             manifest.write_text(json.dumps(content))
     return folder
@@ -128,6 +130,12 @@ def cut_photo() -> None:
     PHOTO.write_bytes(PHOTO.read_bytes()[:-16])
 
 
+def change_listing() -> None:
+    """A prepared split of today, and its JSON changed in what nothing else shows."""
+    write_manifest(TRAIN, json.loads((TRAIN / "manifest.json").read_text()))
+    edit(lambda content: content.update(info="edited"))()
+
+
 def without_manifest() -> None:
     (TRAIN / "manifest.json").unlink()
     shutil.copytree("raw/train/images", TRAIN / "images")
@@ -135,6 +143,7 @@ def without_manifest() -> None:
 
 DAMAGE: dict[str, Callable[[], object]] = {
     "listing-unreadable": lambda: (TRAIN / "panoptic.json").write_text("{"),
+    "listing-changed": change_listing,
     "manifest-count": edit(lambda content: content.update(images=9), TRAIN / "manifest.json"),
     "malformed-entry": edit(lambda content: segment(content).pop("area")),
     "path-outside": edit(lambda content: content["annotations"][1].update(file_name="../b.png")),
@@ -149,7 +158,8 @@ DAMAGE: dict[str, Callable[[], object]] = {
     "image-unreadable": cut_photo,
     "image-size": lambda: photo(size=(7, 4)),
     "png-missing": PNG.unlink,
-    "png-unreadable": lambda: PNG.write_bytes(PNG.read_bytes()[:60]),
+    "png-unreadable": lambda: PNG.write_bytes(PNG.read_bytes()[1:]),
+    "png-damaged": lambda: PNG.write_bytes(PNG.read_bytes()[:60]),
     "png-size": lambda: write_id_map(PNG, np.ones((3, 3), np.int32)),
     "id-not-in-json": edit(lambda content: content["annotations"][1]["segments_info"].pop(0)),
     "id-not-in-png": edit(

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -139,3 +140,23 @@ def test_a_missing_file_and_a_text_are_told(tmp_path: Path) -> None:
     (tmp_path / "page.pth").write_text("<html></html>")
     with pytest.raises(DataError, match="not a readable weights file"):
         read_state(tmp_path / "page.pth")
+
+
+def test_a_flipped_bit_anywhere_is_noticed_or_changes_nothing(tmp_path: Path) -> None:
+    """In a tensor too, which torch reads without comparing the archive's CRC."""
+    path = written(tmp_path / "w.pth", {"a.weight": torch.arange(600.0), "b.bias": torch.ones(3)})
+    whole, random = path.read_bytes(), np.random.default_rng(2)
+    now = {name: tensor.clone() for name, tensor in read_state(path).items()}
+    noticed = 0
+    for place in random.integers(0, len(whole), 400):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            then = read_state(path)
+        except DataError:
+            noticed += 1
+            continue
+        assert then.keys() == now.keys()
+        assert all(torch.equal(then[name], now[name]) for name in now)
+    assert noticed > 200

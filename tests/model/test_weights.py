@@ -7,6 +7,7 @@ import struct
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -159,7 +160,7 @@ def as_version_1(path: Path) -> None:
     found = hashlib.sha256()
     for key in sorted(state):
         found.update(key.encode() + state[key].numpy().tobytes())
-    del header["part"]
+    del header["part"], header["header_sha256"]
     save_file(state, path, metadata={"yoso": json.dumps(header | {"version": 1, "sha256": found.hexdigest()})})
 
 
@@ -180,7 +181,43 @@ def test_the_first_version_is_still_read_and_still_held_to_its_hash(tmp_path: Pa
         load_weights(path)
 
 
-@pytest.mark.parametrize(("version", "answer"), [(3, "newer than this version"), (0, "no format version 0")])
+@pytest.mark.parametrize("part", ["header", "tensors"])
+def test_a_flipped_bit_is_noticed_or_changes_nothing(tmp_path: Path, part: str) -> None:
+    """In the header too: a threshold of 0.35 instead of 0.25 is another model."""
+    path = tmp_path / "w.safetensors"
+    saved(path)
+    whole, random = path.read_bytes(), np.random.default_rng(3)
+    now = load_weights(path)
+    digested, told = digest(now.state), (now.recipe, now.categories, now.steps, now.provenance, now.part)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    noticed = 0
+    for place in random.integers(0, header, 300) if part == "header" else random.integers(header, len(whole), 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        try:
+            then = load_weights(path)
+        except DataError:
+            noticed += 1
+            continue
+        assert (then.recipe, then.categories, then.steps, then.provenance, then.part) == told
+        assert digest(then.state) == digested
+    assert noticed > 50
+
+
+def test_a_flipped_bit_in_a_threshold_is_noticed_whatever_version_the_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    for version in (b"3", b"2", b"1"):
+        saved(path)
+        content = path.read_bytes().replace(b'\\"version\\": 3', b'\\"version\\": ' + version, 1)
+        shown = b'\\"overlap_threshold\\": 0.'
+        assert shown in content
+        path.write_bytes(content.replace(shown, shown[:-2] + b"1."))
+        with pytest.raises(DataError, match="header does not match its hash"):
+            load_weights(path)
+
+
+@pytest.mark.parametrize(("version", "answer"), [(4, "newer than this version"), (0, "no format version 0")])
 def test_a_version_that_is_not_known_is_told(tmp_path: Path, version: int, answer: str) -> None:
     path = tmp_path / "w.safetensors"
     save_file({"x": torch.zeros(3)}, path, metadata={"yoso": json.dumps({"version": version})})

@@ -4,9 +4,11 @@ import contextlib
 import errno
 import json
 import os
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
+import build
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -153,6 +155,7 @@ def test_a_folder_that_was_never_prepared_says_what_to_type(tmp_path):
 def test_a_manifest_that_lacks_a_key_names_it(tmp_path, key):
     written(tmp_path / "a", [[1]])
     path = tmp_path / "a" / "manifest.json"
+    build.forget_checksums(tmp_path / "a")
     manifest = json.loads(path.read_text())
     del manifest[key]
     path.write_text(json.dumps(manifest))
@@ -170,10 +173,33 @@ def test_a_foreign_manifest_is_refused(tmp_path, text):
 
 def test_a_manifest_and_a_listing_that_disagree_are_refused(tmp_path):
     written(tmp_path / "a", [[1]], [[2]])
+    build.forget_checksums(tmp_path / "a")
     path = tmp_path / "a" / "manifest.json"
     path.write_text(path.read_text().replace('"images": 2', '"images": 3'))
     with pytest.raises(DataError, match=r"lists 2 pictures where manifest\.json says 3"):
         files.read_set(tmp_path / "a")
+
+
+@pytest.mark.parametrize("name", ["panoptic.json", "manifest.json"])
+def test_a_changed_digit_in_a_prepared_split_is_noticed(tmp_path, name):
+    written(tmp_path / "a", [[1, 1]], [[2, 1]])
+    path = tmp_path / "a" / name
+    whole = path.read_text()
+    # Where it is the name of the checksum that is damaged, the values are whole.
+    values = whole.replace('"crc32"', '"crc__"')
+    for place in [place for place, letter in enumerate(values) if letter.isdecimal()]:
+        path.write_text(whole[:place] + str((int(whole[place]) + 1) % 10) + whole[place + 1 :])
+        with pytest.raises(DataError, match=rf"{name}: .*(checksum differs|not of the format)"):
+            files.read_set(tmp_path / "a")
+    path.write_text(whole)
+    assert len(files.read_set(tmp_path / "a").records) == 2
+
+
+def test_a_split_without_checksums_is_read_as_earlier_versions_wrote_it(tmp_path):
+    written(tmp_path / "a", [[1]])
+    build.forget_checksums(tmp_path / "a")
+    assert "crc32" not in (tmp_path / "a" / "manifest.json").read_text()
+    assert len(files.read_set(tmp_path / "a").records) == 1
 
 
 def test_a_missing_folder_of_pngs_is_named(tmp_path):
@@ -249,6 +275,7 @@ def test_a_16_bit_rgb_png_is_refused_although_pillow_calls_it_rgb(tmp_path):
     Image.new("RGB", (1, 1)).save(path)
     content = bytearray(path.read_bytes())
     content[24] = 16
+    content[29:33] = zlib.crc32(content[12:29]).to_bytes(4, "big")
     path.write_bytes(content)
     with pytest.raises(DataError, match="16-bit RGB"):
         files.read_id_map(path)

@@ -56,6 +56,25 @@ def test_a_photo_cut_short_is_named(tmp_path):
         read_image(path)
 
 
+def test_a_byte_changed_in_a_png_photo_is_noticed_wherever_it_is(tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(path)
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(DataError, match=r"a\.png: "):
+            read_image(path)
+    path.write_bytes(whole[:-12])
+    with pytest.raises(DataError, match="the end chunk is missing"):
+        read_image(path)
+
+
+def test_what_a_camera_appends_to_a_png_photo_does_no_harm(tmp_path):
+    Image.new("RGB", (5, 4)).save(tmp_path / "a.png")
+    (tmp_path / "b.png").write_bytes((tmp_path / "a.png").read_bytes() + b"a video, say")
+    assert read_image(tmp_path / "b.png").shape == (4, 5, 3)
+
+
 def content_of(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, format=kind, **options)

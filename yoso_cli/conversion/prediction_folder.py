@@ -37,6 +37,7 @@ from yoso_cli.panoptic.annotations import (
 )
 from yoso_cli.panoptic.files import MANIFEST
 from yoso_cli.panoptic.types import Category, Panoptic
+from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
 
 PREDICTIONS_JSON = "predictions.json"
 _PARTS = "parts"
@@ -134,7 +135,7 @@ class PredictionFolder:
             staging = tempfile.TemporaryDirectory(prefix=f".{self.part.number}.", suffix=".partial", dir=parts)
             self._staging = Path(opened.enter_context(staging))
             if not (self.folder / PREDICTIONS_JSON).exists():
-                write_json(self.folder / PREDICTIONS_JSON, {**self._about, "complete": False}, indent=2)
+                _write_about(self.folder, {**self._about, "complete": False})
             self._opened = opened.pop_all()
         return self
 
@@ -192,7 +193,7 @@ class PredictionFolder:
     def append(self, line: Line) -> None:
         """Appends the line of a finished input or frame. Raises RunError when the disk is full."""
         with reporting(self.folder):
-            self._file.write((json.dumps(line.__dict__) + "\n").encode())
+            self._file.write((json.dumps(with_checksum(line.__dict__)) + "\n").encode())
 
     def finish(self) -> bool:
         """Marks this part as complete; the process that completes the last part joins the listings of all.
@@ -200,8 +201,9 @@ class PredictionFolder:
         Returns:
             Whether all is complete.
         """
+        names = {line.name for line in _lines_of(self.folder / _PARTS / self.part.file)}
         with reporting(self.folder):
-            self._file.write((json.dumps(_COMPLETE) + "\n").encode())
+            self._file.write((json.dumps(with_checksum({**_COMPLETE, "names": len(names)})) + "\n").encode())
         missing = incomplete_parts(self.folder)
         if not missing:
             self.join(complete=True)
@@ -228,7 +230,7 @@ class PredictionFolder:
         for line in lines:
             losses.update(line.losses)
         counts = {"complete": complete, "pictures_done": len(lines), "losses": dict(losses), "listings": listings}
-        write_json(self.folder / PREDICTIONS_JSON, {**self._about, **counts}, indent=2)
+        _write_about(self.folder, {**self._about, **counts})
         return len(lines)
 
     def _has(self, line: Line) -> bool:
@@ -270,7 +272,7 @@ def gather(folder: Path) -> tuple[int, list[str]]:
     Raises:
         DataError: there are no predictions.
     """
-    about = read_json(folder / PREDICTIONS_JSON)
+    about = _read_about(folder)
     formats, categories = about.get("formats"), about.get("categories")
     if not isinstance(formats, list) or not isinstance(categories, list) or not set(formats) <= set(FORMATS):
         raise DataError(f"{folder / PREDICTIONS_JSON}: does not say what the predictions were made with.")
@@ -290,7 +292,7 @@ def remove_predictions(folder: Path) -> None:
     """
     if not (folder / PREDICTIONS_JSON).exists():
         return
-    listings = read_json(folder / PREDICTIONS_JSON).get("listings", [])
+    listings = _read_about(folder).get("listings", [])
     files = {file for line in _lines(folder) for file in line.files}
     files |= {file for file in listings if isinstance(file, str)} if isinstance(listings, list) else set()
     with reporting(folder):
@@ -320,11 +322,16 @@ def incomplete_parts(folder: Path) -> list[str]:
 
 
 def _is_complete(path: Path) -> bool:
+    """Whether the last line says so, and no line of those that were there then is damaged."""
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError:
+        last = parse_json(path.read_bytes().splitlines()[-1], str(path))
+    except (OSError, IndexError, DataError):
         return False
-    return bool(lines) and lines[-1] == json.dumps(_COMPLETE).encode()
+    if last == _COMPLETE:  # of an earlier version
+        return True
+    if is_damaged(last) or KEY not in last or last.get("complete") is not True:
+        return False
+    return bool(len({line.name for line in _lines_of(path)}) >= last["names"])
 
 
 def _folder_of(folder: Path, form: str) -> Path:
@@ -349,6 +356,18 @@ def _about(
     return about
 
 
+def _write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    write_json(folder / PREDICTIONS_JSON, with_checksum(about), indent=2)
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
+    about = read_json(folder / PREDICTIONS_JSON)
+    if is_damaged(about):
+        hint = "Remove the folder and predict again."
+        raise DataError(f"{folder / PREDICTIONS_JSON}: is damaged: its checksum differs.", hint=hint)
+    return {name: value for name, value in about.items() if name != KEY}
+
+
 def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
     """Raises UsageError unless `folder` is new, empty, or has predictions made with the very same."""
     path = folder / PREDICTIONS_JSON
@@ -358,7 +377,7 @@ def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
         if folder.is_dir() and any(one.name != _PARTS for one in folder.iterdir()):
             raise UsageError(f"{folder}: has other files.", hint="Name a new folder with --output.")
         return
-    before = read_json(path)
+    before = _read_about(folder)
     # The same weights may lie elsewhere now.
     differing = [name for name in about if name != "model" and before.get(name) != about[name]]
     if differing:
@@ -370,15 +389,21 @@ def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
 
 
 def _lines(folder: Path) -> Iterator[Line]:
-    """The lines of all parts; one that a kill has cut short is left out, so that its picture is predicted again."""
+    """The lines of all parts."""
     for path in sorted((folder / _PARTS).glob("*.jsonl")):
-        try:
-            texts = path.read_bytes().split(b"\n")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-        for text in texts:
-            with suppress(DataError, KeyError, TypeError, ValueError, AttributeError):
-                content = parse_json(text, str(path))
+        yield from _lines_of(path)
+
+
+def _lines_of(path: Path) -> Iterator[Line]:
+    """The lines of a part; one that is cut short or damaged is left out, so that its picture is predicted again."""
+    try:
+        texts = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    for text in texts:
+        with suppress(DataError, KeyError, TypeError, ValueError, AttributeError):
+            content = parse_json(text, str(path))
+            if not is_damaged(content):
                 yield Line(
                     str(content["name"]),
                     str(content["stamp"]),

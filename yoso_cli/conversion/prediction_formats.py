@@ -17,7 +17,7 @@ from yoso_cli.conversion.masks import MasksWriter
 from yoso_cli.conversion.yolo_seg import YoloWriter
 from yoso_cli.errors import UsageError, did_you_mean
 from yoso_cli.panoptic.annotations import category_to_json, segment_to_json
-from yoso_cli.panoptic.files import FORMAT, LISTING, MANIFEST, VERSION, encode_id_map
+from yoso_cli.panoptic.files import FORMAT, LISTING, VERSION, encode_id_map, write_manifest
 from yoso_cli.panoptic.types import Panoptic
 
 PANOPTIC = "panoptic"
@@ -68,7 +68,7 @@ class PanopticSetWriter:
             "panoptic_dir": PANOPTIC,
             "images": len(entries),
         }
-        write_json(folder / MANIFEST, manifest, indent=2)
+        write_manifest(folder, manifest)
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,10 @@ class _Tar:
     def read(self, member: str) -> bytes:
         with self._path.open("rb") as file:
             file.seek(self._members[member].offset_data)
-            return file.read(self._members[member].size)
+            content = file.read(self._members[member].size)
+        if len(content) < self._members[member].size:
+            raise tarfile.ReadError("unexpected end of data")
+        return content
 
 
 def _opened(path: Path) -> _Archive:

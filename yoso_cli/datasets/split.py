@@ -16,6 +16,7 @@ from yoso_cli.datasets.statistics import write_statistics
 from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
+from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
@@ -260,7 +261,7 @@ class Journal:
         self.records[record.image_id] = record
         segments = [[one.id, one.category_id, one.area, one.bbox, one.iscrowd] for one in record.segments]
         place = [record.image_id, record.image_file, record.panoptic_file, record.height, record.width]
-        self._file.write(json.dumps([place, segments, sizes]) + "\n")
+        self._file.write(json.dumps(with_checksum({"place": place, "segments": segments, "sizes": sizes})) + "\n")
 
     def remove(self) -> None:
         """Removes the journal: the split is complete and needs none."""
@@ -273,13 +274,17 @@ class Journal:
             return
         for line in lines if first == self._first else []:
             try:
-                (image_id, image_file, panoptic_file, height, width), entries, sizes = json.loads(line)
+                told = json.loads(line)
+                if is_damaged(told) or KEY not in told:
+                    return
+                image_id, image_file, panoptic_file, height, width = told["place"]
+                entries, sizes = told["segments"], told["sizes"]
                 segments = tuple(
                     Segment(id_, category, area, tuple(box), crowd) for id_, category, area, box, crowd in entries
                 )
                 record = ImageRecord(image_id, image_file, panoptic_file, height, width, segments)
                 there = self._are_there(sizes)
-            except (ValueError, TypeError, AttributeError):
+            except (ValueError, TypeError, AttributeError, KeyError):
                 return
             if there:
                 self.records[record.image_id] = record

@@ -13,13 +13,13 @@ import numpy as np
 
 from yoso_cli.atomic import recover
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticColors, PanopticRuns, Workspace
+from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticColors, PanopticRuns, Workspace, some
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import SetWriter, read_panoptic, rgb_to_id
 from yoso_cli.panoptic.regions import runs_of
-from yoso_cli.panoptic.types import Category, IdMap, ImageRecord, Panoptic, PanopticSet
+from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, present_ids
 from yoso_cli.runtime import workers as processes
 from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.stages import stage
@@ -52,9 +52,9 @@ def counts_from_files(
 ) -> Iterator[Counts]:
     """What the pictures of `truth`, a few dozen at a time and in order, add to the score; others' are ignored.
 
-    As in panopticapi, the two maps must be of one size, whatever the JSON says of it; a true map may hold ids that the
-    JSON does not list (these pixels count against a prediction), and the JSON may list true segments without a pixel
-    (they are missed).
+    As in panopticapi, the two maps must be of one size, whatever the JSON says of it, and the JSON may list true
+    segments without a pixel (they are missed). Other than there, ids of a true map that the JSON does not list are
+    refused: a damaged or exchanged file, not a matter of scores.
 
     Args:
         truth: what is compared with.
@@ -235,7 +235,14 @@ class _Counter:
         """Compares one picture of the truth with its prediction, which errors call `named`."""
         path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
-        return overlap_for(f"{named} against {path}", truth, prediction, self.metrics, self._space), block
+        found = overlap_for(f"{named} against {path}", truth, prediction, self.metrics, self._space)
+        if found.has_unlisted_truth():
+            stray = set(present_ids(truth.id_map)) - {VOID, *(segment.id for segment in true.segments)}
+            raise DataError(
+                f"{path}: has segment {some(sorted(stray))}, which the JSON of the truth does not list.",
+                hint="The PNG and the JSON do not belong together: `yoso check` finds all such pictures.",
+            )
+        return found, block
 
     def _truth(self, record: ImageRecord, path: Path) -> tuple[AnyPanoptic, Block | None]:
         """The true picture, and its block where a cache is kept."""

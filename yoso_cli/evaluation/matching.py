@@ -101,6 +101,10 @@ class Overlap:
     name: str = ""
     within: Mapping[str, tuple["Overlap", ...]] = field(default_factory=dict)
 
+    def has_unlisted_truth(self) -> bool:
+        """Whether the true map holds an id that no segment of its JSON has."""
+        return bool(self.cells.size and self.cells[0] < LISTED + len(self.predicted))
+
 
 class Pairs(NamedTuple):
     """Segments that share pixels, in many pictures, (P,) each.

@@ -12,6 +12,7 @@ from yoso_cli.evaluation.measures import DETAILS, REPORTED, Measures
 from yoso_cli.evaluation.per_image import ImageTallies, Measured
 from yoso_cli.evaluation.quality import PanopticQuality
 from yoso_cli.panoptic.annotations import categories_from_json, read_json
+from yoso_cli.runtime.checksum import is_damaged, with_checksum
 
 FORMAT = "yoso-report"
 VERSION = 1
@@ -19,6 +20,9 @@ VERSION = 1
 
 # Two reports are of the same evaluation if these agree.
 _SAID_BY_THE_FIGURES = ("version", "dataset", "split", "weights", "settings", "quality", "per_image")
+
+# What a command prints has this key besides: see `commands.console.result`.
+_FRAME = "schema"
 
 # A comma may follow.
 _LINE = 119
@@ -142,7 +146,7 @@ class Report:
         return Measured(name, _place(self.dataset, self.split), self.measures.categories, self.measures.tallies)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; figures in percent, unrounded, null where there is none."""
+        """Plain values for JSON behind a checksum; figures in percent, unrounded, null where there is none."""
         measured = self.measures.to_dict()
         # The longest is last.
         per_image = measured.pop("per_image")
@@ -162,7 +166,7 @@ class Report:
             # JSON has no tuples: as lists, written and read values are equal.
             told[name] = None if value is None else json.loads(json.dumps(asdict(value)))
         told |= {"versions": dict(self.versions), "machine": dict(self.machine), "command": self.command or None}
-        return {**told, "per_image": per_image}
+        return with_checksum({**told, "per_image": per_image})
 
 
 def write_report(path: Path, report: Report) -> None:
@@ -178,6 +182,8 @@ def further_measures(path: Path, report: Report) -> tuple[str, ...]:
     try:
         kept = read_json(path)
     except DataError:
+        return ()
+    if is_damaged(kept, _FRAME):
         return ()
     told = json.loads(json.dumps(report.to_dict()))
     keys = {name for name, metric in REPORTED.items() if metric.asked != DETAILS}
@@ -198,6 +204,8 @@ def read_measured(path: Path) -> Measured:
         raise DataError(f"{path}: is not a report of `yoso eval`.", hint="To compare predictions, add --truth PATH.")
     if content.get("version") != VERSION or "per_image" not in content:
         raise DataError(f"{path}: was made by another version of yoso.", hint="Evaluate again.")
+    if is_damaged(content, _FRAME):
+        raise DataError(f"{path}: is damaged or was edited: its checksum differs.", hint="Evaluate again.")
     try:
         categories = categories_from_json(content["quality"]["classes"])
         tallies = ImageTallies.from_list(content["per_image"], categories)

@@ -1,16 +1,18 @@
 """The truth cache: run lengths of a set's true maps in one file, so that its PNGs are decoded only once.
 
-    magic | a block for each picture | index, JSON | where the index starts, 8 bytes, little endian
+    magic | a block for each picture | index, JSON | where the index starts, 8 bytes | CRC-32 of both, 4 bytes
 
 A block takes about as much room as the PNG and is read fifty times faster: the ids that occur (int32), the length of
 each run (uint16; longer ones are several runs), and which of the ids each run has (uint8, or as wide as it takes).
-A picture's block counts only while its PNG has the same size and time of change.
+A picture's block counts only while its PNG has the same size and time of change. The index has the CRC-32 of each
+block. Version 1 had none of them; such a file is made again.
 """
 
 # R runs, U different ids of a map
 
 import json
 import struct
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,8 +26,9 @@ from yoso_cli.atomic import replacing
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.regions import Runs
 
-_MAGIC = b"yoso-runs 1\n"
-_TRAILER = struct.Struct("<Q")
+_MAGIC = b"yoso-runs 2\n"
+_MAGIC_1 = b"yoso-runs 1\n"
+_TRAILER = struct.Struct("<QI")
 _LONGEST_RUN = 0xFFFF
 
 
@@ -46,7 +49,7 @@ class Stamp(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """A line of the index: the stamp of a PNG, the size of its map, R, U, and where its block starts."""
+    """A line of the index: the stamp of a PNG, the size of its map, R, U, and its block's start and CRC-32."""
 
     size: int
     changed: int
@@ -55,6 +58,7 @@ class _Place(NamedTuple):
     runs: int
     ids: int
     start: int
+    crc: int
 
     def length(self) -> int:
         return 4 * self.ids + (2 + _code_type(self.ids).itemsize) * self.runs
@@ -77,12 +81,12 @@ class Block:
         stored = np.full(len(codes), _LONGEST_RUN, np.uint16)
         stored[ends - 1] = lengths - (pieces - 1) * _LONGEST_RUN
         content = ids.astype("<i4").tobytes() + stored.astype("<u2").tobytes() + codes.tobytes()
-        return cls(_Place(*stamp, *runs.shape, len(codes), len(ids), start=0), content)
+        return cls(_Place(*stamp, *runs.shape, len(codes), len(ids), 0, zlib.crc32(content)), content)
 
     def to_runs(self) -> Runs | None:
-        """The runs, or None where the bytes cannot be those of a map of this size."""
-        _, _, height, width, count, number_of_ids, _ = self.place
-        if len(self.content) != self.place.length():
+        """The runs, or None where the bytes are damaged or cannot be those of a map of this size."""
+        _, _, height, width, count, number_of_ids, _, crc = self.place
+        if len(self.content) != self.place.length() or zlib.crc32(self.content) != crc:
             return None
         ids = np.frombuffer(self.content, "<i4", number_of_ids)
         lengths = np.frombuffer(self.content, "<u2", count, 4 * number_of_ids)
@@ -156,21 +160,27 @@ def writing(path: Path) -> Iterator[Callable[[str, Block], None]]:
 
         yield add
         start = file.tell()
-        file.write(json.dumps(places).encode())
-        file.write(_TRAILER.pack(start))
+        index = json.dumps(places).encode()
+        file.write(index)
+        file.write(_TRAILER.pack(start, _crc(index, start)))
 
 
 def _read_index(path: Path) -> dict[str, _Place]:
     try:
         with path.open("rb") as file:
-            if file.read(len(_MAGIC)) != _MAGIC:
+            magic = file.read(len(_MAGIC))
+            if magic == _MAGIC_1:
+                return {}
+            if magic != _MAGIC:
                 raise DataError(f"{path}: is not a truth cache.", hint="Name another file, or a new one.")
             size = file.seek(0, 2)
             file.seek(max(size - _TRAILER.size, 0))
-            (start,) = _TRAILER.unpack(file.read(_TRAILER.size))
+            start, crc = _TRAILER.unpack(file.read(_TRAILER.size))
             file.seek(min(start, size))
-            index = json.loads(file.read()[: -_TRAILER.size])
-        places = {name: _Place(*place) for name, place in index.items()}
+            index = file.read()[: -_TRAILER.size]
+        if crc != _crc(index, start):
+            raise _damaged(path)
+        places = {name: _Place(*place) for name, place in json.loads(index).items()}
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, AttributeError, struct.error, RecursionError):
@@ -178,6 +188,10 @@ def _read_index(path: Path) -> dict[str, _Place]:
     if not all(type(value) is int and value >= 0 for place in places.values() for value in place):
         raise _damaged(path)
     return places
+
+
+def _crc(index: bytes, start: int) -> int:
+    return zlib.crc32(start.to_bytes(8, "little"), zlib.crc32(index))
 
 
 def _damaged(path: Path) -> DataError:

@@ -12,8 +12,8 @@ from PIL import ExifTags, Image
 from yoso_cli.errors import DataError
 from yoso_cli.inspection.rules import MOST_SEGMENTS, Finding
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import read_id_map
-from yoso_cli.panoptic.photos import opened_photo
+from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.photos import opened_photo, require_checksums
 from yoso_cli.panoptic.types import VOID, ImageRecord, PanopticSet, Segment, measured, present_ids
 from yoso_cli.runtime.words import shortened
 
@@ -65,6 +65,7 @@ class Examination:
         try:
             with opened_photo(BytesIO(content), record.image_file) as image:
                 findings = list(self._look_at(image, record))
+                require_checksums(image)
                 # A JPEG at an eighth of its size is read to the end all the same, in a third of the time.
                 image.draft("RGB", (1, 1))
                 image.load()
@@ -93,14 +94,21 @@ class Examination:
             yield self._finding("png-missing", record, str(path))
             return
         try:
-            header = png.read_header(path, png.Kind.RGB)
-            if (header.height, header.width) != (record.height, record.width):
-                text = f"{path}: {header.width}x{header.height}, listed as {record.width}x{record.height}"
-                yield self._finding("png-size", record, text)
-                return
-            id_map = read_id_map(path)
+            content = path.read_bytes()
+            header = png.header(content, str(path), png.Kind.RGB)
+        except (DataError, OSError) as error:
+            yield self._finding("png-unreadable", record, str(getattr(error, "message", error)).removesuffix("."))
+            return
+        if (header.height, header.width) != (record.height, record.width):
+            text = f"{path}: {header.width}x{header.height}, listed as {record.width}x{record.height}"
+            yield self._finding("png-size", record, text)
+            return
+        try:
+            # Here time allows the checksum of the pixels too.
+            png.require_intact(content, str(path))
+            id_map = rgb_to_id(png.decode(content, str(path), png.Kind.RGB))
         except DataError as error:
-            yield self._finding("png-unreadable", record, error.message.removesuffix("."))
+            yield self._finding("png-damaged", record, error.message.removesuffix("."))
             return
         found = {one.id: one for one in measured(id_map, (Segment(number, 0, 0) for number in present_ids(id_map)))}
         void = found.pop(VOID, None)

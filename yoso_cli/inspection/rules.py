@@ -43,6 +43,7 @@ _ERROR, _WARNING = Severity
 
 RULES = {
     "listing-unreadable": Rule(_STRUCTURE, _ERROR, "The JSON or the manifest cannot be read."),
+    "listing-changed": Rule(_STRUCTURE, _ERROR, "The JSON is damaged or was edited: it differs from its checksum."),
     "manifest-count": Rule(_STRUCTURE, _ERROR, "The manifest's number of pictures differs from the JSON's."),
     "malformed-entry": Rule(_STRUCTURE, _ERROR, "Entries of the JSON lack a key or have a wrong value."),
     "path-outside": Rule(_STRUCTURE, _ERROR, "File names do not stay inside their folder."),
@@ -55,7 +56,8 @@ RULES = {
     "image-unreadable": Rule(_STRUCTURE, _ERROR, "Pictures are damaged, truncated or not pictures."),
     "image-size": Rule(_STRUCTURE, _ERROR, "Pictures are of another size than the JSON says."),
     "png-missing": Rule(_STRUCTURE, _ERROR, "Panoptic PNGs are missing."),
-    "png-unreadable": Rule(_STRUCTURE, _ERROR, "Panoptic PNGs are damaged, truncated or not 8-bit RGB."),
+    "png-unreadable": Rule(_STRUCTURE, _ERROR, "Panoptic PNGs are not 8-bit RGB PNGs."),
+    "png-damaged": Rule(_STRUCTURE, _ERROR, "Panoptic PNGs are damaged or truncated: a checksum differs."),
     "png-size": Rule(_STRUCTURE, _ERROR, "Panoptic PNGs are of another size than the JSON says."),
     "id-not-in-json": Rule(_STRUCTURE, _ERROR, "Pictures have segment ids in the PNG that the JSON does not list."),
     "id-not-in-png": Rule(_STRUCTURE, _ERROR, "Pictures have segment ids in the JSON that are not in the PNG."),

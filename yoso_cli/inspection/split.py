@@ -9,7 +9,7 @@ from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.annotations import Mistake
-from yoso_cli.panoptic.files import LISTING, MANIFEST, read_manifest
+from yoso_cli.panoptic.files import LISTING, MANIFEST, listing_changed, read_manifest
 from yoso_cli.panoptic.types import PanopticSet
 
 
@@ -119,6 +119,8 @@ def read_split(split: Split) -> Listed | Finding:
         if counted != len(records) and not mistakes:
             text = f"{counted} in {MANIFEST}, {len(records)} in {LISTING}"
             findings.append(Finding("manifest-count", split.name, detail=text))
+        if listing_changed(split.folder, manifest):
+            findings.append(Finding("listing-changed", split.name, detail=LISTING))
     elif split.folder:
         findings.append(Finding("no-manifest", split.name, detail=str(split.folder)))
     found = PanopticSet(split.dataset, split.name, categories, records, image_dir, panoptic_dir)

@@ -8,6 +8,7 @@ what they are stored in.
 import re
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -79,12 +80,22 @@ def _read_torch(path: Path) -> Any:
 
 
 def _require_honest_archive(path: Path) -> None:
-    """An archive of torch stores its tensors as they are: one that unpacks to more is a trap."""
+    """Raises DataError where an archive of torch unpacks to more than it is, which is a trap, or a CRC differs.
+
+    torch stores tensors as they are and, reading them in place, compares no CRC: a flipped bit would be another weight.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             members = archive.infolist()
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
+            _require_plausible(path, members)
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error) as error:
         raise _unreadable(path) from error
+    if damaged is not None:
+        raise DataError(f"{path}: is damaged: the checksum of {damaged} differs.", hint="Use another copy of the file.")
+
+
+def _require_plausible(path: Path, members: list[zipfile.ZipInfo]) -> None:
     if sum(member.file_size for member in members) > path.stat().st_size:
         raise DataError(f"{path}: unpacks to more than its own size, unlike files of torch; it was not read.")
     if any(member.filename.endswith("data.pkl") and member.file_size > _MOST_PICKLE for member in members):

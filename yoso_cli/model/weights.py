@@ -1,10 +1,11 @@
 """Weights files: safetensors with the recipe and the class table inside.
 
 The header's `yoso` entry is JSON: format version, part (a whole model or a backbone), resolved recipe, class table,
-re-parameterisation steps, provenance, and the hash of the tensors. The format holds numbers and text only, so a file
-from a stranger cannot run code.
+re-parameterisation steps, provenance, the hash of the tensors, and the hash of all of this. The format holds numbers
+and text only, so a file from a stranger cannot run code.
 
-Version 1 had no part (its models are whole), and its hash left out the tensors' shapes and types. It is still read.
+Version 2 had no hash of the header. Version 1 had no part either (its models are whole), and its hash left out the
+tensors' shapes and types. Both are still read.
 """
 
 import contextlib
@@ -26,8 +27,10 @@ from yoso_cli.model.reparam import STEPS, reparameterise
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 
-VERSION = 2
+VERSION = 3
 WHOLE, BACKBONE = "whole", "backbone"
+
+_HEADER_HASH = "header_sha256"
 
 MOST_VALUES = 1_000_000_000
 """In one file. ResNet-101 with the largest head has 62 million."""
@@ -74,7 +77,7 @@ def save_weights(
 def write_weights(path: Path, weights: Weights) -> None:
     """Writes `weights` to `path` in one step and in the present version. Raises RunError when it cannot be written."""
     state = {key: tensor.detach().cpu().contiguous() for key, tensor in weights.state.items()}
-    header = {
+    header: dict[str, Any] = {
         "version": VERSION,
         "part": weights.part,
         "recipe": weights.recipe,
@@ -83,6 +86,9 @@ def write_weights(path: Path, weights: Weights) -> None:
         "provenance": weights.provenance,
         "sha256": digest(state),
     }
+    # As it is read back: keys are text.
+    header = json.loads(json.dumps(header))
+    header[_HEADER_HASH] = _header_digest(header)
     with atomic.replacing(path) as temporary:
         try:
             save_file(state, temporary, metadata={"yoso": json.dumps(header)})
@@ -200,7 +206,13 @@ def _digest_of_version_1(state: dict[str, Tensor]) -> str:
     return found.hexdigest()
 
 
-_DIGESTS = {1: _digest_of_version_1, 2: digest}
+_DIGESTS = {1: _digest_of_version_1, 2: digest, 3: digest}
+
+
+def _header_digest(header: Mapping[str, Any]) -> str:
+    """The SHA-256 of the header's values, which include the hash of the tensors."""
+    values = {key: value for key, value in header.items() if key != _HEADER_HASH}
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -287,6 +299,10 @@ def _check_version(path: Path, header: Any) -> None:
         )
     if header["version"] not in _DIGESTS:
         raise DataError(f"{path}: there is no format version {header['version']}.", hint="Use another copy.")
+    # Whatever version it says: damage can turn a 3 into a 2, which has no hash.
+    hashed = header["version"] >= 3 or _HEADER_HASH in header
+    if hashed and header.get(_HEADER_HASH) != _header_digest(header):
+        raise DataError(f"{path}: its header does not match its hash.", hint="Use another copy of the file.")
 
 
 def _category(entry: dict[str, Any]) -> Category:

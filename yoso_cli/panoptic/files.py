@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.atomic import advice, write_bytes, write_json
+from yoso_cli.atomic import advice, reporting, write_bytes, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.regions import Ints
@@ -28,12 +28,16 @@ from yoso_cli.panoptic.types import (
     Rgb,
     present_ids,
 )
+from yoso_cli.runtime.checksum import file_checksum, is_damaged, with_checksum
 from yoso_cli.runtime.words import shortened
 
 FORMAT = "yoso-panoptic"
 VERSION = 1
 MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
+
+_LISTING_CHECKSUM = "listing_crc32"
+_EDITED = f"Prepare the dataset again with --force; or, if it was edited, remove the checksums from {MANIFEST}."
 
 
 def rgb_to_id(rgb: Rgb, memory: IdMap | None = None) -> IdMap:
@@ -141,6 +145,8 @@ def read_set(folder: Path) -> PanopticSet:
     for key, kind in (("name", str), ("split", str), ("image_dir", str), ("panoptic_dir", str), ("images", int)):
         if not isinstance(manifest.get(key), kind):
             raise DataError(f"{folder / MANIFEST}: lacks {key!r}.", hint="Prepare the dataset again with --force.")
+    if listing_changed(folder, manifest):
+        raise DataError(f"{folder / LISTING}: is not as it was written: its checksum differs.", hint=_EDITED)
     found = read_coco(
         folder / LISTING,
         folder / manifest["panoptic_dir"],
@@ -166,7 +172,32 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     manifest = annotations.read_json(path)
     if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
         raise DataError(f"{path}: is not of the format {FORMAT}, version {VERSION}.", hint="Prepare it again.")
+    if is_damaged(manifest):
+        raise DataError(f"{path}: is not as it was written: its checksum differs.", hint=_EDITED)
     return manifest
+
+
+def listing_changed(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether the JSON of a prepared split has another checksum than its manifest says; an older one says none.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if _LISTING_CHECKSUM not in manifest:
+        return False
+    try:
+        return bool(manifest[_LISTING_CHECKSUM] != file_checksum(folder / LISTING))
+    except FileNotFoundError:
+        raise DataError(f"{folder / LISTING}: no such file.") from None
+    except OSError as error:
+        raise DataError(f"{folder / LISTING}: cannot be read: {error.strerror or error}.") from None
+
+
+def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
+    """Writes the manifest of a split whose JSON is written. Raises RunError when it cannot be written."""
+    with reporting(folder):
+        listing = {_LISTING_CHECKSUM: file_checksum(folder / LISTING)}
+    write_json(folder / MANIFEST, with_checksum({**values, **listing}), indent=2)
 
 
 def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
@@ -262,7 +293,7 @@ class SetWriter:
     def finish(self) -> PanopticSet:
         """Writes the JSON and then the manifest. Raises RunError as `add` does."""
         write_json(self.folder / LISTING, annotations.to_json(self._set.categories, self._records))
-        write_json(self.folder / MANIFEST, {**self._manifest, "images": len(self._records)}, indent=2)
+        write_manifest(self.folder, {**self._manifest, "images": len(self._records)})
         return self.panoptic_set
 
 

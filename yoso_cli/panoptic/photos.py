@@ -2,6 +2,8 @@
 
 A photo is an untrusted file. Pillow starts Ghostscript on PostScript, whatever the file is called: so the formats are
 an allow-list, and none of them starts a program.
+
+Of these formats only PNG has checksums, which are compared; a damaged JPEG may decode to other colours without a word.
 """
 
 # H, W height and width of the picture in pixels
@@ -18,6 +20,7 @@ import numpy as np
 
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.png import unreadable
+from yoso_cli.panoptic.png_chunks import pixel_chunks
 from yoso_cli.panoptic.types import Rgb
 
 if TYPE_CHECKING:
@@ -67,6 +70,21 @@ def opened_photo(file: Path | IO[bytes], where: str) -> "Iterator[Image.Image]":
         raise DataError(f"{where}: is truncated or damaged ({error}).", hint="Download or write it again.") from None
 
 
+def require_checksums(image: "Image.Image") -> None:
+    """Compares the CRC of every chunk of an open PNG, of which Pillow leaves some out; other formats have none.
+
+    Raises:
+        DamagedError: one differs, or the file is cut short; `opened_photo` makes a DataError of it.
+    """
+    if image.format == "PNG":
+        file: IO[bytes] = image.fp  # type: ignore[attr-defined]
+        place = file.tell()
+        file.seek(0)
+        content = file.read()
+        file.seek(place)
+        pixel_chunks(content, trailing=True)
+
+
 def read_image(path: Path) -> Rgb:
     """A picture as uint8 (H, W, 3), the way a photo viewer turns it (EXIF orientation applied).
 
@@ -85,6 +103,7 @@ def _pixels(file: Path | IO[bytes], where: str) -> Rgb:
     from PIL import Image, ImageOps
 
     with opened_photo(file, where) as image:
+        require_checksums(image)
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):
             # Pillow cuts 16-bit grey off at 255 instead of scaling it.

@@ -3,6 +3,8 @@
 Ids do not survive what image libraries do for photos: a palette expanded to colours, 16 bits cut down to 8. Here a map
 is read as the one kind its caller expects, or refused with words. kornia-rs decodes several times faster than Pillow,
 and zlib-ng compresses faster than zlib; without them everything works with Pillow and zlib, with the same values.
+
+A damaged file is refused by its checksums: see `png_chunks`.
 """
 
 # H, W height and width of the picture in pixels
@@ -21,12 +23,13 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
+from yoso_cli.panoptic.png_chunks import SIGNATURE, DamagedError, Inflater, inflated_size, pixel_chunks
 
 Pixels = npt.NDArray[Any]
 """uint8 (H, W): grey or palette indices; uint16 (H, W): 16-bit grey; uint8 (H, W, 3): RGB."""
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_HEADER = 26
+# The signature, and the first chunk with its CRC.
+_HEADER = 33
 _INTERLACE = 28
 _COLORS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey with alpha", 6: "RGB with alpha"}
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -118,24 +121,45 @@ def decode(content: bytes, where: str, *expected: Kind) -> Pixels:
     """The pixels of a PNG in memory; `where` names it in what is raised.
 
     Raises:
-        DataError: cut short, no PNG, or of another kind than `expected` (none: any kind).
+        DataError: damaged, no PNG, or of another kind than `expected` (none: any kind).
     """
     found = header(content, where, *(expected or Kind))
     if found.height * found.width > _MOST_PIXELS or found.stored_bytes > _BEST_COMPRESSION * len(content):
         raise _damaged(where, f"says it is {found.width}x{found.height} in {len(content)} bytes")
-    pixels = _decode_kornia(content, found)
-    if pixels is None:
-        pixels = _decode_pillow(content, found, where)
+    try:
+        chunks = pixel_chunks(content)
+        pixels = _decode_kornia(content, found)
+        if pixels is None or len(chunks) > 1:
+            _require_all(chunks, content, found)
+        if pixels is None:
+            pixels = _decode_pillow(content)
+    except unreadable() as error:
+        raise _damaged(where, str(error)) from None
     if pixels.shape[:2] != (found.height, found.width):
         raise _damaged(where, "its size is unclear")
     return pixels
 
 
+def require_intact(content: bytes, where: str) -> None:
+    """Compares all checksums, also the one of the pixels that `decode` leaves out where a CRC covers it.
+
+    Raises:
+        DataError: one differs, or the PNG is cut short.
+    """
+    found = header(content, where, *Kind)
+    try:
+        _require_all(pixel_chunks(content), content, found)
+    except DamagedError as error:
+        raise _damaged(where, str(error)) from None
+
+
 def header(content: bytes, where: str, *expected: Kind) -> Header:
     """The header at the start of `content`. Raises as `decode` does, as far as the header shows it."""
-    if len(content) < _HEADER or not content.startswith(_SIGNATURE):
+    if len(content) < _HEADER or not content.startswith(SIGNATURE):
         raise DataError(f"{where}: is not a PNG.", hint="Label maps must be PNGs, which are lossless.")
-    width, height, depth, color = struct.unpack(">IIBB", content[16:_HEADER])
+    size, name, width, height, depth, color, crc = struct.unpack(">I4sIIBB3xI", content[8:_HEADER])
+    if (size, name) != (13, b"IHDR") or crc != zlib.crc32(content[12 : _HEADER - 4]):
+        raise _damaged(where, "the checksum of its header differs")
     found = Header(height, width, depth, color)
     if expected and found.kind not in expected:
         wanted = " or ".join(map(str, expected))
@@ -206,7 +230,7 @@ def _file(
     notes = [_chunk(b"tEXt", f"{keyword}\0{note}".encode("ascii")) for keyword, note in text.items()]
     head = struct.pack(">IIBBBBB", found.width, found.height, found.depth, found.color, 0, 0, 0)
     chunks = [_chunk(b"IHDR", head), *colors, *notes, _chunk(b"IDAT", _deflate(filtered.data)), _chunk(b"IEND", b"")]
-    return b"".join([_SIGNATURE, *chunks])
+    return b"".join([SIGNATURE, *chunks])
 
 
 def _chunk(name: bytes, content: bytes) -> bytes:
@@ -228,36 +252,31 @@ def _decode_kornia(content: bytes, found: Header) -> Pixels | None:
     return pixels if kind is Kind.RGB else pixels[..., 0]
 
 
-def _decode_pillow(content: bytes, found: Header, where: str) -> Pixels:
+def _decode_pillow(content: bytes) -> Pixels:
     # Where kornia-rs decodes, a start without Pillow takes a tenth less.
     from PIL import Image
 
-    try:
-        with Image.open(BytesIO(content), formats=["PNG"]) as image:
-            pixels = np.array(image)
-        # A stream that ends early but in order is filled up with zeros by Pillow: with void, without a word.
-        interlaced = content[_INTERLACE]
-        lacks = 0 if interlaced else found.stored_bytes - _inflated(content, found.stored_bytes)
-    except unreadable() as error:
-        raise _damaged(where, str(error)) from None
-    if lacks:
-        raise _damaged(where, "rows are missing")
-    return pixels
+    with Image.open(BytesIO(content), formats=["PNG"]) as image:
+        return np.array(image)
 
 
-def _inflated(content: bytes, most: int) -> int:
-    """How many bytes the pixel chunks hold, up to `most`."""
-    inflater, total, place = zlib.decompressobj(), 0, len(_SIGNATURE)
-    while place + 8 <= len(content) and total < most:
-        size, name = struct.unpack(">I4s", content[place : place + 8])
-        if name == b"IDAT":
-            total += len(inflater.decompress(content[place + 8 : place + 8 + size], most - total))
-        place += 12 + size
-    return total
+def _require_all(chunks: Sequence[memoryview], content: bytes, found: Header) -> None:
+    """Raises DamagedError unless the pixels match their Adler-32 and are as many as the header says.
+
+    A stream that ends early but in order is filled up with zeros by Pillow: with void, without a word.
+    """
+    # Interlaced rows are stored in parts, at most three for each row, each with its filter.
+    interlaced = 3 * found.height if content[_INTERLACE] else 0
+    inflater: Inflater = (_zlib_ng() or zlib).decompressobj()
+    held = inflated_size(chunks, inflater, found.stored_bytes + interlaced)
+    if held < found.stored_bytes and not interlaced:
+        raise DamagedError("rows are missing")
 
 
-class _Compressor(Protocol):
+class _Zlib(Protocol):
     def compress(self, data: memoryview, /, level: int) -> bytes: ...
+
+    def decompressobj(self) -> Inflater: ...
 
 
 def _deflate(filtered: memoryview) -> bytes:
@@ -276,7 +295,7 @@ def _kornia_io() -> Any:
 
 
 @cache
-def _zlib_ng() -> _Compressor | None:
+def _zlib_ng() -> _Zlib | None:
     try:
         from zlib_ng import zlib_ng
     except ImportError:

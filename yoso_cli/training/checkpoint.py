@@ -108,8 +108,10 @@ def load(folder: Path, step: Step) -> Loop:
             partly restored.
     """
     path = folder / TRAINING_FILE
-    state = _read(path)
+    _require_training(path)
+    # Before it is unpickled: damage is found as such.
     _check_hashes(folder)
+    state = _read(path)
     weights = load_weights(folder / WEIGHTS_FILE)
     load_state(step.average.module if step.average else step.model, weights)
     try:
@@ -235,12 +237,15 @@ def _write(path: Path, state: dict[str, Any], folder: Path) -> None:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _require_training(path: Path) -> None:
     if not path.is_file():
         raise DataError(
             f"{path}: the optimizer state is missing, so training cannot resume from this checkpoint.",
             hint="Start a new run from its weights: `yoso train RECIPE --weights FILE`.",
         )
+
+
+def _read(path: Path) -> dict[str, Any]:
     try:
         # Only tensors and plain containers: an untrusted file cannot run code.
         state = torch.load(path, map_location="cpu", weights_only=True)
