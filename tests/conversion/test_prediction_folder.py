@@ -162,7 +162,8 @@ def test_items_are_divided_evenly() -> None:
 
 
 def test_two_processes_never_write_one_part(tmp_path: Path) -> None:
-    with opened(tmp_path), pytest.raises(RunError, match="another yoso is writing part 1 of 1"), opened(tmp_path):
+    wanted = rf"another yoso is writing part 1 of 1 here, process {os.getpid()}\."
+    with opened(tmp_path), pytest.raises(RunError, match=wanted), opened(tmp_path):
         pass
     with opened(tmp_path, part=Part(1, 2)), opened(tmp_path, part=Part(2, 2)):
         pass
@@ -216,3 +217,13 @@ def test_a_full_disk_leaves_no_line_of_what_is_not_whole(tmp_path: Path, monkeyp
         out.finish()
     assert names(tmp_path) == ["a.jpg", "b.jpg"]
     assert not list((tmp_path / "preds").rglob("*.partial"))
+
+
+def test_what_a_killed_process_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    with opened(tmp_path):
+        pass
+    left = tmp_path / "preds/parts/.1.killed.partial"
+    left.mkdir()
+    (left / "half.png").write_bytes(b"half")
+    with opened(tmp_path):
+        assert not left.exists()

@@ -23,11 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.atomic import reporting, write_json
+from yoso_cli.atomic import remove, reporting, write_json
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, LabelWriter, SourcePicture
 from yoso_cli.conversion.prediction_formats import FORMATS, PANOPTIC, Place, require_formats
 from yoso_cli.errors import DataError, RunError, UsageError
+from yoso_cli.locks import holder
 from yoso_cli.panoptic.annotations import (
     categories_from_json,
     category_to_json,
@@ -146,9 +147,11 @@ class PredictionFolder:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunError(
-                f"{self.folder}: another yoso is writing part {self.part} here.", hint="Wait for it, or stop it."
-            ) from None
+            who = f"another yoso is writing part {self.part} here{holder(self._file.fileno())}"
+            raise RunError(f"{self.folder}: {who}.", hint="Wait for it, or stop it.") from None
+        # Whoever has the lock is the only one: folders of this part are what a kill has left.
+        for leftover in (self.folder / _PARTS).glob(f".{self.part.number}.*.partial"):
+            remove(leftover)
 
     def _end_line(self) -> None:
         """After a kill in the middle of a line the next one begins anew."""
