@@ -1,6 +1,7 @@
 """`yoso viz`: pictures in, overlays out, and nothing of the person's is overwritten."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -23,6 +24,7 @@ from yoso_cli.cli import run
 from yoso_cli.conversion.instances import to_run_lengths
 from yoso_cli.inference.engine import default_for
 from yoso_cli.media.video_reader import VideoReader
+from yoso_cli.model import weights
 
 CPU = ["--device", "cpu"]
 
@@ -218,7 +220,7 @@ def test_the_same_line_draws_only_what_is_missing(photos: Path, printed: Any, re
     assert [one["output"] for one in value["pictures"]] == ["seen/a-yoso.png"]
     assert value["skipped"] == 1
     text, _ = printed(*line)
-    assert text == "2 pictures drawn before; --force draws them again\n"
+    assert text == "2 inputs drawn before; --force draws them again\n"
     assert "a-yoso.png: exists already" in refused(*line, "--conf", "0.5", code=2)
     assert "a-yoso.png: exists already" in refused(*line, "--color", "class", code=2)
     value, _ = printed(*line, "--force", "--json")
@@ -231,7 +233,7 @@ def test_a_bad_photo_is_named_and_the_others_are_drawn(photos: Path, capsys: pyt
     out, err = capsys.readouterr()
     assert out.count(" -> seen/") == 3
     told = " ".join(err.split())
-    assert "Error: viz: a problem: photos/aa.jpg: is not a picture" in told
+    assert "Error: photos/aa.jpg: is not a picture" in told
     assert "1 input passed over. The same line draws only what is missing." in told
     assert run(["viz", "photos", "-o", "other", "--fail-fast", *CPU]) == 1
     assert not Path("other/b-yoso.png").exists()
@@ -342,3 +344,33 @@ def test_a_video_cut_short_is_drawn_as_far_as_it_goes(line: Path, capsys: pytest
     assert "ends before its stated end" in " ".join(err.split())
     with VideoReader("clip-yoso.mp4") as reader:
         assert 0 < len(list(reader)) < 40
+
+
+def test_a_bad_video_is_named_and_the_others_are_drawn(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("photos/a.mp4").write_bytes(b"no video")
+    clips.clip(Path("photos/d.mp4"), 3)
+    Path("photos/c.jpg").write_bytes(b"no picture")
+    assert run(["viz", "photos", "--json", *CPU]) == 1
+    out, err = capsys.readouterr()
+    value = json.loads(out)
+    assert [one["input"] for one in value["failures"]] == ["photos/c.jpg", "photos/a.mp4"]
+    assert [one["output"] for one in value["videos"]] == ["photos-yoso/d-yoso.mp4"]
+    assert len(value["pictures"]) == 2
+    assert "2 inputs passed over." in " ".join(err.split())
+    assert run(["viz", "photos", "--json", *CPU]) == 1
+    value = json.loads(capsys.readouterr().out)
+    assert (value["pictures"], value["videos"], value["skipped"]) == ([], [], 3)
+
+
+def test_several_inputs_are_no_file(photo: Path, refused: Any) -> None:
+    shutil.copy("photo.jpg", "other.jpg")
+    assert "two.png: is the name of a file" in refused("viz", "photo.jpg", "other.jpg", "-o", "two.png", code=2)
+
+
+def test_the_weights_are_hashed_once(photos: Path, printed: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a tenth of a second for the weights of COCO, and a folder may have thousands of photos."""
+    hashed = []
+    original = weights.digest
+    monkeypatch.setattr(weights, "digest", lambda state: hashed.append(1) or original(state))
+    printed("viz", "photos", "-r", *CPU)
+    assert len(hashed) <= 2

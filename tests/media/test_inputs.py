@@ -1,6 +1,7 @@
 """INPUTS: what a person names is found once, under a name of its own that mirrors its place."""
 
 import io
+import os
 from pathlib import Path
 
 import build
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.media.inputs import Inputs, find_inputs
+from yoso_cli.media.inputs import Inputs, find_inputs, read_input
 from yoso_cli.panoptic.types import Category, Panoptic, Segment
 
 
@@ -162,6 +163,22 @@ def test_what_yoso_has_drawn_in_a_folder_is_no_photo() -> None:
     assert names(found) == ["a"]
     assert found.remarks == ("in: 1 picture that yoso has drawn passed over.",)
     assert names(find_inputs(["in/a-yoso.png"])) == ["a-yoso"], "named, it is one"
+
+
+def test_a_link_to_nowhere_is_named_when_it_is_read_and_a_pipe_is_left_out() -> None:
+    touch("in/a.jpg")
+    Path("in/b.jpg").symlink_to("gone.jpg")
+    os.mkfifo("in/c.jpg")
+    found = find_inputs(["in"])
+    assert names(found) == ["a", "b"]
+    with pytest.raises(DataError, match=r"in/b\.jpg: no such file"):
+        read_input(found.items[1])
+
+
+def test_a_picture_is_no_list() -> None:
+    Image.fromarray(np.full((4, 5, 3), 9, np.uint8)).save("a.jpg")
+    with pytest.raises(UsageError, match=r"a\.jpg: is a picture and no list"):
+        find_inputs(["@a.jpg"])
 
 
 def test_what_is_not_there_is_named() -> None:

@@ -43,8 +43,9 @@ class Drawing:
 
 def drawings(model: "Model", inputs: Sequence[Input], targets: Sequence[Path], style: Style) -> list[Drawing]:
     """Each input with the file it is drawn to, in one style."""
+    settings = model.settings  # hashes all of the weights
     return [
-        Drawing(one, target, stamp([_digest(one), model.settings, vars(style)]))
+        Drawing(one, target, stamp([_digest(one), settings, vars(style)]))
         for one, target in zip(inputs, targets, strict=True)
     ]
 
@@ -76,6 +77,7 @@ def draw_files(
     def drawn(found: tuple[Input, Result]) -> tuple[Drawing, Result]:
         drawing, result = by_name[found[0].name], found[1]
         write_picture(drawing.target, result.drawn(style), made_from=drawing.stamp)
+        outcome.predicted += 1
         return drawing, result
 
     results = predicted(model, [one.input for one in wanted], outcome, batch=batch, fail_fast=fail_fast)

@@ -50,6 +50,7 @@ class Outcome:
         predicted: how many pictures.
         frames: how many frames of videos.
         skipped: how many were done before.
+        done: how many inputs are done now, those included.
         failures: inputs that were passed over.
         waiting: seconds that the network waited for pictures to be read and decoded.
         complete: whether the parts of all processes are done.
@@ -60,6 +61,7 @@ class Outcome:
     predicted: int = 0
     frames: int = 0
     skipped: int = 0
+    done: int = 0
     failures: list[Failure] = field(default_factory=list)
     waiting: Stopwatch = field(default_factory=Stopwatch)
     complete: bool = False
@@ -106,7 +108,6 @@ def predicted(
     stream = predict_stream(model.predictor, inputs, read, batch=batch, keep_pictures=True, waiting=outcome.waiting)
     for one, pixels, panoptic in stream:
         assert pixels is not None, "pictures are kept"
-        outcome.predicted += 1
         yield one, Result(pixels, panoptic, model.categories, one.source)
     # Threads note them in any order.
     outcome.failures.sort(key=lambda failure: failure.source)
@@ -155,7 +156,7 @@ def predict_files(
     with PredictionFolder(Path(folder), made_with, formats, model.categories, inputs.root, part) as out:
         share, done = part.share(inputs.items), out.finished()
         todo = [one for one in share if done.get(one.name) != _stamp(one)]
-        outcome = Outcome(skipped=len(share) - len(todo))
+        outcome = Outcome(skipped=len(share) - len(todo), done=len(share) - len(todo))
         writer = _Writer(out, _image_ids(inputs.items), min_score)
         pictures = _pictures(model, [one for one in todo if not one.is_video], writer, outcome, batch, fail_fast)
         videos = (_video(model, one, writer, outcome, frames, fail_fast) for one in todo if one.is_video)
@@ -163,6 +164,8 @@ def predict_files(
         with progress.bar(len(share), "predicting", initial=outcome.skipped) as bar:
             for one, line in until_stopped(lines, outcome):
                 out.append(line)
+                outcome.predicted += not one.is_video
+                outcome.done += line.stamp != ""
                 bar.update(int(line.stamp != ""), decoding=outcome.waited)
                 if each is not None:
                     each(one, line)
@@ -229,7 +232,7 @@ def _video(
                 yield one, line
             if reader.problem:
                 raise DataError(reader.problem)
-    except (DataError, RunError) as error:
+    except DataError as error:  # a full disk is no problem of one video
         if fail_fast:
             raise
         outcome.failures.append(Failure(one.source, str(error)))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.errors import RunError
+from yoso_cli.errors import DataError, ProblemsError, RunError
 from yoso_cli.runtime.progress import SILENT, Bar
 from yoso_cli.runtime.words import paragraph
 
@@ -91,6 +91,11 @@ def next_step(command: str) -> None:
 
 def _columns() -> int:
     return min(shutil.get_terminal_size().columns, _WIDEST)
+
+
+def passed_over(where: str, problems: list[str], hint: str) -> DataError:
+    """The error at the end of a command that has passed over some of its inputs."""
+    return DataError(problems[0], hint=hint) if len(problems) == 1 else ProblemsError(where, problems, hint=hint)
 
 
 def require_finished(ended: "Outcome", how_to_go_on: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.errors import ProblemsError, UsageError
+from yoso_cli.errors import UsageError
 from yoso_cli.media.frames import FrameChoice
 from yoso_cli.runtime.words import counted
 
@@ -176,7 +176,7 @@ def _told(one: "Input", line: "Line") -> None:
 
 def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
     output, formats = wanted.output, wanted.formats
-    how = f"{outcome.predicted} are done; the same line goes on with the others."
+    how = f"{counted(outcome.done, 'input')} done so far; the same line goes on with the others."
     console.require_finished(outcome.ended, how)
     value: dict[str, Any] = {
         "weights": weights,
@@ -190,7 +190,7 @@ def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
         "seconds": outcome.seconds,
         "waiting_seconds": outcome.waiting.seconds,
     }
-    before = f", {outcome.skipped} were there before" if outcome.skipped else ""
+    before = f" ({outcome.skipped} there before)" if outcome.skipped else ""
     frames = f", {counted(outcome.frames, 'frame')}" if outcome.frames else ""
     text = f"{counted(outcome.predicted, 'picture')}{frames} predicted{before} -> {output} ({', '.join(formats)})"
     console.result(value, text, wanted.as_json)
@@ -198,10 +198,12 @@ def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
         console.say("Other parts are not complete; the last one to finish joins the JSON of all.")
     if outcome.failures:
         told = [one.message for one in outcome.failures]
-        hint = f"{counted(len(told), 'input')} passed over; the same line tries again."
-        raise ProblemsError(str(output), told, hint=hint)
+        raise console.passed_over(
+            str(output), told, f"{counted(len(told), 'input')} passed over; the same line tries again."
+        )
     if outcome.complete:
-        console.next_step(_next(output) if "panoptic" in formats else f"ls {shlex.quote(str(output))}")
+        of_photos = "panoptic" in formats and not outcome.frames
+        console.next_step(_next(output) if of_photos else f"ls {shlex.quote(str(output))}")
 
 
 def _next(output: Path) -> str:

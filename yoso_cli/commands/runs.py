@@ -49,7 +49,12 @@ def command(ctx: click.Context, runs: Path, as_json: bool) -> None:
     for run in found:
         for problem in run.problems:
             console.say(f"{run.folder.path.name}: {problem}")
-    console.next_step(f"yoso runs plot{_elsewhere(runs)}" if found else "yoso train shapes")
+    if not found:
+        console.next_step("yoso train shapes")
+    elif any(run.latencies for run in found):
+        console.next_step(f"yoso runs plot{_elsewhere(runs)}")
+    else:
+        console.next_step(f"yoso bench {shlex.quote(str(found[0].folder.path))}")
 
 
 @command.command()

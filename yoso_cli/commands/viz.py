@@ -12,7 +12,7 @@ import click
 
 from yoso_cli.commands import console, next_step, options
 from yoso_cli.drawing.style import Style
-from yoso_cli.errors import ProblemsError, UsageError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.media.frames import ALL_FRAMES, FrameChoice
 from yoso_cli.runtime.words import counted
 
@@ -168,7 +168,8 @@ def _draw(inputs: Sequence[str], chosen: options.ModelOptions, recursive: bool, 
     file = chosen.read(console.TERMINAL)
     if not order.force:
         require_own(dict.fromkeys((one for one in targets if not _is_video(one)), ""))
-        _require_new([one for one in targets if _is_video(one)])
+        if len(targets) == 1 and _is_video(targets[0]):
+            _require_new(targets[0])
     order.style.shown(file.weights.categories)  # an unknown class is said before the network is built
     model = chosen.build(file)
     console.say(using(model))
@@ -188,7 +189,7 @@ def _report(
     both = list(zip(found.items, targets, strict=True))
     pictures = _draw_pictures(model, [one for one in both if not one[0].is_video], order, outcome)
     console.require_finished(outcome.ended, "The same line draws only what is missing.")
-    videos = [_draw_video(model, one, target, order) for one, target in both if one.is_video]
+    videos = _draw_videos(model, [one for one in both if one[0].is_video], order, outcome, alone=len(both) == 1)
     value = {
         "weights": str(model.path),
         "pictures": pictures,
@@ -203,7 +204,7 @@ def _report(
     problems += [drawn.problem for _, drawn in videos if drawn.problem]
     if problems:
         count = f"{counted(len(outcome.failures), 'input')} passed over. " if outcome.failures else ""
-        raise ProblemsError("viz", problems, hint=f"{count}The same line draws only what is missing.")
+        raise console.passed_over("viz", problems, f"{count}The same line draws only what is missing.")
     named = model.file.run.path if model.file.run else chosen.source or model.path
     photos = [one.path for one in found.items if one.path is not None and not one.is_video]
     console.next_step(next_step.bench(named, model.recipe, photos[0] if photos else None))
@@ -233,6 +234,26 @@ def _draw_pictures(
     return entries
 
 
+def _draw_videos(
+    model: "Model", both: Sequence[tuple["Input", Path]], order: _Order, outcome: "Outcome", *, alone: bool
+) -> list[tuple[str, "DrawnVideo"]]:
+    """Draws the videos; beside other inputs, one whose output is there is taken for done."""
+    from yoso_cli.api.predict_files import Failure
+
+    drawn = []
+    for one, target in both:
+        if target.exists() and not order.force and not alone:
+            outcome.skipped += 1
+            continue
+        try:
+            drawn.append(_draw_video(model, one, target, order))
+        except DataError as error:
+            if order.fail_fast:
+                raise
+            outcome.failures.append(Failure(one.source, str(error)))
+    return drawn
+
+
 def _draw_video(model: "Model", one: "Input", target: Path, order: _Order) -> tuple[str, "DrawnVideo"]:
     from yoso_cli.api.video import draw_video
 
@@ -248,7 +269,8 @@ def _draw_video(model: "Model", one: "Input", target: Path, order: _Order) -> tu
     )
     if drawn.silent:
         console.say(f"{target}: without sound: {drawn.silent}")
-    console.require_finished(drawn.outcome, f"{target} plays up to there; go on with --start {drawn.reached:g}.")
+    how = f"{target} plays up to there; go on with --start {drawn.reached:g} and another --output."
+    console.require_finished(drawn.outcome, how)
     return one.source, drawn
 
 
@@ -282,7 +304,7 @@ def _text(
     else:
         lines = [f"{counted(len(pictures), 'picture')} -> {targets[0].parent}"] if pictures else []
     if outcome.skipped:
-        lines.append(f"{counted(outcome.skipped, 'picture')} drawn before; --force draws them again")
+        lines.append(f"{counted(outcome.skipped, 'input')} drawn before; --force draws them again")
     lines += [f"{source}: {counted(drawn.frames, 'frame')} -> {drawn.path}" for source, drawn in videos]
     return "\n".join(lines)
 
@@ -300,6 +322,8 @@ def _targets(words: Sequence[str], found: "Inputs", order: _Order) -> list[Path]
 
     if _names_a_file(order.output, found):
         targets = [Path(order.output or "")]
+    elif order.output and Path(order.output).suffix.lower() in (*SUFFIXES, ".mp4") and not Path(order.output).is_dir():
+        raise UsageError(f"{order.output}: is the name of a file, and there are several inputs.", hint="Name a folder.")
     else:
         folder = Path(order.output) if order.output else _default_folder(words, found)
         targets = [folder / f"{one.name}-yoso{'.mp4' if one.is_video else '.png'}" for one in found.items]
@@ -336,7 +360,6 @@ def _is_video(target: Path) -> bool:
     return target.suffix.lower() not in SUFFIXES
 
 
-def _require_new(targets: Sequence[Path]) -> None:
-    for target in targets:
-        if target.exists():
-            raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or use --output.")
+def _require_new(target: Path) -> None:
+    if target.exists():
+        raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or use --output.")

@@ -92,7 +92,7 @@ class Style:
         return cls(**values | {"only": _listed(values.get("only", ()))})
 
     def for_video(self) -> "Style":
-        """The same for frames, which are all of one size: not enlarged, and without a legend.
+        """The same for frames, which are all of one size: without a legend.
 
         Raises:
             UsageError: a legend or transparency is asked for, which a video cannot have.
@@ -100,7 +100,7 @@ class Style:
         if self.legend or self.is_transparent:
             what = "a legend, which would change its size" if self.legend else "transparency"
             raise UsageError(f"A video cannot have {what}.", hint="Leave that option out, or draw pictures.")
-        return replace(self, legend=False, scale=self.scale or 1)
+        return replace(self, legend=False)
 
     @property
     def words(self) -> tuple[str, ...]:

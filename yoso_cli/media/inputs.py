@@ -164,7 +164,7 @@ class _Search:
             yield from self._folder(path)
 
     def _folder(self, folder: Path) -> Iterator[_Found]:
-        paths = sorted(_files(folder) if self.recursive else (path for path in folder.iterdir() if path.is_file()))
+        paths = sorted(path for path in (_files(folder) if self.recursive else folder.iterdir()) if _may_be_read(path))
         fit = [path for path in paths if _is_input(path) and not _is_hidden(path.relative_to(folder))]
         if drawn := [path for path in fit if path.stem.endswith(DRAWN_SUFFIX)]:
             self.remarks.append(f"{folder}: {counted(len(drawn), 'picture')} that yoso has drawn passed over.")
@@ -191,6 +191,8 @@ class _Search:
             text = path.read_bytes()
         except OSError as error:
             raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+        if _is_picture(text):
+            raise UsageError(f"{path}: is a picture and no list.", hint=f"Name it as {path}.")
         yield from self._lines(text, str(path))
 
     def _from_stdin(self) -> Iterator[_Found]:
@@ -259,6 +261,11 @@ def _files(folder: Path) -> Iterator[Path]:
     """All files below a folder; folders that are links are not entered, so that it ends."""
     for parent, _, names in os.walk(folder):
         yield from (Path(parent) / name for name in names)
+
+
+def _may_be_read(path: Path) -> bool:
+    """Whether it is a file, or a link to nowhere, which reading names; a pipe would be waited for."""
+    return path.is_file() or (path.is_symlink() and not path.exists())
 
 
 def _is_input(path: Path) -> bool:
