@@ -4,7 +4,9 @@
 """
 
 import errno
+import io
 import os
+import resource
 import shutil
 import sys
 import traceback
@@ -15,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.errors import ProblemsError, RecipeError, YosoError, did_you_mean
-from yoso_cli.runtime.words import paragraph
+from yoso_cli.errors import ProblemsError, RecipeError, UsageError, YosoError, did_you_mean
+from yoso_cli.runtime.paths import is_possible
+from yoso_cli.runtime.words import paragraph, printable
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -47,6 +50,14 @@ _FIRST_STEPS = (
     "First steps: `yoso demo` runs everything in a few minutes; `yoso recipe list` shows what can be trained."
 )
 _WIDEST = 100
+
+_ADDRESS_SPACE = 4 << 30
+_NO_MEMORY = (
+    "out of memory: the system gives this process no more. `ulimit -v` shows its limit in kB, and `free -m` what the "
+    "machine has; yoso needs 4 GB of address space, and less with fewer --workers."
+)
+# Of the dynamic linker, of Python's threads and of torch.
+_OF_NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't allocate memory", "can't start new thread")
 
 
 class CommandTable(click.Group):
@@ -152,9 +163,13 @@ def run(args: Sequence[str] | None = None) -> int:
     0 is success, 1 a data or run error, 2 a usage or recipe error, 130 an interrupt (Ctrl-C).
     """
     words = tuple(sys.argv[1:] if args is None else args)
+    _open_streams()
+    _warn_of_little_memory()
     try:
+        _require_possible(words)
         # A report records the command line that made it: `obj` carries it to the command.
         code = yoso.main(words, prog_name="yoso", standalone_mode=False, obj=words)
+        sys.stdout.flush()
     except (Exception, KeyboardInterrupt) as error:
         if os.environ.get("YOSO_DEBUG") == "1":
             traceback.print_exc()
@@ -162,21 +177,52 @@ def run(args: Sequence[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _open_streams() -> None:
+    """Makes stdout and stderr usable: what is closed (`>&-`) is discarded, and what has no letter for it is escaped."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            # It takes the free number, which a file that is opened later would have otherwise, and be written to.
+            how = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(how, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _warn_of_little_memory() -> None:
+    """Says so before anything is loaded: libraries in C end the process without a word when they get no memory."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if 0 <= limit < _ADDRESS_SPACE:
+        text = (
+            f"Warning: `ulimit -v` leaves this process {limit >> 20:,} MiB of address space; networks need 4 GiB, and "
+            "with less it may end without a message."
+        )
+        click.echo(_paragraph(text), err=True)
+
+
+def _require_possible(words: Sequence[str]) -> None:
+    wrong = [word for word in words if not is_possible(word)]
+    if wrong:
+        raise UsageError(f"{wrong[0]}: no file and no value can have such a name.")
+
+
 def _report(error: BaseException) -> int:
     """Reports the error on stderr; returns its exit code."""
     if isinstance(error, click.ClickException):
-        error.show()
+        if isinstance(error, click.UsageError) and error.ctx:
+            click.echo(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help' for help.\n", err=True)
+        click.echo(f"Error: {printable(error.format_message(), lines=True)}", err=True)
         return error.exit_code
     # click makes an Abort of a KeyboardInterrupt, and of an EOFError, which is a bug when no question was asked.
     if isinstance(error, (click.Abort, KeyboardInterrupt)) and not isinstance(error.__cause__, EOFError):
         click.echo("Stopped.", err=True)
         return 130
     if isinstance(error, RecipeError) and len(error.problems) > 1:
-        lines = "\n".join(f"  {_printable(problem)}" for problem in error.problems)
+        lines = "\n".join(f"  {printable(problem)}" for problem in error.problems)
         click.echo(f"Error: {len(error.problems)} mistakes in the recipe:\n{lines}", err=True)
         return error.exit_code
     if isinstance(error, ProblemsError) and len(error.problems) > 1:
-        lines = "\n".join(f"  {_printable(problem)}" for problem in error.problems)
+        lines = "\n".join(f"  {printable(problem)}" for problem in error.problems)
         click.echo(f"Error: {error.where}: {len(error.problems)} problems:\n{lines}", err=True)
         if error.hint:
             click.echo(_paragraph(error.hint), err=True)
@@ -189,15 +235,22 @@ def _report(error: BaseException) -> int:
 
 
 def _sentence(error: BaseException) -> str:
+    gone = "" if _has_current_folder() else " The current folder has been deleted: change to another, and try again."
     if isinstance(error, YosoError):
-        return str(error)
+        return f"{error}{gone}"
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return _NO_MEMORY
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         full = " Free some space and try again." if error.errno == errno.ENOSPC else ""
-        return f"{where}{error.strerror}.{full}"
+        return f"{where}{error.strerror}.{full}{gone}"
     # torch's own OutOfMemoryError is matched by name: torch is not imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory. Use a smaller batch or smaller pictures, as in --set train.batch=1."
+    if isinstance(error, (ImportError, RuntimeError)) and any(words in str(error) for words in _OF_NO_MEMORY):
+        return _NO_MEMORY
+    if isinstance(error, RecursionError):
+        return "what was read is nested too deeply. Use another copy of the file."
     error = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return f"this is a bug in yoso: {what}; run with YOSO_DEBUG=1 for the traceback."
@@ -205,12 +258,15 @@ def _sentence(error: BaseException) -> str:
 
 def _paragraph(text: str) -> str:
     """`text` wrapped to the terminal."""
-    return paragraph(_printable(text), min(shutil.get_terminal_size().columns, _WIDEST))
+    return paragraph(printable(text), min(shutil.get_terminal_size().columns, _WIDEST))
 
 
-def _printable(text: str) -> str:
-    """Without the control characters that a hostile file could send to a terminal."""
-    return "".join(one if one.isprintable() else " " if one.isspace() else "\N{REPLACEMENT CHARACTER}" for one in text)
+def _has_current_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        return False
+    return True
 
 
 def _forget_output() -> None:

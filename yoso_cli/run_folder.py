@@ -39,6 +39,8 @@ from yoso_cli.errors import DataError, RunError, UsageError, YosoError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
+from yoso_cli.runtime.json_text import parse_json, read_json
+from yoso_cli.runtime.paths import is_possible
 
 WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.pt"
@@ -289,7 +291,7 @@ class RunFolder:
     def data_root(self) -> Path | None:
         """The folder of all datasets when the run was trained; None if it was not recorded."""
         found = self._training_record().get("data_root")
-        return Path(found) if isinstance(found, str) and found else None
+        return Path(found) if isinstance(found, str) and found and is_possible(found) else None
 
     def failure(self) -> str | None:
         """Why training failed the last time; None if it did not."""
@@ -299,10 +301,9 @@ class RunFolder:
     def _training_record(self) -> dict[str, Any]:
         # Nothing depends on it, so a damaged one counts as none.
         try:
-            found = json.loads((self.path / _TRAINING_RECORD).read_bytes())
-        except (OSError, ValueError, RecursionError):
+            return read_json(self.path / _TRAINING_RECORD)
+        except DataError:
             return {}
-        return found if isinstance(found, dict) else {}
 
     def is_training(self) -> bool:
         """Whether a process trains this run now; a network file system must support locks to tell of other machines."""
@@ -430,9 +431,6 @@ def _line(values: dict[str, Any]) -> bytes:
 
 def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:
     try:
-        value = json.loads(line)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise DataError(f"{path}:{place}: is not a JSON object.", hint=_REMOVE_LINE)
-    return value
+        return parse_json(line, f"{path}:{place}")
+    except DataError as error:
+        raise DataError(error.message, hint=_REMOVE_LINE) from None

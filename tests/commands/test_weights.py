@@ -133,6 +133,22 @@ def test_get_takes_a_file_and_leaves_it(home: Path, printed: Printed) -> None:
     assert Path("small.pth").is_file()
 
 
+def test_an_own_copy_is_listed_as_such(home: Path, printed: Printed) -> None:
+    printed("weights", "get", "cityscapes", "--from", "small.pth")
+    rows, _ = printed("weights", "list", "--json")
+    assert {row["name"] for row in rows["weights"] if row["own_copy"]} == {"cityscapes"}
+    text, _ = printed("weights", "list")
+    assert "own copy, not verified" in next(line for line in text.splitlines() if line.startswith("cityscapes"))
+    assert "own copy" not in next(line for line in text.splitlines() if line.startswith("coco"))
+
+
+def test_an_import_says_what_is_not_in_the_file(home: Path, printed: Printed) -> None:
+    _, told = printed("weights", "import", "small.pth")
+    assert "not in the file, taken from small: temperature 1, score threshold 0, overlap threshold 0" in told
+    _, told = printed("weights", "import", "small.pth", "--recipe", "small.yaml", "--force")
+    assert "not in the file" not in told
+
+
 def test_another_file_under_a_known_name_is_refused(
     home: Path, mirror: tuple[Behaviour, str], printed: Printed, refused: Refused
 ) -> None:
@@ -395,7 +411,7 @@ def test_control_characters_of_a_stranger_do_not_reach_the_terminal(home: Path, 
     weights = load_weights(Path("small.safetensors"))
     write_weights(Path("odd.safetensors"), replace(weights, provenance={"run": "a\x1b[2Jb"}))
     text, _ = printed("weights", "show", "odd.safetensors")
-    assert "a [2Jb" in text
+    assert r"a\x1b[2Jb" in text
 
 
 @pytest.mark.parametrize("config", ["coco", "cityscapes", "ade20k", "mapillary"])

@@ -100,7 +100,6 @@ def test_stuff_fills_what_no_instance_covers(tmp_path: Path) -> None:
         (annotation(1, [[1, 2, 3]]), "a polygon that is not three or more points"),
         (annotation(1, [[1, 2, 3, 4, 5, "x"]]), "a polygon far outside"),
         (annotation(1, [[1, 2, 3, 4, 5, 1e9]]), "a polygon far outside the picture of 8x6"),
-        (annotation(1, [[1, 2, 3, 4, 5, float("nan")]]), "a polygon far outside"),
         (annotation(1, {"size": [8, 6], "counts": [48]}), "of size [8, 6] where the picture is [6, 8]"),
         (annotation(1, {"size": [6, 8], "counts": [10, 10]}), "of 20 pixels where the picture has 48"),
         (annotation(1, {"size": [6, 8], "counts": [58, -10]}), "counts are not a list"),

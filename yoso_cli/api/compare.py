@@ -7,8 +7,8 @@ from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.comparison import Comparison, compared
 from yoso_cli.evaluation.per_image import Measured
 from yoso_cli.evaluation.report import FORMAT, read_measured
-from yoso_cli.panoptic.annotations import read_json
 from yoso_cli.run_folder import RunFolder
+from yoso_cli.runtime.json_text import read_json
 
 
 def compare(a: str | Path, b: str | Path, *, truth: str | Path | None = None) -> Comparison:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from yoso_cli.api.predict_files import Outcome, predicted, threads_beside
+from yoso_cli.api.predict_files import Failure, Outcome, predicted, threads_beside
 from yoso_cli.api.result import Result
 from yoso_cli.drawing.picture_file import read_made_from, write_picture
 from yoso_cli.drawing.style import Style
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.media.inputs import Input
 from yoso_cli.runtime.stages import stage
 
@@ -74,14 +74,22 @@ def draw_files(
     """
     by_name = {one.input.name: one for one in wanted}
 
-    def drawn(found: tuple[Input, Result]) -> tuple[Drawing, Result]:
+    def drawn(found: tuple[Input, Result]) -> tuple[Drawing, Result | None]:
         drawing, result = by_name[found[0].name], found[1]
-        write_picture(drawing.target, result.drawn(style), made_from=drawing.stamp)
+        try:
+            write_picture(drawing.target, result.drawn(style), made_from=drawing.stamp)
+        except (DataError, MemoryError) as error:
+            if fail_fast:
+                raise
+            outcome.failures.append(Failure(drawing.input.source, str(error) or "it is too large to be drawn"))
+            return drawing, None
         outcome.predicted += 1
         return drawing, result
 
     results = predicted(model, [one.input for one in wanted], outcome, batch=batch, fail_fast=fail_fast)
-    yield from stage(drawn, results, threads=threads_beside(model), ahead=2)
+    for drawing, result in stage(drawn, results, threads=threads_beside(model), ahead=2):
+        if result is not None:
+            yield drawing, result
 
 
 def stamp(made_from: object) -> str:

@@ -11,7 +11,7 @@ from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
 from yoso_cli.atomic import reporting
 from yoso_cli.drawing.overlay import overlay
-from yoso_cli.drawing.sheet import sheet
+from yoso_cli.drawing.sheet import bounded, sheet
 from yoso_cli.drawing.style import Style
 from yoso_cli.errors import UsageError
 from yoso_cli.evaluation import counting
@@ -260,7 +260,8 @@ def side_by_side(truth: PanopticSet, predict: "Predict", *, count: int = 4) -> R
     def row(record: ImageRecord) -> list[Rgb]:
         image = read_image(truth.image_path(record))
         segments = read_panoptic(truth, record), predict(record)
-        return [image, *(overlay(image, one, truth.categories, style) for one in segments)]
+        # One by one: several large pictures would not fit into memory together.
+        return [bounded(image), *(bounded(overlay(image, one, truth.categories, style)) for one in segments)]
 
     return sheet([row(record) for record in truth.records[:count]], ("photo", "truth", "prediction"))
 

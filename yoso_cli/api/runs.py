@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError, YosoError
-from yoso_cli.panoptic.annotations import read_json
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder, checkpoint_iteration
+from yoso_cli.runtime.json_text import read_json
 from yoso_cli.runtime.paths import require_there
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from yoso_cli.api import training_parts
 from yoso_cli.api.dataset import prepared_set, with_data_of
+from yoso_cli.api.edited_recipe import edited, require_same_curve
 from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side
 from yoso_cli.api.predictor import make_predictor
 from yoso_cli.api.weights import Named, trained_weights
@@ -193,8 +194,13 @@ def open_training(
 
 
 def resumed_recipe(run: RunFolder, data_root: str | None = None) -> Recipe:
-    """The recipe of a run, with `data.root` where its dataset is now, or `data_root` if that is given."""
+    """The recipe of a run, with `data.root` where its dataset is now, or `data_root` if that is given.
+
+    Raises:
+        UsageError: it was edited, and the run would go on along another curve.
+    """
     recipe = run.recipe()
+    require_same_curve(run, recipe)
     if data_root is None:
         return with_data_of(recipe, run)
     return replace(recipe, data=replace(recipe.data, root=data_root))
@@ -211,6 +217,8 @@ def resume_training(
     """A training resumed from the newest intact checkpoint, or from the start if there is none."""
     run = RunFolder.open(path)
     recipe = resumed_recipe(run, data_root)
+    if changes := edited(run, run.recipe()):
+        progress.message(f"{run.recipe_path} was edited: {'; '.join(changes.values())}.")
     where, train_set, val_set = _device_and_sets(recipe, device)
     model = training_parts.build_network(recipe, len(train_set.categories))
     if not run.checkpoints():
@@ -389,9 +397,20 @@ class Training:
         self._log.keep({"iteration": iteration, **{name: pq for name, pq in groups.items() if pq is not None}})
         lines = folder.metrics()
         write_results(folder.results_path, lines)
-        write_curves(folder.curves_path, lines)
-        sample = side_by_side(self.val_set, predicted_by(predictor, self.val_set))
-        write_picture(folder.samples_path(iteration), sample)
+        with self._unless_it_fails(folder.curves_path):
+            write_curves(folder.curves_path, lines)
+        with self._unless_it_fails(folder.samples_path(iteration)):
+            sample = side_by_side(self.val_set, predicted_by(predictor, self.val_set))
+            write_picture(folder.samples_path(iteration), sample)
+
+    @contextlib.contextmanager
+    def _unless_it_fails(self, path: Path) -> Iterator[None]:
+        """Days of training do not end for want of a picture that only shows them."""
+        try:
+            yield
+        except (YosoError, OSError, ValueError, MemoryError) as error:
+            why = str(error) or type(error).__name__
+            self.progress.message(f"Warning: {path} was not drawn: {why}")
 
     def _announce(self) -> None:
         plan, train_set = self.recipe.train, self._train_set

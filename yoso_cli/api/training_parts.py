@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.api.dataset import prepared_set
 from yoso_cli.api.weights import read_weights
 from yoso_cli.drawing.overlay import overlay
-from yoso_cli.drawing.sheet import sheet
+from yoso_cli.drawing.sheet import bounded, sheet
 from yoso_cli.drawing.style import Style
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet, Rgb, measured
@@ -217,4 +217,4 @@ def _seen(pictures: "PanopticDataset", place: int, seed: int) -> Rgb:
     view = pictures.picture((place, seed))
     ids = view.panoptic.id_map
     panoptic = Panoptic(ids, measured(ids, view.panoptic.segments))
-    return overlay(view.image, panoptic, pictures.panoptic_set.categories, Style(alpha=0.35, legend=False))
+    return bounded(overlay(view.image, panoptic, pictures.panoptic_set.categories, Style(alpha=0.35, legend=False)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from yoso_cli.conversion.category_file import read_table
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError, RecipeError
-from yoso_cli.panoptic.annotations import categories_from_json, read_json
+from yoso_cli.panoptic.annotations import categories_from_json
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import ModelRecipe, Recipe
@@ -16,6 +16,7 @@ from yoso_cli.releases import catalog
 from yoso_cli.releases.cache import Cache, Known
 from yoso_cli.releases.download import download
 from yoso_cli.runtime import machine
+from yoso_cli.runtime.json_text import read_json
 from yoso_cli.runtime.progress import SILENT, Progress
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
 
     try:
         count, told = class_count(state), network(state)
+        assumed = recipe_name is None
         recipe_name = recipe_name or _recipe_for(count, table)
         base = recipe_file.load(recipe_name)
         categories = _categories(base, count, table)
@@ -122,8 +124,20 @@ def _released(path: Path, state: "Mapping[str, Tensor]", recipe_name: str | None
         for key, value in told.items()
         if value != getattr(base.model, key)
     ]
+    if assumed:
+        differing = [_assumed(base), *differing]
     weights = Weights(path, WHOLE, model.state_dict(), whole.to_dict(), categories, (), _provenance(path, "released"))
     return Imported(weights, "released", (*differing, *notes))
+
+
+def _assumed(base: Recipe) -> str:
+    """What decides about segments and stands in no tensor."""
+    used = base.inference
+    return (
+        f"not in the file, taken from {base.name}: temperature {base.model.temperature:g}, score threshold "
+        f"{used.score_threshold:g}, overlap threshold {used.overlap_threshold:g}, short edge {used.short_edge}, "
+        f"long edge {used.long_edge}, backbone_norm {base.model.backbone_norm}; --recipe names another"
+    )
 
 
 def _with_network(base: Recipe, told: Mapping[str, str | int]) -> Recipe:
@@ -191,6 +205,12 @@ def released_here() -> list[str]:
     """Names of the released weights in the cache."""
     cache = Cache.open()
     return [name for name in catalog.RELEASES if cache.released(name).is_file()]
+
+
+def is_own_copy(name: str) -> bool:
+    """Whether the weights `name` in the cache came from a file or mirror, which no published hash verifies."""
+    known = Cache.open().known(name)
+    return known is None or known.origin != catalog.find(name).address
 
 
 def released_path(name: str, progress: Progress = SILENT) -> Path:

@@ -20,7 +20,7 @@ import click
 
 from yoso_cli.errors import DataError, ProblemsError, RunError
 from yoso_cli.runtime.progress import SILENT, Bar
-from yoso_cli.runtime.words import paragraph
+from yoso_cli.runtime.words import paragraph, printable
 
 if TYPE_CHECKING:
     from yoso_cli.runtime.stopping import Outcome
@@ -41,6 +41,8 @@ _WIDEST = 100
 def say(text: str) -> None:
     """Prints a message on stderr, wrapped on a terminal, above an open progress bar; not with --quiet."""
     if sys.stderr.isatty():
+        # Before it is wrapped, which takes other white space for spaces.
+        text = printable(text, lines=True)
         text = "\n".join(paragraph(line, _columns()) for line in text.split("\n"))
     _say(text)
 
@@ -48,6 +50,7 @@ def say(text: str) -> None:
 def _say(text: str) -> None:
     if TERMINAL.quiet:
         return
+    text = printable(text, lines=True)
     if sys.modules.get("tqdm"):
         from tqdm import tqdm
 
@@ -119,7 +122,8 @@ def result(value: dict[str, Any], text: str, as_json: bool) -> None:
 
     A number that is not finite becomes null: JSON has no NaN.
     """
-    click.echo(json.dumps(_plain({"schema": SCHEMA, **value}), allow_nan=False) if as_json else text)
+    told = json.dumps(_plain({"schema": SCHEMA, **value}), allow_nan=False) if as_json else text
+    click.echo(printable(told, lines=True))
 
 
 def _plain(value: Any) -> Any:
@@ -245,7 +249,7 @@ def _figures(shown: dict[str, float | str]) -> str:
 def labelled(label: str, text: str) -> str:
     """`text` beside its label, wrapped to the terminal; a `quoted command` is not broken, so that it can be copied."""
     width = _columns()
-    whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), text)
+    whole = re.sub(r"`[^`]*`", lambda quoted: quoted[0].replace(" ", "\0"), printable(text))
     lines = textwrap.wrap(whole, width - _LABEL, break_long_words=False, break_on_hyphens=False)
     return "\n".join(f"{label if not place else '':<{_LABEL}}{line}" for place, line in enumerate(lines)).replace(
         "\0", " "
@@ -267,7 +271,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:.1f}" if isinstance(value, float) else str(value)
+    return f"{value:.1f}" if isinstance(value, float) else printable(str(value))
 
 
 def _is_figure(cell: str) -> bool:
@@ -298,7 +302,7 @@ def _ruled(columns: Sequence[str], cells: list[list[str]], numeric: list[bool], 
         drawn.add_column(Text(name), justify="right" if right else "left", overflow="fold")
     for row in cells:
         drawn.add_row(*(Text(cell) for cell in row))
-    console = Console()  # reads the terminal's width and NO_COLOR
+    console = Console(color_system=None)  # `result` escapes control characters, and colours are such
     with console.capture() as capture:
         console.print(drawn)
     return capture.get().rstrip("\n")

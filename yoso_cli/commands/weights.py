@@ -9,7 +9,7 @@ import click
 from yoso_cli.commands import console, next_step, options
 from yoso_cli.errors import UsageError
 from yoso_cli.runtime.paths import require_there
-from yoso_cli.runtime.words import counted
+from yoso_cli.runtime.words import counted, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,12 +39,13 @@ def list_(as_json: bool) -> None:
     Example:
       yoso weights list
     """
-    from yoso_cli.api.weight_import import released_here
+    from yoso_cli.api.weight_import import is_own_copy, released_here
     from yoso_cli.releases.catalog import ADDRESS, LICENCE, RELEASES
 
     rows = [row for name in RELEASES for row in _rows(name)]
     columns = ("weights", "recipe", "short,long", "paper PQ", "FPS", "classes", "MB", "here")
     there = released_here()
+    own = {name for name in there if is_own_copy(name)}
     lines = [
         (
             row["name"],
@@ -54,12 +55,12 @@ def list_(as_json: bool) -> None:
             row["paper_fps"],
             row["classes"],
             round(row["bytes"] / 1e6),
-            "yes" if row["name"] in there else "no",
+            ("own copy, not verified" if row["name"] in own else "yes") if row["name"] in there else "no",
         )
         for row in rows
     ]
     text = f"{console.table(columns, lines)}\n\nFrom {ADDRESS}\nLicence: {LICENCE}."
-    value = [{**row, "here": row["name"] in there} for row in rows]
+    value = [{**row, "here": row["name"] in there, "own_copy": row["name"] in own} for row in rows]
     console.result({"address": ADDRESS, "licence": LICENCE, "weights": value}, text, as_json)
     console.next_step(next_step.viz("coco") if "coco" in there else "yoso weights get coco")
 
@@ -279,10 +280,10 @@ def _reading_back(found: "ModelFile", target: Path) -> list[str]:
     words = ["yoso", "weights", "import", str(target), "--output", "check.safetensors"]
     if with_classes(len(found.weights.categories)) is not None:
         return words
-    data = found.trained.data
+    data = found.recipe.data  # where it is now
     listing = Path(data.root) / data.name / data.val_split / LISTING
     recipe = str(found.run.recipe_path) if found.run else "RECIPE"
-    return [*words, "--recipe", recipe, "--categories", str(listing)]
+    return [*words, "--recipe", recipe, "--categories", str(listing) if listing.is_file() else "CATEGORIES"]
 
 
 def _refuse_standing(target: Path, force: bool) -> None:
@@ -383,7 +384,7 @@ def _class_table(categories: "Sequence[Category]") -> list[dict[str, Any]]:
 
 
 def _listed(lines: "Mapping[str, object]") -> str:
-    return "\n".join(f"{name:<10}{_plain(value)}" for name, value in lines.items())
+    return "\n".join(f"{name:<10}{printable(str(value))}" for name, value in lines.items())
 
 
 def _history(provenance: dict[str, Any]) -> dict[str, object]:
@@ -395,8 +396,3 @@ def _history(provenance: dict[str, Any]) -> dict[str, object]:
 
 def _values(weights: "Weights") -> int:
     return sum(tensor.numel() for tensor in weights.state.values() if tensor.is_floating_point())
-
-
-def _plain(value: object) -> str:
-    """Without the control characters that an untrusted file could send to a terminal."""
-    return "".join(one if one.isprintable() else " " for one in str(value))

@@ -41,10 +41,11 @@ from yoso_cli.panoptic.annotations import (
     entry_ints,
     entry_item,
     entry_list,
-    entry_value,
-    read_json,
+    entry_name,
+    entry_size,
 )
 from yoso_cli.panoptic.types import VOID, Category, Panoptic, Segment, measured
+from yoso_cli.runtime.json_text import read_json
 
 INSTANCES_JSON = "instances.json"
 
@@ -171,7 +172,7 @@ class _Listing:
     seen: set[int | str]
 
     def take_category(self, entry: Any) -> None:
-        category = Category(entry_int(entry, "id", 0), entry_value(entry, "name", str), True)
+        category = Category(entry_int(entry, "id", 0), entry_name(entry), True)
         if category.id in self.categories:
             raise MalformedError(f"repeats id {category.id}")
         self.categories[category.id] = category
@@ -180,7 +181,7 @@ class _Listing:
         picture = SourcePicture(entry_id(entry, "id"), entry_file_name(entry))
         if picture.image_id in self.pictures:
             raise MalformedError(f"repeats id {picture.image_id!r}")
-        self.sizes[picture.image_id] = (entry_int(entry, "height", 1), entry_int(entry, "width", 1))
+        self.sizes[picture.image_id] = entry_size(entry)
         self.pictures[picture.image_id] = picture
 
     def take_annotation(self, entry: Any) -> None:

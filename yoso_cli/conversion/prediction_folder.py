@@ -32,13 +32,12 @@ from yoso_cli.locks import holder
 from yoso_cli.panoptic.annotations import (
     categories_from_json,
     category_to_json,
-    parse_json,
-    read_json,
     stays_inside,
 )
 from yoso_cli.panoptic.files import MANIFEST
 from yoso_cli.panoptic.types import Category, Panoptic
 from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
+from yoso_cli.runtime.json_text import parse_json, read_json
 
 PREDICTIONS_JSON = "predictions.json"
 _PARTS = "parts"

@@ -24,6 +24,7 @@ from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.files import rgb_to_id
 from yoso_cli.panoptic.regions import painted, runs_of
 from yoso_cli.panoptic.types import VOID, IdMap, ImageRecord
+from yoso_cli.runtime.json_text import parse_json
 from yoso_cli.runtime.words import shortened
 
 COCO = DatasetSpec(
@@ -111,7 +112,7 @@ def _plan(
 def _records(listing: StoredFile) -> tuple[ImageRecord, ...]:
     """The pictures of a listing. Raises DataError when it is malformed or has categories that COCO has not."""
     where = str(listing)
-    categories, records = annotations.parse(annotations.parse_json(listing.read(), where), where)
+    categories, records = annotations.parse(parse_json(listing.read(), where), where)
     known = {(category.id, category.name, category.isthing) for category in read_categories(COCO.name)}
     foreign = [one.name for one in categories if (one.id, one.name, one.isthing) not in known]
     if foreign:

@@ -17,6 +17,7 @@ from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
 from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
+from yoso_cli.runtime.json_text import parse_json
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
@@ -274,7 +275,7 @@ class Journal:
             return
         for line in lines if first == self._first else []:
             try:
-                told = json.loads(line)
+                told = parse_json(line.encode(), str(self._path))
                 if is_damaged(told) or KEY not in told:
                     return
                 image_id, image_file, panoptic_file, height, width = told["place"]
@@ -284,7 +285,7 @@ class Journal:
                 )
                 record = ImageRecord(image_id, image_file, panoptic_file, height, width, segments)
                 there = self._are_there(sizes)
-            except (ValueError, TypeError, AttributeError, KeyError):
+            except (DataError, ValueError, TypeError, AttributeError, KeyError):
                 return
             if there:
                 self.records[record.image_id] = record

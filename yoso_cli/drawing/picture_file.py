@@ -5,11 +5,13 @@ from pathlib import Path
 from PIL import Image
 
 from yoso_cli.atomic import replacing
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.types import Rgb
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
+# Of libjpeg.
+_LONGEST_JPEG = 65_500
 # The keyword of a PNG's text; a JPEG has a comment.
 _MADE_FROM = "yoso"
 
@@ -42,9 +44,16 @@ def write_picture(path: Path, picture: Rgb, *, made_from: str = "") -> None:
 
     Raises:
         UsageError: as `require_format`.
+        DataError: an edge is longer than a JPEG can have.
         RunError: the disk is full or the place cannot be written.
     """
     kind = require_format(path, transparent=picture.shape[2] == 4)
+    if kind == "JPEG" and max(picture.shape) > _LONGEST_JPEG:
+        size = f"{picture.shape[1]}x{picture.shape[0]}"
+        raise DataError(
+            f"{path}: a picture of {size} pixels is no JPEG, whose edges have at most {_LONGEST_JPEG:,}.",
+            hint="Use a name that ends in .png.",
+        )
     with replacing(path) as temporary:
         if kind == "PNG":
             # A quarter of the time that Pillow takes, at the same size.

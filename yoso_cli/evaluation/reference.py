@@ -10,8 +10,8 @@ from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation.counting import record_pairs
 from yoso_cli.evaluation.quality import ClassQuality, GroupQuality, PanopticQuality
 from yoso_cli.evaluation.score import listing_of, read_any
-from yoso_cli.panoptic.annotations import read_json
 from yoso_cli.panoptic.types import Category
+from yoso_cli.runtime.json_text import read_json
 
 # What the reference calls `isthing`: its own three tables.
 _ALL, _THINGS, _STUFF = None, True, False

@@ -11,8 +11,9 @@ from yoso_cli.errors import DataError
 from yoso_cli.evaluation.measures import DETAILS, REPORTED, Measures
 from yoso_cli.evaluation.per_image import ImageTallies, Measured
 from yoso_cli.evaluation.quality import PanopticQuality
-from yoso_cli.panoptic.annotations import categories_from_json, read_json
+from yoso_cli.panoptic.annotations import categories_from_json
 from yoso_cli.runtime.checksum import is_damaged, with_checksum
+from yoso_cli.runtime.json_text import read_json
 
 FORMAT = "yoso-report"
 VERSION = 1

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from yoso_cli.atomic import replacing
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.regions import Runs
+from yoso_cli.runtime.json_text import parse_json
 
 _MAGIC = b"yoso-runs 2\n"
 _MAGIC_1 = b"yoso-runs 1\n"
@@ -180,7 +181,7 @@ def _read_index(path: Path) -> dict[str, _Place]:
             index = file.read()[: -_TRAILER.size]
         if crc != _crc(index, start):
             raise _damaged(path)
-        places = {name: _Place(*place) for name, place in json.loads(index).items()}
+        places = {name: _Place(*place) for name, place in parse_json(index, str(path)).items()}
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except (ValueError, TypeError, AttributeError, struct.error, RecursionError):

@@ -149,7 +149,8 @@ def load_authors_state(model: YOSO, state: Mapping[str, Tensor]) -> tuple[str, .
     counters = {name for name in state.keys() - names.keys() if _counts_for(name, names)}
     unknown = sorted(state.keys() - names.keys() - counters - UNUSED)
     notes = [f"{name} was left out: only the loss has a use for it" for name in sorted(UNUSED & state.keys())]
-    notes += [f"{len(counters)} {COUNTER} were left out: frozen norms do not count"] if counters else []
+    why = "frozen norms do not count; backbone_norm: batch trains them"
+    notes += [f"{len(counters)} {COUNTER} were left out: {why}"] if counters else []
     notes += _filled(ours, own)
     problems = [f"{authors_key(key)} is missing" for key in own if key not in ours]
     problems += [f"{name} is unknown" for name in unknown]

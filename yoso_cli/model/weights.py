@@ -26,6 +26,7 @@ from yoso_cli.errors import DataError, YosoError
 from yoso_cli.model.reparam import STEPS, reparameterise
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
+from yoso_cli.runtime.json_text import parse_json
 
 VERSION = 3
 WHOLE, BACKBONE = "whole", "backbone"
@@ -226,9 +227,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
 def read_header(path: Path) -> dict[str, Any]:
     """The header of a weights file: recipe, class table, steps, provenance, hash. Raises as `load_weights`."""
     with _reading(path) as opened:
-        header = json.loads((opened.metadata() or {}).get("yoso", "null"))
+        text = (opened.metadata() or {}).get("yoso", "{}")
+    header = parse_json(text.encode(), f"{path}: its header")
     _check_version(path, header)
-    assert isinstance(header, dict)
     return header
 
 

@@ -4,7 +4,7 @@ A JSON comes from elsewhere: each value is checked as it is taken.
 """
 
 import gc
-import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,11 +14,19 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.types import LARGEST_ID, Category, ImageRecord, PanopticSet, Segment
+from yoso_cli.panoptic.types import LARGEST_ID, MOST_PIXELS, Category, ImageRecord, PanopticSet, Segment
+from yoso_cli.runtime.json_text import read_json
+from yoso_cli.runtime.paths import is_possible
 
 _T = TypeVar("_T")
 
+LARGEST_CATEGORY = 2**31 - 1
+"""The largest id of a class: classes are looked up in arrays of 32-bit numbers."""
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z]+")
+# No count of pixels is larger, and sums of these are exact in 64 bits.
+_LARGEST_COUNT = 2**40
+# The longest edge that a PNG can have.
+_LONGEST_EDGE = 2**31 - 1
 _USUAL = itemgetter("id", "category_id", "area", "iscrowd", "bbox")
 
 
@@ -135,36 +143,6 @@ def parse(
     return categories, records
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The JSON object in the file `path`. Raises DataError when it is missing, unreadable or no object."""
-    try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file.") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    return parse_json(text, str(path))
-
-
-def parse_json(text: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in `text`; `where` names it in what is raised. Raises DataError when it is none."""
-    try:
-        content = json.loads(text)
-    except UnicodeDecodeError:
-        raise DataError(f"{where}: is not UTF-8 text.", hint="Fetch or write it again.") from None
-    except json.JSONDecodeError as error:
-        message = f"{where}: is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}."
-        raise DataError(message, hint="It may be truncated: download or write it again.") from None
-    except RecursionError:
-        raise DataError(f"{where}: is nested too deeply.") from None
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{where}: is a {type(content).__name__}; a JSON object is expected.",
-            hint="Panoptic results are an object with 'annotations'; a list is the format of detection results.",
-        )
-    return content
-
-
 def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> dict[str, Any]:
     """The same as COCO's JSON has it, ready for `json.dump`."""
     images, annotations = [], []
@@ -216,7 +194,7 @@ def _categories(content: Mapping[str, Any], on_mistake: OnMistake) -> tuple[Cate
 
 def _category(entry: Any) -> Category:
     isthing = bool(entry_int(entry, "isthing", 0, 1))
-    return Category(entry_int(entry, "id", 0), entry_value(entry, "name", str), isthing, _color(entry))
+    return Category(entry_int(entry, "id", 0), entry_name(entry), isthing, _color(entry))
 
 
 def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, _Image]:
@@ -226,7 +204,7 @@ def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str
             image_id = entry_id(entry, "id")
             if image_id in found:
                 raise MalformedError(f"repeats id {image_id!r}", "duplicate-id")
-            size = entry_int(entry, "height", 1), entry_int(entry, "width", 1)
+            size = entry_size(entry)
             video_id = entry_id(entry, "video_id") if entry.get("video_id") is not None else None
             found[image_id] = (entry_file_name(entry), *size, video_id)
         except MalformedError as error:
@@ -331,7 +309,7 @@ def segment_from_json(info: Any, *, strict: bool) -> Segment:
     if usual is not None:
         return usual
     segment_id, category_id = entry_int(info, "id", 1, LARGEST_ID), entry_int(info, "category_id", 0)
-    area = entry_int(info, "area", 0) if strict or "area" in info else 0
+    area = entry_int(info, "area", 0, _LARGEST_COUNT) if strict or "area" in info else 0
     crowd = entry_int(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
     bbox = entry_ints(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
     score = _number(info["score"]) if info.get("score") is not None else None
@@ -346,13 +324,19 @@ def _usual_segment(info: Any) -> Segment | None:
         return None
     whole = type(segment_id) is type(category_id) is type(area) is type(crowd) is int
     whole = whole and type(x) is type(y) is type(width) is type(height) is int
-    if not whole or not 0 < segment_id <= LARGEST_ID or category_id < 0 or area < 0 or not 0 <= crowd <= 1:
+    if not whole or not 0 < segment_id <= LARGEST_ID or category_id < 0 or not 0 <= crowd <= 1:
+        return None
+    if not (category_id <= LARGEST_CATEGORY and 0 <= area <= _LARGEST_COUNT and _near(x, y, width, height)):
         return None
     return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
 
 
+def _near(*box: int) -> bool:
+    return max(box) <= _LONGEST_EDGE and min(box) >= -_LONGEST_EDGE
+
+
 def _number(value: Any) -> float:
-    if isinstance(value, (int, float)):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     raise MalformedError(f"has 'score' {value!r} where a number is expected")
 
@@ -384,7 +368,23 @@ def stays_inside(name: str) -> bool:
         return True  # a set has thousands of these, and taking each apart twice takes a third of its reading
     posix, windows = PurePosixPath(name), PureWindowsPath(name)
     climbs = ".." in posix.parts or ".." in windows.parts
-    return not (climbs or posix.is_absolute() or windows.anchor or "\0" in name)
+    return is_possible(name) and not (climbs or posix.is_absolute() or windows.anchor)
+
+
+def entry_name(entry: Any) -> str:
+    """The `name`: any text that can be written."""
+    name = entry_value(entry, "name", str)
+    if not name.isascii() and any("\ud800" <= one <= "\udfff" for one in name):
+        raise MalformedError(f"has name {name!a}, which is no text")
+    return name
+
+
+def entry_size(entry: Any) -> tuple[int, int]:
+    """The `height` and `width` of a picture, in pixels."""
+    height, width = entry_int(entry, "height", 1, _LONGEST_EDGE), entry_int(entry, "width", 1, _LONGEST_EDGE)
+    if height * width > MOST_PIXELS:
+        raise MalformedError(f"has a size of {width}x{height}, more than the {MOST_PIXELS:,} pixels that are read")
+    return height, width
 
 
 def entry_id(entry: Any, key: str) -> int | str:
@@ -395,15 +395,17 @@ def entry_id(entry: Any, key: str) -> int | str:
     raise MalformedError(f"has {key!r} {found!r} where a number or a name is expected")
 
 
-def entry_int(entry: Any, key: str, low: int, high: int | None = None) -> int:
+def entry_int(entry: Any, key: str, low: int, high: int = LARGEST_CATEGORY) -> int:
     """A whole number from `low` to `high`."""
     found = entry_item(entry, key)
     # A set has millions of these, nearly all of them valid.
-    if type(found) is int and low <= found and (high is None or found <= high):
+    if type(found) is int and low <= found <= high:
         return found
     number = integer(found)
-    if number is None or number < low or (high is not None and number > high):
-        limits = f"from {low} to {high}" if high is not None else f"of at least {low}"
+    if number is None or not low <= number <= high:
+        limits = f"from {low} to {high}"
+        if high in (LARGEST_CATEGORY, _LARGEST_COUNT):
+            limits = f"of at most {high}" if number is not None and number > high else f"of at least {low}"
         raise MalformedError(f"has {key!r} {found!r} where a whole number {limits} is expected")
     return number
 
@@ -411,11 +413,11 @@ def entry_int(entry: Any, key: str, low: int, high: int | None = None) -> int:
 def entry_ints(entry: Any, key: str, count: int) -> list[int]:
     """`count` numbers, rounded to whole ones."""
     values = entry_list(entry, key)
-    if len(values) == count and all(type(one) is int for one in values):
+    if len(values) == count and all(type(one) is int for one in values) and _near(*values):
         return values
     rounded = [round(one) if isinstance(one, float) and abs(one) < LARGEST_ID else one for one in values]
     whole_ones = [number for number in map(integer, rounded) if number is not None]
-    if len(values) != count or len(whole_ones) != count:
+    if len(values) != count or len(whole_ones) != count or not _near(*whole_ones):
         raise MalformedError(f"has a {key!r} that is not {count} numbers")
     return whole_ones
 

@@ -29,6 +29,8 @@ from yoso_cli.panoptic.types import (
     present_ids,
 )
 from yoso_cli.runtime.checksum import file_checksum, is_damaged, with_checksum
+from yoso_cli.runtime.json_text import read_json
+from yoso_cli.runtime.paths import is_possible
 from yoso_cli.runtime.words import shortened
 
 FORMAT = "yoso-panoptic"
@@ -145,6 +147,8 @@ def read_set(folder: Path) -> PanopticSet:
     for key, kind in (("name", str), ("split", str), ("image_dir", str), ("panoptic_dir", str), ("images", int)):
         if not isinstance(manifest.get(key), kind):
             raise DataError(f"{folder / MANIFEST}: lacks {key!r}.", hint="Prepare the dataset again with --force.")
+    if not (is_possible(manifest["image_dir"]) and is_possible(manifest["panoptic_dir"])):
+        raise DataError(f"{folder / MANIFEST}: names a folder that cannot be.", hint="Prepare it again with --force.")
     if listing_changed(folder, manifest):
         raise DataError(f"{folder / LISTING}: is not as it was written: its checksum differs.", hint=_EDITED)
     found = read_coco(
@@ -169,7 +173,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     path = folder / MANIFEST
     if not path.exists():
         return None
-    manifest = annotations.read_json(path)
+    manifest = read_json(path)
     if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
         raise DataError(f"{path}: is not of the format {FORMAT}, version {VERSION}.", hint="Prepare it again.")
     if is_damaged(manifest):

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.png_chunks import SIGNATURE, DamagedError, Inflater, inflated_size, pixel_chunks
+from yoso_cli.panoptic.types import MOST_PIXELS
 
 Pixels = npt.NDArray[Any]
 """uint8 (H, W): grey or palette indices; uint16 (H, W): 16-bit grey; uint8 (H, W, 3): RGB."""
@@ -37,8 +38,6 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _TYPES = {3: 2, 4: 6}
 # The limit of Deflate: a header that states a larger size is wrong, and would only fill the memory.
 _BEST_COMPRESSION = 1032
-# Twice what Pillow warns of; the largest published label maps have 22 million pixels.
-_MOST_PIXELS = 178_956_970
 _UP = 2
 
 
@@ -124,7 +123,7 @@ def decode(content: bytes, where: str, *expected: Kind) -> Pixels:
         DataError: damaged, no PNG, or of another kind than `expected` (none: any kind).
     """
     found = header(content, where, *(expected or Kind))
-    if found.height * found.width > _MOST_PIXELS or found.stored_bytes > _BEST_COMPRESSION * len(content):
+    if found.height * found.width > MOST_PIXELS or found.stored_bytes > _BEST_COMPRESSION * len(content):
         raise _damaged(where, f"says it is {found.width}x{found.height} in {len(content)} bytes")
     try:
         chunks = pixel_chunks(content)

@@ -21,6 +21,8 @@ IdMap = npt.NDArray[np.int32]
 VOID = 0
 LARGEST_ID = 256**3 - 1
 """Of a segment: its PNG stores three bytes."""
+MOST_PIXELS = 178_956_970
+"""Of a picture that is read: twice what Pillow warns of. The largest published label maps have 22 million."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ $YOSO_HOME/weights/            $YOSO_HOME is ~/.cache/yoso unless it is set
 """
 
 import hashlib
-import json
 import os
 import re
 from dataclasses import asdict, dataclass
@@ -16,8 +15,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from yoso_cli import atomic
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, RunError
 from yoso_cli.locks import sole_writer
+from yoso_cli.runtime.json_text import read_json
 
 _BLOCK = 1 << 20
 
@@ -65,8 +65,12 @@ class Cache:
     def open(cls) -> "Cache":
         """The cache in YOSO_HOME, or the user's cache folder."""
         home = os.environ.get("YOSO_HOME")
-        user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        return cls((Path(home).expanduser() if home else user / "yoso") / "weights")
+        try:
+            user = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            return cls((Path(home).expanduser() if home else user / "yoso") / "weights")
+        except RuntimeError:
+            # A user without an entry, as in a container, and without HOME.
+            raise RunError("This user has no home folder for weights.", hint="Set YOSO_HOME to a folder.") from None
 
     @property
     def ledger(self) -> Path:
@@ -116,19 +120,12 @@ class Cache:
             )
 
     def _read(self) -> dict[str, dict[str, Any]]:
-        try:
-            text = self.ledger.read_text(encoding="utf-8")
-        except FileNotFoundError:
+        if not self.ledger.exists():
             return {}
-        except OSError as error:
-            raise DataError(f"{self.ledger}: cannot be read: {error.strerror}.") from error
         try:
-            plain = json.loads(text)
-        except ValueError as error:
-            raise self._damaged() from error
-        if not isinstance(plain, dict):
-            raise self._damaged()
-        return plain
+            return read_json(self.ledger)
+        except DataError as error:
+            raise DataError(error.message, hint="Remove it; the hashes are then recorded again.") from error
 
     def _damaged(self) -> DataError:
         return DataError(f"{self.ledger}: is damaged.", hint="Remove it; the hashes are then recorded again.")

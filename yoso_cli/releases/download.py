@@ -4,7 +4,6 @@ What has arrived so far lies beside the target as `.part`, with `.part.json` say
 """
 
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -19,8 +18,9 @@ from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from yoso_cli import atomic
-from yoso_cli.errors import RunError, UsageError
+from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.locks import sole_writer
+from yoso_cli.runtime.json_text import read_json
 from yoso_cli.runtime.progress import SILENT, Progress
 
 ATTEMPTS = 5
@@ -238,7 +238,7 @@ def _origin_path(part: Path) -> Path:
 def _read_origin(part: Path) -> _Origin | None:
     """None when there is nothing to go on from."""
     try:
-        plain = json.loads(_origin_path(part).read_text(encoding="utf-8"))
+        plain = read_json(_origin_path(part))
         return _Origin(str(plain["address"]), str(plain["validator"]), plain["total"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (DataError, KeyError):
         return None

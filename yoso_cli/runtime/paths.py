@@ -18,6 +18,14 @@ def is_there(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110
 
 
+def is_possible(path: str) -> bool:
+    """Whether a file could have this path: one of an untrusted file may hold NUL, or half of a surrogate pair."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+
+
 def beside(path: Path) -> list[str]:
     """The files beside `path`, written like it, for suggestions."""
     try:

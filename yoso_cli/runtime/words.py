@@ -2,6 +2,7 @@
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 
@@ -15,6 +16,27 @@ def shortened(items: Sequence[object], most: int = 5, *, more: str = " and {} mo
     """`a, b, c`: of many items the first `most`, and then `more`, in which `{}` stands for how many are left."""
     rest = more.format(len(items) - most) if len(items) > most else ""
     return ", ".join(map(str, items[:most])) + rest
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    """`text` with whatever no terminal should be sent escaped as in Python: control characters and half surrogates.
+
+    Args:
+        text: with names of files and classes, which may hold anything.
+        lines: keep line breaks.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if _is_shown(one) or (lines and one == "\n") else _escaped(one) for one in text)
+
+
+def _is_shown(one: str) -> bool:
+    # The wide spaces of other scripts are not printable to Python.
+    return one.isprintable() or unicodedata.category(one) == "Zs"
+
+
+def _escaped(one: str) -> str:
+    return one.encode("unicode_escape").decode("ascii")
 
 
 def paragraph(text: str, width: int) -> str:

@@ -9,8 +9,6 @@ There is no random state in it: data order, augmentation and sampled points are 
 
 import copy
 import hashlib
-import json
-import pickle
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -27,6 +25,7 @@ from yoso_cli.model.weights import load_state, load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE, RunFolder
+from yoso_cli.runtime.json_text import read_json
 from yoso_cli.training.step import Step
 
 VERSION = 2
@@ -249,7 +248,7 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         # Only tensors and plain containers: an untrusted file cannot run code.
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # what torch and pickle raise about a foreign file is not written down anywhere
         raise _damaged(path, "it is truncated or not a checkpoint") from error
     if not isinstance(state, dict) or state.get("format") != "yoso-training":
         raise _damaged(path, "it was not written by `yoso train`")
@@ -264,8 +263,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_hashes(folder: Path) -> None:
     path = folder / MANIFEST_FILE
     try:
-        hashes = dict(json.loads(path.read_text(encoding="utf-8"))["sha256"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        hashes = dict(read_json(path)["sha256"])
+    except (DataError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, "it is missing or truncated") from error
     for name in (WEIGHTS_FILE, TRAINING_FILE):
         if not (folder / name).is_file() or hashes.get(name) != _digest(folder / name):

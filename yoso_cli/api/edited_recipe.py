@@ -1,0 +1,59 @@
+"""The recipe of a run that was edited since the newest checkpoint: what differs, and what a resumed run can take."""
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from yoso_cli.errors import UsageError, YosoError
+from yoso_cli.recipe import file as recipe_file
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.run_folder import RunFolder
+
+# A resumed run gives the same curve with any of these; the initial weights of the backbone have had their effect.
+_FREE = re.compile(
+    r"name|description|data\.(root|val_split)|model\.backbone_weights|(inference|paper)\..*"
+    r"|train\.(workers|log_every|checkpoint_every|evaluate_every|keep|bad_steps|unreadable)"
+)
+
+
+def edited(run: RunFolder, recipe: Recipe) -> dict[str, str]:
+    """What `recipe`, that of `run` now, says otherwise than the newest checkpoint: key -> `train.batch is 4, not 2`.
+
+    Empty where there is no checkpoint that can be read: resuming says so.
+    """
+    from yoso_cli.model.weights import read_header
+
+    if not run.checkpoints():
+        return {}
+    weights = run.weights()
+    try:
+        # Of an earlier version it may lack values, which are then the defaults.
+        then = recipe_file.from_dict(dict(read_header(weights)["recipe"]), str(weights))
+    except (YosoError, KeyError, TypeError, ValueError):
+        return {}
+    was = dict(_flat(then.to_dict()))
+    now = dict(_flat(recipe.to_dict()))
+    return {key: f"{key} is {value}, not {was.get(key)}" for key, value in now.items() if value != was.get(key)}
+
+
+def require_same_curve(run: RunFolder, recipe: Recipe) -> None:
+    """Raises UsageError where the recipe was edited so that the resumed run would not go on along the same curve."""
+    # More steps change no earlier one, unless the learning rate depends on their number.
+    free = {"train.iterations"} if recipe.train.schedule == "step" else set()
+    breaking = [what for key, what in edited(run, recipe).items() if key not in free and not _FREE.fullmatch(key)]
+    if breaking:
+        again = f"yoso train {shlex.quote(str(run.recipe_path))} --weights {shlex.quote(str(run.path))}"
+        raise UsageError(
+            f"{run.recipe_path}: was edited after its newest checkpoint: {'; '.join(breaking)}. A resumed run would "
+            "not go on along the same curve.",
+            hint=f"Put that back, or start a new run from its weights: `{again}`.",
+        )
+
+
+def _flat(plain: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for key, value in plain.items():
+        if isinstance(value, dict):
+            yield from ((f"{key}.{inner}", one) for inner, one in value.items())
+        else:
+            yield key, value
