@@ -13,6 +13,7 @@ from yoso_cli.drawing.picture_file import read_made_from, write_picture
 from yoso_cli.drawing.style import Style
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.media.inputs import Input
+from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.stages import stage
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def draw_files(
         return drawing, result
 
     results = predicted(model, [one.input for one in wanted], outcome, batch=batch, fail_fast=fail_fast)
-    for drawing, result in stage(drawn, results, threads=threads_beside(model), ahead=2):
+    threads = threads_beside(model) * usable_cores()
+    for drawing, result in stage(drawn, results, threads=threads, ahead=2 * max(1, threads)):
         if result is not None:
             yield drawing, result
 

@@ -120,7 +120,7 @@ def _predict(found: "Inputs", chosen: options.ModelOptions, wanted: _Order, part
     from yoso_cli.conversion.prediction_folder import remove_predictions
 
     file = chosen.read(console.TERMINAL)
-    model = chosen.build(file)
+    model = chosen.build(file, pictures=options.MANY if any(one.is_video for one in found.items) else len(found.items))
     console.say(using(model))
     if wanted.force:
         remove_predictions(wanted.output)

@@ -171,7 +171,7 @@ def _draw(inputs: Sequence[str], chosen: options.ModelOptions, recursive: bool, 
         if len(targets) == 1 and _is_video(targets[0]):
             _require_new(targets[0])
     order.style.shown(file.weights.categories)  # an unknown class is said before the network is built
-    model = chosen.build(file)
+    model = chosen.build(file, pictures=options.MANY if any(one.is_video for one in found.items) else len(found.items))
     console.say(using(model))
     if chosen.engine.fast_merge:
         console.say("Fast merge: `yoso eval --fast-merge` measures its PQ.")
