@@ -239,3 +239,9 @@ def test_some_frames_may_be_chosen(line: Path, printed: Any) -> None:
     clips.clip(Path("clip.mp4"), 12)
     value, _ = printed("predict", "clip.mp4", "-o", "preds", "--every", "4", "--json", *CPU)
     assert value["frames"] == 3
+
+
+def test_a_line_is_printed_for_each_frame_if_asked_for(line: Path, printed: Any) -> None:
+    clips.clip(Path("clip.mp4"), 3)
+    _, told = printed("predict", "clip.mp4", "-o", "preds", "-v", *CPU)
+    assert told.count("clip.mp4 -> panoptic/clip/") == 3

@@ -170,6 +170,8 @@ def _gather(inputs: tuple[str, ...], wanted: _Order) -> None:
 
 
 def _told(one: "Input", line: "Line") -> None:
+    if not line.files:  # the end of a video, whose frames were told
+        return
     files = line.files[0] + (", ..." if len(line.files) > 1 else "")
     console.say(f"{one.source} -> {files}")
 
