@@ -30,7 +30,7 @@ import time
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +87,9 @@ IMPORT = ("weights", "import", "tiny-released.pth", "--recipe", "tiny.yaml", "-o
 IMPORTED = (*IMPORT, "--categories", f"{TRUTH}/panoptic.json")
 RESUME = ("train", "--resume", RUN, "--device", "cpu")
 
+GATHER = Case(
+    "", ("predict", "-o", "preds", "--gather"), "", volatile="preds", told="Parts that are not complete", weight=6
+)
 CASES = {
     "truth png: eval": Case(f"{TRUTH}/panoptic/000000.png", SCORE),
     "truth png: check": Case(f"{TRUTH}/panoptic/000000.png", ("check", TRUTH, "--json")),
@@ -115,22 +118,8 @@ CASES = {
     "checkpoint weights: resume": Case(f"{CHECKPOINT}/weights.safetensors", RESUME, volatile=RUN, weight=1),
     "checkpoint manifest: resume": Case(f"{CHECKPOINT}/checkpoint.json", RESUME, volatile=RUN, weight=1),
     "metrics: resume": Case(f"{RUN}/metrics.jsonl", RESUME, volatile=RUN, weight=2),
-    "parts of predictions: gather": Case(
-        "preds/parts/1-of-1.jsonl",
-        ("predict", "-o", "preds", "--gather"),
-        "",
-        volatile="preds",
-        told="Parts that are not complete",
-        weight=6,
-    ),
-    "predictions.json: gather": Case(
-        "preds/predictions.json",
-        ("predict", "-o", "preds", "--gather"),
-        "",
-        volatile="preds",
-        told="Parts that are not complete",
-        weight=6,
-    ),
+    "parts of predictions: gather": replace(GATHER, file="preds/parts/1-of-1.jsonl"),
+    "predictions.json: gather": replace(GATHER, file="preds/predictions.json"),
     "categories yaml: convert": Case("maps/mine.yaml", CONVERT, "made", checked=False),
     "recipe yaml: recipe check": Case("tiny.yaml", ("recipe", "check", "tiny.yaml"), checked=False, weight=4),
 }

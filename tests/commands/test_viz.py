@@ -20,8 +20,10 @@ from PIL import Image
 from releases.server import Behaviour, serving
 
 import yoso_cli as yoso
+from yoso_cli.api.draw_files import drawings, not_drawn
 from yoso_cli.cli import run
 from yoso_cli.conversion.instances import to_run_lengths
+from yoso_cli.drawing.style import Style
 from yoso_cli.inference.engine import default_for
 from yoso_cli.media.video_reader import VideoReader
 from yoso_cli.model import weights
@@ -374,3 +376,15 @@ def test_the_weights_are_hashed_once(photos: Path, printed: Any, monkeypatch: py
     monkeypatch.setattr(weights, "digest", lambda state: hashed.append(1) or original(state))
     printed("viz", "photos", "-r", *CPU)
     assert len(hashed) <= 2
+
+
+def test_no_photo_is_read_before_the_first_one_is_drawn(photos: Path, printed: Any) -> None:
+    """But those whose pictures are there already, which are compared with what they were drawn from."""
+    printed("viz", "photos", *CPU)
+    Path("photos-yoso/a-yoso.png").unlink()
+    model = yoso.load(device="cpu")
+    inputs = yoso.find_inputs("photos").items
+    wanted = drawings(model, inputs, [Path(f"photos-yoso/{one.name}-yoso.png") for one in inputs], Style())
+    (todo,) = not_drawn(wanted)
+    assert todo.input.name == "a"
+    assert "stamp" not in vars(todo)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yoso_cli.api.predict_files import Failure, Outcome, predicted, threads_beside
 from yoso_cli.api.result import Result
@@ -22,33 +23,44 @@ if TYPE_CHECKING:
 _STAMP = "yoso viz "
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Drawing:
     """A picture to draw.
 
     Attributes:
         input: what is drawn.
         target: the file to write.
-        stamp: a hash of all that it is drawn from, kept in the file: the same command may write it again.
+        look: what else it is drawn from: the model's settings and the style.
     """
 
     input: Input
     target: Path
-    stamp: str
+    look: tuple[Mapping[str, Any], ...]
 
-    @property
-    def is_done(self) -> bool:
-        """Whether the file is there, drawn from the very same."""
-        return self.target.exists() and read_made_from(self.target) == self.stamp
+    @cached_property
+    def stamp(self) -> str:
+        """A hash of all that it is drawn from, kept in the file: the same command may write it again.
+
+        The input is read for it: by the thread that draws it, unless its file is there already.
+        """
+        return stamp([_digest(self.input), *self.look])
 
 
 def drawings(model: "Model", inputs: Sequence[Input], targets: Sequence[Path], style: Style) -> list[Drawing]:
     """Each input with the file it is drawn to, in one style."""
-    settings = model.settings  # hashes all of the weights
-    return [
-        Drawing(one, target, stamp([_digest(one), settings, vars(style)]))
-        for one, target in zip(inputs, targets, strict=True)
-    ]
+    look = (model.settings, vars(style))  # of the settings, a hash of all of the weights
+    return [Drawing(one, target, look) for one, target in zip(inputs, targets, strict=True)]
+
+
+def not_drawn(wanted: Sequence[Drawing]) -> list[Drawing]:
+    """Those whose files are not there.
+
+    Raises:
+        UsageError: a file is there that was drawn from something else, or that is not ours.
+    """
+    there = [one for one in wanted if one.target.exists()]
+    require_own({one.target: one.stamp for one in there})
+    return [one for one in wanted if one not in there]
 
 
 def draw_files(

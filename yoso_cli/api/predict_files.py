@@ -41,6 +41,10 @@ class Failure:
     source: str
     message: str
 
+    def to_json(self) -> dict[str, str]:
+        """As `--json` has it."""
+        return {"input": self.source, "message": self.message}
+
 
 @dataclass
 class Outcome:

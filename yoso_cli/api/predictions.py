@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation import counting
@@ -62,14 +62,7 @@ def evaluate_predictions(
     shown = tracked(counts, len(true_set.records), "eval", progress, size=lambda one: one.images)
     report = Report(
         score_counts(shown, true_set, measured),
-        dataset=true_set.name,
-        split=true_set.split,
-        images=len(true_set.records),
-        truth=str(truth),
-        predictions=str(predictions),
-        versions=machine.versions(machine.SCORING_PACKAGES),
-        machine=machine.describe(),
-        command=command,
+        **_facts(true_set, truth, predictions, command),
     )
     if html is not None:
         pictured = replace(true_set, image_dir=images) if images is not None else true_set
@@ -117,16 +110,23 @@ def evaluate_videos(
     measures = video_measures(shown, true_set.categories, metrics)
     return VideoReport(
         measures,
-        dataset=true_set.name,
-        split=true_set.split,
         videos=len(videos_of(true_set.records, str(truth))),
-        images=len(true_set.records),
-        truth=str(truth),
-        predictions=str(predictions),
-        versions=machine.versions(machine.SCORING_PACKAGES),
-        machine=machine.describe(),
-        command=command,
+        **_facts(true_set, truth, predictions, command),
     )
+
+
+def _facts(true_set: PanopticSet, truth: str | Path, predictions: str | Path, command: str) -> dict[str, Any]:
+    """What the report of an evaluation of files says beside its figures."""
+    return {
+        "dataset": true_set.name,
+        "split": true_set.split,
+        "images": len(true_set.records),
+        "truth": str(truth),
+        "predictions": str(predictions),
+        "versions": machine.versions(machine.SCORING_PACKAGES),
+        "machine": machine.describe(),
+        "command": command,
+    }
 
 
 def predicted_in(predictions: PanopticSet) -> "Predict":

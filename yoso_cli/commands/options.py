@@ -1,7 +1,8 @@
 """Options that several commands share."""
 
 import functools
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.api.predictor import OLD_PRECISIONS, EngineOptions
+from yoso_cli.commands import console
 from yoso_cli.drawing.style import BACKGROUNDS, COLORS, Style
 from yoso_cli.media.frames import FrameChoice
 from yoso_cli.runtime.progress import Progress
@@ -16,6 +18,7 @@ from yoso_cli.runtime.progress import Progress
 if TYPE_CHECKING:
     from yoso_cli.api.predict import Model
     from yoso_cli.api.weights import ModelFile
+    from yoso_cli.media.inputs import Inputs
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 
@@ -42,6 +45,17 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override a recipe value, as in --set train.lr=2e-4. Repeatable.",
 )
+
+
+def found_inputs(words: Sequence[str], recursive: bool, datasets: Path) -> "Inputs":
+    """What INPUTS stand for; what was passed over is said."""
+    from yoso_cli.media.inputs import find_inputs
+
+    found = find_inputs(words, recursive=recursive, datasets=datasets, stdin=sys.stdin.buffer)
+    for remark in found.remarks:
+        console.say(remark)
+    return found
+
 
 recursive_option = click.option("--recursive", "-r", is_flag=True, help="Search folders to any depth.")
 
@@ -94,6 +108,14 @@ class _Precision(_Choice):
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """The precision under its present name."""
         return super().convert(OLD_PRECISIONS.get(value, value), param, ctx)
+
+
+def _with(chosen: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
+    """The command with options, in their order."""
+    found = command
+    for option in reversed(chosen):
+        found = option(found)
+    return found
 
 
 _ENGINE_OPTIONS = (
@@ -149,17 +171,14 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_options(*args: Any, **values: Any) -> None:
         command(*args, engine_options=EngineOptions(**{name: values.pop(name) for name in names}), **values)
 
-    found: Callable[..., None] = with_options
-    for option in reversed(_ENGINE_OPTIONS):
-        found = option(found)
-    return found
+    return _with(_ENGINE_OPTIONS, with_options)
 
 
 # A network of so small an input takes less time than drawing and writing what it finds: with one thread for it, the
 # other cores do that meanwhile. Measured on two cores at 128x128: 28 ms a picture, and 44 with two threads.
 _SMALL_INPUT = 320 * 320
-MANY = 16
-"""Pictures for which that pays."""
+# Pictures for which that pays.
+_MANY = 16
 
 
 @dataclass(frozen=True)
@@ -186,14 +205,15 @@ class ModelOptions:
 
         return read_model(fastest_weights(self.source, self.runs, progress), self.overrides, progress)
 
-    def build(self, file: "ModelFile", *, pictures: int = 1) -> "Model":
-        """The model, ready for inference of so many pictures."""
+    def build(self, file: "ModelFile", inputs: "Inputs") -> "Model":
+        """The model, ready for inference of `inputs`."""
         from yoso_cli.api.predict import Model
         from yoso_cli.runtime.machine import choose_device
 
         engine, used = self.engine, file.recipe.inference
         small = used.short_edge * used.long_edge <= _SMALL_INPUT
-        if engine.threads is None and small and pictures >= MANY and choose_device(self.device).type == "cpu":
+        many = len(inputs.items) >= _MANY or any(one.is_video for one in inputs.items)
+        if engine.threads is None and small and many and choose_device(self.device).type == "cpu":
             engine = replace(engine, threads=1)
         engine.prepare_process()
         return Model(file, file.predictor(self.device, engine))
@@ -240,10 +260,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = ModelOptions(source, (*overrides, *short), runs, device, engine_options)
         command(*args, chosen=chosen, **values)
 
-    found: Callable[..., None] = with_options
-    for option in reversed(_MODEL_OPTIONS):
-        found = option(found)
-    return found
+    return _with(_MODEL_OPTIONS, with_options)
 
 
 _DRAWING_OPTIONS = (
@@ -296,10 +313,7 @@ def drawing_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_style(*args: Any, **values: Any) -> None:
         command(*args, style=Style.of(**{name: values.pop(name) for name in _DRAWING_NAMES}), **values)
 
-    found: Callable[..., None] = with_style
-    for option in reversed(_DRAWING_OPTIONS):
-        found = option(found)
-    return found
+    return _with(_DRAWING_OPTIONS, with_style)
 
 
 _FRAME_OPTIONS = (
@@ -321,10 +335,7 @@ def frame_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(*args, frames=FrameChoice(every, start, stop, fps), **values)
 
-    found: Callable[..., None] = with_frames
-    for option in reversed(_FRAME_OPTIONS):
-        found = option(found)
-    return found
+    return _with(_FRAME_OPTIONS, with_frames)
 
 
 def given(options: EngineOptions) -> dict[str, bool]:

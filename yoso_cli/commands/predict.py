@@ -3,7 +3,6 @@
 import os
 import re
 import shlex
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,7 +96,6 @@ def command(
       torchrun --nproc-per-node 4 -m yoso_cli predict photos/ -o preds
     """
     from yoso_cli.conversion.prediction_formats import require_formats
-    from yoso_cli.media.inputs import find_inputs
 
     names = tuple(dict.fromkeys(name.strip() for one in order.pop("formats") for name in one.split(",")))
     wanted = _Order(formats=names, **order)
@@ -108,10 +106,7 @@ def command(
         raise UsageError("INPUTS are missing.", hint="Name photos, a folder, or another input: see --help.")
     require_formats(names)
     part = _part(wanted.shard)
-    found = find_inputs(inputs, recursive=recursive, datasets=root, stdin=sys.stdin.buffer)
-    for remark in found.remarks:
-        console.say(remark)
-    _predict(found, chosen, wanted, part)
+    _predict(options.found_inputs(inputs, recursive, root), chosen, wanted, part)
 
 
 def _predict(found: "Inputs", chosen: options.ModelOptions, wanted: _Order, part: "Part") -> None:
@@ -120,7 +115,7 @@ def _predict(found: "Inputs", chosen: options.ModelOptions, wanted: _Order, part
     from yoso_cli.conversion.prediction_folder import remove_predictions
 
     file = chosen.read(console.TERMINAL)
-    model = chosen.build(file, pictures=options.MANY if any(one.is_video for one in found.items) else len(found.items))
+    model = chosen.build(file, found)
     console.say(using(model))
     if wanted.force:
         remove_predictions(wanted.output)
@@ -187,7 +182,7 @@ def _report(outcome: "Outcome", wanted: _Order, weights: str) -> None:
         "predicted": outcome.predicted,
         "frames": outcome.frames,
         "skipped": outcome.skipped,
-        "failures": [{"input": one.source, "message": one.message} for one in outcome.failures],
+        "failures": [one.to_json() for one in outcome.failures],
         "complete": outcome.complete,
         "seconds": outcome.seconds,
         "waiting_seconds": outcome.waiting.seconds,

@@ -1,7 +1,6 @@
 """`yoso viz`: draw segments on pictures and videos."""
 
 import shlex
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -159,19 +158,16 @@ def _draw_truth(labels: _Labels, root: Path, order: _Order) -> None:
 def _draw(inputs: Sequence[str], chosen: options.ModelOptions, recursive: bool, root: Path, order: _Order) -> None:
     from yoso_cli.api.draw_files import require_own
     from yoso_cli.api.predict import using
-    from yoso_cli.media.inputs import find_inputs
 
-    found = find_inputs(inputs, recursive=recursive, datasets=root, stdin=sys.stdin.buffer)
-    for remark in found.remarks:
-        console.say(remark)
+    found = options.found_inputs(inputs, recursive, root)
     targets = _targets(inputs, found, order)
     file = chosen.read(console.TERMINAL)
     if not order.force:
-        require_own(dict.fromkeys((one for one in targets if not _is_video(one)), ""))
-        if len(targets) == 1 and _is_video(targets[0]):
-            _require_new(targets[0])
+        # Beside other inputs, a video that is there is taken for done.
+        pairs = zip(found.items, targets, strict=True)
+        require_own({target: "" for one, target in pairs if not one.is_video or len(targets) == 1})
     order.style.shown(file.weights.categories)  # an unknown class is said before the network is built
-    model = chosen.build(file, pictures=options.MANY if any(one.is_video for one in found.items) else len(found.items))
+    model = chosen.build(file, found)
     console.say(using(model))
     if chosen.engine.fast_merge:
         console.say("Fast merge: `yoso eval --fast-merge` measures its PQ.")
@@ -195,7 +191,7 @@ def _report(
         "pictures": pictures,
         "videos": [_video_entry(*one) for one in videos],
         "skipped": outcome.skipped,
-        "failures": [{"input": one.source, "message": one.message} for one in outcome.failures],
+        "failures": [one.to_json() for one in outcome.failures],
     }
     text = _text(pictures, videos, outcome, targets, order)
     if text or order.as_json:
@@ -214,16 +210,15 @@ def _draw_pictures(
     model: "Model", both: Sequence[tuple["Input", Path]], order: _Order, outcome: "Outcome"
 ) -> list[dict[str, Any]]:
     """Draws what is no video; returns an entry for each picture that was drawn."""
-    from yoso_cli.api.draw_files import draw_files, drawings, require_own
+    from yoso_cli.api.draw_files import draw_files, drawings, not_drawn
     from yoso_cli.api.predict_files import until_stopped
 
     if not both:
         return []
     wanted = drawings(model, [one for one, _ in both], [target for _, target in both], order.style)
     if not order.force:
-        require_own({one.target: one.stamp for one in wanted})
+        todo = not_drawn(wanted)
         if len(wanted) > 1:
-            todo = [one for one in wanted if not one.is_done]
             outcome.skipped, wanted = len(wanted) - len(todo), todo
     entries = []
     with console.bar(len(both), "drawing", initial=outcome.skipped) as bar:
@@ -354,12 +349,3 @@ def _default_folder(words: Sequence[str], found: "Inputs") -> Path:
     if len(named) == 1 and (named[0].is_dir() or found.items[0].image_id is not None):
         return Path(f"{named[0].resolve().name}-yoso")
     return Path()
-
-
-def _is_video(target: Path) -> bool:
-    return target.suffix.lower() not in SUFFIXES
-
-
-def _require_new(target: Path) -> None:
-    if target.exists():
-        raise UsageError(f"{target}: exists already.", hint="Add --force to overwrite it, or use --output.")

@@ -10,7 +10,6 @@ is whole. A place that is a link is replaced, and a folder that is a link is ref
 """
 
 import fcntl
-import itertools
 import json
 import os
 import re
@@ -20,10 +19,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.atomic import remove, reporting, write_json
+from yoso_cli.atomic import make_inside, remove, reporting, require_no_link, write_json
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, LabelWriter, SourcePicture
 from yoso_cli.conversion.prediction_formats import FORMATS, PANOPTIC, Place, require_formats
@@ -119,16 +119,15 @@ class PredictionFolder:
         self.part = part
         self._about = _about(made_with, formats, categories, image_dir)
         self._writers = _writers(folder, formats, categories, image_dir)
-        self._plain: set[Path] = set()
-        self._count = itertools.count()
+        self._count = count()
         _require_own(folder, self._about)
 
     def __enter__(self) -> "PredictionFolder":
         parts = self.folder / _PARTS
         with reporting(self.folder), ExitStack() as opened:
             parts.mkdir(parents=True, exist_ok=True)
-            _require_no_link(parts)
-            _require_no_link(parts / self.part.file)
+            require_no_link(parts)
+            require_no_link(parts / self.part.file)
             self._file = opened.enter_context((parts / self.part.file).open("a+b", buffering=0))
             self._lock()
             self._end_line()
@@ -159,7 +158,7 @@ class PredictionFolder:
 
     def finished(self) -> dict[str, str]:
         """The stamps of all inputs that are done, by name, whichever process did them, if their files are there."""
-        lines = _lines(self.folder)
+        lines = chain.from_iterable(_read_parts(self.folder).values())
         return {line.name: line.stamp for line in lines if line.stamp and self._has(line)}
 
     def write(
@@ -206,18 +205,25 @@ class PredictionFolder:
         names = {line.name for line in _lines_of(self.folder / _PARTS / self.part.file)}
         with reporting(self.folder):
             self._file.write((json.dumps(with_checksum({**_COMPLETE, "names": len(names)})) + "\n").encode())
-        missing = incomplete_parts(self.folder)
+        # Read once, and not before the mark: of two parts that end together, one sees the other's last lines.
+        parts = _read_parts(self.folder)
+        missing = incomplete_parts(self.folder, parts)
         if not missing:
-            self.join(complete=True)
+            self.join(parts, complete=True)
         return not missing
 
-    def join(self, *, complete: bool) -> int:
+    def join(self, parts: "_Parts", *, complete: bool) -> int:
         """Writes the listings of what is there; returns how many pictures they have.
+
+        Args:
+            parts: their lines.
+            complete: whether that is all.
 
         Raises:
             RunError: the disk is full.
         """
-        by_name = {line.name: line for line in _lines(self.folder) if line.entries and self._has(line)}
+        all_lines = chain.from_iterable(parts.values())
+        by_name = {line.name: line for line in all_lines if line.entries and self._has(line)}
         lines = [by_name[name] for name in sorted(by_name)]
         staging = self._staging / "listings"
         with reporting(self.folder):
@@ -243,19 +249,10 @@ class PredictionFolder:
         files = sorted((path for path in staging.rglob("*") if path.is_file()), key=lambda path: path.name == MANIFEST)
         names = [path.relative_to(staging) for path in files]
         for path, name in zip(files, names, strict=True):
-            self._make_plain((self.folder / name).parent)
+            make_inside(self.folder, (self.folder / name).parent)
             path.replace(self.folder / name)
         shutil.rmtree(staging)
         return tuple(name.as_posix() for name in names)
-
-    def _make_plain(self, parent: Path) -> None:
-        """Makes a folder and those above it up to the folder of predictions; none of them may be a link."""
-        if parent in self._plain or parent == self.folder:
-            return
-        self._make_plain(parent.parent)
-        parent.mkdir(exist_ok=True)
-        _require_no_link(parent)
-        self._plain.add(parent)
 
 
 def _add_frame(entry: dict[str, Any], frame: Mapping[str, Any]) -> None:
@@ -281,9 +278,10 @@ def gather(folder: Path) -> tuple[int, list[str]]:
     made_with = {name: value for name, value in about.items() if name not in _OF_THE_FOLDER}
     known = categories_from_json(categories)
     part = PredictionFolder(folder, made_with, formats, known, Path(str(about.get("image_dir"))), Part(0, 0))
-    missing = incomplete_parts(folder)
+    parts = _read_parts(folder)
+    missing = incomplete_parts(folder, parts)
     with part:
-        return part.join(complete=not missing), missing
+        return part.join(parts, complete=not missing), missing
 
 
 def remove_predictions(folder: Path) -> None:
@@ -295,7 +293,7 @@ def remove_predictions(folder: Path) -> None:
     if not (folder / PREDICTIONS_JSON).exists():
         return
     listings = _read_about(folder).get("listings", [])
-    files = {file for line in _lines(folder) for file in line.files}
+    files = {file for lines in _read_parts(folder).values() for line in lines for file in line.files}
     files |= {file for file in listings if isinstance(file, str)} if isinstance(listings, list) else set()
     with reporting(folder):
         for path in sorted(folder / file for file in files if stays_inside(file)):
@@ -315,15 +313,15 @@ def _remove_empty(folder: Path, parent: Path) -> None:
             parent = parent.parent
 
 
-def incomplete_parts(folder: Path) -> list[str]:
-    """The names of the parts that are not complete: `2 of 4`."""
-    files = {path.name for path in (folder / _PARTS).glob("*-of-*.jsonl")}
-    counts = {int(match[1]) for name in files if (match := re.fullmatch(r"[1-9]\d*-of-([1-9]\d*)\.jsonl", name))}
-    parts = [Part(number, count) for count in counts for number in range(1, count + 1)]
-    return [str(one) for one in parts if not _is_complete(folder / _PARTS / one.file)]
+def incomplete_parts(folder: Path, parts: "_Parts | None" = None) -> list[str]:
+    """The names of the parts that are not complete: `2 of 4`; `parts` are their lines, if they are read already."""
+    lines = _read_parts(folder) if parts is None else parts
+    counts = {int(match[1]) for name in lines if (match := re.fullmatch(r"[1-9]\d*-of-([1-9]\d*)\.jsonl", name))}
+    listed = [Part(number, count) for count in counts for number in range(1, count + 1)]
+    return [str(one) for one in listed if not _is_complete(folder / _PARTS / one.file, lines.get(one.file, []))]
 
 
-def _is_complete(path: Path) -> bool:
+def _is_complete(path: Path, lines: Sequence[Line]) -> bool:
     """Whether the last line says so, and no line of those that were there then is damaged."""
     try:
         last = parse_json(path.read_bytes().splitlines()[-1], str(path))
@@ -333,7 +331,7 @@ def _is_complete(path: Path) -> bool:
         return True
     if is_damaged(last) or KEY not in last or last.get("complete") is not True:
         return False
-    return bool(len({line.name for line in _lines_of(path)}) >= last["names"])
+    return bool(len({line.name for line in lines}) >= last["names"])
 
 
 def _folder_of(folder: Path, form: str) -> Path:
@@ -390,10 +388,12 @@ def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
         )
 
 
-def _lines(folder: Path) -> Iterator[Line]:
-    """The lines of all parts."""
-    for path in sorted((folder / _PARTS).glob("*.jsonl")):
-        yield from _lines_of(path)
+_Parts = Mapping[str, Sequence[Line]]
+"""The lines of each part, by the name of its file."""
+
+
+def _read_parts(folder: Path) -> _Parts:
+    return {path.name: list(_lines_of(path)) for path in sorted((folder / _PARTS).glob("*.jsonl"))}
 
 
 def _lines_of(path: Path) -> Iterator[Line]:
@@ -418,8 +418,3 @@ def _lines_of(path: Path) -> Iterator[Line]:
 def _between(folder: Path, path: Path) -> list[Path]:
     """The folders from `folder` (left out) down to `path` (left out)."""
     return [above for above in path.parents if above != folder and above.is_relative_to(folder)]
-
-
-def _require_no_link(path: Path) -> None:
-    if path.is_symlink():
-        raise DataError(f"{path}: is a link; nothing is written through it.", hint="Remove it, or use another folder.")

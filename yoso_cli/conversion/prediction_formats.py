@@ -16,9 +16,9 @@ from yoso_cli.conversion.maps import SemanticMapsWriter
 from yoso_cli.conversion.masks import MasksWriter
 from yoso_cli.conversion.yolo_seg import YoloWriter
 from yoso_cli.errors import UsageError, did_you_mean
-from yoso_cli.panoptic.annotations import category_to_json, segment_to_json
-from yoso_cli.panoptic.files import FORMAT, LISTING, VERSION, encode_id_map, write_manifest
-from yoso_cli.panoptic.types import Panoptic
+from yoso_cli.panoptic.annotations import listing_to_json, record_to_json
+from yoso_cli.panoptic.files import LISTING, encode_id_map, manifest_of, write_manifest
+from yoso_cli.panoptic.types import ImageRecord, Panoptic
 
 PANOPTIC = "panoptic"
 
@@ -43,32 +43,19 @@ class PanopticSetWriter:
         """The PNG of one picture, and its two entries of the JSON."""
         height, width = panoptic.id_map.shape
         file = f"{picture.stem}.png"
+        record = ImageRecord(picture.image_id, picture.image_file, file, height, width, panoptic.segments)
         path = folder / PANOPTIC / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_id_map(panoptic.id_map))
-        infos = [segment_to_json(segment) for segment in panoptic.segments]
-        image = {"id": picture.image_id, "file_name": picture.image_file, "height": height, "width": width}
-        annotation = {"image_id": picture.image_id, "file_name": file, "segments_info": infos}
+        image, annotation = record_to_json(record)
         return {"image": image, "annotation": annotation}, Counter()
 
     def finish(self, folder: Path, entries: Sequence[dict[str, Any]]) -> None:
         """The JSON, then the manifest."""
-        listing = {
-            "images": [entry["image"] for entry in entries],
-            "annotations": [entry["annotation"] for entry in entries],
-            "categories": [category_to_json(category) for category in self.table.categories],
-        }
-        write_json(folder / LISTING, listing)
-        manifest = {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": self.name,
-            "split": "predicted",
-            "image_dir": str(self.image_dir),
-            "panoptic_dir": PANOPTIC,
-            "images": len(entries),
-        }
-        write_manifest(folder, manifest)
+        pairs = ((entry["image"], entry["annotation"]) for entry in entries)
+        write_json(folder / LISTING, listing_to_json(self.table.categories, pairs))
+        manifest = manifest_of(self.name, "predicted", image_dir=str(self.image_dir), panoptic_dir=PANOPTIC)
+        write_manifest(folder, {**manifest, "images": len(entries)})
 
 
 @dataclass(frozen=True)

@@ -145,14 +145,27 @@ def parse(
 
 def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> dict[str, Any]:
     """The same as COCO's JSON has it, ready for `json.dump`."""
+    return listing_to_json(categories, map(record_to_json, records))
+
+
+def listing_to_json(
+    categories: Iterable[Category], entries: Iterable[tuple[dict[str, Any], dict[str, Any]]]
+) -> dict[str, Any]:
+    """The JSON of pictures whose entries of `images` and `annotations` are made already, as `record_to_json` does."""
     images, annotations = [], []
-    for record in records:
-        size = {"height": record.height, "width": record.width}
-        video = {} if record.video_id is None else {"video_id": record.video_id}
-        images.append({"id": record.image_id, "file_name": record.image_file, **size, **video})
-        infos = [segment_to_json(segment) for segment in record.segments]
-        annotations.append({"image_id": record.image_id, "file_name": record.panoptic_file, "segments_info": infos})
+    for image, annotation in entries:
+        images.append(image)
+        annotations.append(annotation)
     return {"images": images, "annotations": annotations, "categories": [category_to_json(c) for c in categories]}
+
+
+def record_to_json(record: ImageRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A picture as an entry of `images` and one of `annotations`."""
+    size = {"height": record.height, "width": record.width}
+    video = {} if record.video_id is None else {"video_id": record.video_id}
+    image = {"id": record.image_id, "file_name": record.image_file, **size, **video}
+    infos = [segment_to_json(segment) for segment in record.segments]
+    return image, {"image_id": record.image_id, "file_name": record.panoptic_file, "segments_info": infos}
 
 
 def category_to_json(category: Category) -> dict[str, Any]:

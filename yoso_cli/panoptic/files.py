@@ -197,6 +197,18 @@ def listing_changed(folder: Path, manifest: Mapping[str, Any]) -> bool:
         raise DataError(f"{folder / LISTING}: cannot be read: {error.strerror or error}.") from None
 
 
+def manifest_of(name: str, split: str, *, image_dir: str, panoptic_dir: str) -> dict[str, Any]:
+    """The values of a manifest, but for the number of pictures."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "name": name,
+        "split": split,
+        "image_dir": image_dir,
+        "panoptic_dir": panoptic_dir,
+    }
+
+
 def write_manifest(folder: Path, values: Mapping[str, Any]) -> None:
     """Writes the manifest of a split whose JSON is written. Raises RunError when it cannot be written."""
     with reporting(folder):
@@ -257,13 +269,8 @@ class SetWriter:
         self.folder = folder
         self._set = PanopticSet(name, split, tuple(categories), (), folder / image_dir, folder / panoptic_dir)
         self._records: list[ImageRecord] = []
-        self._manifest: dict[str, Any] = {
-            "format": FORMAT,
-            "version": VERSION,
-            "name": name,
-            "split": split,
-            "image_dir": image_dir,
-            "panoptic_dir": panoptic_dir,
+        self._manifest = {
+            **manifest_of(name, split, image_dir=image_dir, panoptic_dir=panoptic_dir),
             **(notes or {}),
         }
 
