@@ -14,7 +14,6 @@ runs/<name>-NNN/
   training.lock          locked by the process that trains the run
 """
 
-import json
 import os
 import re
 import shlex
@@ -38,7 +37,7 @@ from yoso_cli.atomic import (
 from yoso_cli.errors import DataError, RunError, UsageError, YosoError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
-from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
+from yoso_cli.runtime.checksum import KEY, checked_line, is_damaged
 from yoso_cli.runtime.json_text import parse_json, read_json
 from yoso_cli.runtime.paths import is_possible
 
@@ -199,7 +198,7 @@ class RunFolder:
         with reporting(self.metrics_path):
             handle = os.open(self.metrics_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o666)
             with os.fdopen(handle, "ab", buffering=0) as file:
-                file.write(_line(values))
+                file.write(checked_line(values))
 
     def metrics(self) -> list[dict[str, Any]]:
         """Every complete line of metrics.jsonl, without its checksum; a truncated last line is ignored.
@@ -225,7 +224,7 @@ class RunFolder:
         if not self.metrics_path.exists():
             return
         kept = [line for line in self.metrics() if line.get("iteration", 0) <= after_iteration]
-        write_bytes(self.metrics_path, b"".join(map(_line, kept)))
+        write_bytes(self.metrics_path, b"".join(map(checked_line, kept)))
 
     def checkpoint_path(self, iteration: int) -> Path:
         """The folder of the checkpoint made after `iteration` steps."""
@@ -423,10 +422,6 @@ def _stem(path: Path) -> str:
 def _number(path: Path) -> int:
     match = _RUN.fullmatch(path.name)
     return int(match[2]) if match else 0
-
-
-def _line(values: dict[str, Any]) -> bytes:
-    return (json.dumps(with_checksum(values)) + "\n").encode()
 
 
 def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ from yoso_cli.panoptic.annotations import (
 )
 from yoso_cli.panoptic.files import MANIFEST
 from yoso_cli.panoptic.types import Category, Panoptic
-from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
+from yoso_cli.runtime.checksum import KEY, checked_line, is_damaged, with_checksum
 from yoso_cli.runtime.json_text import parse_json, read_json
 
 PREDICTIONS_JSON = "predictions.json"
@@ -194,7 +194,7 @@ class PredictionFolder:
     def append(self, line: Line) -> None:
         """Appends the line of a finished input or frame. Raises RunError when the disk is full."""
         with reporting(self.folder):
-            self._file.write((json.dumps(with_checksum(line.__dict__)) + "\n").encode())
+            self._file.write(checked_line(line.__dict__))
 
     def finish(self) -> bool:
         """Marks this part as complete; the process that completes the last part joins the listings of all.
@@ -204,7 +204,7 @@ class PredictionFolder:
         """
         names = {line.name for line in _lines_of(self.folder / _PARTS / self.part.file)}
         with reporting(self.folder):
-            self._file.write((json.dumps(with_checksum({**_COMPLETE, "names": len(names)})) + "\n").encode())
+            self._file.write(checked_line({**_COMPLETE, "names": len(names)}))
         # Read once, and not before the mark: of two parts that end together, one sees the other's last lines.
         parts = _read_parts(self.folder)
         missing = incomplete_parts(self.folder, parts)

@@ -16,7 +16,7 @@ from yoso_cli.datasets.statistics import write_statistics
 from yoso_cli.errors import DataError, ProblemsError
 from yoso_cli.panoptic.files import SetWriter, read_set
 from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet, Segment
-from yoso_cli.runtime.checksum import KEY, is_damaged, with_checksum
+from yoso_cli.runtime.checksum import KEY, checked_line, is_damaged
 from yoso_cli.runtime.json_text import parse_json
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
@@ -262,7 +262,7 @@ class Journal:
         self.records[record.image_id] = record
         segments = [[one.id, one.category_id, one.area, one.bbox, one.iscrowd] for one in record.segments]
         place = [record.image_id, record.image_file, record.panoptic_file, record.height, record.width]
-        self._file.write(json.dumps(with_checksum({"place": place, "segments": segments, "sizes": sizes})) + "\n")
+        self._file.write(checked_line({"place": place, "segments": segments, "sizes": sizes}).decode())
 
     def remove(self) -> None:
         """Removes the journal: the split is complete and needs none."""

@@ -20,6 +20,11 @@ def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
     return {KEY: _checksum(values), **values}
 
 
+def checked_line(values: Mapping[str, Any]) -> bytes:
+    """`values` as a line of a file that grows, with their checksum."""
+    return (json.dumps(with_checksum(values)) + "\n").encode()
+
+
 def is_damaged(values: Mapping[str, Any], beside: str = KEY) -> bool:
     """Whether `values` as read from JSON have a checksum that does not fit them.
 
