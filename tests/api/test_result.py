@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from panopticapi.utils import rgb2id
 from PIL import Image
 
 from yoso_cli.api.result import Result
@@ -80,7 +80,15 @@ def test_coco_lists_every_segment_as_pycocotools_and_panopticapi_expect(result: 
         assert told[segment.id]["bbox"] == [left, top, right - left, bottom - top]
         assert told[segment.id]["area"] == segment.area
     with Image.open(io.BytesIO(result.to_png())) as image:
-        assert np.array_equal(rgb2id(np.asarray(image)), result.id_map)
+        assert np.array_equal(np.asarray(image, np.int32) @ [1, 256, 256**2], result.id_map)
+
+
+@given(result=results())
+@settings(max_examples=60, deadline=None)
+def test_the_official_reader_finds_the_ids_of_the_png(result: Result) -> None:
+    official = oracle("panopticapi.utils")
+    with Image.open(io.BytesIO(result.to_png())) as image:
+        assert np.array_equal(official.rgb2id(np.asarray(image)), result.id_map)
 
 
 def one() -> Result:
