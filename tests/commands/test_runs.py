@@ -283,3 +283,7 @@ class Typed:
 
     def readline(self) -> str:
         return self._text
+
+
+def test_a_plot_is_a_png(line: Path, refused: Any) -> None:
+    assert "p.gif: the plot is a PNG." in refused("runs", "plot", "-o", "p.gif", code=2)

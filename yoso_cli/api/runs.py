@@ -197,12 +197,14 @@ def plot_runs(path: str | Path, runs: str | Path = "runs") -> Plotted:
     measured them. Datasets that the figure does not have get a panel of their own.
 
     Raises:
-        UsageError: there is no such folder of runs.
+        UsageError: there is no such folder of runs, or `path` does not end in .png.
         DataError: no run has both figures.
         RunError: the picture cannot be written.
     """
     from yoso_cli.inference.paper_figures import draw_pq_over_latency
 
+    if Path(path).suffix.lower() != ".png":
+        raise UsageError(f"{path}: the plot is a PNG.", hint="Use a name that ends in .png.")
     points: dict[str, list[Point]] = {}
     left_out: list[str] = []
     devices: set[str] = set()
