@@ -289,3 +289,15 @@ def test_functions_fit_in_the_head(module: str) -> None:
 def test_the_floors_are_complete() -> None:
     """Each room of the table exists, so that no floor outlives its rooms."""
     assert {room_of(module) for module in MODULES} - {""} == set(ROOMS)
+
+
+def test_no_test_needs_a_tool_that_a_newcomer_lacks() -> None:
+    """One import at the top of a file ends the whole run; `conftest.oracle` skips the test, or fails in CI."""
+    optional = {"panopticapi", "hotcoco", "tensorboard", "wandb"}
+    found = {
+        (path.name, one.module)
+        for path in (ROOT / "tests").rglob("*.py")
+        for one in imports(path)
+        if one.module.split(".")[0] in optional and not one.in_function
+    }
+    assert not found
