@@ -55,13 +55,6 @@ def random_sets(folder: Path, images: int, seed: int = 0) -> tuple[PanopticSet, 
     return true_set, read_any(prediction, like=true_set)
 
 
-@pytest.fixture(autouse=True, params=[False, True], ids=["by ids", "by colours"])
-def _by_colors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Large maps are compared by their colours: here small ones are, too."""
-    if request.param:
-        monkeypatch.setattr(counting, "_LARGE", 0)
-
-
 @pytest.fixture
 def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few pictures are worth several processes here."""

@@ -15,12 +15,10 @@ from yoso_cli.evaluation.matching import (
     UNLISTED,
     VOIDED,
     Overlap,
-    PanopticColors,
     PanopticRuns,
     Workspace,
     overlap,
 )
-from yoso_cli.panoptic.files import id_to_rgb
 from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Segment
 
@@ -62,18 +60,14 @@ def by_runs(truth: Panoptic) -> PanopticRuns:
     return PanopticRuns(runs_of(truth.id_map), truth.segments)
 
 
-def by_colors(one: Panoptic) -> PanopticColors:
-    return PanopticColors(id_to_rgb(one.id_map), one.segments)
-
-
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), listed=st.floats(0, 1))
 def test_runs_count_what_pixels_count(seed: int, listed: float) -> None:
-    """The same from ids, runs and colours, in fresh memory and in used one; true ids may be unlisted."""
+    """The same from ids and runs, in fresh memory and in used one; true ids may be unlisted."""
     true, predicted = maps(seed)
     truth, prediction = panoptic(true, listed), panoptic(predicted)
     expected, space = by_pixel(truth, prediction), Workspace()
-    several = ((truth, prediction), (by_runs(truth), prediction), (by_colors(truth), by_colors(prediction)))
+    several = ((truth, prediction), (by_runs(truth), prediction))
     for one, other in several:
         assert by_code(overlap(one, other)) == expected
         found = overlap(one, other, space)
@@ -114,8 +108,6 @@ def test_sizes_that_differ_are_refused_even_where_numpy_would_stretch_one() -> N
         overlap(wide, row)
     with pytest.raises(DataError, match="The predicted map is 3x2 pixels, the true one 3x1"):
         overlap(by_runs(row), wide)
-    with pytest.raises(DataError, match="The predicted map is 3x2 pixels, the true one 3x1"):
-        overlap(by_colors(row), by_colors(wide))
 
 
 def test_ids_that_share_a_slot_are_told_apart() -> None:

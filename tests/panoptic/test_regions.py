@@ -6,8 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from yoso_cli.panoptic.files import id_to_rgb, ids_at
-from yoso_cli.panoptic.regions import color_starts, painted, regions_of, runs_of
+from yoso_cli.panoptic.regions import painted, regions_of, runs_of
 
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, min_side=0, max_side=9)
 MAPS = st.one_of(
@@ -54,21 +53,6 @@ def test_the_runs_of_two_maps_end_where_either_changes(data):
     runs = runs_of(one, two)
     assert np.array_equal(painted(runs, runs.values), one)
     assert np.array_equal(painted(runs, two.reshape(-1)[runs.starts]), two)
-
-
-@given(st.data())
-def test_colours_give_the_runs_of_their_ids(data):
-    """Whichever channels change; and flags that were used before do not show."""
-    shape = data.draw(SHAPES)
-    ids = st.sampled_from([0, 1, 256, 65536, (1 << 24) - 1])
-    one, two = (data.draw(hnp.arrays(np.int32, shape, elements=ids)) for _ in range(2))
-    expected = runs_of(one, two).starts
-    colors, others = id_to_rgb(one), id_to_rgb(two)
-    used = np.ones(-(-colors.size // 8) * 8, np.bool_), np.ones(colors.size, np.bool_)
-    for flags in (None, used):
-        starts = color_starts(colors, others, flags)
-        assert np.array_equal(starts, expected)
-        assert np.array_equal(ids_at(others, starts), two.reshape(-1)[starts])
 
 
 @pytest.mark.parametrize("view", [np.s_[::2, ::-1], np.s_[:, 1::3], np.s_[3:4]])

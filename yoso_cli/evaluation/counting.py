@@ -9,15 +9,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-
 from yoso_cli.atomic import recover
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticColors, PanopticRuns, Workspace, some
+from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticRuns, Workspace, some
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
-from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import SetWriter, read_panoptic, rgb_to_id
+from yoso_cli.panoptic.files import SetWriter, read_id_map, read_panoptic
 from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, present_ids
 from yoso_cli.runtime import workers as processes
@@ -32,8 +29,6 @@ _Counted = tuple[Counts, list[Block | None]]
 
 _LEAST_TOGETHER = 4
 
-# From so many pixels on, two maps are compared by their colours: see `regions.color_starts`.
-_LARGE = 1 << 20
 
 # Counting so many pixels of both maps takes ten times as long as starting a process: 150 ms with fork, else 3 s.
 _WORTH_A_FORK, _WORTH_A_START = 40_000_000, 800_000_000
@@ -227,11 +222,8 @@ class _Counter:
         self._folder, self._cache = truth, cache
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
-        self._colors = np.empty((2, 0, 0, 3), np.uint8)
 
-    def compared(
-        self, true: ImageRecord, prediction: Panoptic | PanopticColors, named: str
-    ) -> tuple[Overlap, Block | None]:
+    def compared(self, true: ImageRecord, prediction: Panoptic, named: str) -> tuple[Overlap, Block | None]:
         """Compares one picture of the truth with its prediction, which errors call `named`."""
         path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
@@ -256,19 +248,11 @@ class _Counter:
         runs = runs_of(id_map, flags=self._space.flags(id_map.size))
         return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
 
-    def read(self, path: Path, record: ImageRecord, side: int) -> Panoptic | PanopticColors:
+    def read(self, path: Path, record: ImageRecord, side: int) -> Panoptic:
         """Reads a picture; its id map is overwritten by the next one of the same side, truth (0) or prediction (1)."""
-        colors = png.read(path, png.Kind.RGB)
-        memory, size = self._memories[side], colors.shape[0] * colors.shape[1]
-        if size >= _LARGE and self._cache is None:
-            # Copied, so that the next map is decoded into the memory of this one: holding decoded maps makes four times
-            # as many page faults, which cost more than is saved.
-            if self._colors.shape != (2, *colors.shape):
-                self._colors = np.empty((2, *colors.shape), np.uint8)
-            self._colors[side] = colors
-            return PanopticColors(self._colors[side], record.segments)
-        id_map = rgb_to_id(colors, memory)
-        if memory is None or size > memory.size:
+        memory = self._memories[side]
+        id_map = read_id_map(path, memory)
+        if memory is None or id_map.size > memory.size:
             self._memories[side] = id_map.reshape(-1)
         return Panoptic(id_map, record.segments)
 

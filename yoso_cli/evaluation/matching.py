@@ -28,9 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.files import ids_at, rgb_to_id
-from yoso_cli.panoptic.regions import Bools, Ints, Runs, color_starts, mark_changes, painted, runs_of
-from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Rgb, Segment
+from yoso_cli.panoptic.regions import Bools, Ints, Runs, mark_changes, painted, runs_of
+from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Segment
 
 Floats = npt.NDArray[np.float64]
 
@@ -65,20 +64,7 @@ class PanopticRuns:
         return painted(self.runs, self.runs.values)
 
 
-@dataclass(frozen=True, eq=False)
-class PanopticColors:
-    """A `Panoptic` with the colours of its PNG, uint8 (H, W, 3), instead of ids."""
-
-    colors: Rgb
-    segments: tuple[Segment, ...]
-
-    @property
-    def id_map(self) -> IdMap:
-        """The map (H, W), computed at each access."""
-        return rgb_to_id(self.colors)
-
-
-AnyPanoptic = Panoptic | PanopticRuns | PanopticColors
+AnyPanoptic = Panoptic | PanopticRuns
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +199,7 @@ class Workspace:
         return codes.astype(np.int64)
 
 
-def overlap(truth: AnyPanoptic, prediction: Panoptic | PanopticColors, space: Workspace | None = None) -> Overlap:
+def overlap(truth: AnyPanoptic, prediction: Panoptic, space: Workspace | None = None) -> Overlap:
     """Counts the pixels of each pair of segments in two maps of one size (H, W).
 
     Args:
@@ -244,19 +230,13 @@ def overlap(truth: AnyPanoptic, prediction: Panoptic | PanopticColors, space: Wo
 
 
 def _shape(one: AnyPanoptic) -> tuple[int, ...]:
-    if isinstance(one, PanopticColors):
-        return one.colors.shape[:2]
     return one.runs.shape if isinstance(one, PanopticRuns) else one.id_map.shape
 
 
 def _joint_runs(
-    truth: AnyPanoptic, prediction: Panoptic | PanopticColors, true_ids: IdMap, space: Workspace
+    truth: AnyPanoptic, prediction: Panoptic, true_ids: IdMap, space: Workspace
 ) -> tuple[Ints, Ints, IdMap]:
     """(R,) where the joint runs of two maps start, the code of each in the truth, and its id in the prediction."""
-    if isinstance(truth, PanopticColors) and isinstance(prediction, PanopticColors):
-        size = -(-truth.colors.size // 8) * 8
-        starts = color_starts(truth.colors, prediction.colors, space.flags(size))
-        return starts, space.codes(ids_at(truth.colors, starts), true_ids), ids_at(prediction.colors, starts)
     predicted = prediction.id_map.reshape(-1)
     if isinstance(truth, PanopticRuns):
         starts, run = _cut(truth.runs, predicted, space)

@@ -21,7 +21,7 @@ from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.causes import ConfusionEntry, Losses
 from yoso_cli.evaluation.cityscapes_ap import CityscapesAP
 from yoso_cli.evaluation.instances import InstanceQuality
-from yoso_cli.evaluation.matching import AnyPanoptic, Matching, Overlap, PanopticColors, Workspace, match, overlap
+from yoso_cli.evaluation.matching import AnyPanoptic, Matching, Overlap, Workspace, match, overlap
 from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
 from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality, SizeQuality
 from yoso_cli.evaluation.semantic import SemanticQuality
@@ -214,7 +214,7 @@ def _wanted(metrics: Sequence[str]) -> dict[str, Metric]:
 def overlap_for(
     name: str,
     truth: AnyPanoptic,
-    prediction: Panoptic | PanopticColors,
+    prediction: Panoptic,
     metrics: Sequence[str] = ("pq",),
     space: Workspace | None = None,
 ) -> Overlap:

@@ -16,7 +16,6 @@ import numpy as np
 from yoso_cli.atomic import advice, reporting, write_bytes, write_json
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import annotations, png
-from yoso_cli.panoptic.regions import Ints
 from yoso_cli.panoptic.types import (
     LARGEST_ID,
     VOID,
@@ -60,15 +59,6 @@ def rgb_to_id(rgb: Rgb, memory: IdMap | None = None) -> IdMap:
         ids &= LARGEST_ID
         ids[-1] = int.from_bytes(flat[-3:].tobytes(), "little")
     return ids.reshape(height, width)
-
-
-def ids_at(rgb: Rgb, places: Ints) -> IdMap:
-    """(N,) the ids at some places of colours, uint8 (H, W, 3): places (N,) in reading order."""
-    values, first = rgb.reshape(-1), 3 * places
-    ids: IdMap = values[first].astype(np.int32)
-    ids |= values[first + 1].astype(np.int32) << 8
-    ids |= values[first + 2].astype(np.int32) << 16
-    return ids
 
 
 def id_to_rgb(id_map: IdMap) -> Rgb:

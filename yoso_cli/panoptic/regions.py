@@ -13,10 +13,7 @@ LabelMap = npt.NDArray[Any]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 
-Rgb = npt.NDArray[np.uint8]
-
 _NARROW = 1 << 16
-_WORD = 8
 
 
 class Runs(NamedTuple):
@@ -69,33 +66,6 @@ def runs_of(*layers: LabelMap, flags: tuple[Bools, Bools] | None = None) -> Runs
         begins |= changes
     starts = np.flatnonzero(begins)
     return Runs(first[starts], starts, (layers[0].shape[0], layers[0].shape[1]))
-
-
-def color_starts(first: Rgb, second: Rgb, flags: tuple[Bools, Bools] | None = None) -> Ints:
-    """(R,) where the joint runs of two maps start whose ids are stored as colours, uint8 (H, W, 3).
-
-    For maps that are larger than the processor's cache this is faster than making the ids of all pixels.
-
-    Args:
-        first: the colours of one map.
-        second: those of the other, of one size.
-        flags: two arrays (3 H W, rounded up to a multiple of 8) of anything to work in.
-    """
-    size = first.size
-    begins, changes = flags or (np.empty(-(-size // _WORD) * _WORD, np.bool_), np.empty(size, np.bool_))
-    for colors, changed in ((first, begins), (second, changes)):
-        values = colors.reshape(-1)
-        np.not_equal(values[3:], values[:-3], out=changed[3:size])
-    begins[3:size] |= changes[3:size]
-    begins[:3], begins[size:] = True, False
-    # Nearly all words of eight flags are empty.
-    words = begins.view(np.int64)
-    filled = np.flatnonzero(words != 0)
-    places = np.flatnonzero(words[filled].view(np.bool_))
-    pixels = (filled[places // _WORD] * _WORD + places % _WORD) // 3
-    # A pixel occurs once for each of its channels that changes.
-    starts: Ints = pixels[np.diff(pixels, prepend=-1) != 0]
-    return starts
 
 
 def mark_changes(pixels: LabelMap, begins: Bools) -> None:

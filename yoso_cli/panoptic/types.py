@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from yoso_cli.panoptic.regions import Rgb as Rgb
 from yoso_cli.panoptic.regions import regions_of, runs_of
 
 IdMap = npt.NDArray[np.int32]
+Rgb = npt.NDArray[np.uint8]
 
 VOID = 0
 LARGEST_ID = 256**3 - 1
