@@ -31,10 +31,10 @@ PQ loss 65.1: spurious 37.5, missed 15.3, imprecise masks 12.3
 PQ by segment size  small 34.9  medium -  large -
 PQ† (stuff by IoU)  all 29.0  stuff -
 
-Class, best first             kind       PQ     SQ     RQ  found  false  missed
-cat                           thing    58.0   77.3   75.0      3      1       1
-...n--barrier--concrete-block stuff    46.7   70.0   66.7      1      0       1
-dog                           thing     0.0    0.0    0.0      0      2       0"""
+Class, best first             kind       PQ     SQ     RQ     TP     FP     FN
+cat                           thing    58.0   77.3   75.0      3      1      1
+...n--barrier--concrete-block stuff    46.7   70.0   66.7      1      0      1
+dog                           thing     0.0    0.0    0.0      0      2      0"""
 
 
 def report(measured: Measures | None = None, paper: PaperRow | None = PAPER) -> Report:
@@ -66,7 +66,7 @@ def test_each_measure_that_was_asked_for_has_a_line(tmp_path: Path) -> None:
     assert "\nBoundary PQ         all 100.0  things 100.0  stuff -\n" in text
     assert "\nMask AP of things   AP 100.0  AP50 100.0  AP75 100.0\n" in text
     assert "\n  by segment size   small -  medium 100.0  large -\n" in text
-    assert "\nClasses of pixels   mIoU 100.0  weighted 100.0  pixel accuracy 100.0\n" in text
+    assert "\nSemantic (pixels)   mIoU 100.0  weighted 100.0  pixel accuracy 100.0\n" in text
 
 
 def test_a_long_list_of_classes_leaves_the_headline_on_the_screen() -> None:

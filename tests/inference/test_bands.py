@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yoso_cli.inference import postprocess
-from yoso_cli.inference.postprocess import Axis, Sizes, bands, claimed_at_full_size
+from yoso_cli.inference.postprocess import Axis, Sizes, assign_at_full_size, bands
 
 
 def at_once(mask_logits: Tensor, rows: Axis, columns: Axis) -> Tensor:
@@ -59,6 +59,6 @@ def test_nothing_is_read_from_the_device_while_bands_are_decided(values: int, mo
     """It goes through on a device whose tensors hold no values to be read."""
     monkeypatch.setattr(postprocess, "BAND_ON_GPU", values)
     sizes = Sizes((64, 96), (60, 90), (77, 101))
-    codes, own = claimed_at_full_size(torch.empty(3, 16, 24, device="meta"), torch.empty(3, device="meta"), sizes)
+    codes, mask_areas = assign_at_full_size(torch.empty(3, 16, 24, device="meta"), torch.empty(3, device="meta"), sizes)
     assert (codes.device.type, codes.shape, codes.dtype) == ("meta", (77, 101), torch.int16)
-    assert (own.device.type, own.shape, own.dtype) == ("meta", (3,), torch.int64)
+    assert (mask_areas.device.type, mask_areas.shape, mask_areas.dtype) == ("meta", (3,), torch.int64)

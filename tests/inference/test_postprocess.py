@@ -289,7 +289,7 @@ def test_things_of_a_class_stay_apart_and_stuff_becomes_one() -> None:
         assert sum(segment.area for segment in panoptic.segments) == 64 * 64
 
 
-def test_unconfident_pixels_are_void_but_count_as_claimed() -> None:
+def test_unconfident_pixels_are_void_but_count_as_assigned() -> None:
     """A query below 0.5 everywhere but on the left still wins the right: kept share 2, id on the left alone."""
     masks = torch.stack([halves(50, -1)])
     panoptic = to_panoptic(**flat([0.0], [0], overlap=1.0) | {"mask_logits": masks})

@@ -21,7 +21,7 @@ from training import tiny
 
 from yoso_cli.errors import DataError
 from yoso_cli.inference.postprocess import Sizes
-from yoso_cli.inference.predict import Carrier, Predictor, predict_set, predict_stream, predict_two_ways, resized
+from yoso_cli.inference.predict import InputTransfer, Predictor, predict_set, predict_stream, predict_two_ways, resized
 from yoso_cli.inference.views import View, views
 from yoso_cli.loading.transforms import fitted, resize_image
 from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
@@ -266,8 +266,8 @@ def test_pictures_are_transferred_exactly_and_padded_with_the_mean(widths: list[
     """Several of one padded size, each alone in its frame."""
     images = [noise(60, 60 + width % 30, seed) for width in widths]
     pictures = [resized(image, short_edge=40, long_edge=64) for image in images]
-    carrier = Carrier(CPU)
-    found = carrier.carried([carrier.locked(picture) for picture in pictures])
+    transfer = InputTransfer(CPU)
+    found = transfer.to_device([transfer.pinned(picture) for picture in pictures])
     assert found.dtype == torch.float32
     for one, image, picture in zip(found, images, pictures, strict=True):
         height, width = fitted(image.shape[:2], short_edge=40, long_edge=64)
@@ -280,26 +280,26 @@ def test_pictures_are_transferred_exactly_and_padded_with_the_mean(widths: list[
 def test_pictures_of_other_padded_sizes_are_never_joined() -> None:
     pictures = [resized(noise(*size), short_edge=40, long_edge=90) for size in ((40, 40), (40, 80))]
     with pytest.raises(ValueError, match="too many values"):
-        Carrier(CPU).carried(pictures)
+        InputTransfer(CPU).to_device(pictures)
 
 
 def test_on_a_cpu_nothing_is_copied_to_page_locked_memory() -> None:
     picture = resized(noise(40, 40), short_edge=40, long_edge=90)
     with mock.patch.object(torch.Tensor, "pin_memory", side_effect=AssertionError):
-        assert Carrier(CPU).locked(picture) is picture
+        assert InputTransfer(CPU).pinned(picture) is picture
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_asynchronous_transfer_to_a_gpu_keeps_the_bytes() -> None:
     pictures = [resized(noise(50, 70, seed), short_edge=48, long_edge=90) for seed in range(20)]
     device = torch.device("cuda")
-    carrier = Carrier(device)
+    transfer = InputTransfer(device)
     busy = torch.rand(2048, 2048, device=device)
     found = []
     for picture in pictures:
-        locked = carrier.locked(picture)
+        locked = transfer.pinned(picture)
         assert locked.pixels.is_pinned()
         busy = (busy @ busy).clamp(0, 1)
-        found.append(carrier.carried([locked]))
+        found.append(transfer.to_device([locked]))
     for one, picture in zip(found, pictures, strict=True):
-        assert torch.equal(one.cpu(), Carrier(CPU).carried([picture]))
+        assert torch.equal(one.cpu(), InputTransfer(CPU).to_device([picture]))

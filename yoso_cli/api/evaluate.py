@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.page.gallery import Predict
 
-# The measures beside PQ, as people call them.
+# The measures besides PQ, as people call them.
 _MEASURES = {
     "semantic": "mIoU",
     "instances": "mask AP",
@@ -57,7 +57,7 @@ class EvaluationRequest:
         source: the weights (see `api.weights.Named`).
         recipe: name or file of a recipe to evaluate by; None for the one in the weights.
         overrides: changes of recipe values, as `inference.short_edge=640`.
-        metrics: metrics beside PQ: miou, ap, ap-cityscapes, boundary or all.
+        metrics: metrics besides PQ: miou, ap, ap-cityscapes, boundary or all.
         split: of the dataset; None for the recipe's `data.val_split`.
         device: auto, cpu, cuda or cuda:N.
         options: how the network runs and masks are merged.
@@ -209,7 +209,7 @@ def evaluate_predictor(
         truth: ground truth.
         recipe: for the report.
         weights: the file of the predictor's weights, for the report.
-        metrics: metrics beside PQ.
+        metrics: metrics besides PQ.
         save_predictions: a new folder for the predictions, if any.
         batch: batch size; pictures of one padded size are batched.
         command: the command line, for the report.

@@ -41,7 +41,7 @@ def evaluate_predictions(
         predictions: a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs in a folder of the
             same name beside it.
         truth: the same.
-        metrics: what to measure beside PQ: miou, ap, ap-cityscapes, boundary or all, which leaves AP out where
+        metrics: what to measure besides PQ: miou, ap, ap-cityscapes, boundary or all, which leaves AP out where
             scores are missing.
         workers: processes that decode and count; None for as many as pay. The figures do not depend on it.
         cache: a file that keeps the truth's run lengths, so that scoring against it again takes less.

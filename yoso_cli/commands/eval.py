@@ -29,7 +29,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     multiple=True,
     metavar="NAME",
     callback=lambda _context, _option, given: _metrics(given),
-    help="Metrics beside PQ: miou, ap, ap-cityscapes, boundary, or all. Repeatable, or separated by commas. Of videos, "
+    help="Metrics besides PQ: miou, ap, ap-cityscapes, boundary, or all. Repeatable, or separated by commas. Of videos, "
     "with --predictions: vpq, stq.",
 )
 @click.option(

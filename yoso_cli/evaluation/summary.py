@@ -75,7 +75,7 @@ def _merge(report: Report) -> Iterator[str]:
 
 
 def _further(report: Report) -> Iterator[str]:
-    """One line for each measure beside PQ."""
+    """One line for each measure besides PQ."""
     found = report.measures
     at_size = {size: getattr(found.sizes, size).all.pq for size in SIZES}
     yield f"{'PQ by segment size':<20}{_named(at_size)}"
@@ -89,7 +89,7 @@ def _further(report: Report) -> Iterator[str]:
         yield f"{'AP as Cityscapes':<20}{_named({'AP': rated.ap, 'AP50': rated.ap50})}"
     if pixels := found.semantic:
         figures = {"mIoU": pixels.miou, "weighted": pixels.weighted_iou, "pixel accuracy": pixels.pixel_accuracy}
-        yield f"{'Classes of pixels':<20}{_named(figures)}"
+        yield f"{'Semantic (pixels)':<20}{_named(figures)}"
 
 
 def _named(figures: Mapping[str, float | None]) -> str:
@@ -158,7 +158,7 @@ def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
     if not seen:
         yield "There are no segments to evaluate."
         return
-    figures = f"{'PQ':>7}{'SQ':>7}{'RQ':>7}{'found':>7}{'false':>7}{'missed':>8}"
+    figures = f"{'PQ':>7}{'SQ':>7}{'RQ':>7}{'TP':>7}{'FP':>7}{'FN':>7}"
     yield f"{'Class, best first':<{_NAME_WIDTH}} {'kind':<6}{figures}"
     if len(seen) <= _ROWS:
         yield from map(_class_row, seen)
@@ -171,7 +171,7 @@ def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:
 def _class_row(one: ClassQuality) -> str:
     kind = "thing" if one.category.isthing else "stuff"
     figures = f"{in_percent(one.pq):>7}{in_percent(one.sq):>7}{in_percent(one.rq):>7}"
-    return f"{shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>8}"
+    return f"{shortened(one.category.name):<{_NAME_WIDTH}} {kind:<6}{figures}{one.tp:>7}{one.fp:>7}{one.fn:>7}"
 
 
 def shortened(name: str, width: int = _NAME_WIDTH) -> str:

@@ -59,16 +59,16 @@ class Sizes:
         return rows, columns
 
 
-class Claim(NamedTuple):
+class Assignment(NamedTuple):
     """The query of each pixel, on the device.
 
     Attributes:
         codes: int16 (H, W), twice the winner's place among the kept queries, plus 1 where its mask leaves it out.
-        own: int64 (Q,), pixels that each query's mask covers.
+        mask_areas: int64 (Q,), pixels that each query's mask covers.
     """
 
     codes: Tensor
-    own: Tensor
+    mask_areas: Tensor
 
 
 class _Kept(NamedTuple):
@@ -79,7 +79,7 @@ class _Kept(NamedTuple):
     labels: list[int]
 
 
-Merge = Callable[[Tensor, Tensor, Sizes], Claim]
+Merge = Callable[[Tensor, Tensor, Sizes], Assignment]
 
 
 def to_panoptic(
@@ -130,35 +130,35 @@ def to_panoptics(
         RunError: a logit is not a finite number.
     """
     kept = _kept_queries(mask_logits, class_logits, score_threshold)
-    claims = [
-        _claim(MERGES[merge], logits, found, each)
+    assignments = [
+        _assignment(MERGES[merge], logits, found, each)
         for logits, found, each in zip(mask_logits, kept, sizes, strict=True)
         if found.places
     ]
-    answers = iter(_fetched(claims))
-    del claims  # On a CPU 2 bytes of each pixel, before maps of 4 are painted from the copy.
+    results = iter(_fetched(assignments))
+    del assignments  # On a CPU 2 bytes of each pixel, before maps of 4 are painted from the copy.
     return [
-        _panoptic(*next(answers), found, categories, overlap_threshold)
+        _panoptic(*next(results), found, categories, overlap_threshold)
         if found.places
         else Panoptic(np.zeros(each.original, np.int32), ())
         for found, each in zip(kept, sizes, strict=True)
     ]
 
 
-def claimed_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Claim:
+def assign_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Assignment:
     """The released implementation's merge: (Q, h, w) logits and (Q,) scores, at the picture's size."""
     codes = torch.empty(sizes.original, dtype=torch.int16, device=mask_logits.device)
-    own = torch.zeros(len(scores), dtype=torch.double, device=mask_logits.device)
+    mask_areas = torch.zeros(len(scores), dtype=torch.double, device=mask_logits.device)
     for rows, logits in bands(mask_logits, *sizes.axes()):
         probabilities = logits.sigmoid_()
         covered = _covered(probabilities)
         # Counts within a band are exact in float32, their sum in float64.
-        own += covered.sum((1, 2))
+        mask_areas += covered.sum((1, 2))
         codes[rows] = _codes(probabilities, covered, scores)
-    return Claim(codes, own.long())
+    return Assignment(codes, mask_areas.long())
 
 
-def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Claim:
+def assign_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Assignment:
     """The fast merge: computed at stride 4, then copied to the picture's pixels; approximate.
 
     Borders become steps of four input pixels; areas are counted at the small size, whose shares are nearly the same.
@@ -176,9 +176,9 @@ def claimed_at_mask_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> C
     widths = torch.zeros(mask_logits.shape[-1], dtype=torch.double, device=rows.device)
     heights.index_add_(0, rows, heights.new_ones(len(rows)))
     widths.index_add_(0, columns, widths.new_ones(len(columns)))
-    own = (covered.double() @ widths) @ heights
+    mask_areas = (covered.double() @ widths) @ heights
     codes = _codes(probabilities, covered, scores)
-    return Claim(codes[rows][:, columns], own.long())
+    return Assignment(codes[rows][:, columns], mask_areas.long())
 
 
 def bands(mask_logits: Tensor, rows: Axis, columns: Axis) -> Iterator[tuple[slice, Tensor]]:
@@ -250,7 +250,7 @@ def _stretched(x: Tensor, width: int) -> Tensor:
 
 
 # `exact` is what every figure is measured with unless it says otherwise.
-MERGES: dict[str, Merge] = {"exact": claimed_at_full_size, "fast": claimed_at_mask_size}
+MERGES: dict[str, Merge] = {"exact": assign_at_full_size, "fast": assign_at_mask_size}
 
 
 def _kept_queries(mask_logits: Tensor, class_logits: Tensor, score_threshold: float) -> list[_Kept]:
@@ -273,7 +273,7 @@ def _kept_queries(mask_logits: Tensor, class_logits: Tensor, score_threshold: fl
     return found
 
 
-def _claim(merge: Merge, mask_logits: Tensor, kept: _Kept, sizes: Sizes) -> Claim:
+def _assignment(merge: Merge, mask_logits: Tensor, kept: _Kept, sizes: Sizes) -> Assignment:
     logits = _precise(mask_logits[kept.places])
     return merge(logits, torch.tensor(kept.scores, dtype=logits.dtype, device=logits.device), sizes)
 
@@ -289,7 +289,7 @@ def _covered(probabilities: Tensor) -> Tensor:
 
 
 def _codes(probabilities: Tensor, covered: Tensor, scores: Tensor) -> Tensor:
-    """The codes of a `Claim`, int16 (H, W); `probabilities` and `covered`, (Q, H, W), are overwritten.
+    """The codes of an `Assignment`, int16 (H, W); `probabilities` and `covered`, (Q, H, W), are overwritten.
 
     The minimum over the queries' codes, where all but those with the largest product are raised out of range: of equal
     products, the first query wins. This is plain arithmetic, as on a CPU torch's argmax takes ten times as long.
@@ -302,28 +302,28 @@ def _codes(probabilities: Tensor, covered: Tensor, scores: Tensor) -> Tensor:
     return codes.add_(beaten, alpha=2 * count).amin(0).to(torch.int16)
 
 
-def _fetched(claims: list[Claim]) -> list[tuple[Tensor, Tensor]]:
-    """Codes and own areas of all pictures on the CPU, in one transfer."""
-    if not claims:
+def _fetched(assignments: list[Assignment]) -> list[tuple[Tensor, Tensor]]:
+    """Codes and mask areas of all pictures on the CPU, in one transfer."""
+    if not assignments:
         return []
     # The wider type first: a view of bytes must begin at a multiple of its size.
-    parts = [claim.own for claim in claims] + [claim.codes for claim in claims]
+    parts = [assignment.mask_areas for assignment in assignments] + [assignment.codes for assignment in assignments]
     flat = torch.cat([part.flatten().view(torch.uint8) for part in parts]).cpu()
     pieces = flat.split([part.numel() * part.element_size() for part in parts])
     read = [piece.view(part.dtype).view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
-    return list(zip(read[len(claims) :], read[: len(claims)], strict=True))
+    return list(zip(read[len(assignments) :], read[: len(assignments)], strict=True))
 
 
 def _panoptic(
-    codes: Tensor, own: Tensor, kept: _Kept, categories: tuple[Category, ...], overlap_threshold: float
+    codes: Tensor, mask_areas: Tensor, kept: _Kept, categories: tuple[Category, ...], overlap_threshold: float
 ) -> Panoptic:
     # Thousands of runs instead of millions of pixels; and a look-up of every pixel would need 8 bytes for each.
     runs = runs_of(codes.numpy())
-    pixels = np.bincount(runs.values, runs.lengths, minlength=2 * len(own)).reshape(-1, 2)
-    final, claimed = pixels[:, 0], pixels.sum(1)
+    pixels = np.bincount(runs.values, runs.lengths, minlength=2 * len(mask_areas)).reshape(-1, 2)
+    final, assigned = pixels[:, 0], pixels.sum(1)
     # float64: above 2^24 pixels or close to the threshold, float32 could violate the rule.
-    share = claimed / own.clamp(min=1).numpy()
-    accepted = (final > 0) & (own.numpy() > 0) & (share >= overlap_threshold)
+    share = assigned / mask_areas.clamp(min=1).numpy()
+    accepted = (final > 0) & (mask_areas.numpy() > 0) & (share >= overlap_threshold)
     segment_ids, segments = _segments(accepted.tolist(), kept.labels, kept.scores, categories)
     ids_of_codes = np.zeros(2 * len(segment_ids), np.int32)
     ids_of_codes[::2] = segment_ids

@@ -61,7 +61,7 @@ def resized(image: Rgb, *, short_edge: int, long_edge: int) -> Resized:
     return Resized(pixels, Sizes(padded(size, STRIDE), size, original))
 
 
-class Carrier:
+class InputTransfer:
     """Transfers resized pictures to a device.
 
     Pixels are transferred as bytes, a quarter of the size of floats. A GPU copies them asynchronously from page-locked
@@ -76,11 +76,11 @@ class Carrier:
         self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def locked(self, picture: Resized) -> Resized:
+    def pinned(self, picture: Resized) -> Resized:
         """The picture in page-locked memory; this copies it, so reader threads should call it."""
         return picture if self._stream is None else picture._replace(pixels=picture.pixels.pin_memory())
 
-    def carried(self, pictures: Sequence[Resized]) -> Tensor:
+    def to_device(self, pictures: Sequence[Resized]) -> Tensor:
         """Pictures of one padded size to the network's input, (B, 3, H, W) in RGB, 0..255, on the device.
 
         The padding is the pixel mean, which normalisation turns into zeros.
@@ -137,7 +137,7 @@ class Predictor:
         device = device or next(model.parameters()).device
         self.model = model.to(device).eval()
         self.engine = Engine(self.model, device, switches or switches_for(device))
-        self._carrier = Carrier(device)
+        self._transfer = InputTransfer(device)
         self.categories = categories
         self.short_edge = short_edge
         self.long_edge = long_edge
@@ -166,7 +166,7 @@ class Predictor:
         Args:
             pictures: the views of each, as `resized` gives them.
         """
-        outputs = [self.engine(self._carrier.carried(shown)) for shown in zip(*pictures, strict=True)]
+        outputs = [self.engine(self._transfer.to_device(shown)) for shown in zip(*pictures, strict=True)]
         if len(outputs) == 1:
             return outputs[0]
         # Segments of several views are matched for each picture separately.
@@ -179,7 +179,7 @@ class Predictor:
     def prepare(self, image: Rgb, view: View = PLAIN) -> Input:
         """(H, W, 3) uint8 to the network's input for one view."""
         one = self._resized(image, view)
-        return Input(self._carrier.carried([one]), one.sizes)
+        return Input(self._transfer.to_device([one]), one.sizes)
 
     def merge(self, output: Output, sizes: Sequence[Sizes], rule: str | None = None) -> list[Panoptic]:
         """The last stage's output for B pictures to the segments of each, by the merge that was chosen or by `rule`."""
@@ -197,7 +197,7 @@ class Predictor:
     def _resized(self, image: Rgb, view: View) -> Resized:
         short, long = round(self.short_edge * view.scale), round(self.long_edge * view.scale)
         shown = image[:, ::-1] if view.flip else image
-        return self._carrier.locked(resized(shown, short_edge=short, long_edge=long))
+        return self._transfer.pinned(resized(shown, short_edge=short, long_edge=long))
 
 
 def predict_stream(

@@ -1,4 +1,4 @@
-"""A report as one HTML file that opens offline: the figures of its sections, from the headline to how it was made."""
+"""A report as one HTML file that opens offline: the figures of its sections, from the headline to the settings."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ from yoso_cli.runtime.progress import SILENT, Progress
 
 _CONTENTS = {
     "headline": "Quality",
-    "causes": "Causes",
+    "causes": "PQ loss",
     "classes": "Classes",
-    "measures": "Beside PQ",
-    "sizes": "Sizes",
+    "measures": "Other measures",
+    "sizes": "By size",
     "confusion": "Confusion",
     "calibration": "Calibration",
     "gallery": "Worst images",
-    "made": "How it was made",
+    "made": "Settings",
 }
 
 # The columns of the table of classes: heading, what it sorts by, and how it is set.
 _COLUMNS = (
     ("Class", "name", ""),
     ("Kind", "kind", "kind"),
-    ("PQ and what took the rest", "", "bar"),
+    ("PQ, and its loss by error type", "", "bar"),
     ("PQ", "pq", "n"),
     ("95 % interval", "", "n"),
     ("SQ", "sq", "n"),
     ("RQ", "rq", "n"),
-    ("found", "tp", "n"),
-    ("false", "fp", "n"),
-    ("missed", "fn", "n"),
+    ("TP", "tp", "n"),
+    ("FP", "fp", "n"),
+    ("FN", "fn", "n"),
 )
 
 MOST_CLASSES = 1000
@@ -103,14 +103,14 @@ def _headline(report: Report) -> dict[str, Any]:
 
 
 def _losses(report: Report) -> dict[str, tuple[Loss, ...]]:
-    """What each cause took of the hundred, of all, things and stuff as far as they were seen."""
+    """The PQ loss by error type of all classes, things and stuff, where there are any."""
     found = {kind: getattr(report.measures.losses, kind) for kind in GROUPS}
     return {kind: losses for kind, losses in found.items() if losses}
 
 
 @dataclass(frozen=True)
 class _Class:
-    """One class: its quality, what was measured beside it by heading, and how it is drawn."""
+    """One row of the table of classes: PQ, other measures by column heading, and how it is drawn."""
 
     quality: ClassQuality
     further: dict[str, float | None]
@@ -120,12 +120,12 @@ class _Class:
 
     @property
     def is_seen(self) -> bool:
-        """Whether anything was measured of it: a class of crowds alone has an IoU, and no PQ."""
+        """Whether any measure is defined for it: a class of crowds alone has an IoU, but no PQ."""
         return any(figure is not None for figure in (self.pq, *self.further.values()))
 
     @property
     def segments(self) -> int:
-        """Found, false and missed ones."""
+        """TP, FP and FN together."""
         return self.quality.tp + self.quality.fp + self.quality.fn
 
     @property
@@ -173,7 +173,7 @@ def _classes(report: Report) -> dict[str, Any]:
 
 
 def _by_class(report: Report) -> dict[str, dict[int, float | None]]:
-    """Figures beside PQ: under each heading, by category id."""
+    """Figures besides PQ: under each heading, by category id."""
     found = report.measures
     columns: dict[str, dict[int, float | None]] = {}
     if found.semantic:
