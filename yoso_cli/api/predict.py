@@ -68,7 +68,7 @@ class Model:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All that a result depends on beside the picture: the hash of the weights, sizes, thresholds and switches."""
+        """All that a result depends on besides the picture: the hash of the weights, sizes, thresholds and switches."""
         from yoso_cli.model.weights import digest
 
         chosen = self.predictor

@@ -180,7 +180,7 @@ def predict_files(
 
 
 def _made_with(model: "Model", min_score: float, frames: FrameChoice) -> dict[str, Any]:
-    """All that the predictions depend on beside the pictures."""
+    """All that the predictions depend on besides the pictures."""
     if not 0 <= min_score <= 1:
         raise UsageError(f"--min-score {min_score:g}: is not within 0 and 1.")
     named = {"model": str(model.path), "recipe": model.recipe.name}

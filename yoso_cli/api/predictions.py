@@ -116,7 +116,7 @@ def evaluate_videos(
 
 
 def _facts(true_set: PanopticSet, truth: str | Path, predictions: str | Path, command: str) -> dict[str, Any]:
-    """What the report of an evaluation of files says beside its figures."""
+    """What the report of an evaluation of files says besides its figures."""
     return {
         "dataset": true_set.name,
         "split": true_set.split,

@@ -29,8 +29,8 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     multiple=True,
     metavar="NAME",
     callback=lambda _context, _option, given: _metrics(given),
-    help="Metrics besides PQ: miou, ap, ap-cityscapes, boundary, or all. Repeatable, or separated by commas. Of videos, "
-    "with --predictions: vpq, stq.",
+    help="Metrics besides PQ: miou, ap, ap-cityscapes, boundary, or all. Repeatable, or separated by commas. Of "
+    "videos, with --predictions: vpq, stq.",
 )
 @click.option(
     "--windows",
