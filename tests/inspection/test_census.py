@@ -1,10 +1,13 @@
 """The figures of a split, and their picture."""
 
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pytest
 from conversion import raw
+from hypothesis import given
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -65,6 +68,41 @@ def test_a_class_is_counted_with_its_crowds_apart(mine: Census) -> None:
 def test_crowds_are_no_segments_of_a_picture(mine: Census) -> None:
     assert mine.per_image == (3, 1)
     assert mine.to_dict()["segments_per_image"] == {"min": 1, "median": 2, "mean": 2, "max": 3}
+
+
+PICTURES = st.lists(
+    st.lists(
+        st.builds(
+            Segment,
+            id=st.integers(1, 99),
+            category_id=st.sampled_from([one.id for one in CATEGORIES]),
+            area=st.integers(0, 12_000),
+            iscrowd=st.booleans(),
+        ),
+        max_size=5,
+    ).map(tuple),
+    max_size=5,
+)
+
+
+@given(PICTURES)
+def test_every_figure_is_that_of_counting_one_by_one(pictures: list[tuple[Segment, ...]]) -> None:
+    found = census(*pictures)
+    assert found.per_image == tuple(sum(not one.iscrowd for one in segments) for segments in pictures)
+    for category, told in zip(CATEGORIES, found.to_dict()["classes"], strict=True):
+        own = [[one for one in segments if one.category_id == category.id] for segments in pictures]
+        flat = [one for segments in own for one in segments]
+        areas = [one.area for one in flat if not one.iscrowd]
+        assert found.areas[category.id].tolist() == areas
+        assert told["median_area"] == (median(areas) if areas else None)
+        assert told["images"] == sum(map(bool, own))
+        assert (told["segments"], told["crowds"]) == (len(areas), len(flat) - len(areas))
+        assert told["pixels"] == sum(one.area for one in flat)
+    whole = sum(one.area for segments in pictures for one in segments)
+    crowds = sum(one.area for segments in pictures for one in segments if one.iscrowd)
+    pixels = 20_000 * len(pictures)
+    assert found.statistics.void_share == (1 - whole / pixels if pixels else 0)
+    assert found.statistics.crowd_share == (crowds / pixels if pixels else 0)
 
 
 def drawn(path: Path, found: Census) -> np.ndarray:

@@ -2,8 +2,12 @@
 
 import copy
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic import annotations
@@ -216,3 +220,56 @@ def test_a_mistake_says_what_to_do_about_it(tmp_path, place, value, hint):
     with pytest.raises(DataError) as caught:
         read(tmp_path, changed(place, value))
     assert hint in caught.value.hint
+
+
+# Values that a key of a segment may have, among them those that are nearly right.
+NUMBERS = [0, 1, 2, 5, -1, 1.0, 2.5, 2**24 - 1, 2**24, 2**31 - 1, 2**31, 2**32, 2**40, 2**40 + 1]
+ODD = st.sampled_from([*NUMBERS, True, False, "3", None, []]) | st.just([0, 0, 6, 4])
+EDGES = st.sampled_from([0, 6, -3, 1.5, 2**31 - 1, -(2**31) + 1, -(2**31), True, "1"])
+BOXES = st.lists(EDGES, min_size=3, max_size=5)
+KEYS = {
+    "id": st.integers(1, 3) | ODD,
+    "category_id": st.just(2) | ODD,
+    "area": ODD,
+    "bbox": BOXES | ODD,
+    "iscrowd": ODD,
+}
+INFOS = st.lists(
+    st.fixed_dictionaries(KEYS, optional={"score": st.none() | st.floats(0, 1)})
+    | st.dictionaries(st.sampled_from(list(KEYS)), ODD),
+    max_size=3,
+)
+
+
+def slowly(info):
+    """What the packed way must agree with: a segment whose values are asked for one by one."""
+    return annotations.segment_from_json(info, strict=True)
+
+
+@given(INFOS | st.just({}) | st.none() | st.just("") | st.just(5))
+def test_segments_are_read_as_one_by_one(infos):
+    """With every mistake and its place, however they are packed."""
+    content = changed((*SEGMENT[:2], "segments_info"), infos)
+    mistakes, expected, seen = [], [], set()
+    with tempfile.TemporaryDirectory() as folder:
+        _, records = read(Path(folder), content, on_mistake=mistakes.append)
+    kept = []
+    for place, info in enumerate(infos if isinstance(infos, list) else []):
+        try:
+            segment = slowly(info)
+        except annotations.MalformedError as error:
+            expected.append(f"annotations[0] segments_info[{place}] {error}")
+            continue
+        if segment.id in seen:
+            expected.append(f"annotations[0] segments_info[{place}] repeats id {segment.id}")
+            continue
+        seen.add(segment.id)
+        kept.append(segment)
+        if segment.category_id != 2:
+            what = f"has category_id {segment.category_id}, which is not among the categories"
+            expected.append(f"annotations[0] segments_info[{place}] {what}")
+    if isinstance(infos, list):
+        assert [one.text for one in mistakes] == expected
+        assert list(records[0].segments) == kept
+    else:
+        assert "'segments_info'" in mistakes[0].text

@@ -1,12 +1,16 @@
 """What a split holds, counted from its listing: pixels, segments and pictures of each class, void and crowd."""
 
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+import numpy.typing as npt
+
 from yoso_cli.atomic import write_json
-from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.panoptic.packed_segments import SegmentTable
+from yoso_cli.panoptic.types import Category, PanopticSet
 
 STATISTICS = "statistics.json"
 
@@ -59,36 +63,44 @@ class SplitStatistics:
     classes: tuple[ClassStatistics, ...]
 
 
-def statistics_of(panoptic_set: PanopticSet) -> SplitStatistics:
-    """Counted from the listing alone: no picture is opened."""
-    images: Counter[int] = Counter()
-    segments: Counter[int] = Counter()
-    crowds: Counter[int] = Counter()
-    pixels: Counter[int] = Counter()
-    crowd_pixels, counts = 0, []
-    for record in panoptic_set.records:
-        images.update({segment.category_id for segment in record.segments})
-        for segment in record.segments:
-            pixels[segment.category_id] += segment.area
-            (crowds if segment.iscrowd else segments)[segment.category_id] += 1
-            crowd_pixels += segment.area if segment.iscrowd else 0
-        counts.append(sum(not segment.iscrowd for segment in record.segments))
-    every = sum(record.height * record.width for record in panoptic_set.records)
+def statistics_of(panoptic_set: PanopticSet, table: SegmentTable | None = None) -> SplitStatistics:
+    """Counted from the listing alone: no picture is opened.
+
+    Args:
+        panoptic_set: the split.
+        table: its segments, where they are there already.
+    """
+    found = table or SegmentTable.of(panoptic_set.records)
+    pixels = sum(record.height * record.width for record in panoptic_set.records)
+    counts = np.bincount(found.image[~found.iscrowd], minlength=len(panoptic_set.records)).tolist()
     return SplitStatistics(
         images=len(panoptic_set.records),
-        pixels=every,
-        void_share=1 - pixels.total() / every if every else 0.0,
-        crowd_share=crowd_pixels / every if every else 0.0,
+        pixels=pixels,
+        void_share=1 - int(found.area.sum()) / pixels if pixels else 0.0,
+        crowd_share=int(found.area[found.iscrowd].sum()) / pixels if pixels else 0.0,
         segments=sum(counts),
         segments_per_image=float(median(counts)) if counts else 0.0,
         most_segments=max(counts, default=0),
-        classes=tuple(
-            ClassStatistics(
-                one.id, one.name, one.isthing, images[one.id], segments[one.id], crowds[one.id], pixels[one.id]
-            )
-            for one in panoptic_set.categories
-        ),
+        classes=tuple(_class_statistics(panoptic_set, found)),
     )
+
+
+def _class_statistics(panoptic_set: PanopticSet, table: SegmentTable) -> Iterator[ClassStatistics]:
+    for category, rows in zip(panoptic_set.categories, rows_of(panoptic_set.categories, table), strict=True):
+        # Rows are in the order of the pictures: a picture begins where its place is another than the one before.
+        image, crowds = table.image[rows], int(table.iscrowd[rows].sum())
+        images = int(np.count_nonzero(np.diff(image, prepend=-1)))
+        pixels = int(table.area[rows].sum())
+        yield ClassStatistics(category.id, category.name, category.isthing, images, len(rows) - crowds, crowds, pixels)
+
+
+def rows_of(categories: Sequence[Category], table: SegmentTable) -> list[npt.NDArray[np.int64]]:
+    """The places in `table` of each category's segments, in their order."""
+    order = np.argsort(table.category_id, kind="stable")
+    rising = table.category_id[order]
+    ids = [category.id for category in categories]
+    starts, stops = np.searchsorted(rising, ids, "left").tolist(), np.searchsorted(rising, ids, "right").tolist()
+    return [order[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
 
 def write_statistics(folder: Path, panoptic_set: PanopticSet) -> None:

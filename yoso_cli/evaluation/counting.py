@@ -243,10 +243,10 @@ class _Counter:
         stamp = Stamp.of(path)
         runs = self._cache.runs(record.panoptic_file, stamp)
         if runs is not None:
-            return PanopticRuns(runs, record.segments), None
+            return PanopticRuns(runs, tuple(record.segments)), None
         id_map = self.read(path, record, 0).id_map
         runs = runs_of(id_map, flags=self._space.flags(id_map.size))
-        return PanopticRuns(runs, record.segments), Block.of(runs, stamp)
+        return PanopticRuns(runs, tuple(record.segments)), Block.of(runs, stamp)
 
     def read(self, path: Path, record: ImageRecord, side: int) -> Panoptic:
         """Reads a picture; its id map is overwritten by the next one of the same side, truth (0) or prediction (1)."""
@@ -254,7 +254,7 @@ class _Counter:
         id_map = read_id_map(path, memory)
         if memory is None or id_map.size > memory.size:
             self._memories[side] = id_map.reshape(-1)
-        return Panoptic(id_map, record.segments)
+        return Panoptic(id_map, tuple(record.segments))
 
 
 def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], places: range) -> _Counted:

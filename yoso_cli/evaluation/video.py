@@ -375,7 +375,7 @@ def _overlaps(
 
 
 def _read(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
-    return Panoptic(read_id_map(panoptic_set.panoptic_path(record)), record.segments)
+    return Panoptic(read_id_map(panoptic_set.panoptic_path(record)), tuple(record.segments))
 
 
 def _matched(frames: Sequence[Overlap], categories: Sequence[Category]) -> Matching:

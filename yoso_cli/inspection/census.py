@@ -6,11 +6,18 @@ areas are those of the PNGs.
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from statistics import mean, median
+from statistics import mean
 from typing import Any
 
-from yoso_cli.datasets.statistics import ClassStatistics, SplitStatistics, statistics_of
+import numpy as np
+import numpy.typing as npt
+
+from yoso_cli.datasets.statistics import ClassStatistics, SplitStatistics, rows_of, statistics_of
+from yoso_cli.panoptic.packed_segments import SegmentTable
 from yoso_cli.panoptic.types import Category, PanopticSet
+
+Areas = npt.NDArray[np.int64]
+"""(S,) pixels of each of S segments."""
 
 # COCO's bounds between small, medium and large objects, pixels: https://cocodataset.org/#detection-eval.
 SMALL, LARGE = 32**2, 96**2
@@ -35,22 +42,22 @@ class Census:
     split: str
     categories: tuple[Category, ...]
     statistics: SplitStatistics
-    areas: Mapping[int, tuple[int, ...]]
+    areas: Mapping[int, Areas]
     per_image: tuple[int, ...]
     smallest: tuple[int, int]
     largest: tuple[int, int]
 
-    def areas_of(self, *, things: bool) -> list[int]:
+    def areas_of(self, *, things: bool) -> Areas:
         """Of all instances, or of all stuff segments."""
-        kinds = (category.id for category in self.categories if category.isthing is things)
-        return [area for category_id in kinds for area in self.areas[category_id]]
+        none = np.zeros(0, np.int64)
+        return np.concatenate([none, *(self.areas[one.id] for one in self.categories if one.isthing is things)])
 
     def shares(self) -> dict[str, float]:
         """The parts of all pixels, 0..1: things, stuff, crowd and void."""
         whole = max(self.statistics.pixels, 1)
         return {
-            "things": sum(self.areas_of(things=True)) / whole,
-            "stuff": sum(self.areas_of(things=False)) / whole,
+            "things": int(self.areas_of(things=True).sum()) / whole,
+            "stuff": int(self.areas_of(things=False).sum()) / whole,
             "crowd": self.statistics.crowd_share,
             "void": self.statistics.void_share,
         }
@@ -69,9 +76,9 @@ class Census:
                 "max": self.statistics.most_segments,
             },
             "instances_by_size": {
-                "small": sum(area < SMALL for area in instances),
-                "medium": sum(SMALL <= area < LARGE for area in instances),
-                "large": sum(area >= LARGE for area in instances),
+                "small": int((instances < SMALL).sum()),
+                "medium": int(((instances >= SMALL) & (instances < LARGE)).sum()),
+                "large": int((instances >= LARGE).sum()),
             },
             "pixel_shares": self.shares(),
             "smallest_image": list(self.smallest),
@@ -82,24 +89,27 @@ class Census:
     def _class_to_dict(self, one: ClassStatistics) -> dict[str, Any]:
         areas = self.areas[one.id]
         share = one.pixels / max(self.statistics.pixels, 1)
-        return {**asdict(one), "pixel_share": share, "median_area": median(areas) if areas else None}
+        return {**asdict(one), "pixel_share": share, "median_area": _median(areas) if len(areas) else None}
+
+
+def _median(areas: Areas) -> float:
+    low, high = (int(np.partition(areas, place)[place]) for place in ((len(areas) - 1) // 2, len(areas) // 2))
+    return low if len(areas) % 2 else (low + high) / 2
 
 
 def take_census(found: PanopticSet) -> Census:
     """Counts what the JSON of a split lists."""
-    areas: dict[int, list[int]] = {category.id: [] for category in found.categories}
-    for record in found.records:
-        for segment in record.segments:
-            if not segment.iscrowd:
-                areas[segment.category_id].append(segment.area)
+    table = SegmentTable.of(found.records)
+    whole = ~table.iscrowd
+    areas = [table.area[rows[whole[rows]]] for rows in rows_of(found.categories, table)]
     sizes = sorted(((record.height, record.width) for record in found.records), key=lambda size: size[0] * size[1])
     return Census(
         name=found.name,
         split=found.split,
         categories=found.categories,
-        statistics=statistics_of(found),
-        areas={category_id: tuple(found) for category_id, found in areas.items()},
-        per_image=tuple(sum(not one.iscrowd for one in record.segments) for record in found.records),
+        statistics=statistics_of(found, table),
+        areas=dict(zip((category.id for category in found.categories), areas, strict=True)),
+        per_image=tuple(np.bincount(table.image[whole], minlength=len(found.records)).tolist()),
         smallest=sizes[0] if sizes else (0, 0),
         largest=sizes[-1] if sizes else (0, 0),
     )

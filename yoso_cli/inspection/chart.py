@@ -1,7 +1,7 @@
 """A census as one picture: classes, sizes, segments per picture and the shares of all pixels."""
 
 from collections.abc import Sequence
-from math import ceil, log2
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,16 +107,14 @@ def _draw_sizes(axes: "Axes", census: Census) -> None:
     """Segments by powers of two of the edge of a square of their area."""
     axes.set_title("segments by size")
     axes.set_xlabel("edge of a square of the same area, pixels")
-    places = {
-        kind: [max(0, int(log2(max(area, 1)) / 2)) for area in census.areas_of(things=kind == "things")]
-        for kind in ("things", "stuff")
-    }
-    found = [place for of_kind in places.values() for place in of_kind]
-    if not found:
+    areas = {kind: census.areas_of(things=kind == "things") for kind in ("things", "stuff")}
+    places = {kind: (np.log2(np.maximum(found, 1)) / 2).astype(np.int64) for kind, found in areas.items()}
+    every = np.concatenate(list(places.values()))
+    if not len(every):
         return _draw_nothing(axes)
-    first, last = min(found), max(found)
+    first, last = int(every.min()), int(every.max())
     for kind, shift in (("things", -0.2), ("stuff", 0.2)):
-        heights = np.bincount(np.array(places[kind], np.int64), minlength=last + 1)[first:]
+        heights = np.bincount(places[kind], minlength=last + 1)[first:]
         axes.bar(np.arange(first, last + 1) + shift, heights, 0.4, color=_SHARES[kind], label=kind)
     edges = np.arange(first, last + 2)
     axes.set_xticks(edges - 0.5, [f"{2**edge:,}" for edge in edges.tolist()])

@@ -6,11 +6,14 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
+import numpy as np
+
 from yoso_cli.datasets.catalog import DATASETS
 from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.inspection.picture import Examination, Examined
 from yoso_cli.inspection.rules import RULES, Finding, Rule, Severity
 from yoso_cli.inspection.split import Listed, Split, read_split
+from yoso_cli.panoptic.packed_segments import SegmentTable
 from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
 from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
@@ -122,7 +125,7 @@ def _grouped(findings: Sequence[Finding]) -> tuple[Group, ...]:
 
 def _class_findings(found: PanopticSet) -> Iterator[Finding]:
     """Classes without a segment, and what is not as it was published under that name."""
-    whole = {segment.category_id for record in found.records for segment in record.segments if not segment.iscrowd}
+    whole = _classes_of(found, crowds=False)
     for category in found.categories:
         if category.id not in whole:
             code = "thing-without-instances" if category.isthing else "stuff-without-segments"
@@ -134,6 +137,12 @@ def _class_findings(found: PanopticSet) -> Iterator[Finding]:
     doubt = _version_doubt(found.name, found.categories)
     if doubt:
         yield Finding("other-version", found.split, detail=doubt)
+
+
+def _classes_of(found: PanopticSet, *, crowds: bool) -> set[int]:
+    """The ids of the categories that have a segment; crowds count or do not."""
+    table = SegmentTable.of(found.records)
+    return set(np.unique(table.category_id[crowds | ~table.iscrowd]).tolist())
 
 
 def _version_doubt(name: str, categories: Sequence[Category]) -> str:
@@ -181,13 +190,13 @@ def _split_findings(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
     if len(sets) < 2:
         return
     first = next((one for one in sets if one.split.startswith("train")), sets[0])
-    trained = {segment.category_id for record in first.records for segment in record.segments if not segment.iscrowd}
+    trained = _classes_of(first, crowds=False)
     for other in sets:
         if other.categories != first.categories:
             text = f"{counted(len(other.categories), 'class')}, {first.split} has {len(first.categories)}"
             yield Finding("categories-differ", other.split, detail=text)
         elif other is not first:
-            seen = {segment.category_id for record in other.records for segment in record.segments}
+            seen = _classes_of(other, crowds=True)
             for category in other.categories:
                 if category.id in seen - trained:
                     yield Finding("class-not-in-train", other.split, category.name)

@@ -6,6 +6,7 @@ A JSON comes from elsewhere: each value is checked as it is taken.
 import gc
 import math
 import re
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
 
 from yoso_cli.errors import DataError
+from yoso_cli.panoptic.packed_segments import NUMBERS, PackedSegments, pack
 from yoso_cli.panoptic.types import LARGEST_ID, MOST_PIXELS, Category, ImageRecord, PanopticSet, Segment
 from yoso_cli.runtime.json_text import read_json
 from yoso_cli.runtime.paths import is_possible
@@ -104,7 +106,9 @@ def read(
         DataError: no such file, no JSON, or an entry that lacks a key, has a wrong value or contradicts another.
     """
     with _no_collection():
-        return parse(read_json(path), str(path), like, on_mistake)
+        return parse(
+            read_json(path, {"images": _lean_image, "annotations": _lean_annotation}), str(path), like, on_mistake
+        )
 
 
 @contextmanager
@@ -273,9 +277,13 @@ def _segments(
     on_mistake: OnMistake,
     *,
     strict: bool,
-) -> tuple[Segment, ...]:
+) -> PackedSegments:
+    listed = entry_item(entry, "segments_info")
+    usual = listed if isinstance(listed, PackedSegments) else _packed(listed)
+    if usual is not None and category_ids.issuperset(usual.category_ids()):
+        return usual
     found: dict[int, Segment] = {}
-    for index, info in enumerate(entry_list(entry, "segments_info")):
+    for index, info in enumerate(map(segment_to_json, usual) if usual else entry_list(entry, "segments_info")):
         try:
             segment = segment_from_json(info, strict=strict)
             if segment.id in found:
@@ -286,7 +294,53 @@ def _segments(
                 raise MalformedError(what, "unknown-category")
         except MalformedError as error:
             on_mistake(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
-    return tuple(found.values())
+    return PackedSegments.of(found.values())
+
+
+# What is read of an entry, of which COCO's own has more.
+_OF_IMAGE = ("id", "file_name", "height", "width", "video_id")
+_OF_ANNOTATION = ("image_id", "file_name", "segments_info")
+
+
+def _lean_image(entry: Any) -> Any:
+    """What is read of an entry of `images`."""
+    return {key: entry[key] for key in _OF_IMAGE if key in entry} if isinstance(entry, dict) else entry
+
+
+def _lean_annotation(entry: Any) -> Any:
+    """What is read of an entry of `annotations`, its segments packed if all of them are usual ones."""
+    if not isinstance(entry, dict):
+        return entry
+    lean = {key: entry[key] for key in _OF_ANNOTATION if key in entry}
+    packed = _packed(lean.get("segments_info"))
+    return lean if packed is None else {**lean, "segments_info": packed}
+
+
+def _packed(infos: Any) -> PackedSegments | None:
+    """The segments of a picture if all are written as nearly all are; None if not.
+
+    That takes a tenth of the time of asking for each value. Predictions with scores are read in the other way.
+    """
+    if not isinstance(infos, list):
+        return None
+    numbers: list[int] = []
+    try:
+        for info in infos:
+            segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
+            if "score" in info:
+                return None
+            numbers += (segment_id, category_id, area, x, y, width, height, crowd)
+        packed = pack(numbers)
+    except (KeyError, TypeError, ValueError, struct.error):
+        return None
+    # What is packed is whole, and a category or a box within 32 bits.
+    ids, category_ids, areas, crowds = (numbers[start::NUMBERS] for start in (0, 1, 2, NUMBERS - 1))
+    if not ids:
+        return packed
+    usual = set(map(type, numbers)) == {int} and len(set(ids)) == len(ids)
+    usual = usual and min(ids) > 0 and max(ids) <= LARGEST_ID and min(category_ids) >= 0 and max(crowds) <= 1
+    usual = usual and min(areas) >= 0 and max(areas) <= _LARGEST_COUNT and min(numbers) >= -_LONGEST_EDGE
+    return packed if usual else None
 
 
 def _color(entry: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -318,30 +372,12 @@ def segment_from_json(info: Any, *, strict: bool) -> Segment:
     Raises:
         MalformedError: it lacks a key or has a wrong value.
     """
-    usual = _usual_segment(info)
-    if usual is not None:
-        return usual
     segment_id, category_id = entry_int(info, "id", 1, LARGEST_ID), entry_int(info, "category_id", 0)
     area = entry_int(info, "area", 0, _LARGEST_COUNT) if strict or "area" in info else 0
     crowd = entry_int(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
     bbox = entry_ints(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
     score = _number(info["score"]) if info.get("score") is not None else None
     return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), bool(crowd), score)
-
-
-def _usual_segment(info: Any) -> Segment | None:
-    """A segment as nearly all are written, at a third of the cost of asking for each value; None for any other."""
-    try:
-        segment_id, category_id, area, crowd, (x, y, width, height) = _USUAL(info)
-    except (KeyError, TypeError, ValueError):
-        return None
-    whole = type(segment_id) is type(category_id) is type(area) is type(crowd) is int
-    whole = whole and type(x) is type(y) is type(width) is type(height) is int
-    if not whole or not 0 < segment_id <= LARGEST_ID or category_id < 0 or not 0 <= crowd <= 1:
-        return None
-    if not (category_id <= LARGEST_CATEGORY and 0 <= area <= _LARGEST_COUNT and _near(x, y, width, height)):
-        return None
-    return None if "score" in info else Segment(segment_id, category_id, area, (x, y, width, height), bool(crowd))
 
 
 def _near(*box: int) -> bool:

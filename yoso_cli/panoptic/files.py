@@ -224,7 +224,7 @@ def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
             f"{path}: {len(odd)} segment ids are in the {where} but not in the {other}: {some}.",
             hint="The PNG and the JSON do not belong together: download or write both again.",
         )
-    return Panoptic(id_map, record.segments)
+    return Panoptic(id_map, tuple(record.segments))
 
 
 class SetWriter:

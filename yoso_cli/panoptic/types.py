@@ -6,7 +6,7 @@ Names follow the COCO panoptic format (https://cocodataset.org/#format-data): `c
 
 # H, W height and width of the picture in pixels
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,7 +74,8 @@ class ImageRecord:
         panoptic_file: the PNG, relative to the set's `panoptic_dir`.
         height: pixels.
         width: pixels.
-        segments: as annotated; in a video, a segment's id persists from frame to frame.
+        segments: as annotated; in a video, a segment's id persists from frame to frame. Those of a file are made anew
+            at each access (`packed_segments`).
         video_id: the video that the picture is a frame of, where the JSON says so.
     """
 
@@ -83,7 +84,7 @@ class ImageRecord:
     panoptic_file: str
     height: int
     width: int
-    segments: tuple[Segment, ...]
+    segments: Sequence[Segment]
     video_id: int | str | None = None
 
 
