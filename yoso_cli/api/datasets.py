@@ -1,14 +1,17 @@
 """Datasets: prepare published ones, convert labels, check, compute statistics."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import recover
 from yoso_cli.conversion import forms
 from yoso_cli.conversion.category_file import read_table
-from yoso_cli.conversion.convert import Converted, convert_pictures
+from yoso_cli.conversion.convert import Converted, LabelReader, convert_pictures
+from yoso_cli.conversion.recognition import recognised
+from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.datasets import ade20k, cityscapes, coco, mapillary, mask2former, shapes
 from yoso_cli.datasets.catalog import DATASETS
 from yoso_cli.datasets.spec import Prepared, Skipped
@@ -24,6 +27,7 @@ from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.progress import SILENT, Progress
 
+AUTO = "auto"
 _Plans = tuple[Sequence[SplitPlan], Sequence[Skipped]]
 
 
@@ -155,8 +159,9 @@ def convert(
     source: str | Path,
     destination: str | Path,
     *,
-    source_form: str,
+    source_form: str = AUTO,
     target_form: str = "prepared",
+    split: str | None = None,
     categories: str | None = None,
     images: str | Path | None = None,
     semantic: str | Path | None = None,
@@ -172,8 +177,9 @@ def convert(
     Args:
         source: a folder or file in the format `source_form`.
         destination: a folder, or a zip where `target_form` is a submission.
-        source_form: one of `conversion.forms.SOURCES`.
+        source_form: one of `conversion.forms.SOURCES`, or auto: what lies there is recognised, and told.
         target_form: one of `conversion.forms.TARGETS`.
+        split: of a source with several; by default the one that `destination` is called like.
         categories: a YAML file of classes, or the name of a published dataset.
         images: folder of the pictures, if not in the usual place.
         semantic: folder of the semantic maps, if elsewhere.
@@ -185,7 +191,7 @@ def convert(
         progress: shows progress and messages.
 
     Raises:
-        UsageError: a path does not exist, or `destination` does already.
+        UsageError: a path does not exist, or `destination` does already, or it is unclear what `source` is.
         DataError: files are missing or damaged; nothing is written then.
         RunError: the disk is full or the place cannot be written.
     """
@@ -194,8 +200,9 @@ def convert(
     require_there(source, images, semantic, instances, truth)
     _require_free(destination, target_form, force)
     table = read_table(categories) if categories else None
-    places = forms.Places(source, table, images, semantic, instances, read_any(truth) if truth else None)
-    with forms.SOURCES[source_form](places) as opened:
+    choice, found = SplitChoice(split, destination.name), read_any(truth) if truth else None
+    places = forms.Places(source, table, images, semantic, instances, found, choice, progress)
+    with _opened(source_form, places) as opened:
         for remark in opened.remarks:
             progress.message(f"{remark}.")
         target = forms.TARGETS[target_form](opened, destination)
@@ -208,6 +215,15 @@ def convert(
             progress=progress,
         )
         return Conversion(destination, target_form, opened.image_dir, len(opened.table.categories), counts)
+
+
+def _opened(form: str, places: forms.Places) -> AbstractContextManager[LabelReader]:
+    """The labels; what they are recognised as is told. Raises UsageError when that is unclear."""
+    if form == AUTO:
+        found = recognised(places.source)
+        places.progress.message(f"{found.source}: taken for {found.form}, {found.why}.")
+        form, places = found.form, replace(places, source=found.source)
+    return forms.SOURCES[form](places)
 
 
 def check(

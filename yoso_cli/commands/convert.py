@@ -13,9 +13,14 @@ if TYPE_CHECKING:
     from yoso_cli.api.datasets import Conversion
 
 # The names of forms.SOURCES and forms.TARGETS, repeated so that help needs no numpy; a test compares them.
-SOURCES = ("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission")
+SOURCES = (
+    *("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission"),
+    *("labelme", "yolo-seg"),
+)
+AUTO = "auto"
 TARGETS = (
     *("prepared", "maps", "coco-instances", "coco-panoptic", "cityscapes"),
+    *("labelme", "yolo-seg", "cvat"),
     *("coco-submission", "cityscapes-submission", "ade20k-submission", "mapillary-submission"),
 )
 
@@ -35,12 +40,15 @@ _HELP = """Convert labels or predictions SRC to DST.
                   --save-predictions` wrote
   submission      a zip of predictions in COCO's panoptic result format;
                   needs --truth
+  labelme         a folder of LabelMe's JSON files: polygons, rectangles,
+                  circles, masks
+  yolo-seg        a data.yaml, or its folder, with images/ and labels/
 --to
   prepared        what all commands read: DST is datasets/NAME/SPLIT
   coco-submission, cityscapes-submission, ade20k-submission,
   mapillary-submission
                   a zip for the server (ADE20K's takes semantic maps only)
-  maps, coco-instances, coco-panoptic, cityscapes
+  maps, coco-instances, coco-panoptic, cityscapes, labelme, yolo-seg, cvat
                   a folder as above, without the pictures
 
 Pictures are not copied; each one's size is checked against its labels. Panoptic PNGs are read back and compared. DST
@@ -65,7 +73,15 @@ of one size, the later one in the JSON. Crowds lie below all. Segments without a
 @click.command(name="convert", help=_HELP, epilog=_RULES)
 @click.argument("source", type=click.Path(path_type=Path), metavar="SRC")
 @click.argument("destination", type=click.Path(path_type=Path), metavar="DST")
-@click.option("--from", "source_form", type=click.Choice(SOURCES), required=True, metavar="FORM", help="Format of SRC.")
+@click.option(
+    "--from",
+    "source_form",
+    type=click.Choice((AUTO, *SOURCES)),
+    default=AUTO,
+    show_default=True,
+    metavar="FORM",
+    help="Format of SRC; auto recognises it.",
+)
 @click.option(
     "--to",
     "target_form",
@@ -75,6 +91,7 @@ of one size, the later one in the JSON. Crowds lie below all. Segments without a
     metavar="FORM",
     help="Format of DST.",
 )
+@click.option("--split", metavar="NAME", help="Of several in SRC; by default the one that DST is called like.")
 @click.option("--categories", metavar="FILE", help="The classes: a YAML, or the name of a published dataset.")
 @click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Pictures, if elsewhere than above.")
 @click.option("--semantic", type=click.Path(path_type=Path), metavar="DIR", help="Semantic maps, if elsewhere.")
@@ -89,6 +106,7 @@ def command(
     destination: Path,
     source_form: str,
     target_form: str,
+    split: str | None,
     categories: str | None,
     images: Path | None,
     semantic: Path | None,
@@ -107,6 +125,7 @@ def command(
         destination,
         source_form=source_form,
         target_form=target_form,
+        split=split,
         categories=categories,
         images=images,
         semantic=semantic,

@@ -1,33 +1,39 @@
-"""Outlines of masks as polygons through the centres of their outermost pixels."""
+"""Outlines of masks as polygons that give the mask again, whichever way a reader fills them.
+
+An outline runs through the outermost pixels of its mask, a quarter of a pixel off their centres: the centres of all
+pixels of the mask lie inside it, and no others, as pycocotools fills; and its points cut down to whole numbers are
+pixels of the mask, as Ultralytics hands them to cv2.fillPoly, which adds what the outline crosses.
+"""
 
 # H, W height and width of the mask in pixels; N points of an outline
 
 import numpy as np
 import numpy.typing as npt
 
-Outline = npt.NDArray[np.int32]
-"""(N, 2): x and y of pixels, each next to the one before; the last is next to the first."""
+Outline = npt.NDArray[np.float64]
+"""(N, 2): x and y of points, from the upper left corner of the first pixel; the last is followed by the first."""
+
+# Of the way from a pixel outside (0) to the centre of one of the mask (1).
+_LEVEL = 0.75
 
 
 def outlines(mask: npt.NDArray[np.bool_]) -> list[Outline]:
     """The outer border of each part of a mask (H, W), and the border of each hole, the longest first.
 
-    They run over pixels of the mask: filled by the even-odd rule and drawn, as cv2.fillPoly and PIL do, all of them
-    together give the mask again.
+    Filled by the even-odd rule, all of them together give the mask.
     """
     from contourpy import LineType, contour_generator
 
-    # A line at the level of a half passes between each pixel of the mask and its neighbour outside; with a rim of
-    # zeros every line closes.
+    # With a rim of zeros every line closes; its pixels' centres are whole numbers to contourpy.
     padded = np.pad(mask, 1).astype(np.float32)
-    lines = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
-    return sorted((_inside(np.asarray(line), padded) for line in lines), key=len, reverse=True)
+    lines = contour_generator(z=padded, line_type=LineType.Separate).lines(_LEVEL)
+    return sorted((_corners(np.asarray(line)[:-1] - 0.5) for line in lines), key=len, reverse=True)
 
 
 def joined(parts: list[Outline]) -> Outline:
     """One polygon of several: each is entered and left by a line from the nearest point of those before.
 
-    The lines are one pixel wide, and on the way to another part they cross pixels outside of the mask.
+    The lines enclose nothing; a reader that adds what an outline crosses sees them one pixel wide.
     """
     whole, *others = parts
     for part in others:
@@ -38,11 +44,8 @@ def joined(parts: list[Outline]) -> Outline:
     return whole
 
 
-def _inside(line: npt.NDArray[np.float64], padded: npt.NDArray[np.float32]) -> Outline:
-    """The pixel of the mask at each point of a line (N, 2), which is half way to one outside."""
-    low, high = np.floor(line).astype(np.int32), np.ceil(line).astype(np.int32)
-    pixels = np.where(padded[low[:, 1], low[:, 0]][:, None] > 0, low, high) - 1
-    # The last point repeats the first, and corners repeat their pixel.
-    moves = np.any(pixels != np.roll(pixels, 1, axis=0), axis=1)
-    outline: Outline = pixels[moves] if moves.any() else pixels[:1]
-    return outline
+def _corners(line: Outline) -> Outline:
+    """A closed line (N, 2) without the points at which it goes straight on."""
+    after, before = np.roll(line, -1, axis=0) - line, line - np.roll(line, 1, axis=0)
+    found: Outline = line[after[:, 0] * before[:, 1] != after[:, 1] * before[:, 0]]
+    return found

@@ -37,6 +37,8 @@ class InformationLoss(Enum):
     INSTANCES = "instances are merged into one"
     PARTS = "segments of several parts or with holes are joined by lines one pixel wide"
     CROWD_FLAG = "crowds become plain segments"
+    BOXES = "boxes without a mask are left out"
+    WITHOUT_AREA = "lines and points are left out"
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,16 @@ from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
 from yoso_cli.conversion.convert import LabelReader, LabelWriter
 from yoso_cli.conversion.instances import InstancesWriter, open_instances
+from yoso_cli.conversion.labelme import open_labelme
 from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsWriter, open_maps
 from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, open_panoptic
+from yoso_cli.conversion.prediction_formats import FORMATS, Place
+from yoso_cli.conversion.split_choice import ANY_SPLIT, SplitChoice
 from yoso_cli.conversion.submission import ResultsWriter, SemanticWriter, replacing_zip, require_published, unpacked
+from yoso_cli.conversion.yolo_seg import open_yolo
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.runtime.progress import SILENT, Progress
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class Places:
         semantic: semantic maps.
         instances: instance maps.
         truth: ground truth, for predictions.
+        split: which of several splits.
+        progress: shows how many label files are read before the first picture is converted.
     """
 
     source: Path
@@ -37,6 +44,8 @@ class Places:
     semantic: Path | None = None
     instances: Path | None = None
     truth: PanopticSet | None = None
+    split: SplitChoice = ANY_SPLIT
+    progress: Progress = SILENT
 
     def required_table(self, form: str) -> CategoryTable:
         """Raises UsageError when there is none."""
@@ -86,6 +95,8 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     ),
     "prepared": lambda places: nullcontext(open_panoptic(places.source, places.images)),
     "submission": _open_submission,
+    "labelme": lambda places: nullcontext(open_labelme(places.source, places.images, places.table, places.progress)),
+    "yolo-seg": lambda places: nullcontext(open_yolo(places.source, places.split, places.images, places.table)),
 }
 """Source formats by name."""
 
@@ -125,12 +136,23 @@ def _results(source: LabelReader, destination: Path) -> ResultsWriter:
     return ResultsWriter(source.table, destination.stem)
 
 
+def _as_predictions(form: str) -> Callable[[LabelReader, Path], Destination]:
+    """One of the formats that predictions have too, written by the same writer."""
+
+    def opened(source: LabelReader, destination: Path) -> Destination:
+        place = Place(source.table, source.image_dir.resolve(), destination.resolve())
+        return Destination(FORMATS[form](place), replacing_folder(destination))
+
+    return opened
+
+
 TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "prepared": _prepared,
     "maps": lambda source, folder: Destination(MapsWriter(source.table), replacing_folder(folder)),
     "coco-instances": lambda source, folder: Destination(InstancesWriter(source.table), replacing_folder(folder)),
     "coco-panoptic": lambda source, folder: Destination(PanopticWriter(source.table), replacing_folder(folder)),
     "cityscapes": lambda source, folder: Destination(CityscapesWriter(source.table), replacing_folder(folder)),
+    **{form: _as_predictions(form) for form in ("labelme", "yolo-seg", "cvat")},
     "coco-submission": _submission(_results, "coco"),
     "cityscapes-submission": _submission(_results, "cityscapes"),
     "ade20k-submission": _submission(lambda source, _: SemanticWriter(source.table), "ade20k"),

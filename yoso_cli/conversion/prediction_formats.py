@@ -79,7 +79,7 @@ FORMATS: dict[str, Callable[[Place], LabelWriter[Any]]] = {
     "semantic": lambda place: SemanticMapsWriter(place.table),
     "masks": lambda place: MasksWriter(place.table),
     "labelme": lambda place: LabelmeWriter(place.table, place.image_dir, place.folder),
-    "yolo-seg": lambda place: YoloWriter(place.table, place.image_dir),
+    "yolo-seg": lambda place: YoloWriter(place.table),
     "cvat": lambda place: CvatWriter(place.table),
 }
 """The formats of predictions by name."""

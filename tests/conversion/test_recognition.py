@@ -1,0 +1,74 @@
+"""What lies there is recognised by what it is, and never guessed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from yoso_cli.conversion.recognition import Recognised, recognised
+from yoso_cli.errors import UsageError
+
+
+def file(name: str, content: str = "x") -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+    return write
+
+
+LABELME = json.dumps({"version": "5.0.1", "shapes": [], "imagePath": "a.jpg"})
+INSTANCES = json.dumps({"images": [], "annotations": [{"segmentation": []}], "categories": []})
+PANOPTIC = json.dumps({"images": [], "annotations": [{"segments_info": []}], "categories": []})
+
+FORMS = [
+    ("labelme", (file("x/a.json", LABELME), file("x/a.jpg"))),
+    ("yolo-seg", (file("data.yaml", "train: images\nnames:\n- car\n"), file("labels/a.txt"), file("images/a.jpg"))),
+    ("yolo-seg", (file("coco8-seg.yaml", "names: {0: car}\n"),)),
+    ("coco-instances", (file("annotations.json", INSTANCES),)),
+    ("coco-panoptic", (file("val.json", PANOPTIC), file("val/a.png"))),
+    ("coco-panoptic", (file("panoptic.json", PANOPTIC), file("panoptic/a.png"))),
+    ("prepared", (file("panoptic.json", PANOPTIC), file("manifest.json", "{}"))),
+    ("maps", (file("images/a.jpg"), file("semantic/a.png"), file("instances/a.png"))),
+    ("cityscapes", (file("aachen/aachen_0_1_gtFine_instanceIds.png"),)),
+]
+
+
+@pytest.mark.parametrize(("form", "files"), FORMS)
+def test_each_form_is_recognised(tmp_path: Path, form: str, files: tuple[Callable[[Path], None], ...]) -> None:
+    for write in files:
+        write(tmp_path)
+    found = recognised(tmp_path)
+    assert found.form == form
+    assert found.why.startswith("by ")
+
+
+def test_a_file_is_recognised_by_its_content(tmp_path: Path) -> None:
+    for name, content, form in (("a.json", LABELME, "labelme"), ("b.json", INSTANCES, "coco-instances")):
+        file(name, content)(tmp_path)
+        assert recognised(tmp_path / name) == Recognised(form, tmp_path / name, f"by the content of {name}")
+    assert recognised(Path("results.zip")).form == "submission"
+
+
+def test_the_file_that_has_the_labels_is_found_in_its_folder(tmp_path: Path) -> None:
+    file("annotations/val.json", INSTANCES)(tmp_path)
+    file("annotations/old/val.json", PANOPTIC)(tmp_path)
+    assert recognised(tmp_path).source == tmp_path / "annotations/val.json"
+    file("annotations/train.json", INSTANCES)(tmp_path)
+    with pytest.raises(UsageError, match=r"coco-instances \(.*train.json\), coco-instances \(.*val.json\)"):
+        recognised(tmp_path)
+
+
+def test_two_forms_are_asked_about(tmp_path: Path) -> None:
+    file("a.json", LABELME)(tmp_path)
+    file("b.json", INSTANCES)(tmp_path)
+    with pytest.raises(UsageError, match=r"coco-instances \(.*b.json\).*labelme \(.*\).*Name the right one"):
+        recognised(tmp_path)
+
+
+@pytest.mark.parametrize("write", [file("a.json", ""), file("a.json", "{}"), file("a.txt"), file("a.yaml", "x: 1")])
+def test_nothing_is_guessed(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    with pytest.raises(UsageError, match=r"no label format is recognised there\. Name it with --from"):
+        recognised(tmp_path)

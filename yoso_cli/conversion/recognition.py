@@ -1,0 +1,142 @@
+"""Which label format lies somewhere, told from what is there.
+
+Only names of files and the beginnings of some are looked at: no label is read, and nothing outside of the source.
+"""
+
+import mmap
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+
+from yoso_cli.errors import UsageError
+from yoso_cli.runtime.words import shortened
+
+# Of a folder: label files of one kind lie there in thousands, and the first ones tell.
+_LOOKED_AT = 50
+_LISTED = 500
+_DEEPEST = 5
+# Enough of an XML or YAML to see what it is.
+_BEGINNING = 1 << 16
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What lies somewhere.
+
+    Attributes:
+        form: its name.
+        source: the folder or file to convert.
+        why: what shows it.
+    """
+
+    form: str
+    source: Path
+    why: str
+
+
+def recognised(source: Path) -> Recognised:
+    """The format of `source`, a folder or file.
+
+    Raises:
+        UsageError: nothing shows it, or several things do.
+    """
+    found = list(_in_folder(source, _listing(source)) if source.is_dir() else _evidence_of_file(source))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(
+            f"{source}: no label format is recognised there.",
+            hint="Name it with --from (`yoso convert --help` lists them), or the folder or file that has the labels.",
+        )
+    told = shortened([f"{one.form} ({one.source})" for one in found])
+    raise UsageError(f"{source}: may be converted as {told}.", hint="Name the right one as SRC, or with --from.")
+
+
+def _evidence_of_file(path: Path) -> Iterator[Recognised]:
+    if form := _of_file(path):
+        yield Recognised(form, path, f"by the content of {path.name}")
+
+
+def _in_folder(folder: Path, files: list[str]) -> Iterator[Recognised]:
+    """What the folder shows; of what includes another, the first alone."""
+    for form, *names in _LAYOUTS:
+        shown = [next((file for file in files if fnmatch(file, name)), "") for name in names]
+        if all(shown):
+            yield Recognised(form, folder, f"by {' and '.join(shown)}")
+            return
+    of_many: dict[str, list[str]] = {}
+    level = len(files)
+    for name in (file for file in files if PurePosixPath(file).suffix.lower() in _READING):
+        if name.count("/") > level or sum(map(len, of_many.values())) == _LOOKED_AT:
+            break
+        if form := _of_file(folder / name):
+            level = name.count("/")
+            if form in _OF_MANY_FILES:
+                of_many.setdefault(form, []).append(name)
+            else:
+                yield Recognised(form, folder / name, f"by the content of {name}")
+    for form, names in of_many.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        yield Recognised(form, folder, f"by the content of {names[0]}{more}")
+
+
+def _listing(folder: Path) -> list[str]:
+    """The files below `folder`, relative to it: all of its own, and of a folder below it the first ones."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        beside = Path(place).relative_to(folder)
+        # The shallow ones first: what says most lies on top.
+        folders[:] = sorted(folders)[:_LOOKED_AT] if len(beside.parts) < _DEEPEST else []
+        chosen = sorted(names) if beside == Path() else sorted(names)[:_LISTED]
+        found += [(beside / name).as_posix() for name in chosen if not name.startswith(".")]
+    return sorted(found, key=lambda file: (file.count("/"), file))
+
+
+# The first that is there counts: `*` may hold slashes.
+_LAYOUTS: tuple[tuple[str, ...], ...] = (
+    ("prepared", "manifest.json", "panoptic.json"),
+    ("coco-panoptic", "panoptic.json", "panoptic/*.png"),
+    ("maps", "images/*", "semantic/*.png"),
+    ("cityscapes", "*_gt*_instanceIds.png"),
+)
+
+
+_OF_MANY_FILES = ("labelme",)
+
+
+def _of_file(path: Path) -> str:
+    """The format of one file; "" for none."""
+    suffix = path.suffix.lower()
+    if suffix == ".zip":
+        return "submission"
+    try:
+        return _READING[suffix](path) if suffix in _READING else ""
+    except (OSError, ValueError):  # unreadable, or empty
+        return ""
+
+
+def _of_json(path: Path) -> str:
+    """By its keys, wherever they stand: a JSON of COCO's has them behind megabytes."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for form, keys in _KEYS.items():
+            if all(content.find(b'"%s"' % key) >= 0 for key in keys):
+                return form
+    return ""
+
+
+_KEYS: dict[str, tuple[bytes, ...]] = {
+    "labelme": (b"shapes", b"imagePath"),
+    "coco-panoptic": (b"segments_info", b"categories"),
+    "coco-instances": (b"annotations", b"images", b"categories"),
+}
+
+
+def _of_yaml(path: Path) -> str:
+    with path.open("rb") as file:
+        lines = file.read(_BEGINNING).splitlines()
+    return "yolo-seg" if any(line.startswith(b"names:") for line in lines) else ""
+
+
+_READING = {".yaml": _of_yaml, ".yml": _of_yaml, ".json": _of_json}
