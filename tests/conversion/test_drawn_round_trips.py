@@ -16,7 +16,11 @@ from yoso_cli.panoptic.files import read_panoptic, read_set
 from yoso_cli.panoptic.types import Panoptic
 
 # What a form cannot say of a segment, and says so.
-LOST = {"labelme": set(), "yolo-seg": {InformationLoss.CROWD_FLAG, InformationLoss.PARTS}}
+LOST = {
+    "labelme": set(),
+    "cvat": {InformationLoss.CROWD_FLAG},
+    "yolo-seg": {InformationLoss.CROWD_FLAG, InformationLoss.PARTS},
+}
 
 
 def without_crowds(panoptic: Panoptic) -> Panoptic:

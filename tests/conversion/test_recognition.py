@@ -22,7 +22,14 @@ LABELME = json.dumps({"version": "5.0.1", "shapes": [], "imagePath": "a.jpg"})
 INSTANCES = json.dumps({"images": [], "annotations": [{"segmentation": []}], "categories": []})
 PANOPTIC = json.dumps({"images": [], "annotations": [{"segments_info": []}], "categories": []})
 
+VIA = json.dumps({"a.jpg1": {"filename": "a.jpg", "regions": [{"shape_attributes": {"name": "rect"}}]}})
+LABEL_STUDIO = json.dumps([{"data": {}, "annotations": [{"result": [{"original_width": 3}]}]}])
+CVAT = "<?xml version='1.0'?>\n<annotations>\n<version>1.1</version></annotations>"
+
 FORMS = [
+    ("via", (file("via_export_json.json", VIA), file("a.jpg"))),
+    ("label-studio", (file("project-1-at-2024.json", LABEL_STUDIO),)),
+    ("cvat", (file("annotations.xml", CVAT), file("images/a.jpg"))),
     ("labelme", (file("x/a.json", LABELME), file("x/a.jpg"))),
     ("yolo-seg", (file("data.yaml", "train: images\nnames:\n- car\n"), file("labels/a.txt"), file("images/a.jpg"))),
     ("yolo-seg", (file("coco8-seg.yaml", "names: {0: car}\n"),)),

@@ -1,7 +1,7 @@
 """Datasets: prepare published ones, convert labels, check, compute statistics."""
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,7 @@ def convert(
     source_form: str = AUTO,
     target_form: str = "prepared",
     split: str | None = None,
+    class_attribute: str | None = None,
     categories: str | None = None,
     images: str | Path | None = None,
     semantic: str | Path | None = None,
@@ -180,6 +181,7 @@ def convert(
         source_form: one of `conversion.forms.SOURCES`, or auto: what lies there is recognised, and told.
         target_form: one of `conversion.forms.TARGETS`.
         split: of a source with several; by default the one that `destination` is called like.
+        class_attribute: of regions in VIA; by default their only one.
         categories: a YAML file of classes, or the name of a published dataset.
         images: folder of the pictures, if not in the usual place.
         semantic: folder of the semantic maps, if elsewhere.
@@ -201,10 +203,8 @@ def convert(
     _require_free(destination, target_form, force)
     table = read_table(categories) if categories else None
     choice, found = SplitChoice(split, destination.name), read_any(truth) if truth else None
-    places = forms.Places(source, table, images, semantic, instances, found, choice, progress)
+    places = forms.Places(source, table, images, semantic, instances, found, choice, class_attribute, progress)
     with _opened(source_form, places) as opened:
-        for remark in opened.remarks:
-            progress.message(f"{remark}.")
         target = forms.TARGETS[target_form](opened, destination)
         counts = convert_pictures(
             opened,
@@ -217,13 +217,17 @@ def convert(
         return Conversion(destination, target_form, opened.image_dir, len(opened.table.categories), counts)
 
 
-def _opened(form: str, places: forms.Places) -> AbstractContextManager[LabelReader]:
-    """The labels; what they are recognised as is told. Raises UsageError when that is unclear."""
+@contextmanager
+def _opened(form: str, places: forms.Places) -> Iterator[LabelReader]:
+    """The labels; remarks, and what they are recognised as, are told. Raises UsageError when that is unclear."""
     if form == AUTO:
         found = recognised(places.source)
         places.progress.message(f"{found.source}: taken for {found.form}, {found.why}.")
         form, places = found.form, replace(places, source=found.source)
-    return forms.SOURCES[form](places)
+    with forms.SOURCES[form](places) as opened:
+        for remark in opened.remarks:
+            places.progress.message(f"{remark}.")
+        yield opened
 
 
 def check(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # The names of forms.SOURCES and forms.TARGETS, repeated so that help needs no numpy; a test compares them.
 SOURCES = (
     *("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission"),
-    *("labelme", "yolo-seg"),
+    *("labelme", "cvat", "label-studio", "via", "yolo-seg"),
 )
 AUTO = "auto"
 TARGETS = (
@@ -42,6 +42,9 @@ _HELP = """Convert labels or predictions SRC to DST.
                   needs --truth
   labelme         a folder of LabelMe's JSON files: polygons, rectangles,
                   circles, masks
+  cvat            CVAT for images 1.1: annotations.xml, or its folder
+  label-studio    Label Studio's JSON: polygons, ellipses, brushes
+  via             VGG Image Annotator 2: a project, or its annotations (JSON)
   yolo-seg        a data.yaml, or its folder, with images/ and labels/
 --to
   prepared        what all commands read: DST is datasets/NAME/SPLIT
@@ -92,6 +95,7 @@ of one size, the later one in the JSON. Crowds lie below all. Segments without a
     help="Format of DST.",
 )
 @click.option("--split", metavar="NAME", help="Of several in SRC; by default the one that DST is called like.")
+@click.option("--class-attribute", metavar="NAME", help="VIA's attribute with the class, if there are several.")
 @click.option("--categories", metavar="FILE", help="The classes: a YAML, or the name of a published dataset.")
 @click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Pictures, if elsewhere than above.")
 @click.option("--semantic", type=click.Path(path_type=Path), metavar="DIR", help="Semantic maps, if elsewhere.")
@@ -107,6 +111,7 @@ def command(
     source_form: str,
     target_form: str,
     split: str | None,
+    class_attribute: str | None,
     categories: str | None,
     images: Path | None,
     semantic: Path | None,
@@ -126,6 +131,7 @@ def command(
         source_form=source_form,
         target_form=target_form,
         split=split,
+        class_attribute=class_attribute,
         categories=categories,
         images=images,
         semantic=semantic,

@@ -1,25 +1,272 @@
-"""CVAT for images 1.1: one XML of all pictures, a mask for each segment (https://docs.cvat.ai, its formats' pages)."""
+"""CVAT for images 1.1: one XML of all pictures (https://docs.cvat.ai/docs/other/xml_format).
+
+Written, a segment is a mask. Read are polygons, ellipses and masks; of overlapping shapes the one with the higher
+`z_order` lies above, and shapes of one label and one `group_id` are parts of one instance. An XML is untrusted: one
+with a document type, without which there are no entities, is refused.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
+from yoso_cli.conversion.drawn_shapes import (
+    Drawing,
+    Shape,
+    ShapesReader,
+    class_name,
+    named_classes,
+    unlabelled,
+    write_classes,
+)
+from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError
+from yoso_cli.conversion.rasterization import Region, ellipse_region, mask_region, polygon_region, row_lengths_mask
+from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.drawing.colors import colors
-from yoso_cli.panoptic.types import Panoptic
+from yoso_cli.errors import DataError
+from yoso_cli.panoptic.annotations import MalformedError, entry_size
+from yoso_cli.panoptic.types import Category, Panoptic
+from yoso_cli.runtime.words import counted
 
 ANNOTATIONS_XML = "annotations.xml"
+
+_SHAPES = ("polygon", "mask", "ellipse", "box", "polyline", "points", "cuboid", "skeleton")
+_BOXES = ("box", "cuboid")
+# Types of labels that no segment has.
+_WITHOUT_AREA = ("polyline", "points", "tag", "skeleton", "cuboid", "rectangle")
+_DEEPEST = 20
+
+_Attributes = dict[str, str]
+
+
+@dataclass(frozen=True)
+class CvatReader(ShapesReader):
+    """Pictures with their shapes as the XML has them: those of one picture are decoded at a time."""
+
+    listing: Path
+    entries: dict[str, "_Picture"]
+
+    def drawing(self, picture: SourcePicture) -> Drawing:
+        """The shapes of a picture."""
+        entry = self.entries[picture.image_file]
+        shapes, losses = [], Counter[InformationLoss]()
+        try:
+            height, width = entry_size({side: _integer(entry.attributes, side) for side in ("height", "width")})
+        except MalformedError as error:
+            raise DataError(f"{self.listing}: the picture {picture.image_file} {error}.") from None
+        for number, (kind, attributes) in enumerate(entry.shapes, start=1):
+            if kind not in _REGIONS:
+                losses[InformationLoss.BOXES if kind in _BOXES else InformationLoss.WITHOUT_AREA] += 1
+                continue
+            try:
+                region = _REGIONS[kind](attributes, height, width)
+                above, group = _integer(attributes, "z_order", 0), _integer(attributes, "group_id", 0)
+                shapes.append(Shape(_label(attributes), region, group or None, above))
+            except MalformedError as error:
+                where = f"shape {number} (a {kind}) of {picture.image_file}"
+                raise DataError(f"{self.listing}: {where} {error}.") from None
+        return Drawing(height, width, shapes, losses)
+
+
+def open_cvat(source: Path, split: SplitChoice, image_dir: Path | None, table: CategoryTable | None) -> CvatReader:
+    """The pictures of an XML with their shapes.
+
+    Args:
+        source: the XML, or a folder with annotations.xml.
+        split: which one, where pictures have a `subset`.
+        image_dir: where the pictures are looked for; by default `images/` beside the XML, or its folder.
+        table: the classes; by default categories.yaml beside, or the labels of the XML, as things.
+
+    Raises:
+        DataError: the XML is missing, malformed or of CVAT for video.
+        UsageError: a folder is missing, or there are several subsets and none is named.
+    """
+    listing = source / ANNOTATIONS_XML if source.is_dir() else source
+    parsed = _parsed(listing)
+    folder = listing.parent
+    photos = PhotoIndex.of(image_dir or (folder / "images" if (folder / "images").is_dir() else folder))
+    subsets = list(dict.fromkeys(filter(None, (entry.attributes.get("subset") for entry in parsed.pictures))))
+    chosen, remark = split.of(subsets, listing) if subsets else (None, "")
+    entries: dict[str, _Picture] = {}
+    problems = []
+    for entry in parsed.pictures:
+        if chosen in (None, entry.attributes.get("subset")):
+            try:
+                file = photos.find(entry.attributes.get("name", ""))
+            except UnfoundError as error:
+                problems.append(f"{listing}: {error}")
+                continue
+            if file in entries:
+                problems.append(f"{listing}: two pictures are {file!r}")
+            entries[file] = entry
+    used = _used(listing, entries.values())
+    listed = _listed_classes(parsed.labels, used, listing)
+    table, named = named_classes(used, table, folder, listing, listed=listed)
+    empty = sum(not entry.shapes for entry in entries.values())
+    bare = f"{listing}: {counted(empty, 'picture')} without a shape: all of them void" if empty else ""
+    remarks = (remark, named, bare, *(() if chosen else unlabelled(photos.files, entries, photos.folder)))
+    pictures = tuple(SourcePicture(file.rpartition(".")[0], file) for file in sorted(entries))
+    return CvatReader(table, photos.folder, pictures, tuple(problems), tuple(filter(None, remarks)), listing, entries)
+
+
+@dataclass
+class _Picture:
+    """An `image` element: its attributes, and its shapes by their kind."""
+
+    attributes: _Attributes
+    shapes: list[tuple[str, _Attributes]] = field(default_factory=list)
+
+
+@dataclass
+class _Parsed:
+    """What is read of an XML so far."""
+
+    pictures: list[_Picture] = field(default_factory=list)
+    labels: list[_Attributes] = field(default_factory=list)
+    open: list[str] = field(default_factory=list)
+
+    def start(self, tag: str, attributes: _Attributes) -> None:
+        if not self.open and tag != "annotations":
+            raise MalformedError(f"is an XML of {tag!r}, not CVAT's")
+        if tag == "track":
+            raise MalformedError("is CVAT for video: export `CVAT for images 1.1`, which has the shapes of each frame")
+        if len(self.open) >= _DEEPEST:
+            raise MalformedError("is nested too deeply")
+        above = self.open[-1] if self.open else ""
+        self.open.append(tag)
+        if tag == "image":
+            self.pictures.append(_Picture(attributes))
+        elif tag in _SHAPES and above == "image":
+            self.pictures[-1].shapes.append((tag, attributes))
+        elif tag == "label" and above == "labels":
+            self.labels.append({})
+
+    def text(self, text: str) -> None:
+        # Of a label: its name, colour, type, and of a part of a skeleton its parent.
+        if self.open[-2:-1] == ["label"] and self.labels:
+            label = self.labels[-1]
+            label[self.open[-1]] = label.get(self.open[-1], "") + text
+
+    def end(self, _: str) -> None:
+        self.open.pop()
+
+
+def _parsed(path: Path) -> _Parsed:
+    """Raises DataError."""
+    found = _Parsed()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler, parser.EndElementHandler = found.start, found.end
+    parser.CharacterDataHandler = found.text
+    parser.StartDoctypeDeclHandler = _refuse_document_type
+    try:
+        with path.open("rb") as file:
+            parser.ParseFile(file)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
+    except expat.ExpatError as error:
+        raise DataError(f"{path}: is not valid XML: {error}.", hint="It may be truncated: export it again.") from None
+    except MalformedError as error:
+        raise DataError(f"{path}: {error}.") from None
+    return found
+
+
+def _refuse_document_type(*_: object) -> None:
+    raise MalformedError("has a document type, which CVAT's files do not have")
+
+
+def _label(attributes: _Attributes) -> str:
+    return class_name(attributes.get("label"))
+
+
+def _used(listing: Path, pictures: Any) -> Counter[str]:
+    """The labels of shapes that have an area. Raises DataError for one without a label."""
+    try:
+        return Counter(
+            _label(attributes) for entry in pictures for kind, attributes in entry.shapes if kind in _REGIONS
+        )
+    except MalformedError as error:
+        raise DataError(f"{listing}: a shape {error}.") from None
+
+
+def _listed_classes(labels: Sequence[_Attributes], used: Counter[str], listing: Path) -> tuple[Category, ...]:
+    """The labels that the XML lists, in its order, those for lines and points left out unless they are used."""
+    found: dict[str, Category] = {}
+    try:
+        for label in labels:
+            name = class_name(label.get("name"))
+            if "parent" not in label and (label.get("type") not in _WITHOUT_AREA or name in used):
+                found[name] = Category(len(found) + 1, name, True, _color(label.get("color", "")))
+    except MalformedError as error:
+        raise DataError(f"{listing}: its list of labels {error}.") from None
+    return tuple(found.values())
+
+
+def _color(text: str) -> tuple[int, int, int]:
+    try:
+        red, green, blue = bytes.fromhex(text.strip().removeprefix("#"))
+    except ValueError:
+        return Category.color
+    return red, green, blue
+
+
+def _number(attributes: _Attributes, name: str, default: float | None = None) -> float:
+    try:
+        return float(attributes[name] if default is None or name in attributes else default)
+    except KeyError:
+        raise MalformedError(f"lacks {name!r}") from None
+    except ValueError:
+        raise MalformedError(f"has {name!r} {attributes[name]!r} where a number is expected") from None
+
+
+def _integer(attributes: _Attributes, name: str, default: int | None = None) -> int:
+    found = _number(attributes, name, default)
+    if not found.is_integer():
+        raise MalformedError(f"has {name!r} {attributes[name]!r} where a whole number is expected")
+    return int(found)
+
+
+def _polygon(attributes: _Attributes, height: int, width: int) -> Region:
+    text = attributes.get("points", "")
+    try:
+        points = [float(one) for point in text.split(";") for one in point.split(",")]
+    except ValueError:
+        raise MalformedError(f"has points {text[:40]!r}, which are not `x,y;x,y;...`") from None
+    return polygon_region(points, height, width)
+
+
+def _ellipse(attributes: _Attributes, height: int, width: int) -> Region:
+    x, y, radius_x, radius_y = (_number(attributes, name) for name in ("cx", "cy", "rx", "ry"))
+    turn = _number(attributes, "rotation", 0.0)
+    return ellipse_region(x, y, radius_x, radius_y, height, width, degrees=turn)
+
+
+def _mask_of_runs(attributes: _Attributes, height: int, width: int) -> Region:
+    left, top, wide, high = (_integer(attributes, name) for name in ("left", "top", "width", "height"))
+    try:
+        lengths = [int(one) for one in attributes.get("rle", "").split(",")]
+    except ValueError:
+        raise MalformedError("has an 'rle' that is not whole numbers") from None
+    return mask_region(row_lengths_mask(lengths, high, wide), left, top, height, width)
+
+
+_REGIONS: dict[str, Callable[[_Attributes, int, int], Region]] = {
+    "polygon": _polygon,
+    "ellipse": _ellipse,
+    "mask": _mask_of_runs,
+}
 
 
 @dataclass(frozen=True)
 class CvatWriter:
-    """Writes annotations.xml."""
+    """Writes annotations.xml, and the classes for yoso."""
 
     table: CategoryTable
 
@@ -53,6 +300,7 @@ class CvatWriter:
             for number, entry in enumerate(entries):
                 file.write(_image(number, entry))
             file.write("</annotations>\n")
+        write_classes(folder, self.table)
 
     def _labels(self) -> str:
         tints = ("#{:02x}{:02x}{:02x}".format(*color) for color in colors(self.table.categories))

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.conversion.category_file import CategoryTable, read_table
+from yoso_cli.conversion.category_file import CategoryTable, read_table, write_table
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
 from yoso_cli.conversion.maps import CATEGORIES_YAML
 from yoso_cli.conversion.rasterization import Region, union
@@ -191,6 +191,15 @@ def _require_known(labels: Counter[str], table: CategoryTable, where: Path) -> N
             f"{where}: has labels that the classes do not list: {some}.",
             hint=did_you_mean(unknown[0][0], known, "List them in the YAML of --categories, or correct the labels."),
         )
+
+
+def write_classes(folder: Path, table: CategoryTable) -> None:
+    """Writes what a drawing tool's own list of names cannot say of the classes, for `named_classes` to find.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    (folder / CATEGORIES_YAML).write_text(write_table(table), encoding="utf-8", errors="replace")
 
 
 def unlabelled(photos: Iterable[str], labelled: Iterable[str], folder: Path) -> tuple[str, ...]:

@@ -10,13 +10,16 @@ from yoso_cli.atomic import replacing_folder
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
 from yoso_cli.conversion.convert import LabelReader, LabelWriter
+from yoso_cli.conversion.cvat import open_cvat
 from yoso_cli.conversion.instances import InstancesWriter, open_instances
+from yoso_cli.conversion.label_studio import open_label_studio
 from yoso_cli.conversion.labelme import open_labelme
 from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsWriter, open_maps
 from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, open_panoptic
 from yoso_cli.conversion.prediction_formats import FORMATS, Place
 from yoso_cli.conversion.split_choice import ANY_SPLIT, SplitChoice
 from yoso_cli.conversion.submission import ResultsWriter, SemanticWriter, replacing_zip, require_published, unpacked
+from yoso_cli.conversion.via import open_via
 from yoso_cli.conversion.yolo_seg import open_yolo
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.types import PanopticSet
@@ -35,6 +38,7 @@ class Places:
         instances: instance maps.
         truth: ground truth, for predictions.
         split: which of several splits.
+        class_attribute: which attribute of a region is its class, in VIA.
         progress: shows how many label files are read before the first picture is converted.
     """
 
@@ -45,6 +49,7 @@ class Places:
     instances: Path | None = None
     truth: PanopticSet | None = None
     split: SplitChoice = ANY_SPLIT
+    class_attribute: str | None = None
     progress: Progress = SILENT
 
     def required_table(self, form: str) -> CategoryTable:
@@ -96,6 +101,9 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     "prepared": lambda places: nullcontext(open_panoptic(places.source, places.images)),
     "submission": _open_submission,
     "labelme": lambda places: nullcontext(open_labelme(places.source, places.images, places.table, places.progress)),
+    "cvat": lambda places: nullcontext(open_cvat(places.source, places.split, places.images, places.table)),
+    "label-studio": lambda places: nullcontext(open_label_studio(places.source, places.images, places.table)),
+    "via": lambda places: nullcontext(open_via(places.source, places.images, places.table, places.class_attribute)),
     "yolo-seg": lambda places: nullcontext(open_yolo(places.source, places.split, places.images, places.table)),
 }
 """Source formats by name."""

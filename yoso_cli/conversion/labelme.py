@@ -20,10 +20,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from yoso_cli.conversion.category_file import CategoryTable, write_table
+from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
-from yoso_cli.conversion.drawn_shapes import Drawing, Shape, ShapesReader, class_name, named_classes, unlabelled
-from yoso_cli.conversion.maps import CATEGORIES_YAML
+from yoso_cli.conversion.drawn_shapes import (
+    Drawing,
+    Shape,
+    ShapesReader,
+    class_name,
+    named_classes,
+    unlabelled,
+    write_classes,
+)
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError, shown_size
 from yoso_cli.conversion.rasterization import Region, box_region, ellipse_region, mask_region, number, polygon_region
 from yoso_cli.errors import DataError
@@ -260,8 +267,8 @@ class LabelmeWriter:
     def finish(self, folder: Path, entries: Sequence[None]) -> None:
         """The names of the classes, as LabelMe's `--labels` reads them, and all else about them for yoso."""
         names = [category.name for category in self.table.categories]
-        (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-        (folder / CATEGORIES_YAML).write_text(write_table(self.table), encoding="utf-8")
+        (folder / "labels.txt").write_text("\n".join(names) + "\n", encoding="utf-8", errors="replace")
+        write_classes(folder, self.table)
 
 
 def _shape(segment: Segment, name: str, isthing: bool, id_map: IdMap) -> dict[str, Any]:

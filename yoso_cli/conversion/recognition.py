@@ -128,6 +128,8 @@ def _of_json(path: Path) -> str:
 
 _KEYS: dict[str, tuple[bytes, ...]] = {
     "labelme": (b"shapes", b"imagePath"),
+    "via": (b"shape_attributes", b"filename"),
+    "label-studio": (b"annotations", b"result", b"original_width"),
     "coco-panoptic": (b"segments_info", b"categories"),
     "coco-instances": (b"annotations", b"images", b"categories"),
 }
@@ -139,4 +141,10 @@ def _of_yaml(path: Path) -> str:
     return "yolo-seg" if any(line.startswith(b"names:") for line in lines) else ""
 
 
-_READING = {".yaml": _of_yaml, ".yml": _of_yaml, ".json": _of_json}
+def _of_xml(path: Path) -> str:
+    with path.open("rb") as file:
+        beginning = file.read(_BEGINNING)
+    return "cvat" if b"<annotations>" in beginning and b"<version>" in beginning else ""
+
+
+_READING = {".xml": _of_xml, ".yaml": _of_yaml, ".yml": _of_yaml, ".json": _of_json}

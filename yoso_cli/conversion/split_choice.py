@@ -31,9 +31,9 @@ class SplitChoice:
         Raises:
             UsageError: the one asked for is not there, or there are several and none is named.
         """
-        by_name = {_ALIASES.get(name, name): name for name in reversed(there)} | {name: name for name in there}
+        by_name = {_plain(name): name for name in reversed(there)}
         wanted = self.asked or (self.likely if len(there) > 1 else there[0])
-        found = by_name.get(wanted) or by_name.get(_ALIASES.get(wanted, wanted))
+        found = wanted if wanted in there else by_name.get(_plain(wanted))
         if found is None:
             problem = f"has no split {wanted!r}, but" if self.asked else "has several splits:"
             near = did_you_mean(wanted, there) if self.asked else ""
@@ -41,6 +41,11 @@ class SplitChoice:
         others = [name for name in there if name != found]
         remark = f"{where}: the split {found} is converted; there are also {', '.join(others)}" if others else ""
         return found, remark
+
+
+def _plain(name: str) -> str:
+    """`Valid` and `val` are one split."""
+    return _ALIASES.get(name.lower(), name.lower())
 
 
 ANY_SPLIT = SplitChoice()

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import yaml
 
-from yoso_cli.conversion.category_file import CategoryTable, write_table
+from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.contours import Outline, joined, outlines
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
-from yoso_cli.conversion.drawn_shapes import Drawing, Shape, ShapesReader, class_name, named_classes
+from yoso_cli.conversion.drawn_shapes import Drawing, Shape, ShapesReader, class_name, named_classes, write_classes
 from yoso_cli.conversion.maps import CATEGORIES_YAML
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError, common_folder, shown_size
 from yoso_cli.conversion.rasterization import polygon_region
@@ -288,7 +288,7 @@ class YoloWriter:
         content = {"path": ".", "train": IMAGES, "val": IMAGES, "names": names}
         told = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
         (folder / DATA_YAML).write_text(told, encoding="utf-8")
-        (folder / CATEGORIES_YAML).write_text(write_table(self.table), encoding="utf-8")
+        write_classes(folder, self.table)
 
 
 def _line(place: int, outline: Outline, size: tuple[int, ...]) -> str:

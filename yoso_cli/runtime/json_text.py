@@ -8,7 +8,8 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -53,24 +54,40 @@ def read_json(path: Path, each: Each | None = None) -> dict[str, Any]:
         DataError: as `parse_json`, or it is missing or unreadable.
     """
     replacing = each or {}
-    try:
+    with _reading(path):
         if replacing:
             with path.open("rb") as file:
                 found = _in_pieces(file, replacing)
             if found is not None:
                 return found
         text = path.read_bytes()
+    content = parse_json(text, str(path))
+    for key, replace in replacing.items():
+        if isinstance(content.get(key), list):
+            content[key] = [replace(item) for item in content[key]]
+    return content
+
+
+def read_json_list(path: Path) -> list[Any]:
+    """The JSON list in the file `path`, with the same limits. Raises DataError as `read_json`."""
+    with _reading(path):
+        text = path.read_bytes()
+    found = _parsed(text, str(path))
+    if not isinstance(found, list):
+        raise DataError(f"{path}: is a {type(found).__name__}; a JSON list is expected.")
+    return found
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    try:
+        yield
     except FileNotFoundError:
         raise DataError(f"{path}: no such file.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from None
     except ValueError:
         raise DataError(f"{path}: no file can have such a name.") from None
-    content = parse_json(text, str(path))
-    for key, replace in replacing.items():
-        if isinstance(content.get(key), list):
-            content[key] = [replace(item) for item in content[key]]
-    return content
 
 
 def parse_json(text: bytes, where: str) -> dict[str, Any]:
@@ -84,8 +101,18 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
         DataError: it is no JSON object; a number is not finite, or is an integer of more than 64 bits; it is nested
             more than 64 deep; or it has half of a surrogate pair, which no text has.
     """
+    content = _parsed(text, where)
+    if not isinstance(content, dict):
+        raise DataError(
+            f"{where}: is a {type(content).__name__}; a JSON object is expected.",
+            hint="Panoptic results are an object with 'annotations'; a list is the format of detection results.",
+        )
+    return content
+
+
+def _parsed(text: bytes, where: str) -> Any:
     try:
-        content = _within_limits(text)
+        return _within_limits(text)
     except UnicodeDecodeError:
         raise DataError(f"{where}: is not UTF-8 text.", hint="Fetch or write it again.") from None
     except json.JSONDecodeError as error:
@@ -95,12 +122,6 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
         raise DataError(f"{where}: is nested too deeply.") from None
     except _LimitError as error:
         raise DataError(f"{where}: {error}.", hint="It is damaged, or was written by a faulty tool.") from None
-    if not isinstance(content, dict):
-        raise DataError(
-            f"{where}: is a {type(content).__name__}; a JSON object is expected.",
-            hint="Panoptic results are an object with 'annotations'; a list is the format of detection results.",
-        )
-    return content
 
 
 def _within_limits(text: bytes) -> Any:
