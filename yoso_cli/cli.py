@@ -6,18 +6,19 @@
 import errno
 import io
 import os
-import resource
 import shutil
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from yoso_cli.errors import ProblemsError, RecipeError, UsageError, YosoError, did_you_mean
+from yoso_cli.errors import ProblemsError, RecipeError, RunError, UsageError, YosoError, did_you_mean
+from yoso_cli.runtime import address_space
+from yoso_cli.runtime.address_space import NO_MEMORY
 from yoso_cli.runtime.paths import is_possible
 from yoso_cli.runtime.words import paragraph, printable
 
@@ -51,11 +52,6 @@ _FIRST_STEPS = (
 )
 _WIDEST = 100
 
-_ADDRESS_SPACE = 4 << 30
-_NO_MEMORY = (
-    "out of memory: the system gives this process no more. `ulimit -v` shows its limit in kB, and `free -m` what the "
-    "machine has; yoso needs 4 GB of address space, and less with fewer --workers."
-)
 # Of the dynamic linker, of Python's threads and of torch.
 _OF_NO_MEMORY = ("failed to map segment", "annot allocate memory", "can't allocate memory", "can't start new thread")
 
@@ -164,16 +160,20 @@ def run(args: Sequence[str] | None = None) -> int:
     """
     words = tuple(sys.argv[1:] if args is None else args)
     _open_streams()
-    _warn_of_little_memory()
     try:
+        _warn_of_little_memory()
+        _require_current_folder()
         _require_possible(words)
         # A report records the command line that made it: `obj` carries it to the command.
-        code = yoso.main(words, prog_name="yoso", standalone_mode=False, obj=words)
+        with address_space.guarded_imports():
+            code = yoso.main(words, prog_name="yoso", standalone_mode=False, obj=words)
         sys.stdout.flush()
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
         if os.environ.get("YOSO_DEBUG") == "1":
             traceback.print_exc()
-        return _report(error)
+        code = _reported(error)
+    finally:
+        _forget_what_cannot_be_written()
     return code if isinstance(code, int) else 0
 
 
@@ -191,8 +191,8 @@ def _open_streams() -> None:
 
 def _warn_of_little_memory() -> None:
     """Says so before anything is loaded: libraries in C end the process without a word when they get no memory."""
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if 0 <= limit < _ADDRESS_SPACE:
+    limit = address_space.limit()
+    if limit is not None and limit < address_space.FOR_NETWORKS:
         text = (
             f"Warning: `ulimit -v` leaves this process {limit >> 20:,} MiB of address space; networks need 4 GiB, and "
             "with less it may end without a message."
@@ -200,10 +200,26 @@ def _warn_of_little_memory() -> None:
         click.echo(_paragraph(text), err=True)
 
 
+def _require_current_folder() -> None:
+    """Raises RunError where it was deleted: libraries that look for themselves end the process without a word."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except OSError:
+        raise RunError("The current folder has been deleted.", hint="Change to another, and try again.") from None
+
+
 def _require_possible(words: Sequence[str]) -> None:
     wrong = [word for word in words if not is_possible(word)]
     if wrong:
         raise UsageError(f"{wrong[0]}: no file and no value can have such a name.")
+
+
+def _reported(error: BaseException) -> int:
+    """Reports the error on stderr, where that can be written; returns its exit code."""
+    try:
+        return _report(error)
+    except OSError:
+        return error.exit_code if isinstance(error, (YosoError, click.ClickException)) else 1
 
 
 def _report(error: BaseException) -> int:
@@ -227,28 +243,31 @@ def _report(error: BaseException) -> int:
         if error.hint:
             click.echo(_paragraph(error.hint), err=True)
         return error.exit_code
-    if isinstance(error, OSError) and error.errno == errno.EPIPE:
-        _forget_output()
+    # click makes a SystemExit of a reader that has gone.
+    if isinstance(error, SystemExit) or (isinstance(error, OSError) and error.errno == errno.EPIPE):
         return 1
     click.echo(_paragraph(f"Error: {_sentence(error)}"), err=True)
     return error.exit_code if isinstance(error, YosoError) else 1
 
 
 def _sentence(error: BaseException) -> str:
-    gone = "" if _has_current_folder() else " The current folder has been deleted: change to another, and try again."
     if isinstance(error, YosoError):
-        return f"{error}{gone}"
+        return str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOMEM:
-        return _NO_MEMORY
+        return NO_MEMORY
+    if isinstance(error, OSError) and not error.filename and not _can_be_written(sys.stdout):
+        return f"stdout: cannot be written: {error.strerror or error}. Free some space, or print to another place."
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         full = " Free some space and try again." if error.errno == errno.ENOSPC else ""
-        return f"{where}{error.strerror}.{full}{gone}"
+        return f"{where}{error.strerror}.{full}"
+    if isinstance(error, MemoryError) and address_space.limit() is not None:
+        return NO_MEMORY
     # torch's own OutOfMemoryError is matched by name: torch is not imported here.
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return "out of memory. Use a smaller batch or smaller pictures, as in --set train.batch=1."
     if isinstance(error, (ImportError, RuntimeError)) and any(words in str(error) for words in _OF_NO_MEMORY):
-        return _NO_MEMORY
+        return NO_MEMORY
     if isinstance(error, RecursionError):
         return "what was read is nested too deeply. Use another copy of the file."
     error = error.__cause__ if isinstance(error, click.Abort) and error.__cause__ else error
@@ -261,14 +280,18 @@ def _paragraph(text: str) -> str:
     return paragraph(printable(text), min(shutil.get_terminal_size().columns, _WIDEST))
 
 
-def _has_current_folder() -> bool:
+def _can_be_written(stream: TextIO) -> bool:
     try:
-        os.getcwd()  # noqa: PTH109
+        stream.flush()
     except OSError:
         return False
     return True
 
 
-def _forget_output() -> None:
-    """The reader of stdout has gone (`yoso ... | head`): what is still buffered must not fail at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _forget_what_cannot_be_written() -> None:
+    """What is still buffered for a reader that has gone (`yoso ... | head`) or a full disk must not fail at exit."""
+    for stream in (sys.stdout, sys.stderr):
+        if not _can_be_written(stream):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)

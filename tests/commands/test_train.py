@@ -530,9 +530,9 @@ def test_a_mistake_is_told_once_however_many_processes_were_asked_for(
 ) -> None:
     said = refused(capsys, [str(recipe), "--gpus", "2", "--set", "train.iteration=3"], 2)
     assert said.count("train.iteration") == 1
-    said = refused(capsys, [str(recipe), "--gpus", "3"], 2)
+    said = refused(capsys, [str(recipe), "--gpus", "3", "--device", "cpu"], 2)
     assert said.count("train.batch of 2 cannot be divided among 3 processes") == 1
-    said = refused(capsys, [str(recipe), "--gpus", "2", "--set", "data.val_split=gone"], 1)
+    said = refused(capsys, [str(recipe), "--gpus", "2", "--device", "cpu", "--set", "data.val_split=gone"], 1)
     assert said.count("no such folder") == 1
 
 
@@ -541,6 +541,10 @@ def test_each_process_has_a_gpu_of_its_own(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     assert "torch finds 1 GPU. Give --gpus 1" in refused(capsys, [str(recipe), "--gpus", "2"], 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    said = refused(capsys, [str(recipe), "--gpus", "2"], 2)
+    assert "torch finds none. Give --device cpu" in said
+    assert "Warning" not in said
 
 
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:

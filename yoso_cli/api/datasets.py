@@ -22,7 +22,7 @@ from yoso_cli.inspection.census import Census, take_census
 from yoso_cli.inspection.check import CheckedDataset, check_splits
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.inspection.split import Split, find_splits, read_split
-from yoso_cli.panoptic.files import MANIFEST
+from yoso_cli.panoptic.files import EDITED, MANIFEST
 from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -298,6 +298,8 @@ def _census(split: Split) -> Census:
     listed = read_split(split)
     if isinstance(listed, Finding):
         raise DataError(listed.detail)
+    if any(finding.code == "listing-changed" for finding in listed.findings):
+        raise DataError(f"{split.listing}: is not as it was written: its checksum differs.", hint=EDITED)
     mistakes = [finding for finding in listed.findings if finding.code == "unknown-category"]
     if mistakes:
         raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` reports all problems.")

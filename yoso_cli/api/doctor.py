@@ -193,6 +193,8 @@ def _found(package: Package) -> FoundPackage:
     problem = ""
     try:
         import_module(package.module)
+    except MemoryError:
+        raise  # with `ulimit -v` nothing can be said of the package
     except Exception as error:
         problem = f"{type(error).__name__}: {' '.join(str(error).split())}" if installed else machine.NOT_INSTALLED
     return FoundPackage(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from yoso_cli.api.dataset import prepared_set, with_data_of
 from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, described
 from yoso_cli.api.weights import ModelFile, Named, read_model, trained_weights
-from yoso_cli.atomic import reporting
+from yoso_cli.atomic import replacing_folder
 from yoso_cli.drawing.overlay import overlay
 from yoso_cli.drawing.sheet import bounded, sheet
 from yoso_cli.drawing.style import Style
@@ -25,7 +25,6 @@ from yoso_cli.evaluation.report import (
     further_measures,
     write_report,
 )
-from yoso_cli.locks import sole_writer
 from yoso_cli.panoptic.files import SetWriter, read_panoptic
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Rgb
@@ -143,25 +142,25 @@ def evaluate_model(
     request: EvaluationRequest, *, group: ProcessGroup = ALONE, progress: Progress = SILENT
 ) -> Evaluated:
     """As `evaluate`, in one process or as one of several: each gets the whole report, and the first one writes it."""
-    with _saving(request.save_predictions, group):
-        return _evaluated(request, group, progress)
+    if request.save_predictions is not None:
+        _require_empty(request.save_predictions)
+    # A barrier: no process writes to the folder before all have checked it.
+    group.all_gather(None)
+    return _evaluated(request, group, progress)
 
 
 @contextmanager
-def _saving(folder: Path | None, group: ProcessGroup) -> Iterator[None]:
-    """Raises UsageError if `folder` is not empty, before hours of work; no other command writes to it meanwhile."""
-    if folder is not None:
-        _require_empty(folder)
-    # A barrier: no process writes to the folder before all have checked it.
-    group.all_gather(None)
+def _saving(folder: Path | None, group: ProcessGroup) -> Iterator[Path | None]:
+    """Where predictions are written; all of them appear in `folder` at the end, and none after a kill."""
+    if folder is None:
+        yield None
+        return
     with ExitStack() as writing:
-        if folder is not None and group.rank == 0:
-            with reporting(folder):
-                folder.parent.mkdir(parents=True, exist_ok=True)
-                writing.enter_context(sole_writer(folder))
+        made = None
+        if group.rank == 0:
+            made = writing.enter_context(replacing_folder(folder))
             _require_empty(folder)
-        group.all_gather(None)
-        yield
+        yield group.all_gather(made)[0]
 
 
 def _evaluated(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> Evaluated:
@@ -392,19 +391,20 @@ def _figures(
         predicted = predict_set(predictor, mine, batch=batch)
     else:
         predicted = counting.pass_first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
-    writer = None
-    if save_predictions is not None:
-        image_dir = str(truth.image_dir.resolve())
-        writer = SetWriter(save_predictions, truth.name, truth.split, truth.categories, image_dir=image_dir)
-        predicted = counting.saving(predicted, writer)
-    threads = threads_beside_network(predictor.device)
-    counts = counting.counts_from_stream(predicted, mine, wanted, threads=threads)
-    shown = tracked(counts, len(mine.records), "eval", progress)
-    parts = group.all_gather(total(shown, truth.categories, wanted))
-    if writer is not None:
-        saved = group.all_gather(writer.records)
-        if group.rank == 0:
-            counting.complete(writer, saved[1:])
+    with _saving(save_predictions, group) as folder:
+        writer = None
+        if folder is not None:
+            image_dir = str(truth.image_dir.resolve())
+            writer = SetWriter(folder, truth.name, truth.split, truth.categories, image_dir=image_dir)
+            predicted = counting.saving(predicted, writer)
+        threads = threads_beside_network(predictor.device)
+        counts = counting.counts_from_stream(predicted, mine, wanted, threads=threads)
+        shown = tracked(counts, len(mine.records), "eval", progress)
+        parts = group.all_gather(total(shown, truth.categories, wanted))
+        if writer is not None:
+            saved = group.all_gather(writer.records)
+            if group.rank == 0:
+                counting.complete(writer, saved[1:])
     figures = score_counts(parts, truth, wanted)
     if predictor.merge_rule == "exact":
         return figures, None

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yoso_cli.atomic import remove_leftovers
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError, YosoError
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder, checkpoint_iteration
@@ -250,12 +251,15 @@ def _points(run: RunSummary, left_out: list[str]) -> "list[Point]":
 def removable(named: Sequence[str], runs: str | Path = "runs") -> list[RunFolder]:
     """The runs called `named`: names of folders in `runs`, or paths to them.
 
+    What a removal that was killed has left in `runs` is removed first.
+
     Raises:
         UsageError: one lies elsewhere.
         DataError: one is no run folder.
         RunError: one is being trained.
     """
     root = Path(runs)
+    remove_leftovers(root)
     found = []
     for one in dict.fromkeys(named):
         path = root / one if Path(one).name == one else Path(one)

@@ -133,7 +133,7 @@ def _finished(training: "Training") -> Run:
     return run
 
 
-def require_trainable(recipe: Recipe, processes: int, device: str, progress: Progress = SILENT) -> None:
+def require_trainable(recipe: Recipe, processes: int, device: str) -> None:
     """Checks what every one of `processes` would fail at, before they start.
 
     Raises:
@@ -142,16 +142,14 @@ def require_trainable(recipe: Recipe, processes: int, device: str, progress: Pro
     """
     import torch
 
+    if device != "cpu" and (gpus := torch.cuda.device_count()) < processes:
+        found = counted(gpus, "GPU") if gpus else "none"
+        raise UsageError(
+            f"{processes} processes need as many GPUs, and torch finds {found}.",
+            hint=f"Give --gpus {gpus}, or --device cpu." if gpus else "Give --device cpu, where they share the cores.",
+        )
     _sets(recipe)
     training_parts.require_shared_equally(recipe.train.batch, processes)
-    gpus = torch.cuda.device_count() if device != "cpu" else 0
-    if 0 < gpus < processes:
-        raise UsageError(
-            f"{processes} processes need as many GPUs, and torch finds {counted(gpus, 'GPU')}.",
-            hint=f"Give --gpus {gpus}, or --device cpu.",
-        )
-    if device != "cpu" and not gpus:
-        progress.message(f"Warning: torch finds no GPU, so {processes} processes share the CPU.")
 
 
 def open_training(

@@ -51,12 +51,14 @@ def _say(text: str) -> None:
     if TERMINAL.quiet:
         return
     text = printable(text, lines=True)
-    if sys.modules.get("tqdm"):
-        from tqdm import tqdm
+    # A log on a full disk ends no training.
+    with contextlib.suppress(OSError):
+        if sys.modules.get("tqdm"):
+            from tqdm import tqdm
 
-        tqdm.write(text, file=sys.stderr)
-    else:
-        click.echo(text, err=True)
+            tqdm.write(text, file=sys.stderr)
+        else:
+            click.echo(text, err=True)
 
 
 @contextlib.contextmanager

@@ -134,7 +134,7 @@ def _require_ready(asked: Asked, processes: int) -> None:
 
     resumed = resumed_recipe(RunFolder.open(asked.resume), asked.data_root) if asked.resume else None
     recipe = resumed or recipe_file.load(str(asked.recipe), asked.settings)
-    require_trainable(recipe, processes, asked.device, console.TERMINAL)
+    require_trainable(recipe, processes, asked.device)
 
 
 def _train(asked: Asked, as_json: bool) -> int:

@@ -331,7 +331,8 @@ def _is_complete(path: Path, lines: Sequence[Line]) -> bool:
         return True
     if is_damaged(last) or KEY not in last or last.get("complete") is not True:
         return False
-    return bool(len({line.name for line in lines}) >= last["names"])
+    names = last.get("names")
+    return isinstance(names, int) and len({line.name for line in lines}) >= names
 
 
 def _folder_of(folder: Path, form: str) -> Path:

@@ -38,7 +38,8 @@ MANIFEST = "manifest.json"
 LISTING = "panoptic.json"
 
 _LISTING_CHECKSUM = "listing_crc32"
-_EDITED = f"Prepare the dataset again with --force; or, if it was edited, remove the checksums from {MANIFEST}."
+EDITED = f"Prepare the dataset again with --force; or, if it was edited, remove the checksums from {MANIFEST}."
+"""What helps where a checksum differs."""
 
 
 def rgb_to_id(rgb: Rgb, memory: IdMap | None = None) -> IdMap:
@@ -140,7 +141,7 @@ def read_set(folder: Path) -> PanopticSet:
     if not (is_possible(manifest["image_dir"]) and is_possible(manifest["panoptic_dir"])):
         raise DataError(f"{folder / MANIFEST}: names a folder that cannot be.", hint="Prepare it again with --force.")
     if listing_changed(folder, manifest):
-        raise DataError(f"{folder / LISTING}: is not as it was written: its checksum differs.", hint=_EDITED)
+        raise DataError(f"{folder / LISTING}: is not as it was written: its checksum differs.", hint=EDITED)
     found = read_coco(
         folder / LISTING,
         folder / manifest["panoptic_dir"],
@@ -167,7 +168,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if (manifest.get("format"), manifest.get("version")) != (FORMAT, VERSION):
         raise DataError(f"{path}: is not of the format {FORMAT}, version {VERSION}.", hint="Prepare it again.")
     if is_damaged(manifest):
-        raise DataError(f"{path}: is not as it was written: its checksum differs.", hint=_EDITED)
+        raise DataError(f"{path}: is not as it was written: its checksum differs.", hint=EDITED)
     return manifest
 
 
