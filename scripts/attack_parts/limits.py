@@ -153,10 +153,7 @@ class Limits(Writers):
         if on_disk:
             mount(folder, "size=64m,nr_inodes=0", _REMOUNT)
         again = self.run(name, folder, command.repeated)
-        done = ("exists already" in again.said and not command.forced) or (
-            name == "remove" and "no such run" in again.said
-        )
-        if told := self.wrong(name, again, 0, *((1, 2) if done else ())):
+        if told := self.wrong(name, again, *command.codes(again)):
             yield f"{where}: run again: {told}: {again.said[-2000:]}"
         else:
             yield self.differing(folder, expected, stable, f"{where}: run again")

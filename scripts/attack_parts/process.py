@@ -203,6 +203,23 @@ class Running:
         return True
 
 
+def in_fork(job: Callable[[], None]) -> None:
+    """Calls `job` in a fork, so that this process remembers nothing of what commands did in it."""
+    process = os.fork()
+    if not process:
+        code = 1
+        try:
+            job()
+            code = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+    if os.waitpid(process, 0)[1]:
+        raise SystemExit("the files to attack could not be made")
+
+
 def recorded(place: Place, words: Sequence[str], folder: Path) -> Ended:
     """Runs a command and notes its events and those of its forks, with paths relative to `folder`."""
     handle = os.memfd_create("events")

@@ -129,7 +129,18 @@ def test_removing_predictions_leaves_what_is_not_theirs(tmp_path: Path) -> None:
     lines.write_bytes(lines.read_bytes() + json.dumps(evil).encode() + b"\n")
     remove_predictions(tmp_path / "preds")
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
-    assert left == ["outside.png", "preds/masks/mine.txt"]
+    assert left == ["outside.png", "preds/masks/mine.txt", "preds/predictions.json"]
+
+
+def test_predictions_are_replaced_where_a_kill_has_left_a_file_that_no_line_names(tmp_path: Path) -> None:
+    with opened(tmp_path) as out:
+        add(out, "a")
+    (tmp_path / "preds/panoptic/orphan.png").write_bytes(b"x")
+    remove_predictions(tmp_path / "preds")
+    with opened(tmp_path, formats=("masks",)) as out:
+        add(out, "b")
+        out.finish()
+    assert list(out.finished()) == ["b"]
 
 
 def test_parts_join_when_the_last_one_is_done(tmp_path: Path) -> None:

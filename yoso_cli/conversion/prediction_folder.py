@@ -302,7 +302,8 @@ def remove_predictions(folder: Path) -> None:
                 _remove_empty(folder, path.parent)
         if not (folder / _PARTS).is_symlink():
             shutil.rmtree(folder / _PARTS, ignore_errors=True)
-        (folder / PREDICTIONS_JSON).unlink()
+        # The folder stays one of predictions: a kill may have left files that no line names yet.
+        _write_about(folder, {})
 
 
 def _remove_empty(folder: Path, parent: Path) -> None:
@@ -379,6 +380,8 @@ def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
             raise UsageError(f"{folder}: has other files.", hint="Name a new folder with --output.")
         return
     before = _read_about(folder)
+    if not before:  # they were removed
+        return
     # The same weights may lie elsewhere now.
     differing = [name for name in about if name != "model" and before.get(name) != about[name]]
     if differing:
