@@ -38,6 +38,15 @@ FORMS = [
     ("coco-panoptic", (file("panoptic.json", PANOPTIC), file("panoptic/a.png"))),
     ("prepared", (file("panoptic.json", PANOPTIC), file("manifest.json", "{}"))),
     ("maps", (file("images/a.jpg"), file("semantic/a.png"), file("instances/a.png"))),
+    ("voc", (file("JPEGImages/a.jpg"), file("SegmentationClass/a.png"), file("labelmap.txt"))),
+    ("voc", (file("VOCdevkit/VOC2012/SegmentationClass/a.png"),)),
+    ("kitti", (file("training/image_2/a.png"), file("training/instance/a.png"), file("training/semantic/a.png"))),
+    ("kitti-step", (file("panoptic_maps/train/0000/000000.png"),)),
+    ("bdd100k", (file("labels/pan_seg/bitmasks/train/a.png"), file("images/10k/train/a.jpg"))),
+    ("masks", (file("abc/images/abc.png"), file("abc/masks/1.png"))),
+    ("masks", (file("images/a.jpg"), file("masks/a/car_1.png"))),
+    ("masks", (file("masks.json", "{}"),)),
+    ("rgb", (file("images/a.jpg"), file("semantic/a.png", "x" * 25 + "\x02"))),
     ("cityscapes", (file("aachen/aachen_0_1_gtFine_instanceIds.png"),)),
 ]
 

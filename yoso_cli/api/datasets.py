@@ -8,7 +8,7 @@ from typing import Any
 
 from yoso_cli.atomic import recover
 from yoso_cli.conversion import forms
-from yoso_cli.conversion.category_file import read_table
+from yoso_cli.conversion.color_table import read_classes
 from yoso_cli.conversion.convert import Converted, LabelReader, convert_pictures
 from yoso_cli.conversion.recognition import recognised
 from yoso_cli.conversion.split_choice import SplitChoice
@@ -201,7 +201,7 @@ def convert(
     images, semantic, instances, truth = (Path(one) if one else None for one in (images, semantic, instances, truth))
     require_there(source, images, semantic, instances, truth)
     _require_free(destination, target_form, force)
-    table = read_table(categories) if categories else None
+    table = read_classes(categories) if categories else None
     choice, found = SplitChoice(split, destination.name), read_any(truth) if truth else None
     places = forms.Places(source, table, images, semantic, instances, found, choice, class_attribute, progress)
     with _opened(source_form, places) as opened:

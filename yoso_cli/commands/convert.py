@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 # The names of forms.SOURCES and forms.TARGETS, repeated so that help needs no numpy; a test compares them.
 SOURCES = (
     *("maps", "coco-instances", "coco-panoptic", "cityscapes", "prepared", "submission"),
-    *("labelme", "cvat", "label-studio", "via", "yolo-seg"),
+    *("labelme", "cvat", "label-studio", "via", "yolo-seg", "voc", "rgb", "masks", "kitti", "kitti-step", "bdd100k"),
 )
 AUTO = "auto"
 TARGETS = (
     *("prepared", "maps", "coco-instances", "coco-panoptic", "cityscapes"),
-    *("labelme", "yolo-seg", "cvat"),
+    *("labelme", "yolo-seg", "cvat", "masks", "voc"),
     *("coco-submission", "cityscapes-submission", "ade20k-submission", "mapillary-submission"),
 )
 
@@ -46,13 +46,20 @@ _HELP = """Convert labels or predictions SRC to DST.
   label-studio    Label Studio's JSON: polygons, ellipses, brushes
   via             VGG Image Annotator 2: a project, or its annotations (JSON)
   yolo-seg        a data.yaml, or its folder, with images/ and labels/
+  voc             JPEGImages, SegmentationClass and SegmentationObject
+  rgb             as maps, but a pixel has the colour of its class, and of its
+                  instance; colours as in the YAML, or a table of them
+  masks           a PNG for each object: masks.json, or names of classes in
+                  file names, or the layout of the Data Science Bowl 2018
+  kitti, kitti-step, bdd100k
+                  the published layouts (bitmasks of BDD100K)
 --to
   prepared        what all commands read: DST is datasets/NAME/SPLIT
   coco-submission, cityscapes-submission, ade20k-submission,
   mapillary-submission
                   a zip for the server (ADE20K's takes semantic maps only)
-  maps, coco-instances, coco-panoptic, cityscapes, labelme, yolo-seg, cvat
-                  a folder as above, without the pictures
+  maps, coco-instances, coco-panoptic, cityscapes, labelme, yolo-seg, cvat,
+  voc, masks      a folder as above, without the pictures
 
 Pictures are not copied; each one's size is checked against its labels. Panoptic PNGs are read back and compared. DST
 is written completely or not at all. Whatever a format cannot express is counted and reported.

@@ -21,7 +21,7 @@ EXAMPLE = "  - {id: 1, name: car, isthing: true}"
 # The values of void in most label maps: unlabelled, and "ignore".
 _USUAL_VOID = (0, 255)
 # Cityscapes' other labels are annotated but not evaluated: https://github.com/mcordts/cityscapesScripts.
-_VOID_OF = {"cityscapes": range(34)}
+_VOID_OF = {"cityscapes": range(34), "voc": (255,), "kitti-step": (255,)}
 _KEYS = {"id", "name", "isthing", "color"}
 
 

@@ -7,19 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import replacing_folder
+from yoso_cli.conversion.bdd100k import open_bdd100k
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
 from yoso_cli.conversion.convert import LabelReader, LabelWriter
 from yoso_cli.conversion.cvat import open_cvat
 from yoso_cli.conversion.instances import InstancesWriter, open_instances
+from yoso_cli.conversion.kitti import open_kitti, open_kitti_step
 from yoso_cli.conversion.label_studio import open_label_studio
 from yoso_cli.conversion.labelme import open_labelme
 from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsWriter, open_maps
+from yoso_cli.conversion.masks import open_masks
 from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, open_panoptic
 from yoso_cli.conversion.prediction_formats import FORMATS, Place
+from yoso_cli.conversion.rgb_maps import open_rgb
 from yoso_cli.conversion.split_choice import ANY_SPLIT, SplitChoice
 from yoso_cli.conversion.submission import ResultsWriter, SemanticWriter, replacing_zip, require_published, unpacked
 from yoso_cli.conversion.via import open_via
+from yoso_cli.conversion.voc import VocWriter, open_voc
 from yoso_cli.conversion.yolo_seg import open_yolo
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.types import PanopticSet
@@ -105,6 +110,14 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     "label-studio": lambda places: nullcontext(open_label_studio(places.source, places.images, places.table)),
     "via": lambda places: nullcontext(open_via(places.source, places.images, places.table, places.class_attribute)),
     "yolo-seg": lambda places: nullcontext(open_yolo(places.source, places.split, places.images, places.table)),
+    "voc": lambda places: nullcontext(open_voc(places.source, places.split, places.images, places.table)),
+    "rgb": lambda places: nullcontext(
+        open_rgb(places.source, places.images, places.semantic, places.instances, places.table)
+    ),
+    "masks": lambda places: nullcontext(open_masks(places.source, places.images, places.table)),
+    "kitti": lambda places: nullcontext(open_kitti(places.source, places.images, places.table)),
+    "kitti-step": lambda places: nullcontext(open_kitti_step(places.source, places.split, places.images, places.table)),
+    "bdd100k": lambda places: nullcontext(open_bdd100k(places.source, places.split, places.images, places.table)),
 }
 """Source formats by name."""
 
@@ -160,7 +173,8 @@ TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "coco-instances": lambda source, folder: Destination(InstancesWriter(source.table), replacing_folder(folder)),
     "coco-panoptic": lambda source, folder: Destination(PanopticWriter(source.table), replacing_folder(folder)),
     "cityscapes": lambda source, folder: Destination(CityscapesWriter(source.table), replacing_folder(folder)),
-    **{form: _as_predictions(form) for form in ("labelme", "yolo-seg", "cvat")},
+    **{form: _as_predictions(form) for form in ("labelme", "yolo-seg", "cvat", "masks")},
+    "voc": lambda source, folder: Destination(VocWriter(source.table, folder.name), replacing_folder(folder)),
     "coco-submission": _submission(_results, "coco"),
     "cityscapes-submission": _submission(_results, "cityscapes"),
     "ade20k-submission": _submission(lambda source, _: SemanticWriter(source.table), "ade20k"),

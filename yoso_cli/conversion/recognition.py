@@ -64,7 +64,8 @@ def _in_folder(folder: Path, files: list[str]) -> Iterator[Recognised]:
     for form, *names in _LAYOUTS:
         shown = [next((file for file in files if fnmatch(file, name)), "") for name in names]
         if all(shown):
-            yield Recognised(form, folder, f"by {' and '.join(shown)}")
+            found = "rgb" if form == "maps" and _is_colored(folder / shown[-1]) else form
+            yield Recognised(found, folder, f"by {' and '.join(shown)}")
             return
     of_many: dict[str, list[str]] = {}
     level = len(files)
@@ -80,6 +81,14 @@ def _in_folder(folder: Path, files: list[str]) -> Iterator[Recognised]:
     for form, names in of_many.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         yield Recognised(form, folder, f"by the content of {names[0]}{more}")
+
+
+def _is_colored(path: Path) -> bool:
+    """Whether a PNG holds colours, not values."""
+    with path.open("rb") as file:
+        # Behind its signature and size stand the bits of a sample and the type of colour: RGB, or with alpha.
+        head = file.read(26)
+    return head[25:] in (b"\x02", b"\x06")
 
 
 def _listing(folder: Path) -> list[str]:
@@ -100,6 +109,13 @@ _LAYOUTS: tuple[tuple[str, ...], ...] = (
     ("coco-panoptic", "panoptic.json", "panoptic/*.png"),
     ("maps", "images/*", "semantic/*.png"),
     ("cityscapes", "*_gt*_instanceIds.png"),
+    ("voc", "*SegmentationClass*.png"),
+    ("kitti-step", "panoptic_maps/*.png"),
+    ("kitti", "*instance/*.png", "*image_2/*.png"),
+    ("bdd100k", "*bitmasks/*.png"),
+    ("masks", "masks.json"),
+    ("masks", "*/masks/*.png", "*/images/*"),
+    ("masks", "masks/*.png", "images/*"),
 )
 
 
