@@ -13,6 +13,7 @@ from test_house import FLOORS
 
 from yoso_cli.cli import COMMANDS, yoso
 from yoso_cli.conversion.category_file import read_table
+from yoso_cli.conversion.mapping_file import read_mapping
 from yoso_cli.errors import DataError, RecipeError, RunError, UsageError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.releases.catalog import RELEASES
@@ -197,7 +198,7 @@ def test_the_short_table_of_speed_is_a_part_of_the_whole() -> None:
 
 
 def test_the_recipes_on_the_pages_are_such(tmp_path: Path) -> None:
-    recipes = [text for text in blocks("yaml") if not text.startswith("categories:")]
+    recipes = [text for text in blocks("yaml") if not text.startswith(("categories:", "classes:"))]
     assert recipes
     for recipe in recipes:
         (tmp_path / "mine.yaml").write_text(recipe)
@@ -208,6 +209,12 @@ def test_the_categories_on_the_pages_are_such(tmp_path: Path) -> None:
     (text,) = (text for text in blocks("yaml") if text.startswith("categories:"))
     (tmp_path / "mine.yaml").write_text(text)
     assert [category.name for category in read_table(str(tmp_path / "mine.yaml")).categories] == ["road", "car"]
+
+
+def test_the_mapping_on_the_pages_is_such(tmp_path: Path) -> None:
+    (text,) = (text for text in blocks("yaml") if text.startswith("classes:"))
+    (tmp_path / "map.yaml").write_text(text)
+    assert list(read_mapping(tmp_path / "map.yaml").targets) == ["van", "sky", "person"]
 
 
 def test_the_slip_on_the_pages_is_answered_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,8 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.evaluate import evaluate as evaluate
     from yoso_cli.api.metric import PanopticMetric as PanopticMetric
     from yoso_cli.api.metric import panoptic_quality as panoptic_quality
+    from yoso_cli.api.new_recipe import dataset_size as dataset_size
+    from yoso_cli.api.new_recipe import new_recipe as new_recipe
     from yoso_cli.api.predict import Model as Model
     from yoso_cli.api.predict import load as load
     from yoso_cli.api.predict_files import predict_files as predict_files
@@ -31,6 +33,10 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.predictor import EngineOptions as EngineOptions
     from yoso_cli.api.reparam import Reparameterized as Reparameterized
     from yoso_cli.api.reparam import reparameterize as reparameterize
+    from yoso_cli.api.reshape import merge_datasets as merge_datasets
+    from yoso_cli.api.reshape import remap_dataset as remap_dataset
+    from yoso_cli.api.reshape import split_dataset as split_dataset
+    from yoso_cli.api.reshape import subset_dataset as subset_dataset
     from yoso_cli.api.result import Instances as Instances
     from yoso_cli.api.result import Result as Result
     from yoso_cli.api.train import Run as Run
@@ -57,11 +63,13 @@ _NAMES = {
     "api.datasets": ("check", "convert", "prepare", "prepare_shapes", "stats"),
     "api.evaluate": ("evaluate",),
     "api.metric": ("PanopticMetric", "panoptic_quality"),
+    "api.new_recipe": ("dataset_size", "new_recipe"),
     "api.predict": ("Model", "load"),
     "api.predict_files": ("predict_files",),
     "api.predictions": ("evaluate_predictions", "evaluate_videos"),
     "api.predictor": ("EngineOptions",),
     "api.reparam": ("Reparameterized", "reparameterize"),
+    "api.reshape": ("merge_datasets", "remap_dataset", "split_dataset", "subset_dataset"),
     "api.result": ("Instances", "Result"),
     "api.train": ("Run", "resume", "train"),
     "api.video": ("VideoResult",),

@@ -12,13 +12,19 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.locks import lock_of, remove_stale, sole_writer
+
+# Half of a surrogate pair, as a file name that is not UTF-8 has, is no UTF-8 either; its escape is valid JSON.
+_ESCAPED = "backslashreplace"
+
+# Files of a folder from which on all of the system is synced at once.
+_MANY = 1000
 
 _PARTIAL, _OLD = ".partial", ".old"
 # As tempfile names them, unpredictably: `.NAME.xxxxxxxx.partial`.
@@ -65,8 +71,12 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         temporary = _made_folder(path)
         try:
             yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
+            files = [file for file in temporary.rglob("*") if file.is_file()]
+            if len(files) > _MANY:
+                # One call for tens of thousands of files: syncing each one takes longer than writing it.
+                os.sync()
+            else:
+                for file in files:
                     _sync(file)
             _place(temporary, path)
         finally:
@@ -104,8 +114,7 @@ def resumable_folder(path: Path) -> Iterator[Path]:
         temporary = found[-1] if found else _made_folder(path)
         try:
             yield temporary
-            # One call for tens of thousands of files: syncing each one takes longer than writing it.
-            os.sync()
+            os.sync()  # as `replacing_folder` does for many files
             _place(temporary, path)
         finally:
             with contextlib.suppress(OSError):
@@ -196,11 +205,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
+def write_parts(path: Path, parts: Iterable[str]) -> None:
+    """Writes UTF-8 text that comes in `parts`, and a line break after it. Raises RunError as `replacing` does."""
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", errors=_ESCAPED, newline="") as file:
+        file.writelines(parts)
+        file.write("\n")
+
+
 def write_json(path: Path, value: Any, *, indent: int | None = None) -> None:
     """Writes `value` as JSON to `path` in one step. Raises RunError as `replacing` does."""
-    # Half of a surrogate pair, as a file name that is not UTF-8 has, is no UTF-8 either; its escape is valid JSON.
     text = json.dumps(value, indent=indent, ensure_ascii=False) + "\n"
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    write_bytes(path, text.encode(errors=_ESCAPED))
 
 
 @contextlib.contextmanager

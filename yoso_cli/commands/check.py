@@ -47,7 +47,20 @@ def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers:
     if value["errors"]:
         ctx.exit(1)
     if not as_json:
-        console.next_step(f"yoso stats {shlex.quote(dataset)}")
+        console.next_step(_next(dataset, root))
+
+
+def _next(dataset: str, root: Path) -> str:
+    """The only split of one's own dataset is divided, so that there is something to evaluate on."""
+    from yoso_cli.datasets.catalog import published
+    from yoso_cli.inspection.split import find_splits
+
+    first, *others = find_splits(dataset, root)
+    named = shlex.quote(dataset)
+    if others or first.folder is None or published(first.dataset):
+        return f"yoso stats {named}"
+    beside = find_splits(str(first.folder.absolute().parent), root)
+    return f"yoso stats {named}" if len(beside) > 1 else f"yoso dataset split {named} --into train=0.8,val=0.2"
 
 
 def _severity(group: "Group", strict: bool) -> str:

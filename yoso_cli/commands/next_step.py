@@ -1,5 +1,6 @@
 """The command to type next. Known paths are filled in; unknown ones are a word in capitals."""
 
+import re
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -25,6 +26,13 @@ def bench(weights: str | Path, recipe: "Recipe", picture: Path | None) -> str:
     """The `yoso bench` command: on the dataset of `weights` where it was prepared, else on `picture`, if any."""
     line = f"yoso bench {shlex.quote(str(weights))}"
     return line if picture is None or validation_pictures(recipe) else f"{line} --image {_shown(picture)}"
+
+
+def recipe_new(dataset: str, train: str | Path, val: str | Path | None = None) -> str:
+    """The `yoso recipe new` command for a dataset and the set to train on."""
+    name = re.sub(r"[^A-Za-z0-9._-]+|^[^A-Za-z0-9]+", "", dataset.removesuffix("-split")) or "mine"
+    there = "" if val in (None, train) else f" --val {shlex.quote(str(val))}"
+    return f"yoso recipe new {name} --for {shlex.quote(str(train))}{there}"
 
 
 def validation_pictures(recipe: "Recipe") -> list[Path]:

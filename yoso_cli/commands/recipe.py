@@ -1,18 +1,19 @@
-"""`yoso recipe`: list, show, check and copy recipes."""
+"""`yoso recipe`: list, show, check, copy and make recipes."""
 
+import shlex
 from pathlib import Path
 
 import click
 
 from yoso_cli.commands import console
-from yoso_cli.commands.options import force_option, json_option, set_option
+from yoso_cli.commands.options import datasets_option, force_option, json_option, set_option
 from yoso_cli.errors import RecipeError, UsageError
 from yoso_cli.runtime.words import counted
 
 
 @click.group()
 def command() -> None:
-    """List, show, check and copy recipes.
+    """List, show, check, copy and make recipes.
 
     A recipe is a YAML file that states how a training differs from YOSO-R50 on COCO. A bare name is a packaged recipe;
     a path is your own file.
@@ -122,7 +123,55 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool) -> N
         console.next_step(f"yoso train {target}")
 
 
+@command.command()
+@click.argument("name")
+@click.option("--for", "dataset", required=True, metavar="SET", help="The prepared split to train on.")
+@click.option(
+    "--val", metavar="SET", show_default="the one beside it that begins with val", help="The split to evaluate on."
+)
+@click.option(
+    "--gpu",
+    type=click.FloatRange(0),
+    metavar="GIB",
+    show_default="this machine's",
+    help="Size it to a GPU of so many GiB; 0 for a CPU.",
+)
+@datasets_option
+@force_option
+@json_option
+def new(name: str, dataset: str, val: str | None, gpu: float | None, root: Path, force: bool, as_json: bool) -> None:
+    """Write a recipe NAME.yaml for your own dataset, sized to it and to this machine.
+
+    Proposals, sizes and the number of steps come from the dataset (`yoso dataset size`), backbone, batch and workers
+    from the machine. Every value has its reason beside it; what is not written is as in the recipe coco.
+
+    \b
+    Example:
+      yoso recipe new mine --for datasets/mine/train
+      yoso recipe new mine --for mine --gpu 24
+    """
+    from yoso_cli.api.new_recipe import new_recipe
+    from yoso_cli.atomic import write_text
+
+    target = _named(Path(name))
+    if target.is_dir() or (target.exists() and not force):
+        raise UsageError(f"{target}: exists already.", hint="Name another file, or overwrite it with --force.")
+    made = new_recipe(target.stem, dataset, val, root=root, gpu=gpu, progress=console.TERMINAL)
+    write_text(target, made.text)
+    value = {
+        "recipe": str(target),
+        "values": {one.key: one.value for one in made.values},
+        "reasons": {one.key: one.reason for one in made.values if one.reason},
+    }
+    console.result(value, f"{target}\n\n{made.text.rstrip()}", as_json)
+    if not as_json:
+        console.next_step(f"yoso train {shlex.quote(str(target))} --dry-run")
+
+
 def _target(source: Path, destination: Path) -> Path:
-    if destination.is_dir():
-        return destination / source.name
+    return destination / source.name if destination.is_dir() else _named(destination)
+
+
+def _named(destination: Path) -> Path:
+    """With the suffix of a recipe."""
     return destination if destination.suffix in (".yaml", ".yml") else destination.with_name(f"{destination.name}.yaml")

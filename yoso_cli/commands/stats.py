@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yoso_cli.commands import console, options
+from yoso_cli.commands import console, next_step, options
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
@@ -99,10 +99,14 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _training(splits: "list[Split]") -> str:
-    """The `yoso train` command for these splits."""
+    """The command that makes a recipe for these splits, or trains on a published dataset."""
+    from yoso_cli.datasets.catalog import published
+
     folders = [split.folder for split in splits if split.folder]
     if not folders:
         return "yoso prepare coco --help"
+    if published(splits[0].dataset) is None:
+        return next_step.recipe_new(splits[0].dataset, folders[0] if len(folders) == 1 else folders[0].parent)
     names = [split.name for split in splits]
     train = next((name for name in names if name.startswith("train")), names[0])
     val = next((name for name in names if name != train), train)

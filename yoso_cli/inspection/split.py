@@ -42,7 +42,8 @@ class Listed:
         panoptic_set: the entries that make sense.
         findings: what is wrong with the others.
         doubtful: pictures whose entries are incomplete, so that nothing more can be said about their segments.
-        complete: whether every entry makes sense, so that a file that none of them names belongs to none.
+        complete: whether every entry makes sense and folders are the split's own, so that a file that none of them
+            names belongs to none.
     """
 
     panoptic_set: PanopticSet
@@ -126,7 +127,9 @@ def read_split(split: Split) -> Listed | Finding:
     found = PanopticSet(split.dataset, split.name, categories, records, image_dir, panoptic_dir)
     shared = list(_shared_files(found))
     doubtful = frozenset(mistake.image for mistake in mistakes if mistake.code in _INCOMPLETE)
-    return Listed(found, (*findings, *shared), doubtful, not mistakes and not shared)
+    # A set that was made of others shares their folders, in which other pictures are.
+    own = manifest is None or "made_from" not in manifest
+    return Listed(found, (*findings, *shared), doubtful, own and not mistakes and not shared)
 
 
 # After these, entries are missing that the PNG may well have.

@@ -4,6 +4,7 @@ A JSON comes from elsewhere: each value is checked as it is taken.
 """
 
 import gc
+import json
 import math
 import re
 import struct
@@ -150,6 +151,22 @@ def parse(
 def to_json(categories: Iterable[Category], records: Iterable[ImageRecord]) -> dict[str, Any]:
     """The same as COCO's JSON has it, ready for `json.dump`."""
     return listing_to_json(categories, map(record_to_json, records))
+
+
+def listing_text(categories: Iterable[Category], records: Sequence[ImageRecord]) -> Iterator[str]:
+    """The text of `to_json` as `json.dumps` gives it, in parts: of a large set it would take a gigabyte at once."""
+
+    def listed(entries: Iterable[dict[str, Any]]) -> Iterator[str]:
+        for place, entry in enumerate(entries):
+            yield (", " if place else "") + json.dumps(entry, ensure_ascii=False)
+
+    yield '{"images": ['
+    yield from listed(record_to_json(record)[0] for record in records)
+    yield '], "annotations": ['
+    yield from listed(record_to_json(record)[1] for record in records)
+    yield '], "categories": ['
+    yield from listed(map(category_to_json, categories))
+    yield "]}"
 
 
 def listing_to_json(

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from yoso_cli.atomic import advice, reporting, write_bytes, write_json
+from yoso_cli.atomic import advice, reporting, write_bytes, write_json, write_parts
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic import annotations, png
 from yoso_cli.panoptic.types import (
@@ -294,7 +294,7 @@ class SetWriter:
 
     def finish(self) -> PanopticSet:
         """Writes the JSON and then the manifest. Raises RunError as `add` does."""
-        write_json(self.folder / LISTING, annotations.to_json(self._set.categories, self._records))
+        write_parts(self.folder / LISTING, annotations.listing_text(self._set.categories, self._records))
         write_manifest(self.folder, {**self._manifest, "images": len(self._records)})
         return self.panoptic_set
 

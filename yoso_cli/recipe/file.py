@@ -234,7 +234,7 @@ def to_yaml(recipe: Recipe, *, comments: bool = False) -> str:
 
 def _lines(owner: Any, field: Field[Any], indent: str, comment: str) -> list[str]:
     """The value with its comment beside it, or above it if the line would be too long."""
-    text = f"{indent}{field.name}: {_scalar_text(getattr(owner, field.name))}"
+    text = f"{indent}{field.name}: {scalar_text(getattr(owner, field.name))}"
     beside = f"{text.ljust(_COMMENT_COLUMN - 2)}  # {comment}" if comment else text
     if len(beside) <= _WIDEST or not comment:
         return [beside]
@@ -246,7 +246,7 @@ def _lines(owner: Any, field: Field[Any], indent: str, comment: str) -> list[str
 
 def _comment(owner: Any, field: Field[Any], said: str) -> str:
     """The meaning of a value, with its default and the paper's value where they differ."""
-    default = "" if getattr(owner, field.name) == field.default else f"(default {_scalar_text(field.default)}) "
+    default = "" if getattr(owner, field.name) == field.default else f"(default {scalar_text(field.default)}) "
     # Line breaks would end the comment.
     said = "".join(character for character in said if character.isprintable())
     paper = f"(paper says {said}) " if said else ""
@@ -254,10 +254,10 @@ def _comment(owner: Any, field: Field[Any], said: str) -> str:
     return f"{default}{paper}{field.metadata['meaning']}{'; one of ' + ', '.join(choices) if choices else ''}"
 
 
-def _scalar_text(value: Any) -> str:
+def scalar_text(value: Any) -> str:
     """A value as YAML that this reader and other YAML readers read alike."""
     if isinstance(value, tuple):
-        return f"[{', '.join(_scalar_text(item) for item in value)}]"
+        return f"[{', '.join(scalar_text(item) for item in value)}]"
     if isinstance(value, float):
         # Without the point, YAML 1.1 reads 1e-05 as text.
         return re.sub(r"^(-?\d+)e", r"\1.0e", repr(value))
