@@ -1,6 +1,7 @@
 """`yoso convert` from the outside: what a person gets, and that nothing is left behind when something is wrong."""
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -41,9 +42,8 @@ def test_the_help_names_every_form() -> None:
 def test_maps_become_a_prepared_split(here: Path, printed: Printed) -> None:
     value, err = printed(*CONVERT, "--json")
     assert value["images"] == 3
-    assert value["segments"] == 18
-    assert value["crowds"] == 3
-    assert value["lost"] == []
+    assert (value["segments"], value["crowds"]) == (15, 3), "a crowd is no segment, as in yoso stats"
+    assert [(one["what"], one["count"], one["images"]) for one in value["lost"]] == [("stuff_numbers", 3, 3)]
     assert "Next:" not in err
     found = read_set(Path("datasets/mine/train"))
     assert (found.name, found.split) == ("mine", "train")
@@ -55,7 +55,8 @@ def test_maps_become_a_prepared_split(here: Path, printed: Printed) -> None:
 
 def test_a_person_reads_what_was_made_and_what_to_type_next(here: Path, printed: Printed) -> None:
     out, err = printed(*CONVERT)
-    assert out.startswith("datasets/mine/train: 3 images, 18 segments (3 crowds), 4 classes; the pictures stay in raw")
+    assert out.startswith("datasets/mine/train: 3 images, 15 segments, 3 crowds, 4 classes\npictures: raw/images\n")
+    assert max(map(len, out.splitlines())) < 80
     assert err.endswith("Next: yoso check datasets/mine/train")
 
 
@@ -176,3 +177,77 @@ def test_a_kill_leaves_nothing_that_counts(here: Path) -> None:
     assert not Path("datasets/mine/train").exists()
     assert run(list(CONVERT)) == 0
     assert len(read_set(Path("datasets/mine/train")).records) == 153
+
+
+def test_where_only_things_are_labelled_that_is_told_with_the_remedy(here: Path, printed: Printed) -> None:
+    words = things_only()
+    out, _ = printed(*words, "things")
+    assert "Only things are labelled: 50.0% of all pixels are void" in " ".join(out.split())
+    value, _ = printed(*words, "things2", "--json")
+    assert (value["void_share"], value["background"]) == (0.5, None)
+    out, _ = printed(*words, "ground", "--background", "ground")
+    assert "unlabelled pixels are now the stuff class 2 'ground': 50.0%" in out
+    assert "Only things" not in out
+    found = read_set(Path("ground"))
+    assert [(one.id, one.name, one.isthing) for one in found.categories] == [(1, "box", True), (2, "ground", False)]
+    assert [(one.category_id, one.area) for one in found.records[0].segments] == [(1, 12), (2, 12)]
+
+
+def things_only() -> tuple[str, ...]:
+    """An instances JSON of a box on half of a picture; a command without its DST."""
+    content = {
+        "images": [{"id": 1, "file_name": "a.jpg", "height": 4, "width": 6}],
+        "categories": [{"id": 1, "name": "box"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[0, 0, 3, 0, 3, 4, 0, 4]]}],
+    }
+    raw.write_photo(Path("boxes/images/a.jpg"))
+    Path("boxes/instances.json").write_text(json.dumps(content))
+    return ("convert", "--from", "coco-instances", "boxes/instances.json")
+
+
+def test_of_two_void_values_the_lowest_is_background(here: Path, printed: Printed) -> None:
+    value, _ = printed(*CONVERT, "--background", "ground", "--json")
+    assert value["background"] == {"id": 13, "name": "ground", "pixels": 6}
+    assert round(value["void_share"] * 72) == 6, "255 means to ignore it"
+
+
+def test_a_background_can_be_a_class_of_the_table(here: Path, printed: Printed, refused: Refused) -> None:
+    value, _ = printed(*CONVERT, "--background", "sky", "--json")
+    assert (value["background"]["id"], value["classes"]) == (raw.SKY, 4)
+    assert "--background car: is a thing class" in refused(*CONVERT, "--force", "--background", "car", code=2)
+
+
+def test_repairs_are_listed_up_to_a_bound(here: Path, printed: Printed, refused: Refused) -> None:
+    words = things_only()
+    content = json.loads(Path("boxes/instances.json").read_text())
+    (good,) = content["annotations"]
+    content["annotations"] += [{**good, "id": number, "segmentation": [[1, 2]]} for number in range(2, 30)]
+    Path("boxes/instances.json").write_text(json.dumps(content))
+    assert "Add --repair to leave out what is wrong" in refused(*words, "out", code=1)
+    out, _ = printed(*words, "out", "--repair")
+    assert "28 repairs:" in out
+    assert out.count("dropped the annotation") == 10
+    assert "and 18 more; --json has all" in out
+    value, _ = printed(*words, "out", "--repair", "--force", "--json")
+    assert len(value["repairs"]) == 28
+
+
+def test_with_repair_a_damaged_picture_is_left_out(here: Path, printed: Printed) -> None:
+    cut("raw/semantic/b.png")()
+    Path("raw/images/c.jpg").write_bytes(b"no")
+    value, _ = printed(*CONVERT, "--repair", "--json")
+    assert value["images"] == 1
+    assert [one.startswith("left out: raw/") for one in value["repairs"]] == [True, True]
+
+
+def test_lists_and_names_are_options(here: Path, printed: Printed, refused: Refused) -> None:
+    Path("val.txt").write_text("a\nc 1\n")
+    value, _ = printed(*CONVERT, "--list", "val.txt", "--json")
+    assert value["images"] == 2
+    other = ("convert", "datasets/mine/train", "again", "--from", "prepared")
+    value, _ = printed(*other, "--list", "val.txt", "--json")
+    assert value["images"] == 2
+    assert "are for --from maps, and these labels are prepared" in refused(*other, "--suffix", "_m", "--force", code=2)
+    assert "is more than two endings" in refused(*CONVERT, "--suffix", "a,b,c", "--force", code=2)
+    Path("val.txt").write_text("b\n")
+    assert "pictures of the list have no labels: 1 (b)" in refused(*other, "--list", "val.txt", "--force", code=1)

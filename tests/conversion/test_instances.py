@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from yoso_cli.conversion.convert import InformationLoss
 from yoso_cli.conversion.instances import InstancesReader, open_instances, read_mask, to_run_lengths
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import MalformedError
 from yoso_cli.panoptic.types import Panoptic
 
@@ -118,8 +118,7 @@ def test_a_mask_that_is_none_is_named_with_its_annotation(tmp_path: Path, bad: A
     ("entries", "words"),
     [
         ([annotation(1, []), annotation(1, [])], "annotations[1] repeats id 1"),
-        ([annotation(1, [], 99)], "annotations[0] has category_id 99, which is not a thing class"),
-        ([annotation(1, [], raw.ROAD)], "annotations[0] has category_id 7, which is not a thing class"),
+        ([annotation(1, [], 99)], "annotations[0] has category_id 99, which is not among the classes"),
         ([{**annotation(1, []), "image_id": 5}], "annotations[0] belongs to image 5, which 'images' does not list"),
         (["x"], "annotations[0] is a str where an object is expected"),
     ],
@@ -134,8 +133,143 @@ def test_a_picture_whose_name_climbs_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_class_of_another_meaning_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="has the class 3 'boat', which is not a thing of that id and name"):
+    with pytest.raises(DataError, match="its class 3 is 'boat', in the table of classes it is 'car'"):
         opened(tmp_path, [], categories=[{"id": 3, "name": "boat"}])
+
+
+def test_pixels_are_counted_once_however_many_claim_them(tmp_path: Path) -> None:
+    boxes = [annotation(1, rectangle(0, 0, 2, 4)), annotation(2, rectangle(0, 0, 4, 2))]
+    _, losses = read(tmp_path, [*boxes, annotation(3, rectangle(0, 0, 2, 2)), annotation(4, rectangle(0, 0, 1, 1))])
+    assert losses[InformationLoss.OVERLAP] == 4
+
+
+def test_annotations_of_stuff_are_one_segment_below_things(tmp_path: Path) -> None:
+    parts = [annotation(1, rectangle(0, 0, 4, 6), raw.ROAD), annotation(2, rectangle(4, 0, 8, 6), raw.ROAD)]
+    stuff = np.full((6, 8), raw.SKY)
+    found, losses = read(tmp_path, [*parts[:1], annotation(3, rectangle(0, 0, 2, 2)), *parts[1:]], stuff=stuff)
+    assert {one.category_id: one.area for one in found.segments} == {raw.ROAD: 44, raw.CAR: 4}
+    assert not +losses
+
+
+def test_stuff_of_the_map_joins_that_of_the_annotations(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, [annotation(1, rectangle(0, 0, 2, 6), raw.ROAD)], stuff=np.full((6, 8), raw.ROAD))
+    assert [(one.category_id, one.area) for one in found.segments] == [(raw.ROAD, 48)]
+
+
+def test_scores_are_read(tmp_path: Path) -> None:
+    found, _ = read(tmp_path, [annotation(1, rectangle(0, 0, 2, 2), score=0.25), annotation(2, rectangle(4, 4, 6, 6))])
+    assert [one.score for one in found.segments] == [0.25, None]
+
+
+def test_the_json_says_itself_what_is_stuff(tmp_path: Path) -> None:
+    raw.write_photo(tmp_path / "a.jpg", 6, 8)
+    categories = [{"id": 1, "name": "car"}, {"id": 2, "name": "sky", "isthing": 0}]
+    content = {"images": [{"id": 1, "file_name": "a.jpg", "height": 6, "width": 8}], "annotations": []}
+    (tmp_path / "x.json").write_text(json.dumps({**content, "categories": categories}))
+    found = open_instances(tmp_path, None, None, None)
+    assert [(one.id, one.isthing) for one in found.table.categories] == [(1, True), (2, False)]
+    assert (found.image_dir, found.problems) == (tmp_path, ())
+
+
+def test_classes_without_annotations_need_not_be_in_the_table(tmp_path: Path) -> None:
+    """Roboflow lists one that stands for all."""
+    categories = [*THINGS, {"id": 0, "name": "vehicles"}]
+    assert opened(tmp_path, [annotation(1, [])], categories=categories).problems == ()
+    (problem,) = opened(tmp_path, [annotation(1, [], 0)], categories=categories).problems
+    assert problem.endswith("annotations[0] has category_id 0 ('vehicles'), which is not among the classes")
+
+
+def test_a_folder_with_several_jsons_is_asked_about(tmp_path: Path) -> None:
+    for name in ("instances_train.json", "instances_val.json"):
+        (tmp_path / "annotations").mkdir(exist_ok=True)
+        (tmp_path / "annotations" / name).write_text("{}")
+    with pytest.raises(UsageError, match=r"has 2 JSON files\. Name one of them: instances_train\.json"):
+        open_instances(tmp_path, None, None, None)
+
+
+def test_pictures_that_are_nowhere_are_told_with_the_option(tmp_path: Path) -> None:
+    opened(tmp_path, [])
+    (tmp_path / "images" / "a.jpg").unlink()
+    with pytest.raises(DataError, match=r"none of its 1 pictures was found\. Name their folder with --images\."):
+        open_instances(tmp_path, None, None, None)
+
+
+def test_another_json_is_recognised(tmp_path: Path) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(json.dumps({"images": [], "annotations": [{"segments_info": []}], "categories": []}))
+    with pytest.raises(
+        DataError, match=r"is a panoptic JSON, not COCO's instance annotations\. Convert it with --from"
+    ):
+        open_instances(path, None, None, None)
+
+
+WRONG = [
+    (annotation(1, [[1, 2, 3, 4]]), "dropped the annotation 1 of a.jpg: it has a polygon that is not three or more"),
+    (annotation(1, [[1, 2]]), "dropped the annotation 1 of a.jpg: it has a polygon that is not three or more"),
+    (annotation(1, [0, 0, 4, 0, 4, 4]), "repaired the annotation 1 of a.jpg: its points are not in a list"),
+    (annotation(1, [*rectangle(0, 0, 4, 4), [1, 2]]), "1 of 2 polygons dropped"),
+    (annotation(1, [[0, 0, 4, 0, 9e9, 4]]), "far outside the picture"),
+    (annotation(1, {"size": [6, 8], "counts": [10]}), "has RLE of 10 pixels"),
+    (annotation(1, None), "dropped the annotation 1 of a.jpg: it has a 'segmentation' that is neither"),
+    (annotation(1, rectangle(0, 0, 4, 4), 99), "dropped annotations[0]: it has category_id 99"),
+    (annotation(1, rectangle(0, 0, 4, 4), iscrowd=7), "dropped annotations[0]: it has 'iscrowd' 7"),
+    ({**annotation(1, rectangle(0, 0, 4, 4)), "image_id": 9}, "dropped annotations[0]: it belongs to image 9"),
+    ({"image_id": 1, "category_id": raw.CAR, "bbox": [0, 0, 2, 2], "id": 1}, "it lacks 'segmentation'"),
+    ({"image_id": 1, "category_id": raw.CAR, "segmentation": rectangle(0, 0, 4, 4)}, "renumbered annotations[0]"),
+    ("x", "dropped annotations[0]: it is a str"),
+]
+
+
+@pytest.mark.parametrize(("bad", "words"), WRONG)
+def test_what_is_wrong_is_dropped_or_renumbered_and_listed(tmp_path: Path, bad: Any, words: str) -> None:
+    opened(tmp_path, [bad, annotation(2, rectangle(4, 0, 8, 6), raw.PERSON)])
+    found = open_instances(tmp_path, None, None, raw.TABLE, repair=True)
+    assert found.problems == ()
+    assert [words in one for one in found.repairs] == [True]
+    panoptic, _ = found.read(found.pictures[0])
+    assert raw.PERSON in {one.category_id for one in panoptic.segments}
+
+
+def test_repeated_ids_are_renumbered(tmp_path: Path) -> None:
+    opened(tmp_path, [annotation(1, rectangle(0, 0, 4, 4)), annotation(1, rectangle(4, 0, 8, 4))])
+    found = open_instances(tmp_path, None, None, raw.TABLE, repair=True)
+    assert found.repairs == ("renumbered annotations[1]: it repeats id 1",)
+    assert len(found.read(found.pictures[0])[0].segments) == 2
+
+
+def test_a_picture_listed_twice_is_one(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.jpg", "height": 6, "width": 8}
+    boxes = [annotation(1, rectangle(0, 0, 4, 4)), {**annotation(2, rectangle(4, 0, 8, 4)), "image_id": 2}]
+    twice = {**boxes[0], "image_id": 2, "id": 3}
+    assert len(opened(tmp_path, [*boxes, twice], images=[image, {**image, "id": 2}]).problems) == 1
+    found = open_instances(tmp_path, None, None, raw.TABLE, repair=True)
+    assert (found.problems, len(found.pictures), len(found.repairs)) == ((), 1, 2)
+    assert len(found.read(found.pictures[0])[0].segments) == 2
+    opened(tmp_path, boxes[:1], images=[image, image])
+    found = open_instances(tmp_path, None, None, raw.TABLE, repair=True)
+    assert (found.problems, len(found.pictures), len(found.repairs)) == ((), 1, 1)
+
+
+def test_what_can_only_be_guessed_is_not_repaired(tmp_path: Path) -> None:
+    image = {"id": 1, "file_name": "a.jpg", "height": 6, "width": 8}
+    opened(tmp_path, [], images=[image, {**image, "file_name": "b.jpg"}])
+    found = open_instances(tmp_path, None, None, raw.TABLE, repair=True)
+    assert [one.rpartition(": ")[2] for one in found.problems] == ["images[1] repeats id 1"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"images": [{"id": 1, "file_name": "../a.jpg", "height": 6, "width": 8}]},
+        {"images": [{"file_name": "a.jpg", "height": 6, "width": 8}]},
+        {"categories": [{"id": raw.CAR}, THINGS[1]]},
+        {"categories": [{"name": "car"}, THINGS[1]]},
+    ],
+)
+def test_one_wrong_entry_is_told_once(tmp_path: Path, changes: dict[str, Any]) -> None:
+    opened(tmp_path, [annotation(1, rectangle(0, 0, 4, 4)), annotation(2, rectangle(0, 0, 4, 4))], **changes)
+    found = open_instances(tmp_path, tmp_path / "images", None, None)
+    assert len(found.problems) == 1
 
 
 masks = st.tuples(st.integers(1, 9), st.integers(1, 9)).flatmap(

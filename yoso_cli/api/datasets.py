@@ -10,6 +10,7 @@ from yoso_cli.atomic import recover
 from yoso_cli.conversion import forms
 from yoso_cli.conversion.color_table import read_classes
 from yoso_cli.conversion.convert import Converted, LabelReader, convert_pictures
+from yoso_cli.conversion.maps import MapFiles
 from yoso_cli.conversion.recognition import recognised
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.datasets import ade20k, cityscapes, coco, mapillary, mask2former, shapes
@@ -23,6 +24,7 @@ from yoso_cli.inspection.check import CheckedDataset, check_splits
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.inspection.split import Split, find_splits, read_split
 from yoso_cli.panoptic.files import EDITED, MANIFEST
+from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -54,15 +56,29 @@ class Conversion:
         destination: the folder or zip.
         form: its format, one of `conversion.forms.TARGETS`.
         image_dir: the folder of the pictures.
-        classes: number of classes.
-        counts: pictures, segments, crowds, and losses of the conversion.
+        categories: the classes.
+        counts: pictures, segments, crowds, losses and repairs of the conversion.
+        remarks: on the source, such as pictures without labels.
+        background: the class that unlabelled pixels became, if that was asked for.
     """
 
     destination: Path
     form: str
     image_dir: Path
-    classes: int
+    categories: tuple[Category, ...]
     counts: Converted
+    remarks: tuple[str, ...] = ()
+    background: Category | None = None
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return len(self.categories)
+
+    @property
+    def has_stuff(self) -> bool:
+        """Whether any pixel is of a stuff class."""
+        return any(self.counts.areas[one.id] for one in self.categories if not one.isthing)
 
 
 def prepare(
@@ -168,6 +184,9 @@ def convert(
     semantic: str | Path | None = None,
     instances: str | Path | None = None,
     truth: str | Path | None = None,
+    maps: MapFiles | None = None,
+    background: str | None = None,
+    repair: bool = False,
     workers: int | None = None,
     keep_going: bool = False,
     force: bool = False,
@@ -187,6 +206,9 @@ def convert(
         semantic: folder of the semantic maps, if elsewhere.
         instances: folder of the instance maps, if elsewhere.
         truth: ground truth of a submission.
+        maps: names of the files, and of the pictures to convert.
+        background: a stuff class for unlabelled pixels.
+        repair: leave out or renumber what is wrong; the result lists it.
         workers: number of worker processes; one for each core by default.
         keep_going: report all problems, not just the first.
         force: whether a prepared split or a zip at `destination` may be replaced.
@@ -202,32 +224,38 @@ def convert(
     require_there(source, images, semantic, instances, truth)
     _require_free(destination, target_form, force)
     table = read_classes(categories) if categories else None
-    choice, found = SplitChoice(split, destination.name), read_any(truth) if truth else None
-    places = forms.Places(source, table, images, semantic, instances, found, choice, class_attribute, progress)
-    with _opened(source_form, places) as opened:
+    choice, true_set = SplitChoice(split, destination.name), read_any(truth) if truth else None
+    chosen = (choice, replace(maps or MapFiles(), repair=repair), class_attribute, background, progress)
+    places = forms.Places(source, table, images, semantic, instances, true_set, *chosen)
+    how = {"processes": workers or usable_cores(), "keep_going": keep_going, "repair": repair}
+    return _converted(source_form, places, target_form, destination, **how)
+
+
+def _converted(source_form: str, places: forms.Places, target_form: str, destination: Path, **how: Any) -> Conversion:
+    with _opened(source_form, places) as (opened, category):
         target = forms.TARGETS[target_form](opened, destination)
         counts = convert_pictures(
-            opened,
-            target.writer,
-            target.placing,
-            processes=workers or usable_cores(),
-            keep_going=keep_going,
-            progress=progress,
+            opened, target.writer, target.placing, unsaid=target.unsaid, progress=places.progress, **how
         )
-        return Conversion(destination, target_form, opened.image_dir, len(opened.table.categories), counts)
+        found = (opened.image_dir, opened.table.categories, counts, opened.remarks, category)
+    return Conversion(destination, target_form, *found)
 
 
 @contextmanager
-def _opened(form: str, places: forms.Places) -> Iterator[LabelReader]:
-    """The labels; remarks, and what they are recognised as, are told. Raises UsageError when that is unclear."""
+def _opened(form: str, places: forms.Places) -> Iterator[tuple[LabelReader, Category | None]]:
+    """The labels and the class of their background; remarks, and what they are recognised as, are told.
+
+    Raises:
+        UsageError: that is unclear.
+    """
     if form == AUTO:
         found = recognised(places.source)
         places.progress.message(f"{found.source}: taken for {found.form}, {found.why}.")
         form, places = found.form, replace(places, source=found.source)
-    with forms.SOURCES[form](places) as opened:
+    with forms.opened(form, places) as (opened, category):
         for remark in opened.remarks:
             places.progress.message(f"{remark}.")
-        yield opened
+        yield opened, category
 
 
 def check(

@@ -1,16 +1,19 @@
 """`yoso convert`: labels and predictions from one format to another."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from yoso_cli.commands import console, options
-from yoso_cli.runtime.words import counted
+from yoso_cli.errors import UsageError
+from yoso_cli.runtime.words import counted, paragraph
 
 if TYPE_CHECKING:
     from yoso_cli.api.datasets import Conversion
+    from yoso_cli.conversion.maps import MapFiles
 
 # The names of forms.SOURCES and forms.TARGETS, repeated so that help needs no numpy; a test compares them.
 SOURCES = (
@@ -23,6 +26,12 @@ TARGETS = (
     *("labelme", "yolo-seg", "cvat", "masks", "voc"),
     *("coco-submission", "cityscapes-submission", "ade20k-submission", "mapillary-submission"),
 )
+
+# Lines of what was repaired; --json has all.
+_SHOWN = 10
+# Below this share a set with labelled things alone has nearly no void.
+_LITTLE = 0.02
+_WIDTH = 79
 
 # click does not wrap the lines after \b; test_cli checks that they fit 80 columns.
 _HELP = """Convert labels or predictions SRC to DST.
@@ -74,7 +83,11 @@ Example:
       --from prepared --to coco-submission
 """
 
-_RULES = """Rules: a thing's pixels without an instance number are a crowd, and so are iscrowd RLEs. Values under
+_RULES = """Pictures without any map are left out and counted. --list FILE names the pictures to convert, one a line,
+as VOC's ImageSets do. Maps are PNG, BMP, TIFF or lossless WebP. --instance-encoding says how instance maps hold
+numbers: number, class*256+number (KITTI), class*1000+number (Cityscapes) or number*256+class (ADE20K).
+
+Rules: a thing's pixels without an instance number are a crowd, and so are iscrowd RLEs. Values under
 `void:` in the YAML (by default 0 and 255) are void. Where COCO instances overlap, the smallest gets the pixel; of two
 of one size, the later one in the JSON. Crowds lie below all. Segments without a pixel are left out.
 """
@@ -108,6 +121,31 @@ of one size, the later one in the JSON. Crowds lie below all. Segments without a
 @click.option("--semantic", type=click.Path(path_type=Path), metavar="DIR", help="Semantic maps, if elsewhere.")
 @click.option("--instances", type=click.Path(path_type=Path), metavar="DIR", help="Instance maps, if elsewhere.")
 @click.option("--truth", type=click.Path(path_type=Path), metavar="PATH", help="Ground truth of a submission.")
+@click.option(
+    "--list",
+    "names",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Convert only the pictures that FILE names.",
+)
+@click.option(
+    "--suffix",
+    metavar="END[,END]",
+    help="What the names of maps end in: _mask if a.jpg has a_mask.png. Two: of semantic maps, and of instance maps.",
+)
+@click.option("--image-suffix", metavar="END", help="What the names of pictures end in that those of maps have not.")
+@click.option(
+    "--instance-encoding",
+    metavar="HOW",
+    show_default="number; asks if maps look otherwise",
+    help="How instance maps hold instance numbers.",
+)
+@click.option(
+    "--background",
+    metavar="NAME",
+    help="Make unlabelled pixels the stuff class NAME instead of void, in which false detections cost nothing.",
+)
+@click.option("--repair", is_flag=True, help="Leave out or renumber what is wrong in the labels, and list it.")
 @options.workers_option
 @options.keep_going_option
 @options.force_option
@@ -124,6 +162,12 @@ def command(
     semantic: Path | None,
     instances: Path | None,
     truth: Path | None,
+    names: Path | None,
+    suffix: str | None,
+    image_suffix: str | None,
+    instance_encoding: str | None,
+    background: str | None,
+    repair: bool,
     workers: int | None,
     keep_going: bool,
     force: bool,
@@ -144,6 +188,9 @@ def command(
         semantic=semantic,
         instances=instances,
         truth=truth,
+        maps=_map_files(names, suffix, image_suffix, instance_encoding),
+        background=background,
+        repair=repair,
         workers=workers,
         keep_going=keep_going,
         force=force,
@@ -152,8 +199,26 @@ def command(
     _tell(done, as_json)
 
 
+def _map_files(names: Path | None, suffix: str | None, image_suffix: str | None, encoding: str | None) -> "MapFiles":
+    from yoso_cli.conversion.maps import MapFiles
+    from yoso_cli.conversion.number_encoding import NumberEncoding
+    from yoso_cli.conversion.picture_files import read_names
+
+    endings = (suffix or "").split(",")
+    if len(endings) > 2:
+        raise UsageError(f"--suffix {suffix}: is more than two endings.", hint="Give one, or SEMANTIC,INSTANCES.")
+    return MapFiles(
+        image_suffix or "",
+        endings[0],
+        endings[-1],
+        read_names(names) if names else None,
+        NumberEncoding.of(encoding) if encoding is not None else None,
+    )
+
+
 def _tell(done: "Conversion", as_json: bool) -> None:
-    destination, converted = done.destination, done.counts
+    destination, converted, background = done.destination, done.counts, done.background
+    pixels = converted.areas[background.id] if background else 0
     value = {
         "destination": str(destination),
         "form": done.form,
@@ -162,20 +227,48 @@ def _tell(done: "Conversion", as_json: bool) -> None:
         "segments": converted.segments,
         "crowds": converted.crowds,
         "classes": done.classes,
+        "void_share": converted.void_share,
+        "background": {"id": background.id, "name": background.name, "pixels": pixels} if background else None,
         "lost": [
             {"what": loss.name.lower(), "sentence": loss.value, "count": count, "images": converted.lossy[loss]}
             for loss, count in converted.losses.items()
         ],
+        "remarks": list(done.remarks),
+        "repairs": list(converted.repairs),
     }
     lines = [
-        f"{destination}: {counted(converted.images, 'image')}, {counted(converted.segments, 'segment')} "
-        f"({counted(converted.crowds, 'crowd')}), {counted(done.classes, 'class')}; "
-        f"the pictures stay in {done.image_dir}",
+        f"{destination}: {counted(converted.images, 'image')}, {counted(converted.segments, 'segment')}, "
+        f"{counted(converted.crowds, 'crowd')}, {counted(done.classes, 'class')}",
+        f"pictures: {done.image_dir}",
         *(
             f"{count} {loss.value} ({counted(converted.lossy[loss], 'image')})"
             for loss, count in converted.losses.items()
         ),
+        *_on_void(done),
+        *_on_repairs(converted.repairs),
     ]
-    console.result(value, "\n".join(lines), as_json)
+    console.result(value, "\n".join(paragraph(line, _WIDTH) for line in lines), as_json)
     if done.form == "prepared" and not as_json:
         console.next_step(f"yoso check {shlex.quote(str(destination))}")
+
+
+def _on_void(done: "Conversion") -> list[str]:
+    """What became of unlabelled pixels, and what they do where only things are labelled."""
+    void, background = done.counts.void_share, done.background
+    if background:
+        share = done.counts.areas[background.id] / max(done.counts.pixels, 1)
+        still = f"; {void:.1%} stay void" if void else ""
+        return [f"unlabelled pixels are now the stuff class {background.id} {background.name!r}: {share:.1%}{still}"]
+    if done.has_stuff or void < _LITTLE:
+        return []
+    return [
+        f"Only things are labelled: {void:.1%} of all pixels are void, where false detections "
+        "do not count in PQ. `--background NAME` makes them a stuff class."
+    ]
+
+
+def _on_repairs(repairs: Sequence[str]) -> list[str]:
+    if not repairs:
+        return []
+    more = [f"  and {len(repairs) - _SHOWN} more; --json has all"] if len(repairs) > _SHOWN else []
+    return [f"{counted(len(repairs), 'repair')}:", *(f"  {one}" for one in repairs[:_SHOWN]), *more]

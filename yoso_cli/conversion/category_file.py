@@ -6,14 +6,16 @@ categories:
 void: [0, 255]
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.panoptic.types import LARGEST_ID, Category
+from yoso_cli.panoptic.annotations import LARGEST_CATEGORY
+from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe.reader import Section, Setting, read_text
 
 EXAMPLE = "  - {id: 1, name: car, isthing: true}"
@@ -23,14 +25,23 @@ _USUAL_VOID = (0, 255)
 # Cityscapes' other labels are annotated but not evaluated: https://github.com/mcordts/cityscapesScripts.
 _VOID_OF = {"cityscapes": range(34), "voc": (255,), "kitti-step": (255,)}
 _KEYS = {"id", "name", "isthing", "color"}
+_LARGEST_VALUE = 65535
+_BACKGROUND_COLOR = (64, 64, 64)
 
 
 @dataclass(frozen=True)
 class CategoryTable:
-    """The classes of a dataset, in the order that defines `train_id`, and the values of a label map that are void."""
+    """The classes of a dataset.
+
+    Attributes:
+        categories: in the order that defines `train_id`.
+        void: the values of a label map that are void.
+        unlabelled: values of a label map that stand for a class beside its id, with the id.
+    """
 
     categories: tuple[Category, ...]
     void: frozenset[int]
+    unlabelled: Mapping[int, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, categories: Iterable[Category], void: Iterable[int] = _USUAL_VOID) -> "CategoryTable":
@@ -39,19 +50,45 @@ class CategoryTable:
         return cls(found, frozenset(void) - {category.id for category in found})
 
     def void_value(self) -> int:
-        """The value for void in a label map of 8 bits.
+        """The value for void in a label map, of 8 bits where one is free.
 
         Raises:
-            DataError: there is none: all of them are classes.
+            DataError: there is none: all values up to 65535 are classes.
         """
-        free = sorted(self.void) or [value for value in range(256) if value not in self.ids()]
-        if not free:
-            raise DataError("All values from 0 to 255 are classes: none is left for void.")
+        taken = self.ids()
+        free = sorted(self.void) or [value for value in range(len(taken) + 1) if value not in taken]
+        if free[0] > _LARGEST_VALUE:
+            raise DataError("All values from 0 to 65535 are classes: none is left for void.")
         return free[0]
 
     def ids(self) -> set[int]:
         """The category ids."""
         return {category.id for category in self.categories}
+
+    def with_background(self, name: str) -> tuple["CategoryTable", Category]:
+        """The table in which unlabelled pixels are of the stuff class `name`, which is added unless it is there.
+
+        Of several values for void the lowest is unlabelled, and the others stay void: 0 and 255 mean "unlabelled" and
+        "ignore" in most label maps.
+
+        Raises:
+            UsageError: `name` is a thing class.
+        """
+        known = {category.name: category for category in self.categories}
+        if name in known and known[name].isthing:
+            raise UsageError(
+                f"--background {name}: is a thing class, and unlabelled pixels are no instance.",
+                hint="Choose another name, or the name of a stuff class.",
+            )
+        if not name.strip():
+            raise UsageError("--background: is empty.", hint="Name the class, as in --background ground.")
+        taken = self.ids() | self.void
+        free = (number for number in range(max(self.ids(), default=0) + 1, LARGEST_CATEGORY) if number not in taken)
+        category = known.get(name) or Category(next(free), name, False, _BACKGROUND_COLOR)
+        categories = self.categories if name in known else (*self.categories, category)
+        lowest = sorted(self.void)[:1]
+        unlabelled = {**self.unlabelled, **dict.fromkeys(lowest, category.id)}
+        return replace(self, categories=categories, void=self.void - set(lowest), unlabelled=unlabelled), category
 
 
 def read_table(named: str) -> CategoryTable:
@@ -81,9 +118,28 @@ def write_table(table: CategoryTable) -> str:
     lines = ["categories:"]
     for one in table.categories:
         isthing = "true" if one.isthing else "false"
-        name = one.name.replace("'", "''")
-        lines.append(f"  - {{id: {one.id}, name: '{name}', isthing: {isthing}, color: {list(one.color)}}}")
-    return "\n".join([*lines, f"void: {sorted(table.void)}", ""])
+        lines.append(f"  - {{id: {one.id}, name: {_quoted(one.name)}, isthing: {isthing}, color: {list(one.color)}}}")
+    # The value that the maps beside it have for void, also where it is none of the usual ones.
+    return "\n".join([*lines, f"void: {sorted(table.void) or [table.void_value()]}", ""])
+
+
+def require_distinct_names(table: CategoryTable) -> None:
+    """Raises DataError where two classes share a name, which a YAML of classes cannot have."""
+    for name, count in Counter(category.name for category in table.categories).items():
+        if count > 1:
+            ids = [category.id for category in table.categories if category.name == name]
+            raise DataError(
+                f"{count} classes are called {name!r} ({', '.join(map(str, ids))}), and a YAML of classes has one of a "
+                "name.",
+                hint="Rename all but one in the JSON, or convert to coco-panoptic, which keeps them.",
+            )
+
+
+def _quoted(name: str) -> str:
+    if name.isprintable():
+        return "'" + name.replace("'", "''") + "'"
+    plain = name.replace("\\", "\\\\").replace('"', '\\"')
+    return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in plain) + '"'
 
 
 def _published(name: str) -> CategoryTable:
@@ -149,7 +205,7 @@ def _doubts(values: dict[str, Any]) -> list[tuple[str, str]]:
     colored = isinstance(color, (list, tuple)) and len(color) == 3
     named = isinstance(values["name"], str) and bool(values["name"])
     fine = {
-        "id": (_is_id(values["id"]), f"where a whole number from 0 to {LARGEST_ID} is expected"),
+        "id": (_is_id(values["id"]), f"where a whole number from 0 to {LARGEST_CATEGORY} is expected"),
         "name": (
             named,
             "where a name is expected; put it in quotes",
@@ -161,4 +217,4 @@ def _doubts(values: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_ID
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST_CATEGORY

@@ -48,6 +48,11 @@ class CityscapesReader(LabelReader):
     label_dir: Path
     labels: dict[str, str]
 
+    @property
+    def has_void_values(self) -> bool:
+        """Labels that are not evaluated."""
+        return True
+
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
         """The map as segments. Raises DataError when it is damaged or has fewer than 16 bits."""
         path = self.label_dir / self.labels[picture.image_file]
@@ -100,7 +105,7 @@ class CityscapesWriter:
     def write(self, folder: Path, picture: SourcePicture, panoptic: Panoptic) -> tuple[None, Counter[InformationLoss]]:
         """Two maps. Raises DataError for a label or a number of instances that 16 bits cannot hold."""
         things = {category.id for category in self.table.categories if category.isthing}
-        void = self.table.void_value()
+        void = self._void()
         values: dict[int, int] = {}
         # n counts the instances of each label from 0.
         nth: Counter[int] = Counter()
@@ -121,6 +126,14 @@ class CityscapesWriter:
     def finish(self, folder: Path, entries: Sequence[None]) -> None:
         """Writes the table."""
         (folder / CATEGORIES_YAML).write_text(write_table(self.table), encoding="utf-8")
+
+    def _void(self) -> int:
+        value = self.table.void_value()
+        if value > np.iinfo(np.uint8).max:
+            raise DataError(
+                "All values from 0 to 255 are classes: none is left for void.", hint="Convert to another format."
+            )
+        return value
 
     def _require_room(self, picture: SourcePicture, counts: Counter[int]) -> None:
         for category in self.table.categories:

@@ -6,15 +6,15 @@ travel to the worker processes, so they hold paths and tables, never open files 
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from yoso_cli.conversion.category_file import CategoryTable
-from yoso_cli.conversion.picture_files import require_size
+from yoso_cli.conversion.picture_files import chosen, listed, require_size
 from yoso_cli.errors import DataError, ProblemsError, YosoError
 from yoso_cli.panoptic.types import Panoptic
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
@@ -39,6 +39,11 @@ class InformationLoss(Enum):
     CROWD_FLAG = "crowds become plain segments"
     BOXES = "boxes without a mask are left out"
     WITHOUT_AREA = "lines and points are left out"
+    IDS = "segment ids are not kept: the format numbers segments anew"
+    IMAGE_IDS = "image ids are not kept: pictures are known by their names"
+    VIDEOS = "pictures are no longer known to be frames of a video"
+    VOID_NUMBERS = "pixels have an instance number where the class is void, and stay void"
+    STUFF_NUMBERS = "pixels have an instance number where the class is stuff, which has no instances"
 
 
 @dataclass(frozen=True)
@@ -49,11 +54,13 @@ class SourcePicture:
         image_id: as the source has it; where it has none, `stem`.
         image_file: relative to the source's `image_dir`, with forward slashes.
         label_stem: what its labels are called where two pictures differ in their suffix alone.
+        video_id: the video that the picture is a frame of, where the source says so.
     """
 
     image_id: int | str
     image_file: str
     label_stem: str = ""
+    video_id: int | str | None = None
 
     @property
     def stem(self) -> str:
@@ -71,6 +78,7 @@ class LabelReader(ABC):
         pictures: those with labels, in the order that the result keeps.
         problems: problems of the whole set; if there are any, nothing is converted.
         remarks: remarks for the user, such as files that are not pictures.
+        repairs: what was dropped or renumbered, if that was asked for.
     """
 
     table: CategoryTable
@@ -78,6 +86,12 @@ class LabelReader(ABC):
     pictures: tuple[SourcePicture, ...]
     problems: tuple[str, ...]
     remarks: tuple[str, ...]
+    repairs: tuple[str, ...] = field(default=(), kw_only=True)
+
+    @property
+    def has_void_values(self) -> bool:
+        """Whether void comes from values of label maps, of which `table` says what they mean."""
+        return False
 
     @abstractmethod
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
@@ -108,10 +122,13 @@ class Converted:
 
     Attributes:
         images: pictures.
-        segments: of all of them.
-        crowds: how many of the segments are crowds.
+        segments: of all of them, crowds aside.
+        crowds: segments that are crowds.
         losses: number of each kind of loss.
         lossy: number of pictures with each kind of loss.
+        pixels: of all pictures.
+        areas: pixels of each category; what is left of `pixels` is void.
+        repairs: what was dropped or renumbered to convert at all.
     """
 
     images: int
@@ -119,12 +136,20 @@ class Converted:
     crowds: int
     losses: Counter[InformationLoss]
     lossy: Counter[InformationLoss]
+    pixels: int = 0
+    areas: Counter[int] = field(default_factory=Counter)
+    repairs: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, panoptic: Panoptic, losses: Counter[InformationLoss]) -> "Converted":
         """One picture's."""
         crowds = sum(segment.iscrowd for segment in panoptic.segments)
-        return cls(1, len(panoptic.segments), crowds, losses, Counter(loss for loss, count in losses.items() if count))
+        areas: Counter[int] = Counter()
+        for segment in panoptic.segments:
+            areas[segment.category_id] += segment.area
+        found = Counter({loss: count for loss, count in losses.items() if count})
+        lossy = Counter(dict.fromkeys(found, 1))
+        return cls(1, len(panoptic.segments) - crowds, crowds, found, lossy, panoptic.id_map.size, areas)
 
     def __add__(self, other: "Converted") -> "Converted":
         return Converted(
@@ -133,7 +158,15 @@ class Converted:
             self.crowds + other.crowds,
             self.losses + other.losses,
             self.lossy + other.lossy,
+            self.pixels + other.pixels,
+            self.areas + other.areas,
+            self.repairs + other.repairs,
         )
+
+    @property
+    def void_share(self) -> float:
+        """The part of all pixels that is void, 0..1."""
+        return 1 - self.areas.total() / self.pixels if self.pixels else 0.0
 
 
 @dataclass(frozen=True)
@@ -143,6 +176,7 @@ class _Conversion:
     reader: LabelReader
     writer: LabelWriter[Any]
     folder: Path
+    unsaid: frozenset[InformationLoss]
 
     def __call__(self, picture: SourcePicture) -> tuple[Any, Converted] | YosoError:
         """The picture's entry of the listing and its counts, or what is wrong with it."""
@@ -152,7 +186,17 @@ class _Conversion:
             entry, more = self.writer.write(self.folder, picture, panoptic)
         except YosoError as error:
             return error
-        return entry, Converted.of(panoptic, losses + more)
+        return entry, Converted.of(panoptic, losses + more + self._lost_names(picture, panoptic))
+
+    def _lost_names(self, picture: SourcePicture, panoptic: Panoptic) -> Counter[InformationLoss]:
+        """What a form without ids loses: those of segments that are more than the numbers 1, 2, ..., and the others."""
+        ids = {segment.id for segment in panoptic.segments}
+        lost = {
+            InformationLoss.IDS: 0 if ids == set(range(1, len(ids) + 1)) else len(ids),
+            InformationLoss.IMAGE_IDS: int(picture.image_id not in (picture.stem, picture.stem.rpartition("/")[2])),
+            InformationLoss.VIDEOS: int(picture.video_id is not None),
+        }
+        return Counter({loss: lost[loss] for loss in self.unsaid})
 
 
 def convert_pictures(
@@ -160,8 +204,10 @@ def convert_pictures(
     writer: LabelWriter[Any],
     placing: AbstractContextManager[Path],
     *,
+    unsaid: frozenset[InformationLoss] = frozenset(),
     processes: int = 1,
     keep_going: bool = False,
+    repair: bool = False,
     progress: Progress = SILENT,
 ) -> Converted:
     """Writes every picture of `reader` by `writer`.
@@ -170,8 +216,10 @@ def convert_pictures(
         reader: the source.
         writer: the target.
         placing: yields the folder to write into, and moves it to its final path on success.
+        unsaid: of IDS, IMAGE_IDS and VIDEOS, those that the target cannot express.
         processes: number of worker processes.
         keep_going: report all problems, not just the first.
+        repair: leave out pictures that are missing or damaged, and list them.
         progress: shows progress.
 
     Raises:
@@ -183,13 +231,14 @@ def convert_pictures(
     if whole_set and not keep_going:
         raise ProblemsError(title, whole_set, hint=_HINT)
     with placing as folder:
-        entries, converted, damaged = _write(_Conversion(reader, writer, folder), processes, keep_going, progress)
-        if whole_set or damaged:
+        conversion = _Conversion(reader, writer, folder, unsaid)
+        entries, converted, damaged = _write(conversion, processes, keep_going or repair, progress)
+        if whole_set or (damaged and not repair):
             raise ProblemsError(title, whole_set + damaged, hint=_HINT)
         if not entries:
-            raise DataError(f"{reader.image_dir}: there are no pictures with labels.")
+            raise DataError(f"{reader.image_dir}: there are no pictures with labels.", hint=" ".join(damaged[:1]))
         writer.finish(folder, entries)
-    return converted
+    return replace(converted, repairs=(*reader.repairs, *(f"left out: {one.rstrip('.')}" for one in damaged)))
 
 
 def _write(
@@ -211,6 +260,16 @@ def _write(
             else:  # a full disk is no problem of one picture
                 raise result
     return entries, converted, problems
+
+
+def only(reader: LabelReader, names: Iterable[str]) -> LabelReader:
+    """`reader` with those pictures that a list names; what is missing is a problem."""
+    by_stem = {picture.image_file.rpartition(".")[0]: picture for picture in reader.pictures}
+    meant, missing = chosen(names, by_stem)
+    wanted = set(meant.values())
+    pictures = tuple(picture for stem, picture in by_stem.items() if stem in wanted)
+    lacks = (f"{reader.image_dir}: pictures of the list have no labels: {listed(missing)}",) if missing else ()
+    return replace(reader, pictures=pictures, problems=(*reader.problems, *lacks))
 
 
 def _require_distinct(reader: LabelReader) -> None:

@@ -2,21 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from yoso_cli.atomic import replacing_folder
+from yoso_cli.conversion.background import with_background
 from yoso_cli.conversion.bdd100k import open_bdd100k
-from yoso_cli.conversion.category_file import CategoryTable
+from yoso_cli.conversion.category_file import CategoryTable, require_distinct_names
 from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
-from yoso_cli.conversion.convert import LabelReader, LabelWriter
+from yoso_cli.conversion.convert import InformationLoss, LabelReader, LabelWriter, only
 from yoso_cli.conversion.cvat import open_cvat
 from yoso_cli.conversion.instances import InstancesWriter, open_instances
 from yoso_cli.conversion.kitti import open_kitti, open_kitti_step
 from yoso_cli.conversion.label_studio import open_label_studio
 from yoso_cli.conversion.labelme import open_labelme
-from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapsWriter, open_maps
+from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapFiles, MapsWriter, open_maps
 from yoso_cli.conversion.masks import open_masks
 from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, open_panoptic
 from yoso_cli.conversion.prediction_formats import FORMATS, Place
@@ -27,7 +28,7 @@ from yoso_cli.conversion.via import open_via
 from yoso_cli.conversion.voc import VocWriter, open_voc
 from yoso_cli.conversion.yolo_seg import open_yolo
 from yoso_cli.errors import UsageError
-from yoso_cli.panoptic.types import PanopticSet
+from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress
 
 
@@ -43,7 +44,9 @@ class Places:
         instances: instance maps.
         truth: ground truth, for predictions.
         split: which of several splits.
+        maps: which files are maps, and of which pictures.
         class_attribute: which attribute of a region is its class, in VIA.
+        background: the name of a stuff class for unlabelled pixels.
         progress: shows how many label files are read before the first picture is converted.
     """
 
@@ -54,7 +57,9 @@ class Places:
     instances: Path | None = None
     truth: PanopticSet | None = None
     split: SplitChoice = ANY_SPLIT
+    maps: MapFiles = field(default_factory=MapFiles)
     class_attribute: str | None = None
+    background: str | None = None
     progress: Progress = SILENT
 
     def required_table(self, form: str) -> CategoryTable:
@@ -74,6 +79,7 @@ def _open_maps(places: Places) -> LabelReader:
         places.images or folder / IMAGES,
         places.semantic or folder / SEMANTIC,
         places.instances or folder / INSTANCES,
+        places.maps,
     )
 
 
@@ -97,7 +103,7 @@ def _unpredicted(found: LabelReader, truth: PanopticSet) -> tuple[str, ...]:
 SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     "maps": lambda places: nullcontext(_open_maps(places)),
     "coco-instances": lambda places: nullcontext(
-        open_instances(places.source, places.images, places.semantic, places.table)
+        open_instances(places.source, places.images, places.semantic, places.table, repair=places.maps.repair)
     ),
     "coco-panoptic": lambda places: nullcontext(open_panoptic(places.source, places.images)),
     "cityscapes": lambda places: nullcontext(
@@ -122,6 +128,26 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
 """Source formats by name."""
 
 
+@contextmanager
+def opened(form: str, places: Places) -> Iterator[tuple[LabelReader, Category | None]]:
+    """A source with those of its pictures that are asked for, and the class of its unlabelled pixels, if they get one.
+
+    Raises:
+        UsageError: a path or the table of classes is missing, the background is a thing class, or names of maps are
+            given for another form.
+        DataError: the labels are missing or malformed as a whole.
+    """
+    if form != "maps" and replace(places.maps, names=None, repair=False) != MapFiles():
+        raise UsageError(
+            f"--suffix, --image-suffix and --instance-encoding are for --from maps, and these labels are {form}.",
+            hint="Leave them out.",
+        )
+    with SOURCES[form](places) as found:
+        names = None if form == "maps" else places.maps.names
+        reader = found if names is None else only(found, names)
+        yield (reader, None) if places.background is None else with_background(reader, places.background)
+
+
 @dataclass(frozen=True)
 class Destination:
     """What writes, and where.
@@ -129,10 +155,12 @@ class Destination:
     Attributes:
         writer: of each picture.
         placing: the folder to write into, in its place only when all went well.
+        unsaid: of the ids of segments, of pictures and of videos, those that the form has no place for.
     """
 
     writer: LabelWriter[Any]
     placing: AbstractContextManager[Path]
+    unsaid: frozenset[InformationLoss] = frozenset()
 
 
 def _prepared(source: LabelReader, destination: Path) -> Destination:
@@ -148,7 +176,24 @@ def _submission(
 
     def opened(source: LabelReader, destination: Path) -> Destination:
         require_published(source.table, *datasets)
-        return Destination(writer(source, destination), replacing_zip(destination))
+        return Destination(writer(source, destination), replacing_zip(destination), _VIDEOS)
+
+    return opened
+
+
+_VIDEOS = frozenset({InformationLoss.VIDEOS})
+_SEGMENT_IDS = frozenset({InformationLoss.IDS})
+_NAMES_ONLY = frozenset({InformationLoss.IDS, InformationLoss.IMAGE_IDS, InformationLoss.VIDEOS})
+
+
+def _with_table(
+    writer: Callable[[CategoryTable], LabelWriter[Any]], unsaid: frozenset[InformationLoss]
+) -> Callable[[LabelReader, Path], Destination]:
+    """Writes a folder with a YAML of the classes."""
+
+    def opened(source: LabelReader, destination: Path) -> Destination:
+        require_distinct_names(source.table)
+        return Destination(writer(source.table), replacing_folder(destination), unsaid)
 
     return opened
 
@@ -169,10 +214,10 @@ def _as_predictions(form: str) -> Callable[[LabelReader, Path], Destination]:
 
 TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "prepared": _prepared,
-    "maps": lambda source, folder: Destination(MapsWriter(source.table), replacing_folder(folder)),
-    "coco-instances": lambda source, folder: Destination(InstancesWriter(source.table), replacing_folder(folder)),
+    "maps": _with_table(MapsWriter, _NAMES_ONLY),
+    "coco-instances": _with_table(InstancesWriter, _SEGMENT_IDS),
     "coco-panoptic": lambda source, folder: Destination(PanopticWriter(source.table), replacing_folder(folder)),
-    "cityscapes": lambda source, folder: Destination(CityscapesWriter(source.table), replacing_folder(folder)),
+    "cityscapes": _with_table(CityscapesWriter, _NAMES_ONLY),
     **{form: _as_predictions(form) for form in ("labelme", "yolo-seg", "cvat", "masks")},
     "voc": lambda source, folder: Destination(VocWriter(source.table, folder.name), replacing_folder(folder)),
     "coco-submission": _submission(_results, "coco"),

@@ -10,7 +10,7 @@ import numpy as np
 from yoso_cli.atomic import write_json
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
-from yoso_cli.errors import RunError
+from yoso_cli.errors import DataError, RunError
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.annotations import Mistake
 from yoso_cli.panoptic.files import (
@@ -22,6 +22,7 @@ from yoso_cli.panoptic.files import (
     read_panoptic,
     read_set,
 )
+from yoso_cli.panoptic.layout import find_photos, find_pngs
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, measured, present_ids
 
 PANOPTIC = "panoptic"
@@ -38,7 +39,10 @@ class PanopticReader(LabelReader):
     def of(cls, panoptic_set: PanopticSet, problems: Sequence[str] = ()) -> "PanopticReader":
         """A set that is read already, with what was wrong with it."""
         records = {record.image_id: record for record in panoptic_set.records}
-        pictures = tuple(SourcePicture(record.image_id, record.image_file) for record in panoptic_set.records)
+        pictures = tuple(
+            SourcePicture(record.image_id, record.image_file, video_id=record.video_id)
+            for record in panoptic_set.records
+        )
         table = CategoryTable.of(panoptic_set.categories)
         return cls(table, panoptic_set.image_dir, pictures, tuple(problems), (), panoptic_set, records)
 
@@ -59,21 +63,28 @@ def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None =
 
     Args:
         path: one of these.
-        image_dir: the folder of the pictures; by default that of the manifest, or `images/` beside the JSON.
+        image_dir: the folder of the pictures; by default that of the manifest, or where `layout` finds them.
         like: the truth, where `path` holds predictions that leave out what the truth knows.
 
     Raises:
-        DataError: it is none of these, or the JSON is malformed as a whole.
+        DataError: it is none of these, the JSON is malformed as a whole, or none of its pictures is found.
     """
     if (path / MANIFEST).exists():
         found = read_set(path)
         return PanopticReader.of(replace(found, image_dir=image_dir or found.image_dir))
-    listing, pngs = (path / LISTING, path / PANOPTIC) if path.is_dir() else (path, path.with_suffix(""))
+    listing = path / LISTING if path.is_dir() else path
     mistakes: list[Mistake] = []
     categories, records = annotations.read(listing, like, mistakes.append)
-    images = image_dir or (like.image_dir if like else listing.parent / "images")
-    found = PanopticSet(path.stem, "", categories, records, images, pngs)
-    return PanopticReader.of(found, [f"{listing}: {mistake.text}" for mistake in mistakes])
+    pngs = find_pngs(listing, [record.panoptic_file for record in records])
+    problems = [f"{listing}: {mistake.text}" for mistake in mistakes]
+    if like and not image_dir:
+        found = PanopticSet(path.stem, "", categories, records, like.image_dir, pngs)
+        return PanopticReader.of(found, problems)
+    photos = find_photos(listing, [record.image_file for record in records], image_dir)
+    if photos.looked and not image_dir:
+        raise DataError(f"{listing}: none of its pictures was found.", hint=photos.hint())
+    found = PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs)
+    return PanopticReader.of(found, problems)
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,13 @@ class PanopticWriter:
         """The PNG of one picture, which is read back and compared. Raises RunError if it is another one then."""
         height, width = panoptic.id_map.shape
         record = ImageRecord(
-            picture.image_id, picture.image_file, f"{picture.stem}.png", height, width, panoptic.segments
+            picture.image_id,
+            picture.image_file,
+            f"{picture.stem}.png",
+            height,
+            width,
+            panoptic.segments,
+            picture.video_id,
         )
         path = folder / PANOPTIC / record.panoptic_file
         path.parent.mkdir(parents=True, exist_ok=True)

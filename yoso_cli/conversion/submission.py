@@ -67,7 +67,12 @@ class ResultsWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode_id_map(panoptic.id_map))
         infos = [{"id": one.id, "category_id": one.category_id} for one in panoptic.segments]
-        losses = Counter({InformationLoss.SCORE: sum(one.score is not None for one in panoptic.segments)})
+        losses = Counter(
+            {
+                InformationLoss.SCORE: sum(one.score is not None for one in panoptic.segments),
+                InformationLoss.CROWD_FLAG: sum(one.iscrowd for one in panoptic.segments),
+            }
+        )
         return {"image_id": picture.image_id, "file_name": file, "segments_info": infos}, losses
 
     def finish(self, folder: Path, entries: Sequence[dict[str, Any]]) -> None:
@@ -91,8 +96,12 @@ class SemanticWriter:
         path = folder / f"{picture.stem.rpartition('/')[2]}.png"
         path.write_bytes(grey_png(panoptic_to_values(panoptic, 0, values), deep=False))
         things = {category.id for category in self.table.categories if category.isthing}
-        instances = sum(one.category_id in things for one in panoptic.segments)
-        return None, Counter({InformationLoss.INSTANCES: instances})
+        losses = {
+            InformationLoss.INSTANCES: sum(one.category_id in things for one in panoptic.segments),
+            InformationLoss.SCORE: sum(one.score is not None for one in panoptic.segments),
+            InformationLoss.CROWD_FLAG: sum(one.iscrowd for one in panoptic.segments),
+        }
+        return None, Counter(losses)
 
     def finish(self, folder: Path, entries: Sequence[None]) -> None:
         """The maps are all there is."""

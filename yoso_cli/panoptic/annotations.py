@@ -393,18 +393,12 @@ def segment_from_json(info: Any, *, strict: bool) -> Segment:
     area = entry_int(info, "area", 0, _LARGEST_COUNT) if strict or "area" in info else 0
     crowd = entry_int(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
     bbox = entry_ints(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
-    score = _number(info["score"]) if info.get("score") is not None else None
+    score = entry_number(info, "score") if info.get("score") is not None else None
     return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), bool(crowd), score)
 
 
 def _near(*box: int) -> bool:
     return max(box) <= _LONGEST_EDGE and min(box) >= -_LONGEST_EDGE
-
-
-def _number(value: Any) -> float:
-    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
-        return float(value)
-    raise MalformedError(f"has 'score' {value!r} where a number is expected")
 
 
 class MalformedError(Exception):
@@ -474,6 +468,14 @@ def entry_int(entry: Any, key: str, low: int, high: int = LARGEST_CATEGORY) -> i
             limits = f"of at most {high}" if number is not None and number > high else f"of at least {low}"
         raise MalformedError(f"has {key!r} {found!r} where a whole number {limits} is expected")
     return number
+
+
+def entry_number(entry: Any, key: str) -> float:
+    """A finite number."""
+    found = entry_item(entry, key)
+    if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
+        return float(found)
+    raise MalformedError(f"has {key!r} {found!r} where a number is expected")
 
 
 def entry_ints(entry: Any, key: str, count: int) -> list[int]:
