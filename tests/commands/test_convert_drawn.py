@@ -21,7 +21,7 @@ def test_a_labelme_folder_becomes_a_prepared_split(here: Path, printed: Printed)
     write_labels(Path("labels/a.json"), shape("car", SQUARE), shape("lane", [[0, 0], [5, 5]], "line"))
     write_labels(Path("labels/b.json"), shape("person", SQUARE))
     out, err = printed("convert", "labels", "datasets/mine/train")
-    assert "labels: taken for labelme, by the content of a.json and 1 more." in err
+    assert "labels: taken for labelme, by the content of a.json and others." in err
     assert "2 classes by name, all taken for things: car, person." in err
     assert "datasets/mine/train: 2 images, 2 segments" in out
     assert "1 lines and points are left out (1 image)" in out

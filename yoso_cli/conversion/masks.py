@@ -115,13 +115,12 @@ def read_mask_file(path: Path) -> Mask:
         require_checksums(image)
         opaque = image.convert("RGBA") if image.mode in ("RGBA", "LA", "PA") else image.convert("RGB")
         pixels = np.asarray(opaque)[..., :3].max(axis=2) if image.mode != "I;16" else np.asarray(image)
-    values = np.unique(pixels)
-    if len(values) > 2 or (len(values) == 2 and values[0] != 0):
+    mask: Mask = pixels != 0
+    if mask.any() and (pixels[mask] != pixels.max()).any():
         raise DataError(
-            f"{path}: has {len(values)} values where a mask has two, 0 and another one.",
+            f"{path}: has more than two values, 0 and another one, which a mask has.",
             hint="Save masks as PNG, without smoothing.",
         )
-    mask: Mask = pixels != 0
     return mask
 
 

@@ -79,7 +79,7 @@ def _in_folder(folder: Path, files: list[str]) -> Iterator[Recognised]:
             else:
                 yield Recognised(form, folder / name, f"by the content of {name}")
     for form, names in of_many.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        more = " and others" if len(names) > 1 else ""
         yield Recognised(form, folder, f"by the content of {names[0]}{more}")
 
 
