@@ -1,6 +1,7 @@
 """What lies there is recognised by what it is, and never guessed."""
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -32,6 +33,7 @@ FORMS = [
     ("cvat", (file("annotations.xml", CVAT), file("images/a.jpg"))),
     ("labelme", (file("x/a.json", LABELME), file("x/a.jpg"))),
     ("yolo-seg", (file("data.yaml", "train: images\nnames:\n- car\n"), file("labels/a.txt"), file("images/a.jpg"))),
+    ("yolo-seg", (file("classes.txt", "car"), file("labels/a.txt"), file("images/a.jpg"))),
     ("yolo-seg", (file("coco8-seg.yaml", "names: {0: car}\n"),)),
     ("coco-instances", (file("annotations.json", INSTANCES),)),
     ("coco-panoptic", (file("val.json", PANOPTIC), file("val/a.png"))),
@@ -64,7 +66,22 @@ def test_a_file_is_recognised_by_its_content(tmp_path: Path) -> None:
     for name, content, form in (("a.json", LABELME, "labelme"), ("b.json", INSTANCES, "coco-instances")):
         file(name, content)(tmp_path)
         assert recognised(tmp_path / name) == Recognised(form, tmp_path / name, f"by the content of {name}")
-    assert recognised(Path("results.zip")).form == "submission"
+    for names, form in ((("a.json", "a/1.png"), "submission"), (("annotations.xml", "images/1.png"), "")):
+        with zipfile.ZipFile(tmp_path / "results.zip", "w") as archive:
+            for name in names:
+                archive.writestr(name, "")
+        if form:
+            assert recognised(tmp_path / "results.zip").form == form
+        else:
+            with pytest.raises(UsageError, match=r"is recognised there\. Unpack it, and name the folder"):
+                recognised(tmp_path / "results.zip")
+
+
+def test_maps_in_a_folder_of_any_name_are_suggested(tmp_path: Path) -> None:
+    file("images/a.jpg")(tmp_path)
+    file("masks/a.png")(tmp_path)
+    with pytest.raises(UsageError, match=r"--from maps --images .*images --semantic .*masks; --from rgb if it"):
+        recognised(tmp_path)
 
 
 def test_the_file_that_has_the_labels_is_found_in_its_folder(tmp_path: Path) -> None:

@@ -99,6 +99,14 @@ def test_pictures_elsewhere(tmp_path: Path) -> None:
     assert [one.stem for one in opened(root, images=tmp_path / "photos").pictures] == ["a"]
 
 
+def test_classes_in_a_text_file_as_label_studio_exports_them(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("car\nroad sign\n")
+    write_picture(tmp_path / "images/a.jpg", tmp_path / "labels/a.txt", f"1 {SQUARE}")
+    reader = opened(tmp_path)
+    assert [category.name for category in reader.table.categories] == ["car", "road sign"]
+    assert [one.category_id for one in read_all(reader)[0][0].segments] == [1]
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=8))
 def test_a_polygon_is_what_pycocotools_makes_of_it(
@@ -192,7 +200,7 @@ def test_a_split_that_is_not_there_is_told(tmp_path: Path) -> None:
     root = write_yaml(tmp_path, train="images", val="images")
     with pytest.raises(UsageError, match="has no split 'tset', but train, val"):
         opened(root, SplitChoice(asked="tset"))
-    with pytest.raises(UsageError, match=r"has no data.yaml"):
+    with pytest.raises(UsageError, match=r"has neither data\.yaml nor classes\.txt"):
         opened(root / "images" if (root / "images").mkdir() is None else root)
 
 

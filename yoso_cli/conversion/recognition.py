@@ -5,6 +5,8 @@ Only names of files and the beginnings of some are looked at: no label is read, 
 
 import mmap
 import os
+import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -17,6 +19,7 @@ from yoso_cli.runtime.words import shortened
 _LOOKED_AT = 50
 _LISTED = 500
 _DEEPEST = 5
+_PHOTOS = ("images", "image", "imgs", "photos", "jpegimages", "img")
 # Enough of an XML or YAML to see what it is.
 _BEGINNING = 1 << 16
 
@@ -46,12 +49,24 @@ def recognised(source: Path) -> Recognised:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise UsageError(
-            f"{source}: no label format is recognised there.",
-            hint="Name it with --from (`yoso convert --help` lists them), or the folder or file that has the labels.",
-        )
+        raise UsageError(f"{source}: no label format is recognised there.", hint=_hint(source))
     told = shortened([f"{one.form} ({one.source})" for one in found])
     raise UsageError(f"{source}: may be converted as {told}.", hint="Name the right one as SRC, or with --from.")
+
+
+def _hint(source: Path) -> str:
+    """What to do with a source that is not recognised."""
+    if source.suffix.lower() == ".zip":
+        return "Unpack it, and name the folder. Of zips only a submission's is read: --from submission."
+    folders = sorted(path.name for path in source.iterdir() if path.is_dir()) if source.is_dir() else []
+    photos = next((name for name in folders if name.lower() in _PHOTOS), None)
+    others = [name for name in folders if name != photos and next((source / name).glob("*.png"), None)]
+    if photos and others:
+        return (
+            f"If {others[0]}/ has a map of classes for each picture: --from maps --images {source / photos} "
+            f"--semantic {source / others[0]}; --from rgb if it has colours."
+        )
+    return "Name it with --from (`yoso convert --help` lists them), or the folder or file that has the labels."
 
 
 def _evidence_of_file(path: Path) -> Iterator[Recognised]:
@@ -69,7 +84,7 @@ def _in_folder(folder: Path, files: list[str]) -> Iterator[Recognised]:
             return
     of_many: dict[str, list[str]] = {}
     level = len(files)
-    for name in (file for file in files if PurePosixPath(file).suffix.lower() in _READING):
+    for name in (file for file in files if PurePosixPath(file).suffix.lower() in _READING and file[-4:] != ".zip"):
         if name.count("/") > level or sum(map(len, of_many.values())) == _LOOKED_AT:
             break
         if form := _of_file(folder / name):
@@ -113,9 +128,10 @@ _LAYOUTS: tuple[tuple[str, ...], ...] = (
     ("kitti-step", "panoptic_maps/*.png"),
     ("kitti", "*instance/*.png", "*image_2/*.png"),
     ("bdd100k", "*bitmasks/*.png"),
+    ("yolo-seg", "classes.txt", "labels/*.txt"),
     ("masks", "masks.json"),
     ("masks", "*/masks/*.png", "*/images/*"),
-    ("masks", "masks/*.png", "images/*"),
+    ("masks", "masks/*[_/]*.png", "images/*"),
 )
 
 
@@ -125,8 +141,6 @@ _OF_MANY_FILES = ("labelme",)
 def _of_file(path: Path) -> str:
     """The format of one file; "" for none."""
     suffix = path.suffix.lower()
-    if suffix == ".zip":
-        return "submission"
     try:
         return _READING[suffix](path) if suffix in _READING else ""
     except (OSError, ValueError):  # unreadable, or empty
@@ -163,4 +177,14 @@ def _of_xml(path: Path) -> str:
     return "cvat" if b"<annotations>" in beginning and b"<version>" in beginning else ""
 
 
-_READING = {".xml": _of_xml, ".yaml": _of_yaml, ".yml": _of_yaml, ".json": _of_json}
+def _of_zip(path: Path) -> str:
+    """A submission has PNGs with one JSON; exports of labelling tools are zips as well."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            kinds = Counter(PurePosixPath(name).suffix.lower() for name in archive.namelist())
+    except zipfile.BadZipFile:
+        return ""
+    return "submission" if kinds[".json"] == 1 and kinds[".png"] else ""
+
+
+_READING = {".zip": _of_zip, ".xml": _of_xml, ".yaml": _of_yaml, ".yml": _of_yaml, ".json": _of_json}

@@ -32,6 +32,8 @@ from yoso_cli.runtime.words import counted, shortened
 
 IMAGES, LABELS = "images", "labels"
 DATA_YAML = "data.yaml"
+_NAMES = ("classes.txt", "obj.names")
+"""Of lists of the classes alone, as labelling tools write them."""
 _SPLITS = ("train", "val", "test")
 # A share beyond these is no share but a pixel.
 _LEAST, _MOST = -0.5, 1.5
@@ -72,7 +74,7 @@ def open_yolo(source: Path, split: SplitChoice, image_dir: Path | None, table: C
     """The pictures of one split of a data.yaml, or of a folder, with their text files.
 
     Args:
-        source: data.yaml, or the folder that has it.
+        source: data.yaml or classes.txt, or the folder that has it.
         split: which one.
         image_dir: the folder of the pictures, where it is not as data.yaml says.
         table: the classes; by default categories.yaml beside, or the names in data.yaml, as things.
@@ -81,8 +83,8 @@ def open_yolo(source: Path, split: SplitChoice, image_dir: Path | None, table: C
         UsageError: there is no data.yaml, or no such split, or several and none is named.
         DataError: data.yaml is malformed, or no picture has labels.
     """
-    listing = find_data_yaml(source)
-    settings = read_data_yaml(listing)
+    listing = find_listing(source)
+    settings = {"names": _lines(listing)} if listing.suffix in (".txt", ".names") else read_data_yaml(listing)
     root = listing.parent
     names = _names(settings, listing)
     photos = PhotoIndex.of(image_dir or root)
@@ -104,20 +106,20 @@ def open_yolo(source: Path, split: SplitChoice, image_dir: Path | None, table: C
     return YoloReader(table, photos.folder / folder, pictures, (), remarks, labels, names)
 
 
-def find_data_yaml(source: Path) -> Path:
-    """data.yaml in the folder `source`, or the only YAML with `names` there; or `source` itself.
+def find_listing(source: Path) -> Path:
+    """data.yaml in the folder `source`, the only YAML there, or else classes.txt, a name a line; or `source` itself.
 
     Raises:
         UsageError: there is none, or there are several.
     """
     if not source.is_dir():
         return source
-    if (source / DATA_YAML).is_file():
-        return source / DATA_YAML
-    found = [path for path in sorted(source.glob("*.y*ml")) if path.name != CATEGORIES_YAML]
+    yamls = [path for path in sorted(source.glob("*.y*ml")) if path.name != CATEGORIES_YAML]
+    found = [source / DATA_YAML] if source / DATA_YAML in yamls else yamls
+    found = found or [path for name in _NAMES if (path := source / name).is_file()][:1]
     if len(found) != 1:
-        what = f"has {len(found)} YAML files" if found else "has no data.yaml"
-        raise UsageError(f"{source}: {what}; YOLO's lists the `names` of the classes.", hint="Name it instead of SRC.")
+        what = f"has {len(found)} YAML files" if found else f"has neither {DATA_YAML} nor {_NAMES[0]}"
+        raise UsageError(f"{source}: {what}, in which YOLO has the names of the classes.", hint="Name it as SRC.")
     return found[0]
 
 
