@@ -16,8 +16,10 @@ from yoso_cli.panoptic.files import read_panoptic, read_set
 from yoso_cli.panoptic.types import Panoptic
 
 # What a form cannot say of a segment, and says so.
-LOST = {
+LOST: dict[str, set[InformationLoss]] = {
     "labelme": set(),
+    "masks": set(),
+    "voc": set(),
     "cvat": {InformationLoss.CROWD_FLAG},
     "yolo-seg": {InformationLoss.CROWD_FLAG, InformationLoss.PARTS},
 }
@@ -28,7 +30,7 @@ def without_crowds(panoptic: Panoptic) -> Panoptic:
 
 
 @pytest.mark.parametrize("form", LOST)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(pictures=st.lists(raw.panoptics(), min_size=1, max_size=3))
 def test_a_form_gives_back_what_it_took(form: str, pictures: list[Panoptic]) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -46,3 +48,30 @@ def test_a_form_gives_back_what_it_took(form: str, pictures: list[Panoptic]) -> 
             if InformationLoss.CROWD_FLAG in LOST[form]:
                 wanted = without_crowds(wanted)
             assert raw.described(read_panoptic(after, new)) == raw.described(wanted)
+
+
+@pytest.mark.parametrize("form", LOST)
+def test_the_real_coco_sample_survives_every_form(form: str, coco_sample: Path, tmp_path: Path) -> None:
+    """Real outlines, crowds and 133 classes with gaps in their ids."""
+    listing, images = coco_sample / "annotations" / "panoptic_val2017.json", coco_sample / "val2017"
+    converted("coco-panoptic", Places(listing, None, images), "prepared", tmp_path / "coco" / "val")
+    converted("prepared", Places(tmp_path / "coco" / "val"), form, tmp_path / "out")
+    converted(form, Places(tmp_path / "out", images=images), "prepared", tmp_path / "back" / "val")
+    before, after = read_set(tmp_path / "coco" / "val"), read_set(tmp_path / "back" / "val")
+    assert after.categories == before.categories
+    again = {record.image_file: record for record in after.records}
+    for record in before.records:
+        wanted = read_panoptic(before, record)
+        if InformationLoss.CROWD_FLAG in LOST[form]:
+            wanted = without_crowds(wanted)
+        assert raw.described(read_panoptic(after, again[record.image_file])) == raw.described(wanted)
+
+
+@pytest.mark.parametrize("form", ["labelme", "masks"])
+def test_scores_are_kept_to_the_last_digit(form: str, tmp_path: Path) -> None:
+    found = raw.panoptic_of(raw.np.array([[1, 2]], raw.np.int32), {1: (raw.CAR, False), 2: (raw.CAR, False)})
+    scored = replace(found, segments=tuple(replace(one, score=1 / (one.id + 2)) for one in found.segments))
+    before = write_set(tmp_path / "mine" / "train", [scored], ["a"])
+    converted("prepared", Places(tmp_path / "mine" / "train"), form, tmp_path / "out")
+    converted(form, Places(tmp_path / "out", images=before.image_dir), "prepared", tmp_path / "back" / "train")
+    assert [one.score for one in read_set(tmp_path / "back" / "train").records[0].segments] == [1 / 3, 1 / 4]

@@ -161,7 +161,7 @@ class _Parsed:
 def _parsed(path: Path) -> _Parsed:
     """Raises DataError."""
     found = _Parsed()
-    parser = expat.ParserCreate()
+    parser = expat.ParserCreate("utf-8")  # whatever it declares
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = found.start, found.end
     parser.CharacterDataHandler = found.text

@@ -186,7 +186,7 @@ def _require_known(labels: Counter[str], table: CategoryTable, where: Path) -> N
     known = {category.name for category in table.categories}
     unknown = [(label, count) for label, count in labels.most_common() if label not in known]
     if unknown:
-        some = shortened([f"{printable(label)!r} ({counted(count, 'shape')})" for label, count in unknown])
+        some = shortened([f"'{printable(label)}' ({counted(count, 'shape')})" for label, count in unknown])
         raise DataError(
             f"{where}: has labels that the classes do not list: {some}.",
             hint=did_you_mean(unknown[0][0], known, "List them in the YAML of --categories, or correct the labels."),

@@ -95,7 +95,7 @@ def open_labelme(
         raise DataError(f"{source}: has no JSON of LabelMe, which has 'shapes' and 'imagePath'.")
     used = Counter({label: count for label, count in scan.used.items() if label != _IGNORED})
     table, remark = named_classes(used, table, folder, source)
-    remarks = [remark, *unlabelled(photos.files, scan.labels, photos.folder)]
+    remarks = [remark, *(unlabelled(photos.files, scan.labels, photos.folder) if source.is_dir() else ())]
     if scan.others:
         remarks.append(f"{folder}: JSON files that are not LabelMe's left out: {shortened(scan.others)}")
     pictures = tuple(SourcePicture(file.rpartition(".")[0], file) for file in sorted(scan.labels))
@@ -179,10 +179,16 @@ def _read_shape(entry: Any, kind: Any, height: int, width: int) -> Shape:
     return Shape(
         None if label == _IGNORED else label,
         _region(entry, kind, height, width),
-        group=entry.get("group_id"),
+        group=_group(entry.get("group_id")),
         iscrowd=isinstance(entry.get("flags"), dict) and entry["flags"].get("iscrowd") is True,
         score=None if score is None else number(score),
     )
+
+
+def _group(found: Any) -> int | str | None:
+    if found is not None and not isinstance(found, (int, str)):
+        raise MalformedError(f"has 'group_id' {found!r} where a number is expected")
+    return found
 
 
 def _region(entry: Any, kind: Any, height: int, width: int) -> Region:
