@@ -81,7 +81,10 @@ class ShapesReader(LabelReader, ABC):
 
 @dataclass(frozen=True)
 class _Layer:
+    """What is laid over one another: pixels with their id, whether they are an instance, and what lies above."""
+
     segment_id: int
+    isthing: bool
     rank: tuple[int, bool, bool]
     region: Region
 
@@ -99,8 +102,9 @@ def flattened(drawing: Drawing, table: CategoryTable) -> tuple[Panoptic, Counter
     # The sort keeps the order of what is equal.
     for layer in sorted(layers, key=lambda layer: (layer.rank, -layer.region.area)):
         pixels = layer.region.pixels()
-        shared[pixels] |= claimed[pixels] & (id_map[pixels] != layer.segment_id)
-        claimed[pixels] = True
+        if layer.isthing:
+            shared[pixels] |= claimed[pixels]
+            claimed[pixels] = True
         id_map[pixels] = layer.segment_id
     # Regions are numbered down the columns.
     whole = np.ascontiguousarray(id_map.reshape(drawing.width, drawing.height).T)
@@ -127,14 +131,14 @@ def _layers(shapes: Sequence[Shape], known: dict[str, Category]) -> tuple[list[S
     for found in parts.values():
         first = found[0]
         if first.label is None:
-            layers += [_Layer(VOID, (one.above, True, True), one.region) for one in found]
+            layers += [_Layer(VOID, False, (one.above, True, True), one.region) for one in found]
             continue
         category = known[first.label]
         rank = (max(one.above for one in found), category.isthing, not first.iscrowd)
         region = union(one.region for one in found)
         number = len(segments) + 1
         segments.append(Segment(number, category.id, region.area, iscrowd=first.iscrowd, score=first.score))
-        layers.append(_Layer(number, rank, region))
+        layers.append(_Layer(number, category.isthing, rank, region))
     return segments, layers
 
 
