@@ -21,6 +21,7 @@ from yoso_cli.datasets.split import Journal, make
 from yoso_cli.errors import DataError, ProblemsError, RunError, UsageError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_manifest
+from yoso_cli.runtime.checksum import checked_line
 
 
 @pytest.fixture
@@ -136,6 +137,27 @@ def test_a_kill_at_any_moment_leaves_nothing_incomplete_and_can_be_resumed(tmp_p
     assert not list(folder.parent.glob(".*"))
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("place", [1, "a.png", "b.png", "high", 9]),
+        ("place", [None, 5, [], 1, 1]),
+        ("segments", [[1, 999, 5, [0] * 4, 0]]),
+    ],
+)
+def test_a_line_of_the_journal_with_odd_values_is_made_again(raw, tmp_path, key, value):
+    last = maps(raw)[5]
+    last.rename(tmp_path / "later.png")
+    with pytest.raises(ProblemsError):
+        make(plan_of(raw), tmp_path / "out", keep_going=True)
+    (journal,) = (tmp_path / "out" / "cityscapes").glob(".val.*.partial/journal.jsonl")
+    first, line, *others = journal.read_text().splitlines()
+    forged = {name: one for name, one in json.loads(line).items() if name != "crc32"} | {key: value}
+    journal.write_text("\n".join([first, checked_line(forged).decode().strip(), *others]) + "\n")
+    (tmp_path / "later.png").rename(last)
+    assert len(make(plan_of(raw), tmp_path / "out").panoptic_set.records) == 6
+
+
 def test_a_file_that_a_power_cut_emptied_is_made_again(raw, tmp_path, monkeypatch):
     maps(raw)[5].rename(tmp_path / "later.png")
     with pytest.raises(ProblemsError):
@@ -143,7 +165,7 @@ def test_a_file_that_a_power_cut_emptied_is_made_again(raw, tmp_path, monkeypatc
     (partial,) = (tmp_path / "out" / "cityscapes").glob(".val.*.partial")
     made = sorted((partial / "cityscapes_panoptic_val").iterdir())
     made[2].write_bytes(b"")
-    assert len(Journal(partial, {}).records) == 0, "of other parameters"
+    assert len(Journal(partial, {}, ()).records) == 0, "of other parameters"
     (tmp_path / "later.png").rename(maps(raw)[0].parent / "later.png")
     converted = counting(monkeypatch)
     with pytest.raises(ProblemsError):

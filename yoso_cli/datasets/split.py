@@ -151,9 +151,9 @@ def make(
         raise ProblemsError(plan.title, list(plan.missing), hint="Unpack or download the files again.")
     make_inside(output_root, folder.parent)
     with resumable_folder(folder) as temporary:
-        if force or not Journal(temporary, parameters).records:
+        if force or not Journal(temporary, parameters, plan.categories).records:
             _empty(temporary)
-        with Journal(temporary, parameters) as journal:
+        with Journal(temporary, parameters, plan.categories) as journal:
             problems = [*plan.missing, *_make_pictures(plan, temporary, journal, workers, keep_going, progress)]
         if problems:
             hint = "Fetch these files again and repeat the command: what was converted is kept."
@@ -229,8 +229,32 @@ def _finish(plan: SplitPlan, folder: Path, journal: "Journal", parameters: Mappi
     return writer.finish()
 
 
+def _record_of(line: Mapping[str, Any]) -> ImageRecord:
+    """What a line says of a picture. Raises what a line of another form raises; its values are untrusted."""
+    image_id, image_file, panoptic_file, *size = line["place"]
+    if not isinstance(image_id, (int, str)) or not all(isinstance(one, str) for one in (image_file, panoptic_file)):
+        raise TypeError("a name is no text")
+    segments = tuple(
+        Segment(*_integers((id_, category, area)), _box(box), bool(crowd))
+        for id_, category, area, box, crowd in line["segments"]
+    )
+    height, width = _integers(size)
+    return ImageRecord(image_id, image_file, panoptic_file, height, width, segments)
+
+
+def _box(values: Sequence[Any]) -> tuple[int, int, int, int]:
+    x, y, width, height = _integers(values)
+    return x, y, width, height
+
+
+def _integers(values: Sequence[Any]) -> Sequence[int]:
+    if not all(type(one) is int and 0 <= one < 1 << 31 for one in values):
+        raise TypeError("a number is no size")
+    return values
+
+
 class Journal:
-    """The finished pictures of the split in `folder`, converted with these `parameters`: one line per picture.
+    """The finished pictures of the split in `folder`, converted with these `parameters` to these `categories`.
 
     A line is written after the picture's files, and holds their sizes. A context manager: `add` works inside its block.
 
@@ -238,8 +262,9 @@ class Journal:
         records: of the finished pictures, by image id.
     """
 
-    def __init__(self, folder: Path, parameters: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, parameters: Mapping[str, Any], categories: Iterable[Category]) -> None:
         self._folder = folder
+        self._categories = {category.id for category in categories}
         self._path = folder / _JOURNAL
         self._first = json.dumps(parameters, sort_keys=True)
         self.records: dict[int | str, ImageRecord] = {}
@@ -278,16 +303,11 @@ class Journal:
                 told = parse_json(line.encode(), str(self._path))
                 if is_damaged(told) or KEY not in told:
                     return
-                image_id, image_file, panoptic_file, height, width = told["place"]
-                entries, sizes = told["segments"], told["sizes"]
-                segments = tuple(
-                    Segment(id_, category, area, tuple(box), crowd) for id_, category, area, box, crowd in entries
-                )
-                record = ImageRecord(image_id, image_file, panoptic_file, height, width, segments)
+                record, sizes = _record_of(told), told["sizes"]
                 there = self._are_there(sizes)
             except (DataError, ValueError, TypeError, AttributeError, KeyError):
                 return
-            if there:
+            if there and all(one.category_id in self._categories for one in record.segments):
                 self.records[record.image_id] = record
                 self._lines.append(line)
 
