@@ -25,6 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ from typing import Any
 from attack_parts.mutate import mutant
 from attack_parts.process import LIMIT, LONGEST, MEMORY, Ended, Place, Running, wrong
 from attack_parts.world import RUN, SCORE, TRUTH, WEIGHTS
+from yoso_cli.errors import DataError
 
 
 @dataclass(frozen=True)
@@ -493,17 +495,18 @@ def _listing(case: Case) -> tuple[tuple[str, str], ...]:
 
 def _digest(path: Path) -> str:
     """What tells two answers apart; not the times in them."""
-    if path.suffix == ".pth":
-        from yoso_cli.model.pickled import read_state
-        from yoso_cli.model.weights import digest
+    with suppress(DataError):  # of a mutant that is still there
+        if path.suffix == ".pth":
+            from yoso_cli.model.pickled import read_state
+            from yoso_cli.model.weights import digest
 
-        return digest(read_state(path))  # the archive has its temporary name in it
-    if path.suffix == ".safetensors":
-        from yoso_cli.model.weights import read_header
+            return digest(read_state(path))  # the archive has its temporary name in it
+        if path.suffix == ".safetensors":
+            from yoso_cli.model.weights import read_header
 
-        header = read_header(path)
-        # It names the file that it comes from by its hash, which damage between an archive's members changes.
-        return json.dumps({key: header[key] for key in ("sha256", "recipe", "categories", "steps")})
+            header = read_header(path)
+            # It names the file that it comes from by its hash, which damage between an archive's members changes.
+            return json.dumps({key: header.get(key) for key in ("sha256", "recipe", "categories", "steps")})
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 

@@ -234,17 +234,16 @@ def _record_of(line: Mapping[str, Any]) -> ImageRecord:
     image_id, image_file, panoptic_file, *size = line["place"]
     if not isinstance(image_id, (int, str)) or not all(isinstance(one, str) for one in (image_file, panoptic_file)):
         raise TypeError("a name is no text")
-    segments = tuple(
-        Segment(*_integers((id_, category, area)), _box(box), bool(crowd))
-        for id_, category, area, box, crowd in line["segments"]
-    )
+    segments = tuple(map(_segment_of, line["segments"]))
     height, width = _integers(size)
     return ImageRecord(image_id, image_file, panoptic_file, height, width, segments)
 
 
-def _box(values: Sequence[Any]) -> tuple[int, int, int, int]:
-    x, y, width, height = _integers(values)
-    return x, y, width, height
+def _segment_of(values: Sequence[Any]) -> Segment:
+    *numbers, box, crowd = values
+    id_, category_id, area = _integers(numbers)
+    x, y, width, height = _integers(box)
+    return Segment(id_, category_id, area, (x, y, width, height), bool(crowd))
 
 
 def _integers(values: Sequence[Any]) -> Sequence[int]:
