@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import json
 import multiprocessing.util
 import os
 import select
@@ -203,6 +204,124 @@ class Running:
         return True
 
 
+class Successive:
+    """A fork of this process that runs one command after another, so that only the first one has all of it to copy.
+
+    What the package remembers in its caches is forgotten in between. After some commands it ends as Python does, and
+    another one takes its place.
+
+    Args:
+        place: of the attack.
+        folder: the working folder.
+    """
+
+    _MOST = 25
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self._place, self._folder = place, folder
+        self._process = 0
+        self._done = 0
+
+    def run(self, words: Sequence[str], limit: float) -> Ended:
+        """How a command ended; the other arguments of Running.wait are as usual."""
+        if not self._process:
+            self._start()
+        for one in self._files:
+            os.ftruncate(one, 0)
+        began = time.monotonic()
+        os.write(self._orders, (json.dumps(list(words)) + "\n").encode())
+        code = self._answer(began + limit)
+        out, err, outside = (os.pread(one, os.fstat(one).st_size, 0) for one in self._files)
+        paths = tuple(dict.fromkeys(outside.decode(errors="replace").splitlines()))
+        ended = Ended(code, out, err, _peak(self._process), time.monotonic() - began, paths)
+        self._done += 1
+        if code is None:
+            self.end()
+        elif self._done == self._MOST and not self.end():
+            ended.code = None
+        return ended
+
+    def end(self) -> bool:
+        """Lets the process end, and whether it does within some seconds with all that it started."""
+        if not self._process:
+            return True
+        os.close(self._orders)
+        handle = os.pidfd_open(self._process)
+        poll = select.poll()
+        poll.register(handle, select.POLLIN)
+        ended = bool(poll.poll(1000 * _GRACE)) and not (_has_group(self._process) and group(self._process))
+        if not ended:
+            _kill(self._process)
+        os.waitpid(self._process, 0)
+        for one in (handle, self._codes, *self._files):
+            os.close(one)
+        self._process = self._done = 0
+        return ended
+
+    def _start(self) -> None:
+        self._files = [os.memfd_create(name) for name in ("out", "err", "outside")]
+        orders, self._orders = os.pipe()
+        self._codes, codes = os.pipe()
+        self._process = os.fork()
+        if not self._process:
+            os.close(self._orders)
+            _obey(orders, codes, self._files, self._place, self._folder)
+        os.close(orders)
+        os.close(codes)
+
+    def _answer(self, deadline: float) -> int | None:
+        """The exit code; None where there is none in time, or it takes too much memory."""
+        poll = select.poll()
+        poll.register(self._codes, select.POLLIN)
+        while not poll.poll(1000 * _LOOK_EVERY):
+            if time.monotonic() > deadline or _resident(self._process) > 4 * MEMORY:
+                _kill(self._process)
+                return None
+        told = os.read(self._codes, 20)
+        if told:
+            return int(told)
+        # It ended: the signal is its exit code.
+        code = os.waitstatus_to_exitcode(os.waitid(os.P_PID, self._process, os.WEXITED | os.WNOWAIT).si_status)
+        return code if code < 0 else -code
+
+
+def _obey(orders: int, codes: int, files: Sequence[int], place: Place, folder: Path) -> None:
+    """The life of a process of Successive."""
+    code = 70
+    try:
+        _set_up(files, folder)
+        listen(place.root, files[2], None)
+        with open(orders, encoding="utf-8") as lines:
+            for line in lines:
+                os.write(codes, b"%d" % _code_of(json.loads(line), files[1]))
+                _forget()
+        code = _end()
+    finally:
+        os._exit(code)
+
+
+def _code_of(words: Sequence[str], err: int) -> int:
+    from yoso_cli.cli import run
+
+    for one in (1, 2):
+        os.lseek(one, 0, os.SEEK_SET)
+    try:
+        return _flushed(run(list(words)))
+    except BaseException:
+        os.write(err, traceback.format_exc().encode())
+        return 70
+
+
+def _forget() -> None:
+    """Empties the caches of the package's functions."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("yoso_cli"):
+            for value in list(vars(module).values()):
+                clear = getattr(value, "cache_clear", None)
+                if clear:
+                    clear()
+
+
 def in_fork(job: Callable[[], None]) -> None:
     """Calls `job` in a fork, so that this process remembers nothing of what commands did in it."""
     process = os.fork()
@@ -251,15 +370,7 @@ def _run_here(
     """The life of a fork."""
     code = 70
     try:
-        os.setsid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: none outlives the attack
-        os.chdir(folder)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(files[0], 1)
-        os.dup2(files[1], 2)
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+        _set_up(files, folder)
         os.environ |= environment
         if not program:
             listen(place.root, files[2], hook() if hook else None)
@@ -270,15 +381,33 @@ def _run_here(
         from yoso_cli.cli import run
 
         code = run(list(words))
-        # What Python does at its end, where a thread or a process may hang.
-        threading._shutdown()
-        multiprocessing.util._exit_function()
+        _end()
         code = _flushed(code)
     except BaseException:
         with suppress(BaseException):
             os.write(files[1], traceback.format_exc().encode())
     finally:
         os._exit(code)
+
+
+def _set_up(files: Sequence[int], folder: Path) -> None:
+    """Makes a fork a process of its own, in `folder`, whose streams are `files`."""
+    os.setsid()
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: none outlives the attack
+    os.chdir(folder)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(files[0], 1)
+    os.dup2(files[1], 2)
+    sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stdout = open(1, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", encoding="utf-8", closefd=False)  # noqa: SIM115
+
+
+def _end() -> int:
+    """What Python does at its end, where a thread or a process may hang."""
+    threading._shutdown()
+    multiprocessing.util._exit_function()
+    return 0
 
 
 def _flushed(code: int) -> int:
@@ -377,6 +506,13 @@ def _kill(leader: int) -> None:
 def _resident(process: int) -> int:
     with suppress(OSError, ValueError, IndexError):
         return int(Path(f"/proc/{process}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _peak(process: int) -> int:
+    """The most bytes that a process has taken so far."""
+    with suppress(OSError, IndexError):
+        return int(Path(f"/proc/{process}/status").read_text().split("VmHWM:")[1].split()[0]) << 10
     return 0
 
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_parts.mutate import mutant
-from attack_parts.process import LIMIT, LONGEST, MEMORY, Ended, Place, Running, wrong
+from attack_parts.process import LIMIT, LONGEST, MEMORY, Ended, Place, Running, Successive, wrong
 from attack_parts.world import RUN, SCORE, TRUTH, WEIGHTS
 from yoso_cli.errors import DataError
 
@@ -123,7 +123,7 @@ def _prepare(name: str, root: str) -> tuple[str, ...]:
 
 _OPEN: dict[str, Any] = {"checked": False}
 _MADE: dict[str, Any] = {"output": "made"}
-_RESUMED: dict[str, Any] = {"volatile": RUN, "output": RUN, "whole": False, "telling": r"weights\.safetensors$"}
+_RESUMED: dict[str, Any] = {"volatile": RUN, "output": RUN, "whole": False, "telling": r"4/weights\.safetensors$"}
 _TRAINED: dict[str, Any] = {"output": "made", "whole": False, "telling": r"weights\.safetensors$"}
 _PREPARED: dict[str, Any] = {"output": "made", "whole": False}
 
@@ -556,6 +556,8 @@ class Readers:
         self.slowest = 0.0
         self.largest = 0
         self.findings: list[dict[str, Any]] = []
+        self.unconfirmed: list[str] = []
+        self.successive = Successive(place, world)
         self.state = self._state()
         self.whole: dict[str, Answer] = {}
 
@@ -568,10 +570,10 @@ class Readers:
     def _undamaged(self, name: str, case: Case) -> Answer:
         """The answer to the whole input, twice the same unless its damage may be silent anyway."""
         content = Path(case.file).read_bytes()
-        first, files = self._run(case, content, False, LONGEST)
+        first, files = self._run(case, content, False, LONGEST, fresh=True)
         if not case.checked:
             return Answer(first, files, self.with_torch)
-        second, again = self._run(case, content, False, LONGEST)
+        second, again = self._run(case, content, False, LONGEST, fresh=True)
         if first.code != 0:
             raise SystemExit(f"{name}, undamaged: {first.code}: {first.said[-3000:]}")
         if files != again or (first.out != second.out and not case.telling):
@@ -581,21 +583,27 @@ class Readers:
             raise SystemExit(f"{name}, undamaged, has two answers: {sorted(odd)[:4]} {first.out!r} {second.out!r}")
         return Answer(first, files, self.with_torch)
 
-    def _run(self, case: Case, content: bytes, forged: bool, limit: float) -> tuple[Ended, tuple[tuple[str, str], ...]]:
+    def _run(
+        self, case: Case, content: bytes, forged: bool, limit: float, *, fresh: bool
+    ) -> tuple[Ended, tuple[tuple[str, str], ...]]:
         """How the command ends where the file has this content; then everything is as it was before."""
         file, times = Path(case.file), Path(case.file).stat()
         kept = file.read_bytes()
         file.write_bytes(content)
         # Damage does not change the time, which predictions keep of their inputs and the cache of its PNGs.
         os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        sealed = forged and case.seal is not None
         if forged and case.seal:
             case.seal()
-        before = self._state()
-        ended = Running(self.place, case.command, self.world).wait(limit)
+        before = self._state() if sealed else self.state | ({case.file: _seen(file)} if case.file in self.state else {})
+        if fresh:
+            ended = Running(self.place, case.command, self.world).wait(limit)
+        else:
+            ended = self.successive.run(case.command, limit)
         files = _listing(case)
         if changed := self._elsewhere(case, before):
             ended = replace(ended, outside=(*ended.outside, *changed))
-        self._restore(case, kept)
+        self._restore(case, kept, sealed=sealed or bool(changed))
         return ended, files
 
     def _state(self) -> dict[str, tuple[int, int]]:
@@ -620,7 +628,7 @@ class Readers:
         changed = {name for name in after.keys() | before.keys() if after.get(name) != before.get(name)}
         return sorted(name for name in changed if not any(name == one or name.startswith(f"{one}/") for one in own))
 
-    def _restore(self, case: Case, kept: bytes) -> None:
+    def _restore(self, case: Case, kept: bytes, *, sealed: bool) -> None:
         for name in (case.output, case.volatile):
             if name:
                 shutil.rmtree(name, ignore_errors=True)
@@ -633,13 +641,13 @@ class Readers:
         else:
             Path(case.file).unlink(missing_ok=True)
             shutil.copy2(self.master / case.file, case.file)
-        if case.seal:
+        if sealed:
             for manifest in (
                 *Path(case.file).parent.glob("manifest.json"),
                 *Path(case.file).parent.glob("checkpoint.json"),
             ):
                 shutil.copy2(self.master / manifest, manifest)
-        if self._state() != self.state:
+        if (sealed or case.volatile) and self._state() != self.state:
             self._rebuild()
 
     def _rebuild(self) -> None:
@@ -658,16 +666,28 @@ class Readers:
         content, how, forged = mutant(before, case.form, chance)
         if content == before:
             return
-        found, files = self._run(case, content, forged, LIMIT + 5 * self.whole[name].ended.seconds)
+        told, found = self._told(name, content, forged, fresh=False)
         self.counts[name] += 1
         self.noticed[name] += bool(found.code)
         self.slowest, self.largest = max(self.slowest, found.seconds), max(self.largest, found.memory)
-        told = verdict(case, found, files, self.whole[name], forged=forged)
-        if not told and (left := self.place.leftovers()):
-            told = f"left: {left[:3]}"
+        if told:
+            # What earlier commands left in the process may have been wrong, and not this one.
+            self.successive.end()
+            again, found = self._told(name, content, forged, fresh=True)
+            self.unconfirmed += [] if again else [f"{name} {self.counts[name]}: {told}"]
+            told = again
         if told:
             self._keep(name, told, how, content, found)
         self.seconds[name] += time.monotonic() - began
+
+    def _told(self, name: str, content: bytes, forged: bool, *, fresh: bool) -> tuple[str, Ended]:
+        """What is wrong with how a case ends on a mutant, and how it ends."""
+        case, whole = self.cases[name], self.whole[name]
+        found, files = self._run(case, content, forged, LIMIT + 5 * whole.ended.seconds, fresh=fresh)
+        told = verdict(case, found, files, whole, forged=forged)
+        if not told and (left := self.place.leftovers()):
+            told = f"left: {left[:3]}"
+        return told, found
 
     def _keep(self, name: str, told: str, how: str, content: bytes, found: Ended) -> None:
         kept = self.place.findings / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}-{self.counts[name]}"
@@ -689,6 +709,7 @@ class Readers:
         """Counts as plain values."""
         return {
             "counts": {"mutant": sum(self.counts.values())},
+            "unconfirmed": self.unconfirmed,
             "noticed": sum(self.noticed.values()),
             "slowest_s": round(self.slowest, 1),
             "largest_mib": self.largest >> 20,
@@ -696,6 +717,12 @@ class Readers:
                 name: {"mutants": count, "noticed": self.noticed[name]} for name, count in sorted(self.counts.items())
             },
         }
+
+
+def _seen(file: Path) -> tuple[int, int]:
+    """Size and time of a file."""
+    seen = file.stat()
+    return seen.st_size, seen.st_mtime_ns
 
 
 def _resolved(case: Case) -> Case:
