@@ -247,7 +247,9 @@ def test_lists_and_names_are_options(here: Path, printed: Printed, refused: Refu
     other = ("convert", "datasets/mine/train", "again", "--from", "prepared")
     value, _ = printed(*other, "--list", "val.txt", "--json")
     assert value["images"] == 2
-    assert "are for --from maps, and these labels are prepared" in refused(*other, "--suffix", "_m", "--force", code=2)
+    assert "are for --from maps, rgb, voc, and these labels are prepared" in refused(
+        *other, "--suffix", "_m", "--force", code=2
+    )
     assert "is more than two endings" in refused(*CONVERT, "--suffix", "a,b,c", "--force", code=2)
     Path("val.txt").write_text("b\n")
     assert "pictures of the list have no labels: 1 (b)" in refused(*other, "--list", "val.txt", "--force", code=1)

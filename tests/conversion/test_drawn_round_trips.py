@@ -16,12 +16,12 @@ from yoso_cli.panoptic.files import read_panoptic, read_set
 from yoso_cli.panoptic.types import Panoptic
 
 # What a form cannot say of a segment, and says so.
-LOST: dict[str, set[InformationLoss]] = {
-    "labelme": set(),
-    "masks": set(),
-    "voc": set(),
-    "cvat": {InformationLoss.CROWD_FLAG},
-    "yolo-seg": {InformationLoss.CROWD_FLAG, InformationLoss.PARTS},
+LOST = {
+    "labelme": {InformationLoss.IDS},
+    "masks": {InformationLoss.IDS},
+    "voc": {InformationLoss.IDS},
+    "cvat": {InformationLoss.IDS, InformationLoss.CROWD_FLAG},
+    "yolo-seg": {InformationLoss.IDS, InformationLoss.CROWD_FLAG, InformationLoss.PARTS},
 }
 
 

@@ -65,6 +65,7 @@ def test_kitti_step_tells_instances_apart_in_all_frames_of_a_video(tmp_path: Pat
     reader = open_kitti_step(tmp_path, SplitChoice(likely="val"), None, None)
     assert not reader.problems
     assert [picture.image_file for picture in reader.pictures] == ["0002/000000.png", "0002/000001.png"]
+    assert {picture.video_id for picture in reader.pictures} == {"0002"}
     (first, _), (second, _) = read_all(reader)
     assert np.array_equal(np.roll(first.id_map, 1, axis=1), second.id_map), "the same ids"
     assert np.array_equal(first.id_map == VOID, classes == 255)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.color_table import read_color_table
+from yoso_cli.conversion.maps import MapFiles
 from yoso_cli.conversion.rgb_maps import color_classes, open_rgb
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.types import Category
@@ -154,3 +155,15 @@ def test_a_table_beside_the_maps_is_found(tmp_path: Path) -> None:
         ("background", False),
     ]
     assert len(read_all(reader)) == 1
+
+
+def test_names_that_end_in_something_are_asked_about_and_then_read(tmp_path: Path) -> None:
+    """As CamVid's: a.png and a_L.png."""
+    write_rgb(tmp_path, name="a_L.png")
+    Path(tmp_path / "instances/a.png").rename(tmp_path / "instances/a_L.png")
+    with pytest.raises(UsageError, match=r"Add --suffix _L\."):
+        open_rgb(tmp_path, None, None, None, TABLE)
+    how = MapFiles(semantic_ending="_L", instance_ending="_L")
+    reader = open_rgb(tmp_path, None, None, None, TABLE, how)
+    assert not reader.problems
+    assert len(read_all(reader)[0][0].segments) == 5

@@ -71,7 +71,7 @@ def test_a_list_says_which_pictures_and_others_have_no_labels(tmp_path: Path) ->
         opened(root)
     (root / "ImageSets/Segmentation/val.txt").write_text("b\ngone\n")
     problems = open_voc(root, SplitChoice("val"), None, None).problems
-    assert any("has no picture for labels: 1 (gone)" in problem for problem in problems)
+    assert any("pictures of the list are not there: 1 (gone)" in problem for problem in problems)
 
 
 def test_without_lists_pictures_without_maps_are_left_out_and_counted(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_classes_alone_are_stuff_unless_they_are_said_to_be_things(tmp_path: Pat
     reader = opened(root)
     assert not any(category.isthing for category in reader.table.categories)
     assert [one.area for one in read_all(reader)[0][0].segments] == [4, 4, 5]
-    with pytest.raises(UsageError, match="SegmentationObject: no such folder; map of instances"):
+    with pytest.raises(UsageError, match="SegmentationObject: no such folder; instance maps"):
         opened(root, table=CategoryTable.of([Category(7, "car", True)]))
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.coded_maps import CodedMapsReader, MapFolder, first_folder, paired, require_folder
+from yoso_cli.conversion.coded_maps import CodedMapsReader, first_folder, paired, require_folder
 from yoso_cli.conversion.kitti import require_splits
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.errors import DataError
@@ -48,9 +48,7 @@ def open_bdd100k(
     chosen, remark = split.of(require_splits(splits, maps), source)
     root = maps.resolve().parent
     above = (folder / "images" / size for folder in list(root.parents)[:3] for size in ("10k", "100k", ""))
-    pairs = paired(
-        image_dir or first_folder(*(folder / chosen for folder in above)), [MapFolder(maps / chosen, "bitmask")]
-    )
+    pairs = paired(image_dir or first_folder(*(folder / chosen for folder in above)), maps / chosen, "bitmasks")
     table = table or read_table(_TABLES.get(root.name, "bdd100k"))
     remarks = tuple(filter(None, (remark, f"{maps}: {len(table.categories)} classes of BDD100K", *pairs.remarks)))
     found = (table, pairs.image_dir, pairs.pictures, pairs.problems, remarks, pairs.maps)

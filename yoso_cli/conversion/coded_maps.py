@@ -11,6 +11,7 @@ import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
+from yoso_cli.conversion.label_files import read_map
 from yoso_cli.conversion.maps import maps_to_panoptic
 from yoso_cli.conversion.picture_files import find_files, lacking, listed
 from yoso_cli.errors import DataError, UsageError
@@ -64,21 +65,6 @@ class CodedMapsReader(LabelReader):
 
 
 @dataclass(frozen=True)
-class MapFolder:
-    """Where the maps of one kind lie.
-
-    Attributes:
-        folder: the folder.
-        what: names them in what is raised.
-        ending: of their names, which those of photos do not have.
-    """
-
-    folder: Path
-    what: str
-    ending: str = ""
-
-
-@dataclass(frozen=True)
 class Pairs:
     """Photos with their maps, and what is missing of others."""
 
@@ -92,43 +78,26 @@ class Pairs:
         """Those with all maps."""
         return tuple(SourcePicture(file.rpartition(".")[0], file) for file in self.maps)
 
+    @property
+    def frames(self) -> tuple[SourcePicture, ...]:
+        """The same, each a frame of the video that its folder is called like."""
+        return tuple(replace(one, video_id=one.image_file.rpartition("/")[0]) for one in self.pictures)
 
-def paired(
-    image_dir: Path, folders: Sequence[MapFolder], *, photo_ending: str = "", names: Sequence[str] | None = None
-) -> Pairs:
-    """The photos below `image_dir` with the maps of the same names.
 
-    Args:
-        image_dir: the photos.
-        folders: the maps, one kind each.
-        photo_ending: of the names of photos, which those of maps do not have.
-        names: the pictures that are wanted; None for all that have any map.
+def paired(image_dir: Path, map_dir: Path, what: str) -> Pairs:
+    """The photos below `image_dir` with the maps of the same names below `map_dir`.
 
     Raises:
         UsageError: a folder is missing.
         DataError: two files differ in their suffix alone.
     """
-    photos = _named(image_dir, PHOTO_SUFFIXES, "pictures", photo_ending)
-    kinds = [_named(one.folder, {".png", ".bmp"}, one.what, one.ending) for one in folders]
-    labelled = set[str]().union(*kinds) if names is None else set(names)
-    problems: list[str] = []
-    for folder, found in zip(folders, kinds, strict=True):
-        problems += lacking(found, labelled, f"{folder.folder}: has no {folder.what} for pictures: {{}}")
-    problems += lacking(photos, labelled, f"{image_dir}: has no picture for labels: {{}}")
-    whole = sorted(labelled.intersection(photos, *kinds))
-    maps = {
-        photos[stem]: tuple(one.folder / found[stem] for one, found in zip(folders, kinds, strict=True))
-        for stem in whole
-    }
-    bare = sorted(set(photos) - labelled) if names is None else []
+    photos = find_files(image_dir, PHOTO_SUFFIXES, what="pictures").by_stem
+    found = find_files(map_dir, {".png"}, what=what).by_stem
+    problems = lacking(photos, found, f"{image_dir}: has no picture for {what}: {{}}")
+    maps = {photos[stem]: (map_dir / file,) for stem, file in found.items() if stem in photos}
+    bare = sorted(set(photos) - set(found))
     remarks = (f"{image_dir}: pictures without labels are left out: {listed(bare)}",) if bare else ()
-    return Pairs(image_dir, maps, tuple(problems), remarks)
-
-
-def _named(folder: Path, suffixes: frozenset[str] | set[str], what: str, ending: str) -> dict[str, str]:
-    """The files of a folder by their names without suffix and `ending`; those without the ending are left out."""
-    found = find_files(folder, suffixes, what=what).by_stem
-    return {stem.removesuffix(ending): file for stem, file in found.items() if stem.endswith(ending)}
+    return Pairs(image_dir, maps, problems, remarks)
 
 
 def first_folder(*folders: Path) -> Path:
@@ -144,17 +113,14 @@ def require_folder(found: Path | None, source: Path, what: str) -> Path:
 
 
 def read_rgb(path: Path) -> Rgb:
-    """The colours of a map, uint8 (H, W, 3), whether a PNG or BMP holds them as such or as a palette.
+    """The colours of a map, uint8 (H, W, 3), whether a file holds them as such or a PNG as a palette.
 
     Raises:
         DataError: missing, damaged, in a format that changes colours, or transparent somewhere.
     """
-    if path.suffix.lower() == ".png" and png.read_header(path).kind is png.Kind.RGB:
-        return png.read(path, png.Kind.RGB)
+    if path.suffix.lower() != ".png" or png.read_header(path).kind is png.Kind.RGB:
+        return read_map(path, png.Kind.RGB)
     with opened_photo(path, str(path)) as image:
-        if image.format not in ("PNG", "BMP"):
-            hint = "Make the maps again as PNG: this file no longer has the colours."
-            raise DataError(f"{path}: is a {image.format}, which may not keep the colours of a label map.", hint=hint)
         if image.width * image.height > MOST_PIXELS:
             raise DataError(f"{path}: has more pixels than are read.")
         pixels = np.asarray(image.convert("RGBA"))

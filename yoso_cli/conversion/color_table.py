@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
+from yoso_cli.conversion.text_lines import read_text
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.types import Category
 
@@ -49,7 +50,7 @@ def read_color_table(path: Path, *, things: bool = False) -> CategoryTable:
     """
     found: list[Category] = []
     void = {0, 255}
-    for place, line in enumerate(_lines(path), start=1):
+    for place, line in enumerate(read_text(path).splitlines(), start=1):
         name, color = _parsed(line)
         if not line.strip() or line.lstrip().startswith("#") or (color is None and place == 1):  # or headings
             continue
@@ -102,10 +103,3 @@ def _parsed(line: str) -> tuple[str, Color | None]:
         return "", None
     red, green, blue = map(int, words[start : start + 3])
     return name, (red, green, blue)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}.") from None

@@ -116,9 +116,9 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     "label-studio": lambda places: nullcontext(open_label_studio(places.source, places.images, places.table)),
     "via": lambda places: nullcontext(open_via(places.source, places.images, places.table, places.class_attribute)),
     "yolo-seg": lambda places: nullcontext(open_yolo(places.source, places.split, places.images, places.table)),
-    "voc": lambda places: nullcontext(open_voc(places.source, places.split, places.images, places.table)),
+    "voc": lambda places: nullcontext(open_voc(places.source, places.split, places.images, places.table, places.maps)),
     "rgb": lambda places: nullcontext(
-        open_rgb(places.source, places.images, places.semantic, places.instances, places.table)
+        open_rgb(places.source, places.images, places.semantic, places.instances, places.table, places.maps)
     ),
     "masks": lambda places: nullcontext(open_masks(places.source, places.images, places.table)),
     "kitti": lambda places: nullcontext(open_kitti(places.source, places.images, places.table)),
@@ -137,15 +137,31 @@ def opened(form: str, places: Places) -> Iterator[tuple[LabelReader, Category | 
             given for another form.
         DataError: the labels are missing or malformed as a whole.
     """
-    if form != "maps" and replace(places.maps, names=None, repair=False) != MapFiles():
-        raise UsageError(
-            f"--suffix, --image-suffix and --instance-encoding are for --from maps, and these labels are {form}.",
-            hint="Leave them out.",
-        )
+    _require_maps(form, places.maps)
     with SOURCES[form](places) as found:
-        names = None if form == "maps" else places.maps.names
+        names = None if form in _OF_MAPS else places.maps.names
         reader = found if names is None else only(found, names)
+        if places.maps.repair and form in _DRAWN:
+            left = tuple(f"left out: {problem}" for problem in reader.problems)
+            reader = replace(reader, problems=(), repairs=(*reader.repairs, *left))
         yield (reader, None) if places.background is None else with_background(reader, places.background)
+
+
+# Two maps for each picture, whose names may end in anything.
+_OF_MAPS = ("maps", "rgb", "voc")
+# Their readers leave out the pictures that they have problems with.
+_DRAWN = ("labelme", "cvat", "label-studio", "via", "yolo-seg", "masks", "kitti", "kitti-step", "bdd100k")
+
+
+def _require_maps(form: str, how: MapFiles) -> None:
+    """Raises UsageError where options of maps are given for another form."""
+    if form not in _OF_MAPS and replace(how, names=None, repair=False, encoding=None) != MapFiles():
+        told = f"--suffix and --image-suffix are for --from {', '.join(_OF_MAPS)}"
+    elif form != "maps" and how.encoding is not None:
+        told = "--instance-encoding is for --from maps"
+    else:
+        return
+    raise UsageError(f"{told}, and these labels are {form}.", hint="Leave it out.")
 
 
 @dataclass(frozen=True)
@@ -206,8 +222,9 @@ def _as_predictions(form: str) -> Callable[[LabelReader, Path], Destination]:
     """One of the formats that predictions have too, written by the same writer."""
 
     def opened(source: LabelReader, destination: Path) -> Destination:
+        require_distinct_names(source.table)
         place = Place(source.table, source.image_dir.resolve(), destination.resolve())
-        return Destination(FORMATS[form](place), replacing_folder(destination))
+        return Destination(FORMATS[form](place), replacing_folder(destination), _NAMES_ONLY)
 
     return opened
 
@@ -219,7 +236,7 @@ TARGETS: dict[str, Callable[[LabelReader, Path], Destination]] = {
     "coco-panoptic": lambda source, folder: Destination(PanopticWriter(source.table), replacing_folder(folder)),
     "cityscapes": _with_table(CityscapesWriter, _NAMES_ONLY),
     **{form: _as_predictions(form) for form in ("labelme", "yolo-seg", "cvat", "masks")},
-    "voc": lambda source, folder: Destination(VocWriter(source.table, folder.name), replacing_folder(folder)),
+    "voc": lambda source, folder: _with_table(lambda table: VocWriter(table, folder.name), _NAMES_ONLY)(source, folder),
     "coco-submission": _submission(_results, "coco"),
     "cityscapes-submission": _submission(_results, "cityscapes"),
     "ade20k-submission": _submission(lambda source, _: SemanticWriter(source.table), "ade20k"),

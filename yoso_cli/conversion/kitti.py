@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.coded_maps import CodedMapsReader, MapFolder, first_folder, paired, require_folder
+from yoso_cli.conversion.coded_maps import CodedMapsReader, first_folder, paired, require_folder
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.types import IdMap
@@ -41,7 +41,7 @@ def open_kitti(source: Path, image_dir: Path | None, table: CategoryTable | None
     """
     root = next((folder for folder in (source, source / "training") if (folder / INSTANCE).is_dir()), None)
     root = require_folder(root, source, "KITTI, training/image_2 and training/instance,")
-    pairs = paired(image_dir or root / "image_2", [MapFolder(root / INSTANCE, "instance map")])
+    pairs = paired(image_dir or root / "image_2", root / INSTANCE, "instance maps")
     table = table or _with_void(read_table("cityscapes"))
     return CodedMapsReader(table, pairs.image_dir, pairs.pictures, pairs.problems, pairs.remarks, pairs.maps, _kitti)
 
@@ -77,11 +77,11 @@ def open_kitti_step(
     folder = image_dir or first_folder(
         *(root / place / "image_02" for place in ("training", "", chosen)), root / chosen
     )
-    pairs = paired(folder, [MapFolder(maps / chosen, "panoptic map")])
+    pairs = paired(folder, maps / chosen, "panoptic maps")
     table = table or read_table("kitti-step")
     # Frames of the other splits lie among these.
     remarks = (remark,) if remark else ()
-    found = (table, pairs.image_dir, pairs.pictures, pairs.problems, remarks, pairs.maps)
+    found = (table, pairs.image_dir, pairs.frames, pairs.problems, remarks, pairs.maps)
     return CodedMapsReader(*found, _kitti_step, stride=_FACTOR**2)
 
 

@@ -86,7 +86,7 @@ def open_labelme(
         UsageError: a folder is missing.
     """
     folder = source if source.is_dir() else source.parent
-    paths = sorted(folder.rglob("*.json")) if source.is_dir() else [source]
+    paths = sorted(filter(_is_shown, folder.rglob("*.json"))) if source.is_dir() else [source]
     photos = PhotoIndex.of(image_dir or folder)
     scan = _Scan(photos, folder, {}, Counter(), [], [])
     for path in tracked(paths, len(paths), "reading labels", progress, unit="file"):
@@ -101,6 +101,11 @@ def open_labelme(
     pictures = tuple(SourcePicture(file.rpartition(".")[0], file) for file in sorted(scan.labels))
     told = tuple(filter(None, remarks))
     return LabelmeReader(table, photos.folder, pictures, tuple(scan.problems), told, scan.labels)
+
+
+def _is_shown(path: Path) -> bool:
+    """Not `._a.json`, which macOS lays beside a.json in zips."""
+    return not path.name.startswith(".")
 
 
 @dataclass

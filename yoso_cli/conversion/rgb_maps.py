@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable
-from yoso_cli.conversion.coded_maps import CodedMapsReader, MapFolder, paired, read_rgb
+from yoso_cli.conversion.coded_maps import CodedMapsReader, Decoder, read_rgb
 from yoso_cli.conversion.color_table import TABLES, Color, class_colors, read_color_table
-from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC
+from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapFiles, MapsReader, open_maps
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.files import id_to_rgb, rgb_to_id
 from yoso_cli.panoptic.regions import painted, runs_of
@@ -81,6 +81,7 @@ def open_rgb(
     semantic_dir: Path | None,
     instance_dir: Path | None,
     table: CategoryTable | None,
+    how: MapFiles | None = None,
 ) -> CodedMapsReader:
     """The pictures of a folder with their maps of colours.
 
@@ -90,9 +91,11 @@ def open_rgb(
         semantic_dir: by default `semantic/`.
         instance_dir: by default `instances/`, if it is there.
         table: by default a table of colours in the folder, whose classes are things where there are instances.
+        how: which files are maps, and of which pictures.
 
     Raises:
-        UsageError: a folder or the table is missing, or things have no instances.
+        UsageError: a folder or the table is missing, things have no instances, or names of maps have an ending that
+            `how` does not say.
         DataError: two classes have one colour.
     """
     instances = instance_dir or (source / INSTANCES if (source / INSTANCES).is_dir() else None)
@@ -102,9 +105,16 @@ def open_rgb(
             f"{source}: the colours of the classes are missing.",
             hint=f"Name a YAML or a table of colours with --categories; {TABLES[0]} in the folder is found.",
         )
-    folders = [MapFolder(semantic_dir or source / SEMANTIC, "map of class colours")]
-    if any(category.isthing for category in table.categories):
-        folders.append(MapFolder(instances or source / INSTANCES, "map of instance colours"))
-    pairs = paired(image_dir or source / IMAGES, folders)
-    found = (table, pairs.image_dir, pairs.pictures, pairs.problems, pairs.remarks, pairs.maps)
-    return CodedMapsReader(*found, ColorDecoder(class_colors(table)))
+    folders = (image_dir or source / IMAGES, semantic_dir or source / SEMANTIC, instances or source / INSTANCES)
+    found = open_maps(table, *folders, how)
+    return decoded_by(ColorDecoder(class_colors(table)), found)
+
+
+def decoded_by(decode: Decoder, found: MapsReader) -> CodedMapsReader:
+    """The pairs of photos and maps that `found` has, read by another decoder."""
+    maps = {
+        one.image_file: (found.semantic[one.image_file], *filter(None, (found.instances.get(one.image_file),)))
+        for one in found.pictures
+    }
+    parts = (found.table, found.image_dir, found.pictures, found.problems, found.remarks, maps)
+    return CodedMapsReader(*parts, decode, repairs=found.repairs)

@@ -20,12 +20,20 @@ import numpy as np
 from PIL import Image
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.coded_maps import CodedMapsReader, MapFolder, first_folder, paired, read_rgb, require_folder
+from yoso_cli.conversion.coded_maps import CodedMapsReader, first_folder, read_rgb, require_folder
 from yoso_cli.conversion.color_table import Color, class_colors
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.drawn_shapes import write_classes
-from yoso_cli.conversion.maps import CATEGORIES_YAML, panoptic_to_classes, panoptic_to_numbers, unspoken
-from yoso_cli.conversion.rgb_maps import color_classes, find_color_table
+from yoso_cli.conversion.maps import (
+    CATEGORIES_YAML,
+    MapFiles,
+    open_maps,
+    panoptic_to_classes,
+    panoptic_to_numbers,
+    unspoken,
+)
+from yoso_cli.conversion.picture_files import read_names
+from yoso_cli.conversion.rgb_maps import color_classes, decoded_by, find_color_table
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic import png
@@ -89,7 +97,13 @@ def _numbers(path: Path) -> tuple[IdMap, IdMap]:
     return codes, codes == border
 
 
-def open_voc(source: Path, split: SplitChoice, image_dir: Path | None, table: CategoryTable | None) -> CodedMapsReader:
+def open_voc(
+    source: Path,
+    split: SplitChoice,
+    image_dir: Path | None,
+    table: CategoryTable | None,
+    how: MapFiles | None = None,
+) -> CodedMapsReader:
     """The pictures with maps of classes and instances, those of one list if there are lists.
 
     Args:
@@ -97,25 +111,27 @@ def open_voc(source: Path, split: SplitChoice, image_dir: Path | None, table: Ca
         split: which list of ImageSets/Segmentation.
         image_dir: by default JPEGImages.
         table: by default categories.yaml, labelmap.txt or class_names.txt in the folder, or VOC's 20 classes.
+        how: which files are maps, and of which pictures instead of a list's.
 
     Raises:
-        UsageError: a folder is missing; there are several lists and none is named; or things have no instances.
+        UsageError: a folder is missing; there are several lists and none is named; things have no instances; or names
+            of maps have an ending that `how` does not say.
         DataError: a list cannot be read, or a table is malformed.
     """
     root = _root(source)
     objects = first_folder(root / OBJECTS, root / f"{OBJECTS}PNG")
     table, named = (table, "") if table else _classes(root, has_objects=objects.is_dir())
-    folders = [MapFolder(first_folder(root / f"{CLASSES}PNG", root / CLASSES), "map of classes")]
-    if any(category.isthing for category in table.categories):
-        folders.append(MapFolder(objects, "map of instances"))
+    how = how or MapFiles()
+    # Lists of one class have its name in theirs: cat_train.txt.
     lists = {path.stem: path for path in sorted((root / LISTS).glob("*.txt")) if "_" not in path.stem}
-    chosen, remark = split.of(list(lists), root / LISTS) if lists else (None, "")
+    chosen, remark = split.of(list(lists), root / LISTS) if lists and how.names is None else ("", "")
+    names = read_names(lists[chosen]) if chosen else how.names
     photos = image_dir or first_folder(root / PHOTOS, root / "images", root)
-    pairs = paired(photos, folders, names=_listed(lists[chosen]) if chosen else None)
-    remarks = tuple(filter(None, (named, remark, *pairs.remarks)))
+    folders = (photos, first_folder(root / f"{CLASSES}PNG", root / CLASSES), objects)
+    found = open_maps(table, *folders, replace(how, names=names))
+    remarks = tuple(filter(None, (named, remark, *found.remarks)))
     ids = {**class_colors(_colored(table)), voc_color(_VOID): _VOID}
-    found = (table, pairs.image_dir, pairs.pictures, pairs.problems, remarks, pairs.maps)
-    return CodedMapsReader(*found, VocDecoder(ids))
+    return decoded_by(VocDecoder(ids), replace(found, remarks=remarks))
 
 
 def _colored(table: CategoryTable) -> CategoryTable:
@@ -156,23 +172,11 @@ def _classes(root: Path, *, has_objects: bool) -> tuple[CategoryTable, str]:
 
 def _named_classes(path: Path, things: bool) -> CategoryTable:
     """Of labelme2voc: a name on each line, `__ignore__` and `_background_` first."""
-    names = [name for name in _listed(path) if name != "__ignore__"]
+    names = [name for name in read_names(path) if name != "__ignore__"]
     classes = [
         Category(place, name, things and name != "_background_", voc_color(place)) for place, name in enumerate(names)
     ]
     return CategoryTable.of(classes, {_VOID})
-
-
-def _listed(path: Path) -> list[str]:
-    """The names in a list, one a line. Raises DataError."""
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}.") from None
-    found = list(dict.fromkeys(line.strip() for line in lines if line.strip()))
-    if not found:
-        raise DataError(f"{path}: names nothing.")
-    return found
 
 
 @dataclass(frozen=True)

@@ -24,10 +24,12 @@ from yoso_cli.conversion.maps import CATEGORIES_YAML
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError, common_folder, shown_size
 from yoso_cli.conversion.rasterization import polygon_region
 from yoso_cli.conversion.split_choice import SplitChoice
+from yoso_cli.conversion.text_lines import read_lines, read_text
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import MalformedError
 from yoso_cli.panoptic.types import Category, Panoptic
-from yoso_cli.recipe.reader import Section, read_text
+from yoso_cli.recipe.reader import Section
+from yoso_cli.recipe.reader import read_text as parse_yaml
 from yoso_cli.runtime.words import counted, shortened
 
 IMAGES, LABELS = "images", "labels"
@@ -54,7 +56,7 @@ class YoloReader(ShapesReader):
         path = self.labels[picture.image_file]
         height, width = shown_size(self.image_dir / picture.image_file)
         shapes, losses = [], Counter[InformationLoss]()
-        for place, line in enumerate(_lines(path), start=1):
+        for place, line in enumerate(read_lines(path), start=1):
             try:
                 found, figures = _numbers(line, len(self.names))
                 if len(figures) in _BOX:
@@ -84,7 +86,7 @@ def open_yolo(source: Path, split: SplitChoice, image_dir: Path | None, table: C
         DataError: data.yaml is malformed, or no picture has labels.
     """
     listing = find_listing(source)
-    settings = {"names": _lines(listing)} if listing.suffix in (".txt", ".names") else read_data_yaml(listing)
+    settings = {"names": read_lines(listing)} if listing.suffix in (".txt", ".names") else read_data_yaml(listing)
     root = listing.parent
     names = _names(settings, listing)
     photos = PhotoIndex.of(image_dir or root)
@@ -129,11 +131,7 @@ def read_data_yaml(path: Path) -> dict[str, Any]:
     Raises:
         DataError: missing, or no YAML of `key: value`.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}.") from None
-    root, problems = read_text(text, str(path), "YOLO's data.yaml has `names:` and `train:`")
+    root, problems = parse_yaml(read_text(path), str(path), "YOLO's data.yaml has `names:` and `train:`")
     if problems:
         raise DataError("; ".join(problem.text for problem in problems) + ".")
     return _plain(root)
@@ -219,7 +217,7 @@ def _inside(entry: str, base: str, root: Path) -> str | None:
 def _listed(path: Path, photos: PhotoIndex) -> list[str]:
     beside = path.parent.relative_to(photos.folder).as_posix()
     try:
-        return [photos.find(line, beside) for line in map(str.strip, _lines(path)) if line]
+        return [photos.find(line, beside) for line in map(str.strip, read_lines(path)) if line]
     except UnfoundError as error:
         raise DataError(f"{path}: {error}.") from None
 
@@ -231,13 +229,6 @@ def _label_file(file: str, root: Path, folder: Path) -> Path | None:
     exchanged = f"{head}/{LABELS}/{tail}".lstrip("/") if found else stem
     places = (folder / f"{exchanged}.txt", root / LABELS / f"{tail if found else stem}.txt", folder / f"{stem}.txt")
     return next((place for place in places if place.is_file()), None)
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or 'is not UTF-8 text'}.") from None
 
 
 def _numbers(line: str, classes: int) -> tuple[int, list[float]]:
