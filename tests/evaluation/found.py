@@ -64,6 +64,7 @@ def found(tallies: Sequence[Tally] = COUNTED, categories: Sequence[Category] = C
         "quality": counted,
         "sizes": by_size,
         "dagger": StuffOverlap(np.zeros(0, np.int64), np.zeros(0)),
+        "void": np.array([1000, 0, 100, 0]),
         "per_image": ImageCounts.total([part(one) for one in tallies]),
         "losses": Errors(errors[0], errors[1], np.array(met, np.int64).reshape(-1, 2)),
         "calibration": reliability,

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +14,14 @@ from PIL import Image
 
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation import counting, reference
-from yoso_cli.evaluation.counting import counts_from_files
+from yoso_cli.evaluation.counting import counts_from_files, counts_from_stream
 from yoso_cli.evaluation.measures import ALL, DETAILS, Measures, chosen
 from yoso_cli.evaluation.reference import reference_quality
 from yoso_cli.evaluation.run_cache import RunCache
 from yoso_cli.evaluation.score import read_any, score_files, score_predicted
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.files import read_id_map, write_id_map
-from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment
+from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Segment, measured
 from yoso_cli.runtime import workers
 
 CATEGORIES = (Category(7, "cat", True), Category(2, "dog", True), Category(90, "sky", False), Category(4, "sea", False))
@@ -42,15 +43,23 @@ def write_sets(folder: Path, pairs: list[tuple[Panoptic, Panoptic]], image_id: t
 
 
 def whole_pair(rng: np.random.Generator) -> tuple[Panoptic, Panoptic]:
-    """A pair whose truth lists all ids of its map: others are refused."""
+    """A pair whose truth states what its map has: others are refused."""
+    truth, prediction = odd_pair(rng)
+    return Panoptic(truth.id_map, measured(truth.id_map, truth.segments)), prediction
+
+
+def odd_pair(rng: np.random.Generator) -> tuple[Panoptic, Panoptic]:
+    """A pair whose truth lists all ids of its map, with wrong areas and segments without a pixel."""
     truth, prediction = random_pair(rng, CATEGORIES)
     listed = np.isin(truth.id_map, [segment.id for segment in truth.segments])
     return Panoptic(np.where(listed, truth.id_map, 0), truth.segments), prediction
 
 
-def random_sets(folder: Path, images: int, seed: int = 0) -> tuple[PanopticSet, PanopticSet]:
+def random_sets(
+    folder: Path, images: int, seed: int = 0, pair: Callable[..., tuple[Panoptic, Panoptic]] = whole_pair
+) -> tuple[PanopticSet, PanopticSet]:
     rng = np.random.default_rng(seed)
-    truth, prediction = write_sets(folder, [whole_pair(rng) for _ in range(images)])
+    truth, prediction = write_sets(folder, [pair(rng) for _ in range(images)])
     true_set = read_any(truth)
     return true_set, read_any(prediction, like=true_set)
 
@@ -72,12 +81,20 @@ def test_the_figures_do_not_depend_on_the_number_of_processes(tmp_path: Path, in
 
 
 def test_the_reference_itself_says_the_same(tmp_path: Path) -> None:
+    """Of a truth that contradicts itself as well, where it is trusted."""
     oracle("panopticapi.evaluation")
-    truth, prediction = random_sets(tmp_path, 40)
-    assert (
-        reference_quality(tmp_path / "prediction.json", tmp_path / "truth.json")
-        == score_files(truth, prediction).quality
-    )
+    for pair in (whole_pair, odd_pair, random_pair_of_categories):
+        truth, prediction = random_sets(tmp_path / pair.__name__, 40, pair=pair)
+        paths = (tmp_path / pair.__name__ / f"{name}.json" for name in ("prediction", "truth"))
+        expected = reference_quality(*paths)
+        assert score_files(truth, prediction, trust_json=True).quality == expected
+        if pair is whole_pair:
+            assert score_files(truth, prediction).quality == expected
+
+
+def random_pair_of_categories(rng: np.random.Generator) -> tuple[Panoptic, Panoptic]:
+    """The map may hold ids that the JSON does not list, too."""
+    return random_pair(rng, CATEGORIES)
 
 
 def test_a_filled_cache_gives_the_same_figures_and_reads_no_true_png(tmp_path: Path) -> None:
@@ -107,17 +124,17 @@ def spoil(path: Path) -> None:
 def test_a_cache_follows_the_truth(tmp_path: Path) -> None:
     truth, prediction = random_sets(tmp_path, 6)
     cache = tmp_path / "cache"
-    score_files(truth, prediction, cache=cache)
+    score_files(truth, prediction, cache=cache, trust_json=True)
     changed = truth.panoptic_path(truth.records[2])
     write_id_map(changed, np.zeros((truth.records[2].height, truth.records[2].width), np.int32))
-    expected = score_files(truth, prediction)
-    assert score_files(truth, prediction, cache=cache) == expected
+    expected = score_files(truth, prediction, trust_json=True)
+    assert score_files(truth, prediction, cache=cache, trust_json=True) == expected
     spoil(changed)
-    assert score_files(truth, prediction, cache=cache) == expected
+    assert score_files(truth, prediction, cache=cache, trust_json=True) == expected
     assert len(RunCache(cache)) == 6
     fewer = replace(truth, records=truth.records[:2])
     before = cache.read_bytes()
-    score_files(fewer, prediction, cache=cache)
+    score_files(fewer, prediction, cache=cache, trust_json=True)
     assert cache.read_bytes() == before
 
 
@@ -144,18 +161,64 @@ def test_an_error_in_another_process_is_reported_like_one_here(tmp_path: Path, i
 GOOD = Panoptic(np.array([[1, 1, 2, 0]], np.int32), (Segment(1, 7, 2), Segment(2, 2, 1)))
 
 
-def scored(folder: Path, truth: Panoptic, prediction: Panoptic) -> Measures:
+def scored(folder: Path, truth: Panoptic, prediction: Panoptic, *, trust_json: bool = False) -> Measures:
     true_path, path = write_sets(folder, [(truth, prediction)])
     true_set = read_any(true_path)
-    return score_files(true_set, read_any(path, like=true_set))
+    return score_files(true_set, read_any(path, like=true_set), trust_json=trust_json)
 
 
-def test_a_true_segment_without_a_pixel_counts_as_the_reference_counts_it(tmp_path: Path) -> None:
+def test_a_trusted_segment_without_a_pixel_counts_as_the_reference_counts_it(tmp_path: Path) -> None:
     oracle("panopticapi.evaluation")
     truth = Panoptic(np.array([[1, 1, 0, 0]], np.int32), (Segment(1, 7, 2), Segment(5, 90, 3)))
-    found = scored(tmp_path, truth, GOOD).quality
+    found = scored(tmp_path, truth, GOOD, trust_json=True).quality
     assert [(one.tp, one.fp, one.fn) for one in found.classes] == [(1, 0, 0), (0, 0, 0), (0, 0, 1), (0, 0, 0)]
     assert reference_quality(tmp_path / "prediction.json", tmp_path / "truth.json") == found
+
+
+@pytest.mark.parametrize(
+    ("segments", "words"),
+    [
+        ((Segment(1, 7, 2), Segment(2, 2, 1), Segment(5, 90, 3)), "has no pixel of segment 5, which the JSON of the"),
+        ((Segment(1, 7, 2), Segment(2, 2, 1), Segment(5, 90, 0)), "has no pixel of segment 5, which the JSON of the"),
+        ((Segment(1, 7, 9), Segment(2, 2, 1)), "segment 1 has 2 pixels where the JSON says 9"),
+        ((Segment(1, 7, 9), Segment(2, 2, 8)), "segment 1 has 2 pixels where the JSON says 9, and 1 more"),
+        ((Segment(1, 7, 2),), "has segment 2, which the JSON of the truth does not list"),
+    ],
+)
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_truth_that_contradicts_itself_is_refused(
+    tmp_path: Path, segments: tuple[Segment, ...], words: str, cached: bool
+) -> None:
+    truth, path = write_sets(tmp_path, [(GOOD, GOOD), (replace(GOOD, segments=segments), GOOD)])
+    true_set = read_any(truth)
+    predicted = read_any(path, like=true_set)
+    cache = tmp_path / "cache" if cached else None
+    if cached:
+        score_files(true_set, predicted, cache=cache, trust_json=True)
+    with pytest.raises(DataError) as caught:
+        score_files(true_set, predicted, cache=cache)
+    assert caught.value.message.startswith(f"{tmp_path}/truth/1.png: ")
+    assert words in caught.value.message
+    pictures = [(record, GOOD) for record in true_set.records]
+    with pytest.raises(DataError):
+        score_predicted(true_set, pictures)
+    with pytest.raises(DataError):
+        list(counts_from_stream(pictures, true_set, threads=0))
+
+
+def test_exchanged_channels_are_told_on_both_sides(tmp_path: Path) -> None:
+    truth = Panoptic(np.array([[70_001, 70_001, 5, 0]], np.int32), (Segment(70_001, 7, 2), Segment(5, 2, 1)))
+    true_path, path = write_sets(tmp_path, [(truth, truth)])
+    for side in ("truth", "prediction"):
+        before = (tmp_path / side / "0.png").read_bytes()
+        with Image.open(tmp_path / side / "0.png") as image:
+            Image.merge("RGB", image.split()[::-1]).save(tmp_path / side / "0.png")
+        with pytest.raises(DataError, match="With red and blue exchanged all ids match"):
+            score_files(read_any(true_path), read_any(path))
+        (tmp_path / side / "0.png").write_bytes(before)
+    write_id_map(tmp_path / "truth" / "0.png", np.array([[9, 9, 5, 0]], np.int32))
+    with pytest.raises(DataError, match="do not belong together"):
+        score_files(read_any(true_path), read_any(path))
 
 
 @pytest.mark.parametrize("cached", [False, True])

@@ -7,6 +7,7 @@ from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.comparison import Comparison, compared
 from yoso_cli.evaluation.per_image import Measured
 from yoso_cli.evaluation.report import FORMAT, read_measured
+from yoso_cli.panoptic.set_archive import is_zip
 from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime.json_text import read_json
 
@@ -35,7 +36,7 @@ def _measured(path: Path, truth: Path | None) -> Measured:
         return read_measured(kept)
     if (path / "report.json").is_file():
         return read_measured(path / "report.json")
-    if path.is_file() and read_json(path).get("format") == FORMAT:
+    if path.is_file() and not is_zip(path) and read_json(path).get("format") == FORMAT:
         return read_measured(path)
     if truth is None:
         raise UsageError(

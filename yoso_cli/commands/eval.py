@@ -66,6 +66,11 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     help="Cache the decoded --truth in this file, which makes scoring against it again faster.",
 )
 @click.option(
+    "--trust-json",
+    is_flag=True,
+    help="Take areas and segments of --truth from its JSON, as panopticapi does, even if its PNGs contradict it.",
+)
+@click.option(
     "--engine",
     type=click.Choice(["yoso", "panopticapi", "cityscapesscripts"]),
     default="yoso",
@@ -121,6 +126,7 @@ def command(
     truth: Path | None,
     workers: int | None,
     truth_cache: Path | None,
+    trust_json: bool,
     engine: str,
     save_predictions: Path | None,
     html: Path | None,
@@ -140,9 +146,10 @@ def command(
     newest run is used. With --weights, SOURCE is a recipe, whose sizes, thresholds and data are used. The run folder
     keeps report.json and report.html; reports of another split, of --tta or of changed settings go to evaluations/.
 
-    --predictions and --truth are each a folder with panoptic.json and panoptic/, or a COCO panoptic JSON with its PNGs
-    in a folder of the same name beside it. Neither a network nor pictures are needed then. With --metric vpq,stq their
-    pictures are frames of videos, and a segment's id is that of its track.
+    --predictions and --truth are each a folder with panoptic.json and panoptic/, a COCO panoptic JSON with its PNGs in
+    a folder of the same name beside it, or a zip of either. Neither a network nor pictures are needed then. A truth
+    whose JSON and PNGs contradict each other is refused. With --metric vpq,stq their pictures are frames of videos,
+    and a segment's id is that of its track.
 
     Under torchrun, the pictures are divided among the GPUs; the results are those of a single process.
 
@@ -158,6 +165,7 @@ def command(
     _refuse_standing(html, force)
     if predictions is None and truth is None:
         scoring_only = {"--workers": workers, "--truth-cache": truth_cache, "--images": images}
+        scoring_only |= {"--trust-json": trust_json}
         of_videos = {"--metric vpq or stq": _of_videos(metrics), "--windows": windows}
         _refuse_without_predictions({**scoring_only, "--engine": engine != "yoso", **of_videos})
         how = {"metrics": metrics, "split": split, "overrides": overrides, "device": device, "batch": batch}
@@ -170,7 +178,7 @@ def command(
     running = {"--save-predictions": save_predictions, "--batch": batch > 1, **options.given(engine_options)}
     _refuse_beside_predictions({**model, **running})
     shown = {"--truth-cache": truth_cache, "--html": html, "--images": images}
-    _eval_on_disk(engine, predictions, truth, metrics, windows, workers, shown, as_json)
+    _eval_on_disk(engine, predictions, truth, metrics, windows, workers, trust_json, shown, as_json)
 
 
 def _request(source: str | None, weights: str | None, tta: str | None, how: dict[str, Any]) -> "EvaluationRequest":
@@ -280,7 +288,13 @@ def _of_videos(metrics: Sequence[str]) -> bool:
 
 
 def _eval_videos(
-    predictions: Path, truth: Path, metrics: Sequence[str], windows: str | None, workers: int | None, as_json: bool
+    predictions: Path,
+    truth: Path,
+    metrics: Sequence[str],
+    windows: str | None,
+    workers: int | None,
+    trust_json: bool,
+    as_json: bool,
 ) -> None:
     from yoso_cli.api.predictions import evaluate_videos
     from yoso_cli.evaluation.video import WINDOWS
@@ -296,6 +310,7 @@ def _eval_videos(
         metrics=metrics,
         windows=lengths,
         workers=workers,
+        trust_json=trust_json,
         command=console.typed_command(),
         progress=console.TERMINAL,
     )
@@ -320,21 +335,23 @@ def _eval_on_disk(
     metrics: Sequence[str],
     windows: str | None,
     workers: int | None,
+    trust_json: bool,
     of_pictures: Mapping[str, Path | None],
     as_json: bool,
 ) -> None:
     """By another engine, of videos, or of pictures; `of_pictures` are options that only the last one takes."""
     if engine != "yoso":
         counting = {"--metric": metrics, "--workers": workers, "--windows": windows}
+        counting |= {"--trust-json": trust_json}
         _refuse_beside_reference({**counting, **of_pictures}, engine)
         _eval_with(engine, predictions, truth, as_json)
     elif _of_videos(metrics):
         _refuse_beside_videos(of_pictures)
-        _eval_videos(predictions, truth, metrics, windows, workers, as_json)
+        _eval_videos(predictions, truth, metrics, windows, workers, trust_json, as_json)
     else:
         _refuse_without_videos({"--windows": windows})
         cache, html, images = of_pictures.values()
-        _eval_files(predictions, truth, metrics, workers, cache, html, images, as_json)
+        _eval_files(predictions, truth, metrics, workers, cache, html, images, trust_json, as_json)
 
 
 def _eval_with(engine: str, predictions: Path, truth: Path, as_json: bool) -> None:
@@ -426,6 +443,7 @@ def _eval_files(
     cache: Path | None,
     html: Path | None,
     images: Path | None,
+    trust_json: bool,
     as_json: bool,
 ) -> None:
     from yoso_cli.api.predictions import evaluate_predictions
@@ -444,6 +462,7 @@ def _eval_files(
         cache=cache,
         html=html,
         images=images,
+        trust_json=trust_json,
         command=console.typed_command(),
         progress=console.TERMINAL,
     )

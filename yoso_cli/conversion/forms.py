@@ -23,11 +23,12 @@ from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, ope
 from yoso_cli.conversion.prediction_formats import FORMATS, Place
 from yoso_cli.conversion.rgb_maps import open_rgb
 from yoso_cli.conversion.split_choice import ANY_SPLIT, SplitChoice
-from yoso_cli.conversion.submission import ResultsWriter, SemanticWriter, replacing_zip, require_published, unpacked
+from yoso_cli.conversion.submission import ResultsWriter, SemanticWriter, replacing_zip, require_published
 from yoso_cli.conversion.via import open_via
 from yoso_cli.conversion.voc import VocWriter, open_voc
 from yoso_cli.conversion.yolo_seg import open_yolo
 from yoso_cli.errors import UsageError
+from yoso_cli.panoptic.set_archive import unpacked
 from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress
 

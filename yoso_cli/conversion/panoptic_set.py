@@ -22,7 +22,7 @@ from yoso_cli.panoptic.files import (
     read_panoptic,
     read_set,
 )
-from yoso_cli.panoptic.layout import find_photos, find_pngs
+from yoso_cli.panoptic.layout import find_listing, find_photos, find_pngs
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, measured, present_ids
 
 PANOPTIC = "panoptic"
@@ -72,7 +72,7 @@ def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None =
     if (path / MANIFEST).exists():
         found = read_set(path)
         return PanopticReader.of(replace(found, image_dir=image_dir or found.image_dir))
-    listing = path / LISTING if path.is_dir() else path
+    listing = find_listing(path)
     mistakes: list[Mistake] = []
     categories, records = annotations.read(listing, like, mistakes.append)
     pngs = find_pngs(listing, [record.panoptic_file for record in records])

@@ -9,10 +9,7 @@ A category that the published dataset does not have is refused here, before the 
 """
 
 import json
-import stat
-import tempfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -26,12 +23,8 @@ from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.maps import grey_png, panoptic_to_values
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError
-from yoso_cli.panoptic.annotations import stays_inside
 from yoso_cli.panoptic.files import encode_id_map
 from yoso_cli.panoptic.types import Panoptic
-
-# What a submission of all test pictures of the largest set comes to; more is an attack on the disk.
-_MOST_BYTES = 64 << 30
 
 
 def require_published(table: CategoryTable, *datasets: str) -> None:
@@ -120,37 +113,3 @@ def replacing_zip(path: Path) -> Iterator[Path]:
         with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for file in sorted(folder.rglob("*")):
                 archive.write(file, file.relative_to(folder).as_posix())
-
-
-@contextmanager
-def unpacked(path: Path) -> Iterator[Path]:
-    """The JSON of a submission, with its PNGs in the folder of its name: unpacked for a while if `path` is a zip.
-
-    Raises:
-        DataError: the zip is damaged, names files outside of itself, or holds no JSON.
-    """
-    if path.suffix.lower() != ".zip":
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="yoso-") as name:
-        try:
-            with zipfile.ZipFile(path) as archive:
-                _require_harmless(path, archive)
-                archive.extractall(name)
-        except FileNotFoundError:
-            raise DataError(f"{path}: no such file.") from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise DataError(f"{path}: is not a complete zip: {error}.", hint="Fetch or write it again.") from None
-        listings = sorted(Path(name).rglob("*.json"))
-        if len(listings) != 1:
-            raise DataError(f"{path}: contains {len(listings)} JSON files; one is expected.")
-        yield listings[0]
-
-
-def _require_harmless(path: Path, archive: zipfile.ZipFile) -> None:
-    for member in archive.infolist():
-        if not stays_inside(member.filename) or stat.S_ISLNK(member.external_attr >> 16):
-            raise DataError(f"{path}: its member {member.filename!r} does not stay inside the archive.")
-    total = sum(member.file_size for member in archive.infolist())
-    if total > _MOST_BYTES:
-        raise DataError(f"{path}: would unpack to {total >> 30} GiB, more than any submission has.")

@@ -35,6 +35,7 @@ from yoso_cli.evaluation.score import read_any
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.files import read_panoptic
 from yoso_cli.panoptic.regions import painted, runs_of
+from yoso_cli.panoptic.set_archive import unpacked
 from yoso_cli.panoptic.types import Category, IdMap, Panoptic, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 
@@ -105,7 +106,7 @@ def cityscapes_quality(predictions: Path, truth: Path, progress: Progress = SILE
     """The figures as the official evaluators compute them, on one core.
 
     Args:
-        predictions: as `score.read_any` takes it.
+        predictions: as `score.read_any` takes it, or a zip of it.
         truth: the same; its classes must be Cityscapes'.
         progress: shows the progress, and a message if AP is left out.
 
@@ -114,6 +115,11 @@ def cityscapes_quality(predictions: Path, truth: Path, progress: Progress = SILE
         DataError: a set cannot be read, has other classes, or an evaluator stops on it.
     """
     official = _Official.imported()
+    with unpacked(predictions) as predicted, unpacked(truth) as true:
+        return _quality(official, predicted, true, progress)
+
+
+def _quality(official: "_Official", predictions: Path, truth: Path, progress: Progress) -> CityscapesQuality:
     true_set = read_any(truth)
     predicted_set = read_any(predictions, like=true_set)
     _require_labels(true_set.categories, official, truth)

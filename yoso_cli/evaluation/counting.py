@@ -11,10 +11,10 @@ from pathlib import Path
 
 from yoso_cli.atomic import recover
 from yoso_cli.errors import DataError
-from yoso_cli.evaluation.matching import AnyPanoptic, Overlap, PanopticRuns, Workspace, some
+from yoso_cli.evaluation.matching import LISTED, UNLISTED, AnyPanoptic, Overlap, PanopticRuns, Workspace, some
 from yoso_cli.evaluation.measures import AT_A_TIME, Counts, count, counts, overlap_for
 from yoso_cli.evaluation.run_cache import Block, RunCache, Stamp, writing
-from yoso_cli.panoptic.files import SetWriter, read_id_map, read_panoptic
+from yoso_cli.panoptic.files import EXCHANGED, SetWriter, are_exchanged, read_id_map, read_panoptic
 from yoso_cli.panoptic.regions import runs_of
 from yoso_cli.panoptic.types import VOID, Category, IdMap, ImageRecord, Panoptic, PanopticSet, present_ids
 from yoso_cli.runtime import workers as processes
@@ -44,12 +44,12 @@ def counts_from_files(
     *,
     workers: int | None = 1,
     cache: Path | None = None,
+    trust_json: bool = False,
 ) -> Iterator[Counts]:
     """What the pictures of `truth`, a few dozen at a time and in order, add to the score; others' are ignored.
 
-    As in panopticapi, the two maps must be of one size, whatever the JSON says of it, and the JSON may list true
-    segments without a pixel (they are missed). Other than there, ids of a true map that the JSON does not list are
-    refused: a damaged or exchanged file, not a matter of scores.
+    As in panopticapi, the two maps must be of one size, whatever the JSON says of it. Other than there, a truth whose
+    JSON and PNG contradict each other is refused: a damaged or exchanged file, not a matter of scores.
 
     Args:
         truth: what is compared with.
@@ -57,6 +57,7 @@ def counts_from_files(
         metrics: some of `measures.METRICS`.
         workers: how many processes count; None for as many as pay. The figures are the same for any number.
         cache: the truth cache. Known pictures are read from it; if any are missing, it is written again.
+        trust_json: take the truth's areas and segments from its JSON, whatever its PNGs hold, as panopticapi does.
 
     Raises:
         DataError: at once when a picture has no prediction or `cache` is no cache; on the way when a PNG is unreadable
@@ -67,7 +68,7 @@ def counts_from_files(
     if cache is not None:
         recover(cache)
     known = RunCache(cache) if cache is not None else None
-    counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known)
+    counter = _Counter(truth.panoptic_dir, truth.categories, tuple(metrics), known, trust_json=trust_json)
     count_some = partial(_count_files, counter, predictions.panoptic_dir, pairs)
     # Indices are sent, not records: a forked process has these already, and pickling them costs as much as matching.
     workers = workers or paying(truth.records)
@@ -153,8 +154,10 @@ def _compared(truth: PanopticSet, metrics: Sequence[str]) -> Callable[[Predicted
 
     def compare(one: Predicted) -> Counts:
         record, prediction = one
-        name, true = str(truth.panoptic_path(record)), read_panoptic(truth, record)
-        return count([overlap_for(name, true, prediction, metrics, space)], truth.categories, metrics)
+        path, true = truth.panoptic_path(record), read_panoptic(truth, record)
+        found = overlap_for(str(path), true, prediction, metrics, space)
+        require_consistent(found, true, path)
+        return count([found], truth.categories, metrics)
 
     return compare
 
@@ -216,9 +219,15 @@ class _Counter:
     """Reads and compares one pair at a time; can be sent to another process before its first picture."""
 
     def __init__(
-        self, truth: Path, categories: Sequence[Category], metrics: Sequence[str], cache: RunCache | None
+        self,
+        truth: Path,
+        categories: Sequence[Category],
+        metrics: Sequence[str],
+        cache: RunCache | None,
+        *,
+        trust_json: bool = False,
     ) -> None:
-        self.categories, self.metrics = categories, metrics
+        self.categories, self.metrics, self._trust_json = categories, metrics, trust_json
         self._folder, self._cache = truth, cache
         self._space = Workspace()
         self._memories: list[IdMap | None] = [None, None]
@@ -228,12 +237,8 @@ class _Counter:
         path = self._folder / true.panoptic_file
         truth, block = self._truth(true, path)
         found = overlap_for(f"{named} against {path}", truth, prediction, self.metrics, self._space)
-        if found.has_unlisted_truth():
-            stray = set(present_ids(truth.id_map)) - {VOID, *(segment.id for segment in true.segments)}
-            raise DataError(
-                f"{path}: has segment {some(sorted(stray))}, which the JSON of the truth does not list.",
-                hint="The PNG and the JSON do not belong together: `yoso check` finds all such pictures.",
-            )
+        if not self._trust_json:
+            require_consistent(found, truth, path)
         return found, block
 
     def _truth(self, record: ImageRecord, path: Path) -> tuple[AnyPanoptic, Block | None]:
@@ -255,6 +260,43 @@ class _Counter:
         if memory is None or id_map.size > memory.size:
             self._memories[side] = id_map.reshape(-1)
         return Panoptic(id_map, tuple(record.segments))
+
+
+def require_consistent(found: Overlap, truth: AnyPanoptic, path: Path) -> None:
+    """Compares a true picture's JSON with its PNG: the same ids, and the areas that are stated.
+
+    Args:
+        found: its overlap with any prediction.
+        truth: the picture.
+        path: of its PNG.
+
+    Raises:
+        DataError: they contradict each other; says how.
+    """
+    areas, stated = found.true_areas(), [segment.area for segment in found.true]
+    if areas[UNLISTED] == 0 and areas[LISTED:].tolist() == stated and 0 not in stated:
+        return
+    listed = {segment.id for segment in found.true}
+    if areas[UNLISTED]:
+        stray = sorted(set(present_ids(truth.id_map)) - {VOID, *listed})
+        what = f"has segment {some(stray)}, which the JSON of the truth does not list"
+        raise DataError(f"{path}: {what}.", hint=EXCHANGED if are_exchanged(stray, listed) else _APART)
+    absent = [segment.id for segment, area in zip(found.true, areas[LISTED:].tolist(), strict=True) if not area]
+    if absent:
+        what = f"has no pixel of segment {some(absent)}, which the JSON of the truth lists"
+        raise DataError(f"{path}: {what}.", hint=f"{_APART} {_OFFICIAL}")
+    odd = [
+        f"{segment.id} has {area} pixels where the JSON says {segment.area}"
+        for segment, area in zip(found.true, areas[LISTED:].tolist(), strict=True)
+        if segment.area != area
+    ]
+    more = f", and {len(odd) - 1} more" if len(odd) > 1 else ""
+    hint = f"PQ would be wrong, even above 100. `yoso check` finds all such pictures. {_OFFICIAL}"
+    raise DataError(f"{path}: the truth contradicts itself: segment {odd[0]}{more}.", hint=hint)
+
+
+_APART = "The PNG and the JSON do not belong together: `yoso check` finds all such pictures."
+_OFFICIAL = "--trust-json takes the JSON at its word, as panopticapi does."
 
 
 def _count_files(counter: _Counter, folder: Path, pairs: Sequence[RecordPair], places: range) -> _Counted:

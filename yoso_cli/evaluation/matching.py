@@ -28,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
+from yoso_cli.panoptic.files import EXCHANGED, are_exchanged
 from yoso_cli.panoptic.regions import Bools, Ints, Runs, mark_changes, painted, runs_of
 from yoso_cli.panoptic.types import VOID, Category, IdMap, Panoptic, Segment
 
@@ -87,9 +88,10 @@ class Overlap:
     name: str = ""
     within: Mapping[str, tuple["Overlap", ...]] = field(default_factory=dict)
 
-    def has_unlisted_truth(self) -> bool:
-        """Whether the true map holds an id that no segment of its JSON has."""
-        return bool(self.cells.size and self.cells[0] < LISTED + len(self.predicted))
+    def true_areas(self) -> Ints:
+        """(S + 2,) pixels of each true code: of ids that no segment has, of void, of each segment."""
+        codes = self.cells // (LISTED + len(self.predicted))
+        return np.bincount(codes, self.pixels, minlength=LISTED + len(self.true)).astype(np.int64)
 
 
 class Pairs(NamedTuple):
@@ -221,7 +223,7 @@ def overlap(truth: AnyPanoptic, prediction: Panoptic, space: Workspace | None = 
     true_ids, predicted_ids = _listed_ids(truth.segments, "true"), _listed_ids(prediction.segments, "predicted")
     starts, true_codes, values = _joint_runs(truth, prediction, true_ids, space)
     predicted_codes = space.codes(values, predicted_ids)
-    _require_listed(values, predicted_codes)
+    _require_listed(values, predicted_codes, predicted_ids)
     width = LISTED + len(predicted_ids)
     cells, pixels = _summed(
         true_codes * width + predicted_codes, _run_lengths(starts, prod(shape)), (LISTED + len(true_ids)) * width
@@ -297,12 +299,13 @@ def _require_ids(values: IdMap, side: str) -> IdMap:
     return values.astype(np.int32, copy=False)
 
 
-def _require_listed(values: IdMap, codes: Ints) -> None:
+def _require_listed(values: IdMap, codes: Ints, listed: IdMap) -> None:
     if codes.size and codes.min() == UNLISTED:
-        stray = np.unique(values[codes == UNLISTED])
+        stray = np.unique(values[codes == UNLISTED]).tolist()
+        exchanged = are_exchanged(stray, listed.tolist())
         raise DataError(
-            f"The predicted map holds segment {some(stray.tolist())}, which the JSON does not list.",
-            hint="Each id of a predicted map needs an entry in segments_info.",
+            f"The predicted map holds segment {some(stray)}, which the JSON does not list.",
+            hint=EXCHANGED if exchanged else "Each id of a predicted map needs an entry in segments_info.",
         )
 
 

@@ -16,7 +16,17 @@ from typing import Any, Generic, TypeVar, cast
 import numpy as np
 
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.evaluation import boundary, calibration, causes, cityscapes_ap, instances, per_image, quality, semantic
+from yoso_cli.evaluation import (
+    boundary,
+    calibration,
+    causes,
+    cityscapes_ap,
+    instances,
+    per_image,
+    quality,
+    semantic,
+    void,
+)
 from yoso_cli.evaluation.calibration import Calibration
 from yoso_cli.evaluation.causes import ConfusionEntry, Losses
 from yoso_cli.evaluation.cityscapes_ap import CityscapesAP
@@ -25,6 +35,7 @@ from yoso_cli.evaluation.matching import AnyPanoptic, Matching, Overlap, Workspa
 from yoso_cli.evaluation.per_image import Confidence, ImageCounts, ImageTallies
 from yoso_cli.evaluation.quality import DaggerQuality, PanopticQuality, SizeQuality
 from yoso_cli.evaluation.semantic import SemanticQuality
+from yoso_cli.evaluation.void import VoidShare
 from yoso_cli.panoptic.types import Category, Panoptic, PanopticSet
 
 Kind = TypeVar("Kind")
@@ -66,6 +77,7 @@ class Measures:
     quality = Named[PanopticQuality]("quality")
     sizes = Named[SizeQuality]("sizes")
     dagger = Named[DaggerQuality]("dagger")
+    void = Named[VoidShare]("void")
     semantic = Named[SemanticQuality | None]("semantic")
     instances = Named[InstanceQuality | None]("instances")
     cityscapes_ap = Named[CityscapesAP | None](cityscapes_ap.NAME)
@@ -147,6 +159,7 @@ REPORTED: dict[str, Metric] = {
         lambda parts, known: DaggerQuality.from_overlap(parts["dagger"], known.quality),
         quality.stuff_overlap,
     ),
+    "void": Metric("pq", lambda parts, _: VoidShare.of(parts["void"]), void.void_of),
     "semantic": Metric("miou", _of("semantic", SemanticQuality.from_confusion), semantic.confusion),
     "instances": Metric("ap", _of("instances", InstanceQuality.from_detections), instances.detections, scored=True),
     cityscapes_ap.NAME: Metric(

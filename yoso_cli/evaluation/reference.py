@@ -9,7 +9,9 @@ from typing import Any
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.evaluation.counting import record_pairs
 from yoso_cli.evaluation.quality import ClassQuality, GroupQuality, PanopticQuality
-from yoso_cli.evaluation.score import listing_of, read_any
+from yoso_cli.evaluation.score import read_any
+from yoso_cli.panoptic.layout import find_listing
+from yoso_cli.panoptic.set_archive import unpacked
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.json_text import read_json
 
@@ -21,14 +23,16 @@ def reference_quality(predictions: Path, truth: Path) -> PanopticQuality:
     """The quality as panopticapi computes it on one core.
 
     Args:
-        predictions: as `score.read_any` takes it.
+        predictions: as `score.read_any` takes it, or a zip of it.
         truth: the same.
 
     Raises:
         RunError: panopticapi is not installed.
         DataError: a set cannot be read, or panopticapi stops on it, which it does where this program has an answer.
     """
-    return quality_by(_panopticapi(), "panopticapi", predictions, truth)
+    evaluation = _panopticapi()
+    with unpacked(predictions) as predicted, unpacked(truth) as true:
+        return quality_by(evaluation, "panopticapi", predicted, true)
 
 
 def quality_by(evaluation: Any, name: str, predictions: Path, truth: Path) -> PanopticQuality:
@@ -36,7 +40,7 @@ def quality_by(evaluation: Any, name: str, predictions: Path, truth: Path) -> Pa
     true_set = read_any(truth)
     predicted_set = read_any(predictions, like=true_set)
     record_pairs(true_set, predicted_set)  # or else tells which images have no prediction
-    true_json, predicted_json = read_json(listing_of(truth)), read_json(listing_of(predictions))
+    true_json, predicted_json = read_json(find_listing(truth)), read_json(find_listing(predictions))
     by_image = {one["image_id"]: one for one in predicted_json["annotations"]}
     categories = {one["id"]: one for one in true_json["categories"]}
     try:

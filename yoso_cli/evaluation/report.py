@@ -120,6 +120,7 @@ class Report:
         versions: of the packages involved.
         machine: description of the machine.
         command: the command line.
+        remarks: what is odd about the files, and does not change what is measured.
     """
 
     measures: Measures
@@ -136,6 +137,7 @@ class Report:
     versions: Mapping[str, str] = field(default_factory=dict)
     machine: Mapping[str, str | int] = field(default_factory=dict)
     command: str = ""
+    remarks: tuple[str, ...] = ()
 
     @property
     def quality(self) -> PanopticQuality:
@@ -167,6 +169,7 @@ class Report:
             # JSON has no tuples: as lists, written and read values are equal.
             told[name] = None if value is None else json.loads(json.dumps(asdict(value)))
         told |= {"versions": dict(self.versions), "machine": dict(self.machine), "command": self.command or None}
+        told["remarks"] = list(self.remarks)
         return with_checksum({**told, "per_image": per_image})
 
 

@@ -7,7 +7,9 @@ from yoso_cli.errors import DataError
 from yoso_cli.evaluation.counting import counts_from_files, counts_from_memory
 from yoso_cli.evaluation.matching import Overlap, Workspace
 from yoso_cli.evaluation.measures import Measures, counts, measures, overlap_for, score_counts
-from yoso_cli.panoptic.files import LISTING, MANIFEST, read_coco, read_set
+from yoso_cli.panoptic import annotations
+from yoso_cli.panoptic.files import MANIFEST, read_set
+from yoso_cli.panoptic.layout import find_listing, find_photos, find_pngs
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet
 
 Pair = tuple[Panoptic, Panoptic]
@@ -48,9 +50,11 @@ def score_files(
     *,
     workers: int | None = 1,
     cache: Path | None = None,
+    trust_json: bool = False,
 ) -> Measures:
     """The measures of predictions on disk. Arguments and errors are those of `counting.counts_from_files`."""
-    return score_counts(counts_from_files(truth, predictions, metrics, workers=workers, cache=cache), truth, metrics)
+    counted = counts_from_files(truth, predictions, metrics, workers=workers, cache=cache, trust_json=trust_json)
+    return score_counts(counted, truth, metrics)
 
 
 def score_predicted(
@@ -77,16 +81,15 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     """
     if (path / MANIFEST).exists():
         return read_set(path)
-    listing, pngs = listing_of(path), path / "panoptic" if path.is_dir() else path.with_suffix("")
+    listing = find_listing(path)
     if not listing.exists():
         raise DataError(f"{listing}: no such file.", hint=f"{_JSON_EXPECTED}{_others_in(path)}")
-    return read_coco(listing, pngs, _photos_of(listing), name=path.stem, split="", like=like)
-
-
-def _photos_of(listing: Path) -> Path:
-    """Possible folders of a JSON's photos: COCO's layout (annotations/panoptic_val2017.json, val2017/), or beside."""
-    published = listing.parent.parent / listing.stem.removeprefix("panoptic_")
-    return published if listing.stem.startswith("panoptic_") and published.is_dir() else listing.parent / "images"
+    categories, records = annotations.read(listing, like)
+    pngs = find_pngs(listing, [record.panoptic_file for record in records])
+    if not pngs.is_dir():
+        raise DataError(f"{pngs}: no such folder; the PNGs of {listing} are expected there.")
+    photos = find_photos(listing, [record.image_file for record in records])
+    return PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs)
 
 
 _JSON_EXPECTED = "A COCO panoptic JSON is expected, with its PNGs in a folder of the same name beside it."
@@ -96,8 +99,3 @@ def _others_in(folder: Path) -> str:
     """The JSONs of a folder that has none of the expected name: one of them may be meant."""
     names = sorted(path.name for path in folder.glob("*.json"))[:5]
     return f" These JSONs lie there: {', '.join(names)}." if names else ""
-
-
-def listing_of(path: Path) -> Path:
-    """The JSON of the set that `read_any` takes as `path`."""
-    return path / LISTING if path.is_dir() else path

@@ -23,7 +23,7 @@ _NAMED = 3
 
 def table(report: Report) -> str:
     """The report as plain text of at most 80 columns: headline figures, their explanation, and the classes by PQ."""
-    parts = [[_title(report)], _headline(report), _meaning(report), _lost(report), _further(report)]
+    parts = [[_title(report)], _headline(report), _meaning(report), _void(report), _lost(report), _further(report)]
     blocks = [list(part) for part in (*parts, _class_rows(report.quality.classes))]
     return "\n\n".join("\n".join(line.rstrip() for line in block) for block in blocks if block)
 
@@ -151,6 +151,19 @@ def _meaning(report: Report) -> list[str]:
         unseen = classes - report.quality.all.n
         told.append(f"{unseen} of {classes} classes are in neither truth nor prediction and do not count.")
     return textwrap.wrap(" ".join(told), 79)
+
+
+def _void(report: Report) -> list[str]:
+    """What does not count, where that is anything, and what it means where only things are labelled."""
+    found = report.measures.void
+    if not found.share and not found.ignored:
+        return []
+    told = f"Void: {in_percent(found.share)} of the true pixels; predicted segments there or in crowds, which do not "
+    lines = textwrap.wrap(f"{told}count: {found.ignored:,}", 79)
+    if found.hides_errors:
+        told = "Only things are labelled in this truth: false detections anywhere else cost nothing. `yoso convert "
+        lines += textwrap.wrap(f"{told}--background NAME` makes the rest a stuff class; then they count.", 79)
+    return lines
 
 
 def _class_rows(classes: tuple[ClassQuality, ...]) -> Iterator[str]:

@@ -38,7 +38,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError, UsageError
-from yoso_cli.evaluation.counting import paying, record_pairs
+from yoso_cli.evaluation.counting import paying, record_pairs, require_consistent
 from yoso_cli.evaluation.matching import LISTED, Matching, Overlap, Workspace, match
 from yoso_cli.evaluation.measures import AT_A_TIME, overlap_for
 from yoso_cli.evaluation.quality import Figures, PanopticQuality, tally_of
@@ -146,6 +146,7 @@ def measure_videos(
     *,
     windows: Sequence[int] = WINDOWS,
     workers: int | None = 1,
+    trust_json: bool = False,
 ) -> Iterator[VideoCounts]:
     """What each video adds to the figures, in order; two maps and the overlaps of a window are in memory at a time.
 
@@ -154,6 +155,7 @@ def measure_videos(
         predictions: matched with the truth's pictures by image id; ids that persist are tubes.
         windows: their lengths in frames.
         workers: how many processes count videos; None for as many as pay. The figures are the same for any number.
+        trust_json: take the truth's areas and segments from its JSON, whatever its PNGs hold.
 
     Raises:
         DataError: at once where a picture has no prediction or belongs to no video; on the way where a PNG is
@@ -161,7 +163,7 @@ def measure_videos(
     """
     predicted = {true.image_id: guess for true, guess in record_pairs(truth, predictions)}
     videos = videos_of(truth.records, str(truth.panoptic_dir))
-    count = partial(_count_files, truth, predictions, predicted, videos, tuple(windows))
+    count = partial(_count_files, truth, predictions, predicted, videos, tuple(windows), trust_json)
     number = workers or paying(truth.records)
     return processes.mapped(count, range(len(videos)), workers=number, at_once=1)
 
@@ -358,20 +360,25 @@ def _count_files(
     predicted: Mapping[int | str, ImageRecord],
     videos: Sequence[Video],
     windows: Sequence[int],
+    trust_json: bool,
     place: int,
 ) -> VideoCounts:
     video = videos[place]
     pairs = ((record, predicted[record.image_id]) for record in video.records)
-    return count_video(video.name, _overlaps(truth, predictions, pairs), truth.categories, windows)
+    return count_video(video.name, _overlaps(truth, predictions, pairs, trust_json), truth.categories, windows)
 
 
 def _overlaps(
-    truth: PanopticSet, predictions: PanopticSet, pairs: Iterable[tuple[ImageRecord, ImageRecord]]
+    truth: PanopticSet, predictions: PanopticSet, pairs: Iterable[tuple[ImageRecord, ImageRecord]], trust_json: bool
 ) -> Iterator[Overlap]:
     space = Workspace()
     for true, guess in pairs:
-        name = f"{predictions.panoptic_path(guess)} against {truth.panoptic_path(true)}"
-        yield overlap_for(name, _read(truth, true), _read(predictions, guess), space=space)
+        path, panoptic = truth.panoptic_path(true), _read(truth, true)
+        name = f"{predictions.panoptic_path(guess)} against {path}"
+        found = overlap_for(name, panoptic, _read(predictions, guess), space=space)
+        if not trust_json:
+            require_consistent(found, panoptic, path)
+        yield found
 
 
 def _read(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:

@@ -5,7 +5,7 @@
 The PNG stores a segment's id as a colour: id = R + 256 G + 65536 B.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +70,19 @@ def id_to_rgb(id_map: IdMap) -> Rgb:
     for channel in range(3):
         rgb[..., channel] = little_endian[..., channel]
     return rgb
+
+
+EXCHANGED = (
+    "With red and blue exchanged all ids match: the PNG was written as BGR, the order of OpenCV. An id is R + 256 G "
+    "+ 65536 B."
+)
+"""What to say of a PNG whose ids are those of `are_exchanged`."""
+
+
+def are_exchanged(stray: Iterable[int], listed: Iterable[int]) -> bool:
+    """Whether the ids `stray` of a PNG, which its JSON does not list, are `listed` with red and blue exchanged."""
+    turned = {(one & 0xFF) << 16 | one & 0xFF00 | one >> 16 for one in stray}
+    return bool(turned) and turned <= set(listed)
 
 
 def read_id_map(path: Path, memory: IdMap | None = None) -> IdMap:
@@ -221,9 +234,10 @@ def read_panoptic(panoptic_set: PanopticSet, record: ImageRecord) -> Panoptic:
         where, odd = ("PNG", present - listed) if present - listed else ("JSON", listed - present)
         other = "JSON" if where == "PNG" else "PNG"
         some = shortened(sorted(odd), more=", ...")
+        apart = "The PNG and the JSON do not belong together: download or write both again."
         raise DataError(
             f"{path}: {len(odd)} segment ids are in the {where} but not in the {other}: {some}.",
-            hint="The PNG and the JSON do not belong together: download or write both again.",
+            hint=EXCHANGED if are_exchanged(present - listed, listed) else apart,
         )
     return Panoptic(id_map, tuple(record.segments))
 

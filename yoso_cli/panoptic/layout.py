@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from yoso_cli.panoptic.files import LISTING
 from yoso_cli.panoptic.types import ImageRecord
 
 _PREFIX = re.compile(r"(cityscapes_panoptic|panoptic|instances|stuff|person_keypoints|captions)_")
@@ -100,6 +101,22 @@ def _cityscapes(file: str) -> str:
     """The photo that Cityscapes' JSON means; empty where it is no name of that JSON."""
     match = _CITYSCAPES.fullmatch(file)
     return f"{match[2]}/{match[1]}_leftImg8bit.png" if match else ""
+
+
+def find_listing(path: Path) -> Path:
+    """The JSON of a panoptic set at `path`.
+
+    Args:
+        path: the JSON itself, a folder that holds panoptic.json, or the folder of its PNGs, beside which it lies under
+            the folder's name.
+    """
+    if not path.is_dir() or (path / LISTING).exists():
+        return path / LISTING if path.is_dir() else path
+    beside = path.absolute().parent / f"{path.absolute().name}.json"
+    own = [one for one in sorted(path.glob("*.json")) if one.with_suffix("").is_dir()]
+    if beside.is_file():
+        return path.parent / beside.name if path.name else beside
+    return own[0] if len(own) == 1 else path / LISTING
 
 
 def find_pngs(listing: Path, files: Sequence[str]) -> Path:
