@@ -147,16 +147,14 @@ def command(
     keeps report.json and report.html; reports of another split, of --tta or of changed settings go to evaluations/.
 
     --predictions and --truth are each a folder with panoptic.json and panoptic/, a COCO panoptic JSON with its PNGs in
-    a folder of the same name beside it, or a zip of either. Neither a network nor pictures are needed then. A truth
-    whose JSON and PNGs contradict each other is refused. With --metric vpq,stq their pictures are frames of videos,
-    and a segment's id is that of its track.
+    a folder of the same name beside it, or a zip of either; a network is not needed. A truth whose JSON and PNGs
+    contradict each other is refused. With --metric vpq,stq pictures are frames, and a segment's id is its track's.
 
     Under torchrun, the pictures are divided among the GPUs; the results are those of a single process.
 
     \b
     Example:
       yoso eval
-      yoso eval runs/shapes-001 --split val --json
       yoso eval coco --weights runs/coco-001 --metric all --tta flip
       yoso eval --predictions results.json --truth panoptic_val2017.json
       yoso eval --predictions clips.json --truth clips_val.json --metric vpq,stq
@@ -164,10 +162,9 @@ def command(
     """
     _refuse_standing(html, force)
     if predictions is None and truth is None:
-        scoring_only = {"--workers": workers, "--truth-cache": truth_cache, "--images": images}
-        scoring_only |= {"--trust-json": trust_json}
+        scoring = {"--workers": workers, "--truth-cache": truth_cache, "--images": images, "--trust-json": trust_json}
         of_videos = {"--metric vpq or stq": _of_videos(metrics), "--windows": windows}
-        _refuse_without_predictions({**scoring_only, "--engine": engine != "yoso", **of_videos})
+        _refuse_without_predictions({**scoring, "--engine": engine != "yoso", **of_videos})
         how = {"metrics": metrics, "split": split, "overrides": overrides, "device": device, "batch": batch}
         where = {"save_predictions": save_predictions, "html": html, "runs": runs}
         _eval_model(_request(source, weights, tta, {**how, **where, "options": engine_options}), as_json)
