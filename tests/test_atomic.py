@@ -257,6 +257,24 @@ def test_a_swap_that_fails_half_way_puts_the_old_folder_back(tmp_path: Path, mon
     assert names(tmp_path) == ["folder"]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_no_file_takes_the_place_of_a_device(tmp_path: Path, linked: bool) -> None:
+    """As root a rename over /dev/null would break the machine; a pipe is as special, and anybody's to make."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    target = tmp_path / ("link" if linked else "pipe")
+    for write in (lambda: atomic.write_text(target, "x"), lambda: fill_folder(target)):
+        with pytest.raises(RunError, match="is a device or pipe"):
+            write()
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "pipe"]
+
+
+def fill_folder(path: Path) -> None:
+    with atomic.replacing_folder(path) as folder:
+        (folder / "a").write_text("a")
+
+
 def test_a_place_under_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match="cannot be written"):

@@ -8,6 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -329,6 +330,24 @@ def test_a_resumed_run_tells_no_stretch_twice(tmp_path: Path) -> None:
     run.append_metrics({"iteration": 4})
     assert [line["iteration"] for line in run.metrics()] == [1, 2, 3, 4]
     assert all(json.loads(line) for line in run.metrics_path.read_text().splitlines())
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ({"iteration": 1, "loss": [1.0]}, "'loss' is not a number"),
+        ({"iteration": 1, "pq": "high"}, "'pq' is not a number"),
+        ({"iteration": 1, "pq": True}, "'pq' is not a number"),
+        ({"loss": 1.0}, "lacks its 'iteration'"),
+        ({"iteration": -3}, "lacks its 'iteration'"),
+    ],
+)
+def test_metrics_of_odd_values_are_named(tmp_path: Path, line: dict[str, Any], told: str) -> None:
+    run = RunFolder(tmp_path)
+    run.append_metrics({"iteration": 0, "loss": None})
+    run.append_metrics(line)
+    with pytest.raises(DataError, match=rf"metrics\.jsonl:2: {told}"):
+        run.metrics()
 
 
 def test_metrics_that_cannot_be_written_are_told(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def remove_folder(path: Path) -> None:
         aside = _made_folder(path)
         # A folder may be renamed over an empty one.
         path.replace(aside)
-        remove(aside)
+        shutil.rmtree(aside)
 
 
 def remove(path: Path) -> None:
@@ -226,9 +226,20 @@ def _alone(path: Path) -> Iterator[None]:
         RunError: another one does, or an OSError of the block, with advice.
     """
     with reporting(path):
+        _require_ordinary(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with sole_writer(path):
             yield
+
+
+def _require_ordinary(path: Path) -> None:
+    """Raises RunError for a device, a pipe or a socket, also behind a link: a rename would put a file in its place."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise RunError(f"{path}: is a device or pipe, which no file may replace.", hint="Name another path.")
 
 
 @contextlib.contextmanager
@@ -246,8 +257,11 @@ def reporting(path: Path) -> Iterator[None]:
 
 def advice(error: OSError) -> str:
     """What to do about a path that cannot be written."""
-    closed = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
-    return "Choose a path that you may write to" if closed else "Free some space or choose another path"
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return "Choose a path that you may write to"
+    # None: of a library in Rust, which raises its own for a full disk.
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, None)
+    return "Free some space or choose another path" if full else "Choose another path"
 
 
 def _sync(file: Path) -> None:

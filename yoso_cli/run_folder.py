@@ -426,6 +426,17 @@ def _number(path: Path) -> int:
 
 def _parsed(line: bytes, path: Path, place: int) -> dict[str, Any]:
     try:
-        return parse_json(line, f"{path}:{place}")
+        found = parse_json(line, f"{path}:{place}")
     except DataError as error:
         raise DataError(error.message, hint=_REMOVE_LINE) from None
+    iteration = found.get("iteration")
+    if type(iteration) is not int or iteration < 0:
+        raise DataError(f"{path}:{place}: lacks its 'iteration'.", hint=_REMOVE_LINE)
+    odd = [key for key, value in found.items() if key != KEY and not _is_figure(value)]
+    if odd:
+        raise DataError(f"{path}:{place}: {odd[0]!r} is not a number.", hint=_REMOVE_LINE)
+    return found
+
+
+def _is_figure(value: Any) -> bool:
+    return value is None or (isinstance(value, (int, float)) and not isinstance(value, bool))

@@ -19,8 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LIMIT = 20.0
-"""Seconds after which a command hangs; besides, five times what it takes on the undamaged input."""
+_LIMIT = 20.0
 
 LONGEST = 180.0
 """Seconds for a command that is not attacked."""
@@ -62,6 +61,12 @@ class Ended:
     def said(self) -> str:
         """What it printed and said, its white space as single spaces."""
         return " ".join((self.out + b" " + self.err).decode(errors="replace").split())
+
+
+def limit_of(undamaged: float) -> float:
+    """Seconds after which a command hangs that takes so many on the undamaged input; more on a crowded machine."""
+    crowd = max(1.0, os.getloadavg()[0] / len(os.sched_getaffinity(0)))
+    return (_LIMIT + 5 * undamaged) * crowd
 
 
 def wrong(ended: Ended, *codes: int, memory: int = MEMORY) -> str:

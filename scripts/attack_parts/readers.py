@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from attack_parts.mutate import mutant
-from attack_parts.process import LIMIT, LONGEST, MEMORY, Ended, Place, Running, Successive, wrong
+from attack_parts.process import LONGEST, MEMORY, Ended, Place, Running, Successive, limit_of, wrong
 from attack_parts.world import RUN, SCORE, TRUTH, WEIGHTS
 from yoso_cli.errors import DataError
 
@@ -683,7 +683,7 @@ class Readers:
     def _told(self, name: str, content: bytes, forged: bool, *, fresh: bool) -> tuple[str, Ended]:
         """What is wrong with how a case ends on a mutant, and how it ends."""
         case, whole = self.cases[name], self.whole[name]
-        found, files = self._run(case, content, forged, LIMIT + 5 * whole.ended.seconds, fresh=fresh)
+        found, files = self._run(case, content, forged, limit_of(whole.ended.seconds), fresh=fresh)
         told = verdict(case, found, files, whole, forged=forged)
         if not told and (left := self.place.leftovers()):
             told = f"left: {left[:3]}"

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attack_parts.process import LIMIT, MEMORY, Ended, Heard, Place, Running, group, in_fork, recorded, wrong
+from attack_parts.process import MEMORY, Ended, Heard, Place, Running, group, in_fork, limit_of, recorded, wrong
 from attack_parts.world import KEPT
 
 _STEPS = "--set train.iterations=3 --set train.workers=1 --set train.keep=1 --set train.checkpoint_every=1"
@@ -300,7 +300,7 @@ class Writers:
 
     def limit_of(self, name: str) -> float:
         """Seconds after which a command hangs."""
-        return LIMIT + 5 * self.plain[name][0].seconds
+        return limit_of(self.plain[name][0].seconds)
 
     def next_name(self, names: Sequence[str]) -> str:
         """One of the commands by chance: the longer they have taken so far, the less often."""

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from yoso_cli.conversion.prediction_folder import Part, PredictionFolder, gather
 from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.panoptic.files import read_panoptic, read_set
 from yoso_cli.panoptic.types import Panoptic, Segment
+from yoso_cli.runtime.checksum import KEY, checked_line
 
 PANOPTIC = Panoptic(np.ones((4, 5), np.int32), (Segment(1, 7, 20, (0, 0, 5, 4), score=0.5),))
 WHOLE = Part(1, 1)
@@ -130,6 +132,29 @@ def test_removing_predictions_leaves_what_is_not_theirs(tmp_path: Path) -> None:
     remove_predictions(tmp_path / "preds")
     left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
     assert left == ["outside.png", "preds/masks/mine.txt", "preds/predictions.json"]
+
+
+def forged(folder: Path, place: int, changed: dict[str, Any]) -> Path:
+    """Predictions of two pictures, a line of which is another one with its checksum right."""
+    with opened(folder) as out:
+        add(out, "a")
+        add(out, "b")
+        out.finish()
+    path = folder / "preds/parts/1-of-1.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines[place] |= changed
+    path.write_bytes(b"".join(checked_line({key: one for key, one in line.items() if key != KEY}) for line in lines))
+    return folder / "preds"
+
+
+def test_forged_lines_are_left_out(tmp_path: Path) -> None:
+    assert gather(forged(tmp_path / "1", 0, {"entries": {"masks": {}}})) == (1, [])
+    assert gather(forged(tmp_path / "2", 2, {"names": "all"})) == (2, ["1 of 1"])
+
+
+def test_a_forged_entry_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="has a line that is not as it was written"):
+        gather(forged(tmp_path, 0, {"entries": {"panoptic": 5}}))
 
 
 def test_predictions_are_replaced_where_a_kill_has_left_a_file_that_no_line_names(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import chain, count
 from pathlib import Path
@@ -223,7 +223,7 @@ class PredictionFolder:
             RunError: the disk is full.
         """
         all_lines = chain.from_iterable(parts.values())
-        by_name = {line.name: line for line in all_lines if line.entries and self._has(line)}
+        by_name = {line.name: line for line in all_lines if self._is_whole(line)}
         lines = [by_name[name] for name in sorted(by_name)]
         staging = self._staging / "listings"
         with reporting(self.folder):
@@ -232,7 +232,8 @@ class PredictionFolder:
             for name, writer in self._writers.items():
                 place = _folder_of(staging, name)
                 place.mkdir(parents=True, exist_ok=True)
-                writer.finish(place, [line.entries[name] for line in lines])
+                with _of_damaged_lines(self.folder / _PARTS):
+                    writer.finish(place, [line.entries[name] for line in lines])
             listings = self._move_in(staging)
         losses: Counter[str] = Counter()
         for line in lines:
@@ -240,6 +241,10 @@ class PredictionFolder:
         counts = {"complete": complete, "pictures_done": len(lines), "losses": dict(losses), "listings": listings}
         _write_about(self.folder, {**self._about, **counts})
         return len(lines)
+
+    def _is_whole(self, line: Line) -> bool:
+        """Whether it is that of a picture or frame with all of its files, in every format."""
+        return self._writers.keys() <= line.entries.keys() and self._has(line)
 
     def _has(self, line: Line) -> bool:
         return all(stays_inside(file) and (self.folder / file).is_file() for file in line.files)
@@ -253,6 +258,16 @@ class PredictionFolder:
             path.replace(self.folder / name)
         shutil.rmtree(staging)
         return tuple(name.as_posix() for name in names)
+
+
+@contextmanager
+def _of_damaged_lines(parts: Path) -> Iterator[None]:
+    """Raises DataError where an entry, which each format has in its own form, is of none."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, AttributeError):
+        hint = "Remove the folder and predict again."
+        raise DataError(f"{parts}: has a line that is not as it was written.", hint=hint) from None
 
 
 def _add_frame(entry: dict[str, Any], frame: Mapping[str, Any]) -> None:

@@ -12,6 +12,7 @@ import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -137,7 +138,9 @@ def prune(checkpoints: Sequence[Path], *, keep: int, best: Path | None = None) -
     for folder in checkpoints[: -max(keep, 1)]:
         if folder == best:
             continue
-        atomic.remove_folder(folder)
+        # What stays is in the way of nobody, and no reason to end a training.
+        with suppress(OSError):
+            atomic.remove_folder(folder)
     for parent in {folder.parent for folder in checkpoints}:
         atomic.remove_leftovers(parent)
 

@@ -17,6 +17,8 @@ Line = Mapping[str, Any]
 _SIZE = (1280, 720)
 _PQ = {"pq": "all", "pq_things": "things", "pq_stuff": "stuff"}
 # More points than pixels across only cost time.
+# No axis can be drawn beyond.
+_LARGEST = 1e30
 _MOST_POINTS = 600
 _FEW = 30
 
@@ -86,5 +88,6 @@ def draw_panel(axes: "Axes", lines: Sequence[Line], names: Sequence[str]) -> Non
 
 def _points(lines: Sequence[Line], name: str) -> list[tuple[float, float]]:
     factor = 100 if name in _PQ else 1
-    found = [(float(line["iteration"]), factor * float(line[name])) for line in lines if line.get(name) is not None]
+    told = [line for line in lines if line.get(name) is not None and abs(line[name]) < _LARGEST]
+    found = [(float(line["iteration"]), factor * float(line[name])) for line in told]
     return found[:: -(-len(found) // _MOST_POINTS) or 1]
