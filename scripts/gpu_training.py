@@ -19,6 +19,7 @@ from gpu_subject import Subject
 from yoso_cli.api import training_parts
 from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
+from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
@@ -137,7 +138,8 @@ def _recipe(name: str, changes: list[str], small: bool) -> Recipe:
 
 def _step(recipe: Recipe, classes: int, device: torch.device, group: ProcessGroup) -> Step:
     model = training_parts.build_network(recipe, classes)
-    step = training_parts.optimizer_step(model, recipe, device, group)
+    categories = tuple(Category(number, str(number), True) for number in range(1, classes + 1))
+    step = training_parts.optimizer_step(model, recipe, categories, device, group)
     model.train()
     return step
 

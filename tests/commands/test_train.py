@@ -349,6 +349,11 @@ def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[s
     assert "tiny train: 5 images" in told
     assert "4 steps of 2 pictures of 64x64, 1.6 epochs" in told
     assert "batch that fits a GPU of 8 GiB: 2" in told
+    assert f"Loss masks compared at {recipe_file.load(str(recipe)).loss.num_points} points each Memory" in told
+    aids = ["loss.compare_at=cells", "loss.center_weight=10", "train.start=centers", "model.hidden_dim=32"]
+    assert run(["train", str(recipe), "--dry-run", *(f"--set={aid}" for aid in aids)]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    assert "256 cells each; center codes with weight 10 and a decoder that starts at centers Memory" in told
 
 
 def test_a_dry_run_refuses_weights_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -550,7 +555,7 @@ def test_each_process_has_a_gpu_of_its_own(
 def test_a_batch_that_cannot_be_shared_is_refused(recipe: Path) -> None:
     with pytest.raises(UsageError, match="batch of 2 cannot be divided among 3"):
         training_parts.optimizer_step(
-            tiny.model(), recipe_file.load(str(recipe)), torch.device("cpu"), ProcessGroup(0, 3)
+            tiny.model(), recipe_file.load(str(recipe)), tiny.CATEGORIES, torch.device("cpu"), ProcessGroup(0, 3)
         )
 
 
@@ -565,7 +570,12 @@ def test_passes_are_as_large_as_the_memory_allows(
 
     def passes(*changes: str) -> int:
         step = training_parts.optimizer_step(
-            tiny.model(), recipe_file.load(str(recipe), [*four, *changes]), cpu, ProcessGroup(), console.TERMINAL
+            tiny.model(),
+            recipe_file.load(str(recipe), [*four, *changes]),
+            tiny.CATEGORIES,
+            cpu,
+            ProcessGroup(),
+            console.TERMINAL,
         )
         forward, seen = step._forward, []
         step._forward = lambda images: (seen.append(len(images)), forward(images))[1]

@@ -16,6 +16,16 @@ from yoso_cli.cli import run
 from yoso_cli.loading.batch import Batch
 from yoso_cli.runtime.distributed import ProcessGroup
 from yoso_cli.training import distributed
+from yoso_cli.training.cells import CellLoss
+from yoso_cli.training.centers import CenterLoss, WithCenters
+from yoso_cli.training.losses import SetLoss
+from yoso_cli.training.step import Criterion
+
+# The released loss, and the one with all aids; codes of 64x64 pictures need no more than the tiny network has.
+CRITERIA: dict[str, Criterion] = {
+    "released": SetLoss(num_points=128),
+    "aided": WithCenters(CellLoss(), 2.0, CenterLoss((True, True, False))),
+}
 
 
 def context() -> ForkServerContext:
@@ -52,7 +62,7 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
-def curve(rank: int, count: int, folder: str, steps: int) -> None:
+def curve(rank: int, count: int, folder: str, steps: int, criterion: str) -> None:
     """Losses and last weights of `steps` steps on batches of two pictures, shared by `count` processes."""
     torch.set_num_threads(1)
     if count > 1:
@@ -61,7 +71,9 @@ def curve(rank: int, count: int, folder: str, steps: int) -> None:
     if count > 1:
         distributed.convert_batch_norms(model)
     forward = distributed.wrap_ddp(model, torch.device("cpu")) if count > 1 else model
-    step = tiny.step(model, optimizer=tiny.sgd(model), forward=forward, group=ProcessGroup(rank, count))
+    step = tiny.step(
+        model, CRITERIA[criterion], optimizer=tiny.sgd(model), forward=forward, group=ProcessGroup(rank, count)
+    )
     model.train()
     losses = []
     for iteration, batch in enumerate(tiny.batches(stop=steps, uneven=True)):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from training import tiny
+from training import processes, tiny
 
 from yoso_cli.errors import RunError
 from yoso_cli.loading.batch import Batch
@@ -92,6 +92,7 @@ def curve(run: Run) -> list[Metrics]:
         {"micro_batch": 1, "ema": 0.5},
         {"precision": "bfloat16", "channels_last": True},
         {"precision": "float16", "ema": 0.5},
+        {"criterion": processes.CRITERIA["aided"]},
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -16,19 +16,20 @@ def close(ours: Any, theirs: Any, tolerance: float = 2e-4) -> None:
     torch.testing.assert_close(torch.tensor(ours), torch.tensor(theirs), rtol=tolerance, atol=2e-6)
 
 
-def accumulated(micro_batch: int) -> tuple[list[Metrics], dict[str, torch.Tensor]]:
+def accumulated(micro_batch: int, criterion: str) -> tuple[list[Metrics], dict[str, torch.Tensor]]:
     model = tiny.model()
-    step = tiny.step(model, optimizer=tiny.sgd(model), micro_batch=micro_batch)
+    step = tiny.step(model, processes.CRITERIA[criterion], optimizer=tiny.sgd(model), micro_batch=micro_batch)
     processes.frozen_norms(model)
     # Three pictures, so that the last pass is smaller, with different numbers of targets.
     batches = tiny.batches(stop=3, pictures=3, uneven=True)
     return [step(batch, iteration, 1e-3) for iteration, batch in enumerate(batches)], model.state_dict()
 
 
+@pytest.mark.parametrize("criterion", processes.CRITERIA)
 @pytest.mark.parametrize("micro_batch", [1, 2])
-def test_gradient_accumulation_equals_one_pass(micro_batch: int) -> None:
-    whole, weights = accumulated(3)
-    parts, own = accumulated(micro_batch)
+def test_gradient_accumulation_equals_one_pass(micro_batch: int, criterion: str) -> None:
+    whole, weights = accumulated(3, criterion)
+    parts, own = accumulated(micro_batch, criterion)
     for one, other in zip(parts, whole, strict=True):
         assert one.keys() == other.keys()
         close(list(one.values()), list(other.values()))
@@ -55,7 +56,8 @@ def test_only_batch_norms_depend_on_gradient_accumulation() -> None:
     assert float((differing[0] - differing[1]).norm() / differing[0].norm()) > 0.05
 
 
-def test_two_processes_train_as_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize("criterion", processes.CRITERIA)
+def test_two_processes_train_as_one(tmp_path: Path, criterion: str) -> None:
     """The same losses, norm of gradients, weights and statistics of norms, to rounding, at every step.
 
     Batch norms over eight values make gradients of rounding: weights that differ by 6e-8 move their norm by 4e-4.
@@ -64,7 +66,8 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     started = [(rank, count) for count in (1, 2) for rank in range(count)]
     context = processes.context()
     running = [
-        context.Process(target=processes.curve, args=(rank, count, str(tmp_path), steps)) for rank, count in started
+        context.Process(target=processes.curve, args=(rank, count, str(tmp_path), steps, criterion))
+        for rank, count in started
     ]
     for process in running:
         process.start()

@@ -101,6 +101,8 @@ def test_memory_grows_with_pictures_and_pixels_and_shrinks_with_precision() -> N
     assert footprint(model, **{**size, "height": 256}).per_picture == 2 * one.per_picture
     assert 0.4 < footprint(model, **{**size, "precision": "bfloat16"}).per_picture / one.per_picture < 0.95
     assert one.per_picture > 3 * 128 * 128 * 4, "at least the picture"
+    cells = footprint(model, **size, all_cells=True).per_picture - one.per_picture
+    assert cells == 4 * 6 * 3 * 6 * 32 * 32, "six values of each cell, at three stages of six proposals"
     freeze(model, ["backbone"])
     assert footprint(model, **size).per_picture < one.per_picture
 

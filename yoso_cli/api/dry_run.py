@@ -43,6 +43,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         },
         "data": {"name": recipe.data.name, "splits": data},
         "schedule": _schedule(recipe, images),
+        "loss": _loss(recipe),
         "memory": _memory(recipe, training_parts.footprint(model, recipe)),
         "paper": recipe.to_dict()["paper"],
     }
@@ -89,6 +90,17 @@ def _schedule(recipe: Recipe, images: int | None) -> dict[str, Any]:
         "epochs": plan.iterations * plan.batch / images if images else None,
         "rate": f"{warm} {plan.lr:g} (backbone {plan.lr * plan.backbone_lr:g}), {fall}",
         "evaluations": plan.iterations // plan.evaluate_every if plan.evaluate_every else 1,
+    }
+
+
+def _loss(recipe: Recipe) -> dict[str, Any]:
+    loss, augment = recipe.loss, recipe.augment
+    cells = (augment.crop_height // 4) * (augment.crop_width // 4)
+    return {
+        "compare_at": loss.compare_at,
+        "places": cells if loss.compare_at == "cells" else loss.num_points,
+        "center_weight": loss.center_weight,
+        "start": recipe.train.start,
     }
 
 

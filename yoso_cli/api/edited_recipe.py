@@ -10,10 +10,10 @@ from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder
 
-# A resumed run gives the same curve with any of these; the initial weights of the backbone have had their effect.
+# A resumed run gives the same curve with any of these; initial weights have had their effect.
 _FREE = re.compile(
     r"name|description|data\.(root|val_split)|model\.backbone_weights|(inference|paper)\..*"
-    r"|train\.(workers|log_every|checkpoint_every|evaluate_every|keep|bad_steps|unreadable)"
+    r"|train\.(start|workers|log_every|checkpoint_every|evaluate_every|keep|bad_steps|unreadable)"
 )
 
 

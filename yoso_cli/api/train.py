@@ -174,7 +174,7 @@ def open_training(
         training_parts.load_initial_weights(model, path, train_set.categories, progress)
     else:
         group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
-    step = training_parts.optimizer_step(model, recipe, where, group, progress)
+    step = training_parts.optimizer_step(model, recipe, train_set.categories, where, group, progress)
     # The folder is made last, so that no error above leaves an empty one.
     run = lock = None
     if group.rank == 0:
@@ -221,7 +221,7 @@ def resume_training(
     model = training_parts.build_network(recipe, len(train_set.categories))
     if not run.checkpoints():
         group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
-    step = training_parts.optimizer_step(model, recipe, where, group, progress)
+    step = training_parts.optimizer_step(model, recipe, train_set.categories, where, group, progress)
     lock = run.begin_training(Path(recipe.data.root)) if group.rank == 0 else None
     checkpoints = _checkpoints(run, run.recipe(), train_set, step)
     loop = checkpoints.newest(progress.message)

@@ -1,7 +1,7 @@
 """The parts of a training made from a recipe: network, initial weights, optimizer step, learning rate, dataset."""
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from yoso_cli.loading.augmentation import Augmentation
     from yoso_cli.loading.dataset import PanopticDataset
     from yoso_cli.model.yoso import YOSO
+    from yoso_cli.training.centers import CenterCode
     from yoso_cli.training.memory import Footprint
-    from yoso_cli.training.step import Step
+    from yoso_cli.training.step import Criterion, Step
 
 
 def build_network(recipe: Recipe, num_classes: int) -> "YOSO":
@@ -33,9 +34,37 @@ def build_network(recipe: Recipe, num_classes: int) -> "YOSO":
     import torch
 
     from yoso_cli.model.yoso import YOSO
+    from yoso_cli.training.centers import start_at_centers
 
     torch.manual_seed(recipe.train.seed)
-    return YOSO(num_classes, **recipe.model.arguments())
+    model = YOSO(num_classes, **recipe.model.arguments())
+    if recipe.train.start == "centers":
+        start_at_centers(model, _center_code(recipe))
+    return model
+
+
+def _center_code(recipe: Recipe) -> "CenterCode":
+    """The code of places in the recipe's crops.
+
+    Raises:
+        UsageError: the network has too few channels for it, or too many layers.
+    """
+    from yoso_cli.training.centers import CenterCode
+
+    model, augment = recipe.model, recipe.augment
+    code = CenterCode(augment.crop_height, augment.crop_width)
+    if 2 * code.channels + 2 > model.hidden_dim:
+        raise UsageError(
+            f"{recipe.name}: center codes of {augment.crop_height}x{augment.crop_width} crops need "
+            f"model.hidden_dim of {2 * code.channels + 2} or more, not {model.hidden_dim}.",
+            hint="Choose smaller crops, a wider network, or train.start: random and loss.center_weight: 0.",
+        )
+    if recipe.train.start == "centers" and model.num_mask_layers != 1:
+        raise UsageError(
+            f"{recipe.name}: train.start: centers needs model.num_mask_layers: 1, not {model.num_mask_layers}.",
+            hint="Choose train.start: random.",
+        )
+    return code
 
 
 def load_backbone(model: "YOSO", recipe: Recipe) -> None:
@@ -83,19 +112,23 @@ def require_shared_equally(batch: int, processes: int) -> None:
 
 
 def optimizer_step(
-    model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress = SILENT
+    model: "YOSO",
+    recipe: Recipe,
+    categories: tuple[Category, ...],
+    device: "torch.device",
+    group: ProcessGroup,
+    progress: Progress = SILENT,
 ) -> "Step":
     """The optimizer step of the recipe; moves `model` to `device`.
 
     Raises:
-        UsageError: the batch cannot be divided equally, or everything is frozen.
+        UsageError: the batch cannot be divided equally, everything is frozen, or an aid does not fit the network.
     """
     import torch
 
     from yoso_cli.training import distributed
     from yoso_cli.training.ema import MovingAverage
     from yoso_cli.training.freezing import freeze
-    from yoso_cli.training.losses import SetLoss
     from yoso_cli.training.optim import adamw
     from yoso_cli.training.step import Step, StepConfig
 
@@ -109,7 +142,7 @@ def optimizer_step(
     return Step(
         model,
         adamw(model, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
-        SetLoss(**asdict(recipe.loss)),
+        criterion(recipe, categories),
         StepConfig(
             clip=plan.clip,
             seed=plan.seed,
@@ -122,6 +155,22 @@ def optimizer_step(
         average=MovingAverage(model, plan.ema) if plan.ema else None,
         group=group,
     )
+
+
+def criterion(recipe: Recipe, categories: tuple[Category, ...]) -> "Criterion":
+    """The terms of the recipe's loss for these classes. Raises UsageError if an aid does not fit the network."""
+    from yoso_cli.training.cells import CellLoss
+    from yoso_cli.training.centers import CenterLoss, WithCenters
+    from yoso_cli.training.losses import SetLoss
+
+    chosen = CellLoss if recipe.loss.compare_at == "cells" else SetLoss
+    own = {one.name for one in fields(chosen)}
+    terms = chosen(**{name: value for name, value in asdict(recipe.loss).items() if name in own})
+    if not recipe.loss.center_weight:
+        return terms
+    _center_code(recipe)
+    things = tuple(category.isthing for category in categories)
+    return WithCenters(terms, recipe.loss.center_weight, CenterLoss(things))
 
 
 def rate_schedule(recipe: Recipe) -> Callable[[int], float]:
@@ -152,6 +201,7 @@ def footprint(model: "YOSO", recipe: Recipe) -> "Footprint":
         width=augment.crop_width,
         precision=plan.precision,
         average=bool(plan.ema),
+        all_cells=recipe.loss.compare_at == "cells",
     )
 
 

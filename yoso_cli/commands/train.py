@@ -250,6 +250,7 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
             f"{schedule['crop']}{epochs}",
         ),
         ("Rate", schedule["rate"]),
+        ("Loss", _loss_text(facts["loss"])),
         (
             "Memory",
             f"about {_gib(memory['gib']['1'])} at batch 1, {_gib(memory['batch_gib'])} at batch "
@@ -261,6 +262,15 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
         told.append(("Target", _aim(paper)))
     told += [("", f"the paper on {note}") for note in paper["says"]]
     return "\n".join(console.labelled(label, words) for label, words in told)
+
+
+def _loss_text(loss: dict[str, Any]) -> str:
+    where = counted(loss["places"], "cell" if loss["compare_at"] == "cells" else "point")
+    aids = [
+        *([f"center codes with weight {loss['center_weight']:g}"] if loss["center_weight"] else []),
+        *(["a decoder that starts at centers"] if loss["start"] == "centers" else []),
+    ]
+    return f"masks compared at {where} each" + (f"; {' and '.join(aids)}" if aids else "")
 
 
 def _aim(paper: dict[str, Any]) -> str:

@@ -174,7 +174,8 @@ class Predictor:
             combined([_only(one, place) for one in outputs], [one.sizes for one in shown], self.views)
             for place, shown in enumerate(pictures)
         ]
-        return Output(*(torch.cat([getattr(one, name) for one in each]) for name in Output._fields))
+        classes = [one.class_logits for one in each if one.class_logits is not None]
+        return Output(torch.cat([one.mask_logits for one in each]), torch.cat(classes))
 
     def prepare(self, image: Rgb, view: View = PLAIN) -> Input:
         """(H, W, 3) uint8 to the network's input for one view."""

@@ -16,6 +16,7 @@ from yoso_cli.model.precision import full_precision
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 STRIDE = 32
+MASK_STRIDE = 4
 
 
 class Output(NamedTuple):
@@ -25,10 +26,12 @@ class Output(NamedTuple):
         mask_logits: (B, N, H/4, W/4); a mask is where they are above 0.
         class_logits: (B, N, K + 1), already divided by the temperature; the last class is no object. None for stage 0,
             and in evaluation mode for every stage but the last.
+        features: (B, D, H/4, W/4), that masks are made from; only for stage 0 in training mode.
     """
 
     mask_logits: Tensor
     class_logits: Tensor | None
+    features: Tensor | None = None
 
 
 class YOSO(nn.Module):
@@ -101,4 +104,7 @@ class YOSO(nn.Module):
         """
         # The decoder sums features over whole masks, which half precision cannot hold; it is 6 % of the network's work.
         with full_precision(self.features(images)) as features:
-            return [Output(mask_logits, class_logits) for mask_logits, class_logits in self.decoder(features)]
+            outputs = [Output(mask_logits, class_logits) for mask_logits, class_logits in self.decoder(features)]
+            if self.training:
+                outputs[0] = outputs[0]._replace(features=features)
+            return outputs

@@ -101,15 +101,28 @@ class AugmentRecipe:
 
 @dataclass(frozen=True)
 class LossRecipe:
-    """The set-prediction loss on sampled points."""
+    """The set-prediction loss."""
 
     class_weight: float = value(2.0, "weight of the class loss", at_least=0)
     mask_weight: float = value(5.0, "weight of the mask (binary cross-entropy) loss", at_least=0)
     dice_weight: float = value(5.0, "weight of the dice loss", at_least=0)
     no_object_weight: float = value(0.1, "weight of the no-object class", at_least=0)
-    num_points: int = value(12544, "points per mask", at_least=1)
-    oversample_ratio: float = value(3.0, "candidates per point, of which the most uncertain are kept", at_least=1)
-    importance_ratio: float = value(0.75, "share of points chosen by uncertainty", at_least=0, at_most=1)
+    compare_at: str = value(
+        "points",
+        "masks are compared at sampled points, or at every cell of the mask logits",
+        choices=("points", "cells"),
+    )
+    box_share: float = value(
+        0.5, "cells: share of a mask's cross-entropy that comes from the box around it", at_least=0, at_most=1
+    )
+    num_points: int = value(12544, "points: how many per mask", at_least=1)
+    oversample_ratio: float = value(
+        3.0, "points: candidates for each, of which the most uncertain are kept", at_least=1
+    )
+    importance_ratio: float = value(0.75, "points: share chosen by uncertainty", at_least=0, at_most=1)
+    center_weight: float = value(
+        0.0, "weight of the loss that teaches features the center of each thing; 0: none", at_least=0
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +152,11 @@ class TrainRecipe:
         0.0, "decay of the moving average of the weights, such as 0.9998; 0: none", at_least=0, at_most=1
     )
     freeze: tuple[str, ...] = value((), "frozen parts", choices=("backbone", "aggregator", "decoder"))
+    start: str = value(
+        "random",
+        "initial weights of the decoder: random (released), or such that it compares centers of things",
+        choices=("random", "centers"),
+    )
     seed: int = value(0, "random seed of initial weights, data order and sampled points", at_least=0)
     workers: int = value(4, "data loader processes; 0 loads in the training process", at_least=0)
     log_every: int = value(20, "iterations between lines of metrics.jsonl", at_least=1)

@@ -110,24 +110,14 @@ class SetLoss:
     ) -> dict[str, Tensor]:
         terms = {}
         if output.class_logits is not None:
-            terms["class"] = self.class_weight * self._class_loss(output.class_logits, targets, matches, share)
+            found = class_loss(output.class_logits, targets, matches, share, no_object_weight=self.no_object_weight)
+            terms["class"] = self.class_weight * found
         mask, dice = self._mask_losses(output.mask_logits, targets, matches, points, share)
         if not all(pairs.sound for pairs in matches):
             mask = mask * torch.nan
         terms["mask"] = self.mask_weight * mask
         terms["dice"] = self.dice_weight * dice
         return terms
-
-    def _class_loss(self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], share: Share) -> Tensor:
-        """Cross-entropy of all proposals (B, N, K+1); unmatched ones are trained to predict "no object"."""
-        no_object = logits.shape[-1] - 1
-        wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)  # (B, N)
-        for row, target, pairs in zip(wanted, targets, matches, strict=True):
-            row[pairs.queries] = target.labels[pairs.targets]
-        weight = torch.ones(no_object + 1, device=logits.device)
-        weight[no_object] = self.no_object_weight
-        total = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), weight, reduction="sum")
-        return total / (share.class_weight(logits.shape[1], self.no_object_weight) or 1.0)
 
     def _mask_losses(
         self, logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], points: _Points, share: Share
@@ -139,6 +129,20 @@ class SetLoss:
         wanted = _sample_targets(targets, matches, places)
         bce = F.binary_cross_entropy_with_logits(at_points, wanted, reduction="none").mean(1).sum()
         return bce / share.num_masks, _dice(at_points.sigmoid(), wanted).sum() / share.num_masks
+
+
+def class_loss(
+    logits: Tensor, targets: Sequence[Target], matches: Sequence[Match], share: Share, *, no_object_weight: float
+) -> Tensor:
+    """Cross-entropy of all proposals (B, N, K+1); unmatched ones are trained to predict "no object"."""
+    no_object = logits.shape[-1] - 1
+    wanted = torch.full(logits.shape[:2], no_object, dtype=torch.int64, device=logits.device)  # (B, N)
+    for row, target, pairs in zip(wanted, targets, matches, strict=True):
+        row[pairs.queries] = target.labels[pairs.targets]
+    weight = torch.ones(no_object + 1, device=logits.device)
+    weight[no_object] = no_object_weight
+    total = F.cross_entropy(logits.float().flatten(0, 1), wanted.flatten(), weight, reduction="sum")
+    return total / (share.class_weight(logits.shape[1], no_object_weight) or 1.0)
 
 
 def _sample_targets(targets: Sequence[Target], matches: Sequence[Match], points: Tensor) -> Tensor:

@@ -43,11 +43,7 @@ def match(
 ) -> list[list[Match]]:
     """Matches each image's targets with its proposals, for each stage separately.
 
-    Each image gets min(N, M) one-to-one pairs of least total cost, where the cost of a pair is
-    -class_weight * probability + mask_weight * BCE + dice_weight * dice.
-
-    The costs of all stages and images are transferred to the host at once, and so are the pairs back: each transfer
-    synchronises with the GPU.
+    The cost of a pair is -class_weight * probability + mask_weight * BCE + dice_weight * dice.
 
     Args:
         outputs: one per stage; without class logits (stage 0) only masks count.
@@ -58,24 +54,42 @@ def match(
         dice_weight: of the dice distance over the points.
 
     Returns:
-        for each stage the pairs of each image; arbitrary pairs for an image whose costs are not finite.
+        as `pairs_of_least_cost`.
     """
 
     def cost(output: Output, image: int, places: Tensor) -> Tensor:
         target = targets[image]
         masks = _mask_cost(output.mask_logits[image], target.masks, places, mask_weight, dice_weight)
-        if output.class_logits is None:
-            return masks
-        probability = output.class_logits[image].softmax(-1)  # (N, K+1)
-        return masks - class_weight * probability[:, target.labels]
+        return masks - class_weight * probabilities(output, image, target.labels)
 
     costs = [
-        cost(output, image, places[image : image + 1])
+        [cost(output, image, places[image : image + 1]) for image in range(len(targets))]
         for output, places in zip(outputs, points, strict=True)
-        for image in range(len(targets))
     ]
-    matches = _on_device([_assigned(one) for one in _on_host(costs)], outputs[0].mask_logits.device)
-    return [matches[first : first + len(targets)] for first in range(0, len(matches), len(targets))]
+    return pairs_of_least_cost(costs)
+
+
+def probabilities(output: Output, image: int, labels: Tensor) -> Tensor | float:
+    """(N, M): the probability of each target's class for each proposal; 0 at a stage without classes."""
+    return 0.0 if output.class_logits is None else output.class_logits[image].softmax(-1)[:, labels]
+
+
+def pairs_of_least_cost(costs: Sequence[Sequence[Tensor]]) -> list[list[Match]]:
+    """One-to-one pairs, min(N, M) in each image, of least total cost.
+
+    The costs of all stages and images are transferred to the host at once, and so are the pairs back: each transfer
+    synchronises with the GPU.
+
+    Args:
+        costs: (N, M) of each image, for each stage.
+
+    Returns:
+        for each stage the pairs of each image; arbitrary pairs for an image whose costs are not finite.
+    """
+    flat = [cost for stage in costs for cost in stage]
+    matches = _on_device([_assigned(one) for one in _on_host(flat)], flat[0].device)
+    images = len(costs[0])
+    return [matches[first : first + images] for first in range(0, len(matches), images)]
 
 
 def _mask_cost(logits: Tensor, masks: Tensor, points: Tensor, mask_weight: float, dice_weight: float) -> Tensor:
