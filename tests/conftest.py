@@ -3,8 +3,10 @@
 import importlib
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,6 +14,11 @@ from hypothesis import HealthCheck, settings
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync --window-size=1200,900"
+)
 
 
 def _missing(what: str) -> None:
@@ -53,6 +60,22 @@ def shared() -> Path:
 def coco_sample(shared: Path) -> Path:
     """Three annotated pictures of COCO val2017 in COCO's own layout."""
     return shared / "data" / "coco-sample"
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A browser without a window."""
+    webdriver = oracle("selenium.webdriver")
+    service = oracle("selenium.webdriver.chrome.service")
+    options = webdriver.ChromeOptions()
+    options.binary_location = program("chromium", "google-chrome")
+    for flag in (*FLAGS.split(), f"--user-data-dir={tmp_path_factory.mktemp('browser')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=service.Service(program("chromedriver")))
+    driver.get("about:blank")  # the browser's own first page goes on loading until it is left
+    yield driver
+    driver.quit()
 
 
 @pytest.fixture(autouse=True)

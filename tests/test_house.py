@@ -19,6 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("commands",),
     ("api",),
+    ("view",),
     ("page", "inspection", "conversion", "inference", "training"),
     ("datasets", "drawing", "evaluation", "loading", "media", "model"),
     ("panoptic", "releases", "run_folder"),

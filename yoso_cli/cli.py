@@ -39,6 +39,7 @@ COMMANDS = {
     "reparam": "Re-parameterise a model: same predictions, lower latency.",
     "predict": "Predict photos, folders and videos: files for other tools.",
     "viz": "Segment pictures and draw the result.",
+    "view": "Browse a dataset, a run or predictions in a browser.",
     "bench": "Measure latency and frames per second on this machine.",
     "weights": "Download, import, export and show weights.",
     "recipe": "List, show, check, copy and make recipes.",

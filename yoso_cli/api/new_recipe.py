@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.api import training_parts
+from yoso_cli.api.truth_pictures import read_split_of
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.inspection.sizing import SetSize, Suggestion, suggestions
 from yoso_cli.inspection.split import Split, find_splits
-from yoso_cli.panoptic.files import read_coco, read_set
 from yoso_cli.panoptic.types import PanopticSet
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
@@ -111,10 +111,8 @@ def new_recipe(
 
 
 def _read(split: Split) -> PanopticSet:
-    if split.folder is not None:
-        # Recipes name the folders, which may have been renamed.
-        return replace(read_set(split.folder), name=split.dataset, split=split.name)
-    return read_coco(split.listing, split.panoptic_dir, split.image_dir, name=split.dataset, split=split.name)
+    # Recipes name the folders, which may have been renamed.
+    return replace(read_split_of(split), name=split.dataset, split=split.name)
 
 
 def _training_split(dataset: str | Path, root: Path) -> Split:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from yoso_cli.api.truth_pictures import read_split_of
 from yoso_cli.atomic import replacing_folder
 from yoso_cli.conversion.mapping_file import read_mapping
 from yoso_cli.datasets.class_mapping import ClassMapping, changed_classes, merged_classes
@@ -21,7 +22,7 @@ from yoso_cli.datasets.spec import is_prepared
 from yoso_cli.drawing.style import chosen
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.inspection.split import Split, find_splits
-from yoso_cli.panoptic.files import read_coco, read_set
+from yoso_cli.panoptic.files import read_set
 from yoso_cli.panoptic.packed_segments import SegmentTable
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet
 from yoso_cli.runtime.machine import usable_cores
@@ -287,10 +288,7 @@ def _read(named: str | Path, root: Path) -> _Source:
         paths = [str(one.folder or one.listing) for one in splits]
         raise UsageError(f"{named}: has {len(splits)} splits.", hint=f"Name one of them: {', '.join(paths)}.")
     split = splits[0]
-    if split.folder is not None:
-        found = read_set(split.folder)
-    else:
-        found = read_coco(split.listing, split.panoptic_dir, split.image_dir, name=split.dataset, split=split.name)
+    found = read_split_of(split)
     if not found.records:
         raise DataError(f"{named}: has no pictures.")
     require_distinct(found.records, str(named))

@@ -39,14 +39,19 @@ def truth_pictures(
         UsageError: there is no such dataset, split or class.
         DataError: no picture has a segment of these classes, or the labels or a photo cannot be read.
     """
-    found = _read(_chosen_split(dataset, split, Path(root)))
+    found = read_split_of(chosen_split(dataset, split, Path(root)))
     records = _with_classes(found, classes)
     if seed is not None:
         records = [records[place] for place in np.random.default_rng(seed).permutation(len(records)).tolist()]
     return (_result(found, record) for record in records[:count])
 
 
-def _chosen_split(dataset: str | Path, name: str, root: Path) -> Split:
+def chosen_split(dataset: str | Path, name: str, root: Path) -> Split:
+    """The split `name` of a dataset; without a name the only one, or that whose name begins with `val`.
+
+    Raises:
+        UsageError: there is no such dataset or split, or it is unclear which is meant.
+    """
     splits = find_splits(str(dataset), root)
     names = [split.name for split in splits]
     there = f"The splits of {dataset} are {', '.join(names)}."
@@ -60,7 +65,8 @@ def _chosen_split(dataset: str | Path, name: str, root: Path) -> Split:
     return fitting[0]
 
 
-def _read(split: Split) -> PanopticSet:
+def read_split_of(split: Split) -> PanopticSet:
+    """What the JSON of a split lists. Raises DataError when it cannot be read."""
     if split.folder is not None:
         return read_set(split.folder)
     return read_coco(split.listing, split.panoptic_dir, split.image_dir, name=split.dataset, split=split.name)

@@ -29,8 +29,8 @@ def render(values: dict[str, object]) -> str:
     )
     environment.filters |= {"cut": cut, "percent": percent, "span": span, "counted": counted}
     environment.globals |= values
-    style, script = _own_file("page.css"), _own_file("page.js")
-    return environment.get_template("page.html").render(style=style, script=script, digest=_digest(script))
+    style, script = own_file("page.css"), own_file("page.js")
+    return environment.get_template("page.html").render(style=style, script=script, digest=digest(script))
 
 
 def cut(text: str, most: int = _LONGEST_NAME) -> str:
@@ -49,9 +49,11 @@ def span(interval: Interval | None) -> str:
     return "" if interval is None else f"{100 * interval.low:.1f} – {100 * interval.high:.1f}"
 
 
-def _own_file(name: str) -> str:
-    return (resources.files("yoso_cli.page") / name).read_text(encoding="utf-8")
+def own_file(name: str, package: str = "yoso_cli.page") -> str:
+    """A style or script of this package, or of another one."""
+    return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
-def _digest(script: str) -> str:
+def digest(script: str) -> str:
+    """What a content security policy calls a script that it allows."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -167,8 +167,13 @@ def error_kinds(true_map: IdMap, predicted_map: IdMap, matching: Matching) -> Id
     Each pixel of a segment that is an error has its cause, so that whatever is counted is seen as well. A pixel of two
     errors has two kinds, all others have one twice.
     """
-    true, predicted = matching.true, matching.predicted
-    # By the rows of the two segments; the last row and column stand for none, as the places of -1.
+    kinds, true, predicted = kind_table(matching), matching.true, matching.predicted
+    return kinds[:, places(true.id, true_map), places(predicted.id, predicted_map)]
+
+
+def kind_table(matching: Matching) -> IdMap:
+    """(2, S + 1, T + 1) the two kinds of the pixels that a true and a predicted segment share; the last are of none."""
+    true = matching.true
     of_true, of_predicted = (np.append(1 + cause, RIGHT) for cause in segment_causes(matching))
     first, second = np.meshgrid(of_true, of_predicted, indexing="ij")
     kinds = np.stack([np.where(first, first, second), np.where(second, second, first)]).astype(np.int32)
@@ -176,16 +181,16 @@ def error_kinds(true_map: IdMap, predicted_map: IdMap, matching: Matching) -> Id
     kinds[:, (first + second == RIGHT) & outside] = UNLABELLED
     kinds[:, (first + second == RIGHT) & ~outside] = IMPRECISE
     kinds[:, matching.t, matching.p] = RIGHT
-    return kinds[:, _places(true.id, true_map), _places(predicted.id, predicted_map)]
+    return kinds
 
 
-def _places(ids: Ints, id_map: IdMap) -> Ints:
+def places(ids: Ints, id_map: IdMap) -> Ints:
     """(H, W) the place of each pixel's id in `ids`, -1 where it is not there."""
     order = np.argsort(ids)
     # The last place is beyond every id.
-    rising, places = np.append(ids[order], LARGEST_ID + 1), np.append(order, -1)
+    rising, rows = np.append(ids[order], LARGEST_ID + 1), np.append(order, -1)
     found = np.searchsorted(rising, id_map)
-    return np.where(rising[found] == id_map, places[found], -1)
+    return np.where(rising[found] == id_map, rows[found], -1)
 
 
 def error_map(photo: Rgb, kinds: IdMap) -> Rgb:

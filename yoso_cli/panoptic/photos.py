@@ -99,18 +99,33 @@ def decode_image(content: IO[bytes], where: str) -> Rgb:
     return _pixels(content, where)
 
 
-def _pixels(file: Path | IO[bytes], where: str) -> Rgb:
+def read_reduced(path: Path, edge: int) -> Rgb:
+    """The same as `read_image` with a long edge of at most `edge` pixels; large JPEGs are decoded at a smaller size.
+
+    Raises:
+        DataError: as `read_image`.
+    """
+    return _pixels(path, str(path), edge)
+
+
+def _pixels(file: Path | IO[bytes], where: str, edge: int | None = None) -> Rgb:
     from PIL import Image, ImageOps
 
     with opened_photo(file, where) as image:
         require_checksums(image)
+        if edge is not None:
+            # Only JPEGs do, by a power of two, and stay at least as large as is asked for.
+            image.draft("RGB", (edge, edge))
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):
             # Pillow cuts 16-bit grey off at 255 instead of scaling it.
             upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
         if "transparency" in upright.info:
             upright = upright.convert("RGBA")
-        return np.array(upright.convert("RGB"))
+        rgb = upright.convert("RGB")
+        if edge is not None:
+            rgb.thumbnail((edge, edge))
+        return np.array(rgb)
 
 
 def photo_size(file: IO[bytes], where: str) -> tuple[int, int]:
