@@ -78,3 +78,16 @@ def test_a_background_and_a_list_are_for_every_form(here: Path, printed: Printed
     options = ("--background", "ground", "--list", "some.txt", "--json")
     value, _ = printed("convert", "labels", "datasets/mine/train", *options)
     assert (value["images"], value["void_share"], value["background"]["name"]) == (1, 0, "ground")
+
+
+def test_photos_elsewhere_are_one_mistake(here: Path, refused: Refused, printed: Printed) -> None:
+    for name in ("a", "b", "c", "d"):
+        write_labels(Path(f"labels/{name}.json"), shape("car", SQUARE))
+    Path("photos").mkdir()
+    for name in ("a", "b", "c", "d"):
+        Path(f"labels/{name}.jpg").rename(f"photos/{name}.jpg")
+    assert refused("convert", "labels", "datasets/mine/train", code=1) == (
+        "labels: none of its pictures is in labels; it names 'a.jpg', 'b.jpg', 'c.jpg'. "
+        "Name the folder of the pictures with --images."
+    )
+    assert printed("convert", "labels", "datasets/mine/train", "--images", "photos", "--json")[0]["images"] == 4

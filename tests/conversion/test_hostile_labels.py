@@ -15,7 +15,7 @@ from conversion import raw, test_cvat, test_label_studio, test_labelme, test_mas
 from conversion.drawn import read_all
 
 from yoso_cli.conversion.forms import SOURCES, Places
-from yoso_cli.errors import YosoError
+from yoso_cli.errors import DataError, YosoError
 
 ODD: list[Any] = [
     *(
@@ -203,6 +203,5 @@ def test_a_photo_outside_is_never_named(tmp_path: Path) -> None:
             tmp_path / "set/b.json", test_labelme.shape("car", test_labelme.SQUARE), photo=written
         )
         (tmp_path / "set/b.jpg").unlink()
-        with SOURCES["labelme"](Places(tmp_path / "set")) as reader:
-            assert not reader.pictures
-            assert "which is not in" in reader.problems[0]
+        with pytest.raises(DataError, match="none of its pictures is in"), SOURCES["labelme"](Places(tmp_path / "set")):
+            pass

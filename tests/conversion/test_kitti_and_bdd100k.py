@@ -47,7 +47,7 @@ def test_kitti_has_cityscapes_labels_times_256_plus_the_instance(tmp_path: Path)
             assert one.iscrowd == (label.hasInstances and numbers == {0})
         void = np.vectorize(lambda value: labels[value].ignoreInEval)(CLASS)
         assert np.array_equal(panoptic.id_map == VOID, void)
-    with pytest.raises(UsageError, match="has not the folders of KITTI"):
+    with pytest.raises(UsageError, match="lacks the folders of KITTI"):
         open_kitti(tmp_path / "training/image_2", None, None)
 
 
@@ -118,7 +118,7 @@ def test_bdd100ks_instance_bitmasks_have_other_classes(tmp_path: Path) -> None:
     save(tmp_path / "labels/ins_seg/bitmasks/train/a.png", classes.astype(np.uint8))
     with pytest.raises(DataError, match=r"a\.png: is no RGB PNG with alpha"):
         read_all(reader)
-    with pytest.raises(UsageError, match="has not the folders of BDD100K"):
+    with pytest.raises(UsageError, match="lacks the folders of BDD100K"):
         open_bdd100k(tmp_path / "images", ANY_SPLIT, None, None)
 
 

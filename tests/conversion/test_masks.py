@@ -106,7 +106,10 @@ def test_a_listing_never_names_a_file_outside(tmp_path: Path) -> None:
     write_masks(tmp_path, "images/a.jpg", {})
     entry = {"file": "../x.png", "name": "car", "isthing": True, "category_id": 1, "id": 1, "area": 1, "bbox": [0] * 4}
     image = {"image_id": 1, "file_name": "a.jpg", "height": 6, "width": 8, "masks": [entry]}
-    (tmp_path / "masks.json").write_text(json.dumps({"images": [image, {"file_name": "b.jpg"}]}))
+    whole = {**image, "masks": []}
+    raw.write_photo(tmp_path / "images/c.jpg")
+    images = [image, {"file_name": "b.jpg"}, {**whole, "file_name": "c.jpg"}]
+    (tmp_path / "masks.json").write_text(json.dumps({"images": images}))
     problems = open_masks(tmp_path, None, None).problems
     assert "images[0] has the file '../x.png', which does not stay inside its folder" in problems[0]
     assert "images[1] names the picture 'b.jpg', which is not in" in problems[1]

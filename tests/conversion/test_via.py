@@ -67,6 +67,14 @@ def test_every_shape_that_has_an_area(tmp_path: Path, whole: bool, numbered: boo
     assert +losses == {InformationLoss.WITHOUT_AREA: 2}
 
 
+def test_the_only_json_of_a_folder_is_meant(tmp_path: Path) -> None:
+    write_project(tmp_path, region("polygon", **POLYGON))
+    assert len(opened(tmp_path).pictures) == 1
+    (tmp_path / "b.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"has several files \*\.json: b\.json, via\.json; VIA's JSON is expected"):
+        opened(tmp_path)
+
+
 def test_regions_without_attributes_are_of_one_class(tmp_path: Path) -> None:
     reader = opened(write_project(tmp_path, region("polygon", {}, **POLYGON)))
     assert [category.name for category in reader.table.categories] == ["object"]

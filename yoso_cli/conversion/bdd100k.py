@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.coded_maps import CodedMapsReader, first_folder, paired, require_folder
+from yoso_cli.conversion.coded_maps import CodedMapsReader, paired
 from yoso_cli.conversion.kitti import require_splits
+from yoso_cli.conversion.source_files import first_folder, require_folder
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.photos import opened_photo, require_checksums
@@ -43,7 +44,7 @@ def open_bdd100k(
     places = [source, *(source / above / kind / BITMASKS for above in ("labels", "") for kind in _TABLES)]
     places.append(source / BITMASKS)
     maps = next((folder for folder in places if folder.name == BITMASKS and folder.is_dir()), None)
-    maps = require_folder(maps, source, "BDD100K, labels/pan_seg/bitmasks/train and the like,")
+    maps = require_folder(maps, source, "BDD100K: labels/pan_seg/bitmasks/train and the like")
     splits = sorted(folder.name for folder in maps.iterdir() if folder.is_dir())
     chosen, remark = split.of(require_splits(splits, maps), source)
     root = maps.resolve().parent

@@ -14,7 +14,7 @@ from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePict
 from yoso_cli.conversion.label_files import read_map
 from yoso_cli.conversion.maps import maps_to_panoptic
 from yoso_cli.conversion.picture_files import find_files, lacking, listed
-from yoso_cli.errors import DataError, UsageError
+from yoso_cli.errors import DataError
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.photos import PHOTO_SUFFIXES, opened_photo
 from yoso_cli.panoptic.types import MOST_PIXELS, IdMap, Panoptic, Rgb
@@ -98,18 +98,6 @@ def paired(image_dir: Path, map_dir: Path, what: str) -> Pairs:
     bare = sorted(set(photos) - set(found))
     remarks = (f"{image_dir}: pictures without labels are left out: {listed(bare)}",) if bare else ()
     return Pairs(image_dir, maps, problems, remarks)
-
-
-def first_folder(*folders: Path) -> Path:
-    """The first of some usual places that is there, or else the first, for what is raised to name it."""
-    return next((folder for folder in folders if folder.is_dir()), folders[0])
-
-
-def require_folder(found: Path | None, source: Path, what: str) -> Path:
-    """`found`. Raises UsageError where it is None: `source` is no folder of `what`."""
-    if found is None:
-        raise UsageError(f"{source}: has not the folders of {what}.", hint="Name the folder that has them as SRC.")
-    return found
 
 
 def read_rgb(path: Path) -> Rgb:

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.text_lines import read_text
+from yoso_cli.conversion.source_files import read_text
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.types import Category
 

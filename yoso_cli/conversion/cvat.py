@@ -28,6 +28,7 @@ from yoso_cli.conversion.drawn_shapes import (
 )
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError
 from yoso_cli.conversion.rasterization import Region, ellipse_region, mask_region, polygon_region, row_lengths_mask
+from yoso_cli.conversion.source_files import one_file
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.drawing.colors import colors
 from yoso_cli.errors import DataError
@@ -88,7 +89,8 @@ def open_cvat(source: Path, split: SplitChoice, image_dir: Path | None, table: C
         DataError: the XML is missing, malformed or of CVAT for video.
         UsageError: a folder is missing, or there are several subsets and none is named.
     """
-    listing = source / ANNOTATIONS_XML if source.is_dir() else source
+    listing = source / ANNOTATIONS_XML
+    listing = listing if listing.is_file() else one_file(source, "*.xml", "CVAT's annotations.xml")
     parsed = _parsed(listing)
     folder = listing.parent
     photos = PhotoIndex.of(image_dir or (folder / "images" if (folder / "images").is_dir() else folder))
@@ -106,6 +108,7 @@ def open_cvat(source: Path, split: SplitChoice, image_dir: Path | None, table: C
             if file in entries:
                 problems.append(f"{listing}: two pictures are {file!r}")
             entries[file] = entry
+    photos.require_some(entries, listing)
     used = _used(listing, entries.values())
     listed = _listed_classes(parsed.labels, used, listing)
     table, named = named_classes(used, table, folder, listing, listed=listed)

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.coded_maps import CodedMapsReader, first_folder, paired, require_folder
+from yoso_cli.conversion.coded_maps import CodedMapsReader, paired
+from yoso_cli.conversion.source_files import first_folder, require_folder
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.panoptic import png
 from yoso_cli.panoptic.types import IdMap
@@ -40,7 +41,7 @@ def open_kitti(source: Path, image_dir: Path | None, table: CategoryTable | None
         UsageError: a folder is missing.
     """
     root = next((folder for folder in (source, source / "training") if (folder / INSTANCE).is_dir()), None)
-    root = require_folder(root, source, "KITTI, training/image_2 and training/instance,")
+    root = require_folder(root, source, "KITTI: training/image_2 and training/instance")
     pairs = paired(image_dir or root / "image_2", root / INSTANCE, "instance maps")
     table = table or _with_void(read_table("cityscapes"))
     return CodedMapsReader(table, pairs.image_dir, pairs.pictures, pairs.problems, pairs.remarks, pairs.maps, _kitti)
@@ -70,7 +71,7 @@ def open_kitti_step(
         UsageError: a folder is missing, or there are several splits and none is named.
     """
     maps = next((one for one in (source / PANOPTIC_MAPS, source) if one.name == PANOPTIC_MAPS and one.is_dir()), None)
-    maps = require_folder(maps, source, "KITTI-STEP, panoptic_maps/train and the like,")
+    maps = require_folder(maps, source, "KITTI-STEP: panoptic_maps/train and the like")
     splits = sorted(folder.name for folder in maps.iterdir() if folder.is_dir())
     chosen, remark = split.of(require_splits(splits, maps), source)
     root = maps.parent

@@ -24,6 +24,7 @@ from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.drawn_shapes import Drawing, Shape, ShapesReader, class_name, named_classes, unlabelled
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError, shown_size
 from yoso_cli.conversion.rasterization import Mask, Region, ellipse_region, mask_region, number, polygon_region
+from yoso_cli.conversion.source_files import one_file
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.annotations import MalformedError, entry_item, entry_list, entry_size, entry_value
 from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
@@ -85,6 +86,7 @@ def open_label_studio(source: Path, image_dir: Path | None, table: CategoryTable
         DataError: the JSON is missing or not an export, or no task has regions.
         UsageError: there is no such folder of pictures.
     """
+    source = one_file(source, "*.json", "Label Studio's JSON")
     photos = PhotoIndex.of(image_dir or source.parent)
     results: dict[str, list[Any]] = {}
     problems: list[str] = []
@@ -100,6 +102,7 @@ def open_label_studio(source: Path, image_dir: Path | None, table: CategoryTable
             results[file] = regions
         except (MalformedError, UnfoundError) as error:
             problems.append(f"{source}: task {task.get('id', index) if isinstance(task, dict) else index} {error}")
+    photos.require_some(results, source)
     used = _used(results, source)
     table, named = named_classes(used, table, source.parent, source)
     remarks = [f"{source}: {counted(count, 'task')} {what} left out" for what, count in left.items()]

@@ -93,6 +93,7 @@ def open_labelme(
         scan.take(path)
     if not scan.labels and not scan.problems:
         raise DataError(f"{source}: has no JSON of LabelMe, which has 'shapes' and 'imagePath'.")
+    photos.require_some(scan.labels, source)
     used = Counter({label: count for label, count in scan.used.items() if label != _IGNORED})
     table, remark = named_classes(used, table, folder, source)
     remarks = [remark, *(unlabelled(photos.files, scan.labels, photos.folder) if source.is_dir() else ())]

@@ -149,6 +149,7 @@ def open_masks(source: Path, image_dir: Path | None, table: CategoryTable | None
         found.take_files(source, photos)
     if not found.masks and not found.problems:
         raise DataError(f"{source}: has no masks of its {len(photos.files)} pictures.")
+    photos.require_some(found.masks, source)
     used = Counter(file.label for files in found.masks.values() for file in files)
     listed_classes = sorted(found.classes.values(), key=lambda one: one.id)
     table, named = named_classes(used, table, source, source, listed=listed_classes)

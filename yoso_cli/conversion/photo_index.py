@@ -7,17 +7,18 @@ file says, nothing else is opened.
 
 import os
 import posixpath
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 
 from PIL import ExifTags
 
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.photos import PHOTO_SUFFIXES, opened_photo
 
 # With these the picture is shown with width and height exchanged.
 _TURNED = (5, 6, 7, 8)
+_SHOWN = 3
 
 
 class UnfoundError(Exception):
@@ -32,11 +33,13 @@ class PhotoIndex:
         folder: where they lie.
         files: relative to it, with forward slashes; sorted.
         by_name: the same by the name without folders, in lower case.
+        missed: the names that were asked for in vain.
     """
 
     folder: Path
     files: frozenset[str]
     by_name: dict[str, tuple[str, ...]]
+    missed: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, folder: Path, leave_out: Iterable[str] = ()) -> "PhotoIndex":
@@ -81,6 +84,15 @@ class PhotoIndex:
                 return file
         return self._named(written, parts[-1] if parts else "", path)
 
+    def require_some(self, found: Collection[object], source: Path) -> None:
+        """Raises DataError where labels name pictures and none was found: that is one mistake, not thousands."""
+        if self.missed and not found:
+            some = ", ".join(repr(name) for name in self.missed[:_SHOWN])
+            raise DataError(
+                f"{source}: none of its pictures is in {self.folder}; it names {some}.",
+                hint="Name the folder of the pictures with --images.",
+            )
+
     def _named(self, written: str, name: str, path: str) -> str:
         found = self.by_name.get(name.lower(), ())
         if len(found) > 1:
@@ -90,6 +102,7 @@ class PhotoIndex:
                 return ends[0]
             raise UnfoundError(f"names the picture {written!r}, and {len(found)} in {self.folder} are called so")
         if not found:
+            self.missed.append(written)
             raise UnfoundError(f"names the picture {written!r}, which is not in {self.folder}")
         return found[0]
 

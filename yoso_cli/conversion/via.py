@@ -16,6 +16,7 @@ from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.drawn_shapes import Drawing, Shape, ShapesReader, class_name, named_classes, unlabelled
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError, shown_size
 from yoso_cli.conversion.rasterization import Region, box_region, ellipse_region, number, polygon_region
+from yoso_cli.conversion.source_files import one_file
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.panoptic.annotations import MalformedError, entry_item, entry_list, entry_value
 from yoso_cli.runtime.json_text import read_json
@@ -62,6 +63,7 @@ def open_via(source: Path, image_dir: Path | None, table: CategoryTable | None, 
         DataError: the JSON is missing or none of VIA 2.
         UsageError: there is no such folder of pictures; or regions have several attributes and none is named.
     """
+    source = one_file(source, "*.json", "VIA's JSON")
     content = read_json(source)
     photos = PhotoIndex.of(image_dir or source.parent)
     problems: list[str] = []
@@ -78,6 +80,7 @@ def open_via(source: Path, image_dir: Path | None, table: CategoryTable | None, 
             problems.append(f"{source}: {key!r} {error}")
     if not regions and not problems:
         raise DataError(f"{source}: lists no picture of VIA 2, which has 'filename' and 'regions'.")
+    photos.require_some(regions, source)
     chosen = _class_attribute(regions, attribute, source)
     used, unnamed = _used(regions, chosen)
     problems += [f"{source}: {file}: {what}" for file, what in unnamed]

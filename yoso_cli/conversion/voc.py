@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from yoso_cli.conversion.category_file import CategoryTable, read_table
-from yoso_cli.conversion.coded_maps import CodedMapsReader, first_folder, read_rgb, require_folder
+from yoso_cli.conversion.coded_maps import CodedMapsReader, read_rgb
 from yoso_cli.conversion.color_table import Color, class_colors
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
 from yoso_cli.conversion.drawn_shapes import write_classes
@@ -34,6 +34,7 @@ from yoso_cli.conversion.maps import (
 )
 from yoso_cli.conversion.picture_files import read_names
 from yoso_cli.conversion.rgb_maps import color_classes, decoded_by, find_color_table
+from yoso_cli.conversion.source_files import first_folder, require_folder
 from yoso_cli.conversion.split_choice import SplitChoice
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic import png
@@ -150,7 +151,7 @@ def _root(source: Path) -> Path:
         raise UsageError(
             f"{source}: has several sets: {', '.join(str(one) for one in found)}.", hint="Name one as SRC."
         )
-    return require_folder(found[0] if found else None, source, "VOC, JPEGImages and SegmentationClass,")
+    return require_folder(found[0] if found else None, source, "VOC: JPEGImages and SegmentationClass")
 
 
 def _classes(root: Path, *, has_objects: bool) -> tuple[CategoryTable, str]:

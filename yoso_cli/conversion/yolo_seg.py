@@ -23,8 +23,8 @@ from yoso_cli.conversion.drawn_shapes import Drawing, Shape, ShapesReader, class
 from yoso_cli.conversion.maps import CATEGORIES_YAML
 from yoso_cli.conversion.photo_index import PhotoIndex, UnfoundError, common_folder, shown_size
 from yoso_cli.conversion.rasterization import polygon_region
+from yoso_cli.conversion.source_files import read_lines, read_text
 from yoso_cli.conversion.split_choice import SplitChoice
-from yoso_cli.conversion.text_lines import read_lines, read_text
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import MalformedError
 from yoso_cli.panoptic.types import Category, Panoptic
