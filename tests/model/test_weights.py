@@ -152,6 +152,14 @@ def test_a_file_that_claims_a_billion_values_is_refused_before_they_are_read(tmp
         load_weights(path)
 
 
+@pytest.mark.parametrize("changes", [{"hidden_dim": 1 << 14}, {"base_channels": 1 << 12, "stem_channels": 1 << 12}])
+def test_a_recipe_of_a_network_that_would_fill_the_memory_is_refused(tmp_path: Path, changes: dict[str, int]) -> None:
+    path = tmp_path / "weights.safetensors"
+    saved(path)
+    with pytest.raises(DataError, match="describes a network of"):
+        build(load_weights(path), replace(MODEL, **changes).arguments())
+
+
 def as_version_1(path: Path) -> None:
     """Rewrites a file as the first version did: no part, and a hash of names and values alone."""
     with safe_open(path, framework="pt") as opened:

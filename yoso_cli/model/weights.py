@@ -153,11 +153,29 @@ def build(weights: Weights, arguments: Mapping[str, Any]) -> YOSO:
     unknown = [step for step in weights.steps if step not in STEPS]
     if unknown:
         raise DataError(f"{weights.path}: unknown re-parameterisation {unknown[0]!r}.", hint="Update yoso.")
+    _require_size(weights, arguments)
     model = YOSO(len(weights.categories), **arguments)
     if weights.steps:
         model = reparameterise(model, weights.steps)
     load_state(model, weights)
     return model.eval()
+
+
+def _require_size(weights: Weights, arguments: Mapping[str, Any]) -> None:
+    """Raises DataError for a recipe of a network that is far larger than its tensors: it would fill the memory."""
+    held = sum(tensor.numel() for tensor in weights.state.values())
+    try:
+        # Without memory for its values.
+        with torch.device("meta"):
+            described = sum(one.numel() for one in YOSO(len(weights.categories), **arguments).state_dict().values())
+    except RuntimeError:  # more values than a number holds
+        described = MOST_VALUES
+    # Folded batch norms are a few percent.
+    if described > 2 * held + 1_000_000:
+        raise DataError(
+            f"{weights.path}: its recipe describes a network of {described:,} values, and it holds {held:,}.",
+            hint="Use another copy of the file.",
+        )
 
 
 def load_state(model: YOSO, weights: Weights) -> None:
