@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from yoso_cli.conversion.convert import InformationLoss
-from yoso_cli.conversion.forms import Places
+from yoso_cli.conversion.forms import TARGETS, Places
+from yoso_cli.conversion.recognition import recognised
 from yoso_cli.panoptic.files import read_panoptic, read_set
 from yoso_cli.panoptic.types import Panoptic
 
@@ -75,3 +76,17 @@ def test_scores_are_kept_to_the_last_digit(form: str, tmp_path: Path) -> None:
     converted("prepared", Places(tmp_path / "mine" / "train"), form, tmp_path / "out")
     converted(form, Places(tmp_path / "out", images=before.image_dir), "prepared", tmp_path / "back" / "train")
     assert [one.score for one in read_set(tmp_path / "back" / "train").records[0].segments] == [1 / 3, 1 / 4]
+
+
+@pytest.mark.parametrize("form", [form for form in TARGETS if not form.endswith("-submission")])
+def test_what_is_written_is_recognised_and_needs_no_table(form: str, tmp_path: Path) -> None:
+    found = raw.panoptic_of(raw.np.array([[1, 2]], raw.np.int32), {1: (raw.CAR, False), 2: (raw.SKY, False)})
+    before = write_set(tmp_path / "mine" / "train", [found], ["city/0"])
+    converted("prepared", Places(tmp_path / "mine" / "train"), form, tmp_path / "out")
+    again = recognised(tmp_path / "out")
+    assert again.form == form
+    images = None if form == "prepared" else before.image_dir
+    converted(form, Places(again.source, images=images), "prepared", tmp_path / "back" / "train")
+    (record,) = (after := read_set(tmp_path / "back" / "train")).records
+    assert after.categories == before.categories
+    assert raw.described(read_panoptic(after, record)) == raw.described(found)

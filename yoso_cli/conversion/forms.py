@@ -9,7 +9,7 @@ from typing import Any
 from yoso_cli.atomic import replacing_folder
 from yoso_cli.conversion.background import with_background
 from yoso_cli.conversion.bdd100k import open_bdd100k
-from yoso_cli.conversion.category_file import CategoryTable, require_distinct_names
+from yoso_cli.conversion.category_file import CategoryTable, read_table, require_distinct_names
 from yoso_cli.conversion.cityscapes import CityscapesWriter, open_cityscapes
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, LabelWriter, only
 from yoso_cli.conversion.cvat import open_cvat
@@ -17,7 +17,7 @@ from yoso_cli.conversion.instances import InstancesWriter, open_instances
 from yoso_cli.conversion.kitti import open_kitti, open_kitti_step
 from yoso_cli.conversion.label_studio import open_label_studio
 from yoso_cli.conversion.labelme import open_labelme
-from yoso_cli.conversion.maps import IMAGES, INSTANCES, SEMANTIC, MapFiles, MapsWriter, open_maps
+from yoso_cli.conversion.maps import CATEGORIES_YAML, IMAGES, INSTANCES, SEMANTIC, MapFiles, MapsWriter, open_maps
 from yoso_cli.conversion.masks import open_masks
 from yoso_cli.conversion.panoptic_set import PanopticWriter, PreparedWriter, open_panoptic
 from yoso_cli.conversion.prediction_formats import FORMATS, Place
@@ -64,7 +64,10 @@ class Places:
     progress: Progress = SILENT
 
     def required_table(self, form: str) -> CategoryTable:
-        """Raises UsageError when there is none."""
+        """As given, or of categories.yaml in the source. Raises UsageError when there is none."""
+        yaml = self.source / CATEGORIES_YAML
+        if self.table is None and yaml.is_file():
+            return read_table(str(yaml))
         if self.table is None:
             raise UsageError(
                 f"--from {form}: the classes are missing.",

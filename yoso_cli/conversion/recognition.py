@@ -122,7 +122,9 @@ def _listing(folder: Path) -> list[str]:
 _LAYOUTS: tuple[tuple[str, ...], ...] = (
     ("prepared", "manifest.json", "panoptic.json"),
     ("coco-panoptic", "panoptic.json", "panoptic/*.png"),
+    ("coco-instances", "instances.json"),
     ("maps", "images/*", "semantic/*.png"),
+    ("maps", "categories.yaml", "semantic/*.png"),
     ("cityscapes", "*_gt*_instanceIds.png"),
     ("voc", "*SegmentationClass*.png"),
     ("kitti-step", "panoptic_maps/*.png"),
