@@ -122,7 +122,7 @@ COMMANDS = {
     "eval-save": _line(
         "eval runs/tiny-001 --save-predictions saved --html r.html --force",
         stable=False,
-        named=("saved",),
+        named=("saved", "runs", "runs/tiny-001"),
         done="exists already",
         **_OF_TORCH,
     ),
