@@ -2,10 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from commands.conftest import Printed, Refused
+from conversion import raw
 from PIL import Image
 
 from yoso_cli.cli import run
@@ -88,3 +90,93 @@ def test_what_is_no_dataset_is_refused(shapes: Path, refused: Refused) -> None:
     assert "nothing: is neither a prepared dataset nor a path" in refused("check", "nothing", code=2)
     Path("empty").mkdir()
     assert "empty: holds no panoptic dataset" in refused("check", "empty", code=2)
+
+
+BOX = [[0, 0, 3, 0, 3, 4, 0, 4]]
+
+
+def write_instances(folder: Path, photo: str, **changes: Any) -> Path:
+    """A picture of 6x4 with a box on the left, a smaller one on it, and one that the smaller one hides."""
+    annotations = [
+        {"id": number, "image_id": 1, "category_id": 1, "segmentation": one}
+        for number, one in enumerate((BOX, [[0, 0, 1, 0, 1, 2, 0, 2]], [[0, 0, 1, 0, 1, 2, 0, 2]]))
+    ]
+    content = {
+        "images": [{"id": 1, "file_name": Path(photo).name, "height": 4, "width": 6}],
+        "categories": [{"id": 1, "name": "box"}],
+        "annotations": annotations,
+    }
+    raw.write_photo(folder / photo)
+    path = folder / changes.pop("name", "_annotations.coco.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content | changes))
+    return path
+
+
+def codes(value: Any) -> dict[str, list[str]]:
+    return {one["code"]: [case["detail"] for case in one["cases"]] for one in value["findings"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "photo", "named"),
+    [
+        ("_annotations.coco.json", "a.jpg", "_annotations.coco.json"),
+        ("_annotations.coco.json", "a.jpg", "."),
+        ("train/_annotations.coco.json", "train/a.jpg", "."),
+        ("annotations/instances_val2017.json", "val2017/a.jpg", "."),
+        ("annotations/instances_val2017.json", "val2017/a.jpg", "annotations/instances_val2017.json"),
+    ],
+)
+def test_instance_annotations_are_checked_as_what_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Printed, name: str, photo: str, named: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_instances(Path(), photo, name=name)
+    found = codes(printed("check", named, "--json")[0])
+    assert set(found) == {"overlapping-instances", "hidden-instances", "things-only", "not-panoptic"}
+    assert (found["overlapping-instances"], found["hidden-instances"]) == (["2 pixels"], ["1 instance"])
+    _, err = printed("check", named)
+    assert "Next: yoso convert " in err
+    assert "--from coco-instances" in err
+
+
+def test_what_is_wrong_with_instance_annotations_is_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    bad = {"id": 1, "image_id": 1, "category_id": 1}
+    cases = {
+        "malformed-entry": {"annotations": [{**bad, "segmentation": [[1, 2]]}]},
+        "unknown-category": {"annotations": [{**bad, "category_id": 7, "segmentation": BOX}]},
+        "annotation-without-image": {"annotations": [{**bad, "image_id": 7, "segmentation": BOX}]},
+        "duplicate-id": {"annotations": [{**bad, "segmentation": BOX}] * 2},
+        "path-outside": {"images": [{"id": 1, "file_name": "../a.jpg", "height": 4, "width": 6}]},
+    }
+    for code, changes in cases.items():
+        write_instances(Path(), "a.jpg", **changes)
+        assert run(["check", "_annotations.coco.json", "--json"]) == 1
+        found = codes(json.loads(capsys.readouterr().out))
+        assert set(found) - {"not-panoptic"} == {code}
+    write_instances(Path(), "a.jpg")
+    Path("a.jpg").unlink()
+    assert run(["check", "_annotations.coco.json", "--json"]) == 1
+    assert "image-missing" in codes(json.loads(capsys.readouterr().out))
+
+
+def test_other_commands_say_what_instance_annotations_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = str(write_instances(Path(), "a.jpg"))
+    for words in (("stats", path), ("eval", "--predictions", path, "--truth", path)):
+        told = refused(*words, code=1)
+        assert "_annotations.coco.json: is COCO's instance annotations, not a panoptic JSON." in told
+        assert "--from coco-instances" in told
+
+
+def test_proposals_are_those_of_the_recipe(shapes: Path, printed: Printed) -> None:
+    assert "many-segments" not in codes(printed("check", "shapes", "--json")[0])
+    Path("few.yaml").write_text("extends: shapes\nmodel: {num_proposals: 2, num_heads: 2}\ndata: {name: shapes}\n")
+    found = codes(printed("check", "shapes", "--recipe", "few.yaml", "--json")[0])
+    assert found["many-segments"][0].endswith(" segments, 2 proposals")
+    assert codes(printed("check", "shapes", "--json")[0])["many-segments"], "the folder has a recipe for it"

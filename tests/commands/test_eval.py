@@ -4,7 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -477,5 +478,110 @@ def test_an_area_that_cannot_be_names_the_picture(here: Path, capsys: pytest.Cap
     content = json.loads(truth.read_text())
     content["annotations"][0]["segments_info"][0]["area"] = 0
     truth.write_text(json.dumps(content))
-    _, err = printed(capsys, "--truth", str(truth), "--predictions", str(truth), code=1)
+    _, err = printed(capsys, "--truth", str(truth), "--predictions", str(truth), "--trust-json", code=1)
     assert "0.png: The true segment 5 has an area in the JSON that is too small for its pixels" in err
+
+
+def things_only(folder: Path, *, junk: int = 0) -> Path:
+    """A car on a picture of void, and false cars beside it; the JSON."""
+    id_map = np.zeros((40, 60), np.int32)
+    id_map[:10, :10] = 1
+    for number in range(junk):
+        id_map[20:30, 10 * number : 10 * number + 8] = 2 + number
+    ids = [one for one in np.unique(id_map).tolist() if one]
+    segments = measured(id_map, [Segment(one, 1, 0) for one in ids])
+    writer = SetWriter(folder, folder.name, "val", (Category(1, "car", True),))
+    writer.add(ImageRecord(1, "a.jpg", "a.png", 40, 60, segments), Panoptic(id_map, segments))
+    writer.finish()
+    return folder
+
+
+def test_false_detections_in_void_are_told(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, predicted = str(things_only(here / "truth")), str(things_only(here / "found", junk=5))
+    out, _ = printed(capsys, "--truth", truth, "--predictions", predicted)
+    told = " ".join(out.split())
+    assert "Void: 95.8 % of the true pixels; predicted segments there or in crowds, which do not count: 5" in told
+    assert "Only things are labelled in this truth" in told
+    assert "`yoso convert --background NAME` makes the rest a stuff class" in told
+    assert max(map(len, out.splitlines())) <= 80
+    found = printed_json(capsys, "--truth", truth, "--predictions", predicted)
+    assert (found["quality"]["all"]["pq"], found["void"]["ignored"]) == (100.0, 5)
+
+
+def test_a_zip_scores_as_the_folder_in_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, predicted = things_only(here / "truth"), things_only(here / "found", junk=2)
+    expected = printed_json(capsys, "--truth", str(truth), "--predictions", str(predicted))
+    shutil.make_archive("top", "zip", here, "found")
+    shutil.make_archive("flat", "zip", predicted)
+    shutil.make_archive("true", "zip", here, "truth")
+    json_only = {"annotations": json.loads((predicted / "panoptic.json").read_text())["annotations"]}
+    (here / "results.json").write_text(json.dumps(json_only))
+    shutil.copytree(predicted / "panoptic", here / "results")
+    with zipfile.ZipFile("results.zip", "w") as archive:
+        for path in (Path("results.json"), *Path("results").iterdir()):
+            archive.write(path)
+    for name in ("top.zip", "flat.zip", "results.zip"):
+        for against in (str(truth), "true.zip"):
+            found = printed_json(capsys, "--truth", against, "--predictions", name)
+            assert [found[key] for key in METRIC_KEYS] == [expected[key] for key in METRIC_KEYS]
+            assert found["predictions"] == name
+    before = build.listing()
+    printed(capsys, "--truth", str(truth), "--predictions", "results.zip", "--engine", "panopticapi", code=1)
+    assert run(["compare", "results.zip", "top.zip", "--truth", str(truth)]) == 0
+    assert build.listing() == before
+
+
+def test_what_is_wrong_in_a_zip_is_told_with_the_zip(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth = things_only(here / "truth")
+    Path("bad").mkdir()
+    Path("bad.json").write_text(json.dumps({"annotations": [{"image_id": 1, "file_name": "a.png"}]}))
+    with zipfile.ZipFile("bad.zip", "w") as archive:
+        archive.write("bad.json")
+        archive.writestr("bad/a.png", "x")
+    _, err = printed(capsys, "--truth", str(truth), "--predictions", "bad.zip", code=1)
+    assert "Error: bad.zip/bad.json: annotations[0] lacks 'segments_info'." in err
+
+
+def edited(path: Path, change: Callable[[Any], object]) -> str:
+    """The JSON at `path` after `change`."""
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+    return str(path)
+
+
+def test_a_truth_that_contradicts_itself_is_refused_unless_trusted(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    predicted = str(write_coco(here / "a"))
+    path = write_coco(here / "b")
+    truth = edited(path, lambda content: content["annotations"][0]["segments_info"][0].update(area=2))
+    _, err = printed(capsys, "--truth", truth, "--predictions", predicted, code=1)
+    assert "b/truth/0.png: the truth contradicts itself: segment 5 has 4 pixels where the JSON says 2." in err
+    assert "--trust-json takes the JSON at its word" in err
+    trusted = printed_json(capsys, "--truth", truth, "--predictions", predicted, "--trust-json")
+    assert trusted["quality"]["all"]["pq"] == 150.0, "as panopticapi has it"
+    assert any("whether its PNGs have them was not looked at" in one for one in trusted["remarks"])
+    _, err = printed(capsys, "--trust-json", code=2)
+    assert "--trust-json needs --predictions" in err
+
+
+def test_tables_of_classes_are_compared(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, path = str(write_coco(here / "a")), write_coco(here / "b")
+    predicted = edited(path, lambda content: content["categories"][0].update(name="dog", isthing=0))
+    _, err = printed(capsys, "--truth", truth, "--predictions", predicted)
+    assert "1 of 2 classes of the predictions have another name than in the truth, whose ids count: 1 'dog' for" in err
+    assert "1 of 2 classes of the predictions are a thing on one side and stuff on the other" in err
+    assert len(printed_json(capsys, "--truth", truth, "--predictions", predicted)["remarks"]) == 2
+
+
+def test_values_of_other_types_are_told_in_one_line(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    truth, path = str(write_coco(here / "a")), write_coco(here / "b")
+
+    def as_text(content: Any) -> None:
+        for info in content["annotations"][0]["segments_info"]:
+            info |= {key: str(info[key]) for key in ("id", "category_id", "area", "iscrowd")}
+
+    out, err = printed(capsys, "--truth", truth, "--predictions", edited(path, as_text))
+    assert "b/truth.json: 8 values are of another type than expected; read 'id' \"5\" as 5" in err
+    assert "All     100.0" in out

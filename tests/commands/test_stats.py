@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from commands.conftest import Printed, Refused
+from conversion import raw
 from PIL import Image
 
 from yoso_cli.cli import run
@@ -24,9 +25,7 @@ def test_a_table_and_a_picture_for_each_split(shapes: Path, printed: Printed) ->
     for name in ("train", "val"):
         with Image.open(f"shapes-{name}-stats.png") as picture:
             assert picture.width > 800
-    assert err.endswith(
-        "Next: yoso train coco --set data.name=shapes --set data.train_split=train --set data.val_split=val --dry-run"
-    )
+    assert err.endswith("Next: yoso train shapes --dry-run")
 
 
 @pytest.mark.usefixtures("shapes")
@@ -56,3 +55,30 @@ def test_what_cannot_be_is_refused(refused: Refused, printed: Printed) -> None:
     Path("datasets/shapes/val/panoptic.json").write_text("{")
     words = refused("stats", "shapes", "--split", "val", "--output", "other", code=1)
     assert "datasets/shapes/val/panoptic.json: is not valid JSON" in words
+
+
+def test_the_recipe_for_the_dataset_is_suggested(shapes: Path, printed: Printed) -> None:
+    """One's own goes before the packaged one, whatever it is called; without any, one is made."""
+    Path("mine.yaml").write_text("extends: shapes\n")
+    Path("classes.yaml").write_text("categories:\n  - {id: 1, name: car, isthing: true}\n")
+    _, err = printed("stats", "shapes")
+    assert err.endswith("Next: yoso train mine.yaml --dry-run")
+    Path("datasets/shapes").rename("datasets/other")
+    _, err = printed("stats", "other")
+    assert err.endswith("Next: yoso recipe new other --for datasets/other")
+    Path("mine.yaml").write_text("extends: shapes\ndata: {name: other, train_split: a, val_split: b}\n")
+    _, err = printed("stats", "other")
+    assert err.endswith("Next: yoso train mine.yaml --set data.train_split=train --set data.val_split=val --dry-run")
+
+
+def test_segments_and_crowds_are_those_of_convert(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Printed
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw.write_maps(Path("raw"))
+    words = ("convert", "raw", "datasets/mine/train", "--from", "maps", "--categories", "raw/mine.yaml")
+    made, _ = printed(*words, "--json")
+    (counted,) = printed("stats", "mine", "--json")[0]["splits"]
+    assert [made[key] for key in ("images", "segments", "crowds")] == [3, 15, 3]
+    assert [counted[key] for key in ("images", "segments", "crowds")] == [3, 15, 3]
+    assert "15 segments, 3 crowds" in printed("stats", "mine", "--force")[0]

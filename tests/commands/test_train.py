@@ -624,3 +624,16 @@ def test_a_stopped_run_is_saved_and_says_how_to_go_on(
     assert f"Stopped after step {done}" in out
     assert "yoso train --resume runs/tiny-001" in err
     assert "Traceback" not in err
+
+
+def test_pictures_beyond_the_proposals_are_told_before_and_at_the_start(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ("--set", "model.num_proposals=2")
+    assert run(["train", str(recipe), *few, "--dry-run", "--json"]) == 0
+    told = [split["warning"] for split in json.loads(capsys.readouterr().out)["data"]["splits"].values()]
+    assert all("have more segments than the network's 2 proposals, up to" in one for one in told)
+    assert run(["train", str(recipe), "--dry-run"]) == 0
+    assert "proposals, up to" not in capsys.readouterr().out
+    assert run(["train", str(recipe), *few, "--set", "train.iterations=1", "--device", "cpu"]) == 0
+    assert "Warning: train: " in capsys.readouterr().err

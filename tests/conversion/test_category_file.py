@@ -130,3 +130,12 @@ def test_the_lowest_void_value_becomes_the_background() -> None:
 def test_a_background_is_no_thing_and_has_a_name(name: str) -> None:
     with pytest.raises(UsageError, match="--background"):
         CategoryTable.of([Category(3, "car", True)]).with_background(name)
+
+
+@pytest.mark.parametrize("line", ["{id: '3', name: car, isthing: true}", "{id: 3.0, name: car, isthing: '1'}"])
+def test_what_says_a_value_exactly_is_taken_for_it_and_told(mine: Path, line: str) -> None:
+    mine.write_text(f"categories:\n  - {line}\nvoid: ['0']\n")
+    table = read_table("mine.yaml")
+    assert (table.categories, table.void) == ((Category(3, "car", True),), {0})
+    assert table.remarks[0].startswith("mine.yaml: ")
+    assert "of another type than expected; read 'id' " in table.remarks[0]

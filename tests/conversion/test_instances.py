@@ -98,7 +98,7 @@ def test_stuff_fills_what_no_instance_covers(tmp_path: Path) -> None:
     [
         (annotation(1, 5), "is neither polygons nor RLE"),
         (annotation(1, [[1, 2, 3]]), "a polygon that is not three or more points"),
-        (annotation(1, [[1, 2, 3, 4, 5, "x"]]), "a polygon far outside"),
+        (annotation(1, [[1, 2, 3, 4, 5, "x"]]), "a polygon far outside the picture of 8x6, or not of numbers"),
         (annotation(1, [[1, 2, 3, 4, 5, 1e9]]), "a polygon far outside the picture of 8x6"),
         (annotation(1, {"size": [8, 6], "counts": [48]}), "of size [8, 6] where the picture is [6, 8]"),
         (annotation(1, {"size": [6, 8], "counts": [10, 10]}), "of 20 pixels where the picture has 48"),
@@ -190,7 +190,9 @@ def test_a_folder_with_several_jsons_is_asked_about(tmp_path: Path) -> None:
 def test_pictures_that_are_nowhere_are_told_with_the_option(tmp_path: Path) -> None:
     opened(tmp_path, [])
     (tmp_path / "images" / "a.jpg").unlink()
-    with pytest.raises(DataError, match=r"none of its 1 pictures was found\. Name their folder with --images\."):
+    with pytest.raises(
+        DataError, match=r"lists 1 picture, of which none was found\. Name their folder with --images\."
+    ):
         open_instances(tmp_path, None, None, None)
 
 
@@ -210,7 +212,8 @@ WRONG = [
     (annotation(1, [*rectangle(0, 0, 4, 4), [1, 2]]), "1 of 2 polygons dropped"),
     (annotation(1, [[0, 0, 4, 0, 9e9, 4]]), "far outside the picture"),
     (annotation(1, {"size": [6, 8], "counts": [10]}), "has RLE of 10 pixels"),
-    (annotation(1, None), "dropped the annotation 1 of a.jpg: it has a 'segmentation' that is neither"),
+    (annotation(1, None), "dropped annotations[0]: it has null for 'segmentation'"),
+    (annotation(1, 7), "dropped the annotation 1 of a.jpg: it has a 'segmentation' that is neither"),
     (annotation(1, rectangle(0, 0, 4, 4), 99), "dropped annotations[0]: it has category_id 99"),
     (annotation(1, rectangle(0, 0, 4, 4), iscrowd=7), "dropped annotations[0]: it has 'iscrowd' 7"),
     ({**annotation(1, rectangle(0, 0, 4, 4)), "image_id": 9}, "dropped annotations[0]: it belongs to image 9"),
@@ -314,3 +317,24 @@ def test_polygons_become_the_pixels_of_pycocotools(polygon: list[float]) -> None
 def test_broken_run_lengths_never_reach_c_code() -> None:
     with pytest.raises(MalformedError):
         read_mask({"segmentation": {"size": [4, 4], "counts": "0" * 100}}, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("id", "1"),
+        ("id", 1.0),
+        ("image_id", "1"),
+        ("category_id", "3"),
+        ("category_id", 3.0),
+        ("iscrowd", "0"),
+        ("iscrowd", False),
+        ("score", "0.5"),
+        ("segmentation", [["0", "0", "4", 0, 4, "4.0", 0, "4"]]),
+    ],
+)
+def test_what_says_a_value_exactly_is_taken_for_it(tmp_path: Path, key: str, value: Any) -> None:
+    source = opened(tmp_path, [{**annotation(1, rectangle(0, 0, 4, 4)), key: value}])
+    assert source.problems == ()
+    assert areas(source.read(source.pictures[0])[0]) == {1: 16}
+    assert len(source.remarks) == (key != "id" or value == 1.0)

@@ -1,5 +1,6 @@
 """ADE20K: stuff from the semantic maps, things from the instance maps; or just as Mask2Former's converter has it."""
 
+import shutil
 import zlib
 
 import numpy as np
@@ -180,3 +181,21 @@ def test_wrong_maps_are_named(tmp_path, folder, change, words):
         return
     with pytest.raises(ProblemsError, match=rf"{path.name}: .*{words}"):
         prepare(root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("top", ["ADE20K_2021_17_01/images/ADE", "images/ADE", "ADE20K_2016_07_26/images"])
+def test_the_full_release_is_recognised_and_what_is_needed_is_named(tmp_path, top, packed):
+    folder = tmp_path / "raw" / top / "training" / "urban" / "street"
+    folder.mkdir(parents=True)
+    for name in ("ADE_train_00000001.jpg", "ADE_train_00000001_seg.png", "ADE_train_00000001_parts_1.png"):
+        (folder / name).touch()
+    root = tmp_path / "raw"
+    if packed:
+        (tmp_path / "packed").mkdir()
+        shutil.make_archive(str(tmp_path / "packed" / "full"), "zip", root)
+        root = tmp_path / "packed"
+    with pytest.raises(DataError, match="is the full ADE20K, with thousands of classes") as caught:
+        ade20k.plans(root)
+    assert "ADEChallengeData2016.zip" in caught.value.hint
+    assert "annotations_instance.tar" in caught.value.hint

@@ -136,6 +136,11 @@ def change_listing() -> None:
     edit(lambda content: content.update(info="edited"))()
 
 
+def exchange_channels() -> None:
+    with Image.open(PNG) as image:
+        Image.merge("RGB", image.split()[::-1]).save(PNG)
+
+
 def without_manifest() -> None:
     (TRAIN / "manifest.json").unlink()
     shutil.copytree("raw/train/images", TRAIN / "images")
@@ -165,6 +170,7 @@ DAMAGE: dict[str, Callable[[], object]] = {
     "id-not-in-png": edit(
         lambda content: content["annotations"][1]["segments_info"].append({**segment(content), "id": 77})
     ),
+    "exchanged-channels": exchange_channels,
     "unlisted-png": lambda: shutil.copy(PNG, TRAIN / "panoptic" / "stray.png"),
     "unlisted-image": lambda: raw.write_photo(Path("raw/train/images/stray.jpg")),
     "wrong-area": edit(lambda content: segment(content).update(area=6)),
@@ -182,6 +188,7 @@ DAMAGE: dict[str, Callable[[], object]] = {
     "duplicate-image": lambda: shutil.copy("raw/train/images/a.jpg", PHOTO),
     "categories-differ": edit(lambda content: content["categories"].reverse(), VAL / "panoptic.json"),
     "no-manifest": without_manifest,
+    "converted-values": edit(lambda content: segment(content).update(area=str(segment(content)["area"]))),
     "image-mode": lambda: photo(mode="CMYK"),
     "many-segments": many,
     "stuff-crowd": edit(lambda content: segment(content).update(iscrowd=1)),
@@ -189,10 +196,11 @@ DAMAGE: dict[str, Callable[[], object]] = {
 
 
 # These need another name or two damages, and have tests of their own.
-OTHERWISE = {"other-version", "class-not-in-train", "image-count"}
+OTHERWISE = {"other-version", "class-not-in-train", "image-count", "things-only"}
+OF_INSTANCES = {"overlapping-instances", "hidden-instances", "not-panoptic"}
 
 
-@pytest.mark.parametrize("code", [code for code in RULES if code not in OTHERWISE])
+@pytest.mark.parametrize("code", [code for code in RULES if code not in OTHERWISE | OF_INSTANCES])
 def test_a_damage_is_found_and_nothing_else(mine: Path, code: str) -> None:
     assert checked().groups == ()
     DAMAGE[code]()
@@ -200,7 +208,7 @@ def test_a_damage_is_found_and_nothing_else(mine: Path, code: str) -> None:
 
 
 def test_every_rule_has_its_damage() -> None:
-    assert set(DAMAGE) | OTHERWISE == set(RULES)
+    assert set(DAMAGE) | OTHERWISE | OF_INSTANCES == set(RULES)
 
 
 def test_the_affected_picture_is_named(mine: Path) -> None:
@@ -277,3 +285,63 @@ def test_the_real_coco_sample_passes_and_its_png_and_json_agree(coco_sample: Pat
 @pytest.mark.parametrize("named", ["mine", "datasets/mine", "datasets/mine/train", "datasets/mine/train/"])
 def test_a_dataset_a_folder_of_splits_and_a_split_can_be_named(mine: Path, named: str) -> None:
     assert checked(named).groups == ()
+
+
+def test_a_set_of_things_alone_is_told_with_what_is_void(mine: Path) -> None:
+    def drop_stuff(content: Any) -> None:
+        content["categories"] = [one for one in content["categories"] if one["isthing"]]
+        things = {one["id"] for one in content["categories"]}
+        for annotation in content["annotations"]:
+            infos = annotation["segments_info"]
+            path = split / "panoptic" / annotation["file_name"]
+            id_map = read_id_map(path)
+            id_map[~np.isin(id_map, [one["id"] for one in infos if one["category_id"] in things])] = 0
+            write_id_map(path, id_map)
+            infos[:] = [one for one in infos if one["category_id"] in things]
+
+    for split in (TRAIN, VAL):
+        edit(drop_stuff, split / "panoptic.json")()
+    groups = checked().groups
+    assert {group.code for group in groups} == {"things-only"}
+    assert "58.3% of all pixels are void; `yoso convert --background NAME`" in groups[0].findings[0].detail
+
+
+def test_proposals_are_those_that_are_asked_for(mine: Path) -> None:
+    def of(proposals: int) -> set[str]:
+        found = check_splits(find_splits("mine", Path("datasets")), proposals=proposals)
+        return {one.detail for group in found.groups for one in group.findings}
+
+    assert of(5) == set(), "a crowd is no target"
+    assert of(4) == {"5 segments, 4 proposals"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "code"),
+    [
+        (edit(lambda content: content["annotations"][1].pop("image_id")), "malformed-entry"),
+        (edit(lambda content: content["annotations"].__setitem__(1, 5)), "malformed-entry"),
+        (edit(lambda content: content["images"][1].pop("id")), "malformed-entry"),
+        (edit(lambda content: content["images"][1].pop("height")), "malformed-entry"),
+        (edit(lambda content: content["categories"][1].pop("id")), "malformed-entry"),
+        (edit(lambda content: content["categories"][1].pop("name")), "malformed-entry"),
+        (edit(lambda content: content["images"][1].update(file_name="/etc/passwd")), "path-outside"),
+    ],
+)
+def test_one_wrong_entry_is_one_finding(mine: Path, damage: Callable[[], object], code: str) -> None:
+    damage()
+    # Of the other split, whose classes are whole.
+    groups = checked("datasets/mine/train").groups
+    assert [(group.code, len(group.findings)) for group in groups] == [(code, 1)]
+
+
+def test_photos_that_cityscapes_own_json_misnames_are_found(mine: Path) -> None:
+    folder = Path("cs/gtFine")
+    shutil.copytree(TRAIN / "panoptic", folder / "cityscapes_panoptic_train")
+    content = json.loads((TRAIN / "panoptic.json").read_text())
+    for image in content["images"]:
+        name = image["file_name"].removesuffix(".jpg")
+        image["file_name"] = f"aachen_{name}_gtFine_leftImg8bit.png"
+        raw.write_photo(Path(f"cs/leftImg8bit/train/aachen/aachen_{name}_leftImg8bit.png"))
+    (folder / "cityscapes_panoptic_train.json").write_text(json.dumps(content))
+    for named in ("cs/gtFine/cityscapes_panoptic_train.json", "cs/gtFine/cityscapes_panoptic_train"):
+        assert checked(named).groups == ()

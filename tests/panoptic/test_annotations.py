@@ -105,16 +105,21 @@ def test_what_is_lacking_is_named(tmp_path, place, words):
         (("images", 0, "id"), 1.5, "images[0] has 'id' 1.5"),
         (("images", 0, "id"), True, "images[0] has 'id' True"),
         (("images", 0, "height"), 0, "a whole number of at least 1"),
-        (("images", 0, "width"), "6", "a whole number of at least 1"),
+        (("images", 0, "width"), "six", "a whole number of at least 1"),
+        (("images", 0, "width"), "06", "a whole number of at least 1"),
+        (("images", 0, "width"), 6.5, "a whole number of at least 1"),
+        (("images", 0, "width"), True, "a whole number of at least 1"),
+        ((*SEGMENT, "iscrowd"), "true", "from 0 to 1"),
+        (("categories", 0, "isthing"), None, "has null for 'isthing'"),
         (("annotations", 0, "image_id"), 2, "which 'images' does not list"),
         ((*SEGMENT, "id"), 0, "a whole number from 1 to 16777215"),
         ((*SEGMENT, "id"), 256**3, "a whole number from 1 to 16777215"),
         ((*SEGMENT, "category_id"), 3, "which is not among the categories"),
         ((*SEGMENT, "area"), -1, "at least 0"),
-        ((*SEGMENT, "area"), None, "at least 0"),
+        ((*SEGMENT, "area"), None, "has null for 'area'"),
         ((*SEGMENT, "iscrowd"), 2, "from 0 to 1"),
         ((*SEGMENT, "bbox"), [1, 2, 3], "not 4 numbers"),
-        ((*SEGMENT, "bbox"), [1, 2, 3, "4"], "not 4 numbers"),
+        ((*SEGMENT, "bbox"), [1, 2, 3, "x"], "not 4 numbers"),
         ((*SEGMENT, "score"), "high", "where a number is expected"),
         (("categories", 0, "color"), [1, 2, 300], "outside 0..255"),
         (("categories", 0, "name"), 4, "where a str is expected"),
@@ -154,10 +159,51 @@ def test_a_segment_that_comes_twice_is_named(tmp_path):
     assert "segments_info[1] repeats id 5" in refusal(tmp_path, changed(SEGMENT[:-1], segments))
 
 
-@pytest.mark.parametrize("key", ["area", "iscrowd"])
-def test_whole_floats_and_truth_values_of_other_tools_are_understood(tmp_path, key):
-    _, records = read(tmp_path, changed((*SEGMENT, key), 1.0 if key == "area" else False))
-    assert records[0].segments[0].area in (1, 24)
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        ((*SEGMENT, "area"), 24.0, "'area' 24.0 as 24"),
+        ((*SEGMENT, "area"), "24", "'area' \"24\" as 24"),
+        ((*SEGMENT, "iscrowd"), False, "'iscrowd' false as 0"),
+        ((*SEGMENT, "iscrowd"), "0", "'iscrowd' \"0\" as 0"),
+        ((*SEGMENT, "category_id"), "2", "'category_id' \"2\" as 2"),
+        ((*SEGMENT, "id"), 5.0, "'id' 5.0 as 5"),
+        ((*SEGMENT, "bbox"), [0, "0", 6, 4], "'bbox' \"0\" as 0.0"),
+        (("images", 0, "height"), "4", "'height' \"4\" as 4"),
+        (("images", 0, "id"), 1.0, "'id' 1.0 as 1"),
+        (("annotations", 0, "image_id"), "1", "'image_id' \"1\" as 1"),
+        (("images", 0, "id"), "1", "'image_id' 1 as \"1\""),
+        (("categories", 0, "id"), "2", "'id' \"2\" as 2"),
+        (("categories", 0, "isthing"), True, "'isthing' true as 1"),
+        (("categories", 0, "color"), ["9", 8.0, 7], "'color' \"9\" as 9.0"),
+    ],
+)
+def test_what_says_a_value_exactly_is_taken_for_it_and_told(tmp_path, place, value, told):
+    remarks = []
+    found = read(tmp_path, changed(place, value), on_remark=remarks.append)
+    assert len(remarks) == 1
+    assert remarks[0].startswith(f"{tmp_path / 'panoptic.json'}: 1 value is of another type than expected")
+    assert told in remarks[0]
+    expected = read(tmp_path, GOOD)
+    if place != ("images", 0, "id"):
+        assert found == expected
+
+
+def test_a_score_may_be_text_and_many_conversions_are_one_line(tmp_path):
+    remarks = []
+    _, records = read(tmp_path, changed((*SEGMENT, "score"), "0.25"), on_remark=remarks.append)
+    assert records[0].segments[0].score == 0.25
+    segments = [{**GOOD["annotations"][0]["segments_info"][0], "id": str(number)} for number in range(1, 2001)]
+    read(tmp_path, changed(SEGMENT[:-1], segments), on_remark=remarks.append)
+    assert "2,000 values are of another type than expected" in remarks[1]
+    assert len(remarks[1]) < 300
+    read(tmp_path, GOOD, on_remark=remarks.append)
+    assert len(remarks) == 2
+
+
+def test_instance_annotations_are_recognised(tmp_path):
+    content = {**GOOD, "annotations": [{"id": 1, "image_id": 1, "category_id": 2, "segmentation": []}]}
+    assert "is COCO's instance annotations, not a panoptic JSON" in refusal(tmp_path, content)
 
 
 @pytest.mark.parametrize(
@@ -203,8 +249,10 @@ def test_what_is_predicted_for_other_pictures_is_left_out(tmp_path):
     mine = {"image_id": 1, "file_name": "b.png", "segments_info": [{"id": 7, "category_id": 2}]}
     found = read(tmp_path, {"annotations": [mine, {**mine, "image_id": 5}, {**mine, "image_id": "b"}]}, like=truth)[1]
     assert [one.image_id for one in found] == [1]
-    with pytest.raises(DataError, match="belongs to image '1', where the truth has 1"):
-        read(tmp_path, {"annotations": [{**mine, "image_id": "1"}]}, like=truth)
+    remarks = []
+    found = read(tmp_path, {"annotations": [{**mine, "image_id": "1"}]}, like=truth, on_remark=remarks.append)[1]
+    assert [one.image_id for one in found] == [1]
+    assert "'image_id' \"1\" as 1" in remarks[0]
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,24 @@
 """The prepared dataset of a recipe, or the command that prepares it."""
 
 import shlex
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from yoso_cli.errors import DataError, did_you_mean
+import numpy as np
+
+from yoso_cli.errors import DataError, YosoError, did_you_mean
 from yoso_cli.panoptic.files import MANIFEST, read_set
+from yoso_cli.panoptic.packed_segments import SegmentTable
 from yoso_cli.panoptic.types import PanopticSet
 from yoso_cli.recipe.schema import Recipe
 from yoso_cli.run_folder import RunFolder
+from yoso_cli.runtime.words import counted
 
+# YAML files of a folder that may be recipes.
+_LOOKED_AT = 50
+# Numbers of proposals that are suggested.
+_STEP = 50
 # Folders above a run in which its dataset is looked for: the folder of all runs, that which holds it, one more.
 _ABOVE = 3
 
@@ -51,6 +60,43 @@ def first_pictures(recipe: Recipe, count: int) -> list[Path]:
     """The first `count` pictures of the recipe's validation split. Raises DataError if it is not prepared."""
     found = prepared_set(recipe, recipe.data.val_split)
     return [found.image_path(record) for record in found.records[:count]]
+
+
+def recipe_for(dataset: str) -> tuple[str, Recipe] | None:
+    """The recipe whose data is `dataset`, and what `yoso train` calls it; None where there is none.
+
+    A YAML in the current folder goes before a packaged recipe, and one that is called like the dataset before others.
+    """
+    from yoso_cli.recipe import file
+
+    own = sorted(Path().glob("*.yaml"), key=lambda path: (path.stem != dataset, path.name))[:_LOOKED_AT]
+    for path in own:
+        # A YAML may be anything, as a table of classes.
+        with suppress(YosoError, OSError):
+            recipe = file.read(path)
+            if recipe.data.name == dataset:
+                return str(path), recipe
+    # Mapillary's two versions are two datasets and share their recipe.
+    name = dataset.partition("-v")[0]
+    if name not in dict(file.packaged()):
+        return None
+    recipe = file.load(name)
+    return (name, recipe) if recipe.data.name.partition("-v")[0] == name else None
+
+
+def beyond_proposals(found: PanopticSet, proposals: int) -> str:
+    """What is wrong with `proposals` for a split that has pictures with more segments; empty where none has."""
+    table = SegmentTable.of(found.records)
+    counts = np.bincount(table.image[~table.iscrowd], minlength=1)
+    many = int(np.count_nonzero(counts > proposals))
+    if not many:
+        return ""
+    most, enough = int(counts.max()), -(-int(counts.max()) // _STEP) * _STEP
+    return (
+        f"{found.split}: {many} of {counted(len(found.records), 'picture')} have more segments than the network's "
+        f"{proposals} proposals, up to {most}: the rest of them cannot be learnt or found. "
+        f"--set model.num_proposals={enough} would do; it takes more memory."
+    )
 
 
 def prepare_command(recipe: Recipe, split: str = "SPLIT") -> str:

@@ -6,6 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from yoso_cli.api.dataset import recipe_for
+from yoso_cli.api.instances_check import find_instances, read_parts
 from yoso_cli.atomic import recover
 from yoso_cli.conversion import forms
 from yoso_cli.conversion.color_table import read_classes
@@ -20,11 +24,13 @@ from yoso_cli.datasets.split import SplitPlan, make
 from yoso_cli.errors import DataError, UsageError, did_you_mean
 from yoso_cli.evaluation.score import read_any
 from yoso_cli.inspection.census import Census, take_census
-from yoso_cli.inspection.check import CheckedDataset, check_splits
-from yoso_cli.inspection.rules import Finding
+from yoso_cli.inspection.check import CheckedDataset, check_parts, check_splits
+from yoso_cli.inspection.rules import PROPOSALS, Finding
 from yoso_cli.inspection.split import Split, find_splits, read_split
 from yoso_cli.panoptic.files import EDITED, MANIFEST
+from yoso_cli.panoptic.packed_segments import SegmentTable
 from yoso_cli.panoptic.types import Category
+from yoso_cli.recipe.file import load
 from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -253,28 +259,54 @@ def _opened(form: str, places: forms.Places) -> Iterator[tuple[LabelReader, Cate
         places.progress.message(f"{found.source}: taken for {found.form}, {found.why}.")
         form, places = found.form, replace(places, source=found.source)
     with forms.opened(form, places) as (opened, category):
-        for remark in opened.remarks:
+        of_table = places.table.remarks if places.table else ()
+        for remark in dict.fromkeys((*of_table, *opened.remarks)):
             places.progress.message(f"{remark}.")
         yield opened, category
 
 
 def check(
-    dataset: str | Path, *, root: str | Path = "datasets", workers: int | None = None, progress: Progress = SILENT
+    dataset: str | Path,
+    *,
+    root: str | Path = "datasets",
+    recipe: str | None = None,
+    workers: int | None = None,
+    progress: Progress = SILENT,
 ) -> CheckedDataset:
     """Validates a dataset: reads every file and reports all problems.
 
     Args:
         dataset: the name of a prepared dataset below `root`, a prepared split, a folder of splits, a folder in COCO's
-            layout, or a COCO panoptic JSON.
+            layout, a COCO panoptic JSON, or COCO's instance annotations.
         root: the folder of all datasets.
+        recipe: the one that will be trained, for its number of proposals; by default that of the dataset's name.
         workers: number of worker processes; one for each core by default.
         progress: shows progress.
 
     Raises:
         UsageError: there is no such dataset.
     """
-    splits = find_splits(str(dataset), Path(root))
-    return check_splits(splits, processes=workers or usable_cores(), progress=progress)
+    processes = workers or usable_cores()
+    instances = [] if (Path(root) / dataset).is_dir() else find_instances(Path(dataset))
+    try:
+        splits = find_splits(str(dataset), Path(root)) if Path(dataset) not in instances else []
+    except UsageError:
+        if not instances:
+            raise
+        splits = []
+    if splits:
+        proposals = _proposals(recipe, splits[0].dataset)
+        return check_splits(splits, proposals=proposals, processes=processes, progress=progress)
+    parts = read_parts(instances, _proposals(recipe, ""), processes, progress)
+    return check_parts(parts, processes=processes, progress=progress)
+
+
+def _proposals(recipe: str | None, dataset: str) -> int:
+    """Of a recipe: the one that is named, or that of the dataset's name, or the paper's number."""
+    if recipe is not None:
+        return load(recipe).model.num_proposals
+    found = recipe_for(dataset)
+    return found[1].model.num_proposals if found else PROPOSALS
 
 
 def stats(
@@ -328,7 +360,9 @@ def _census(split: Split) -> Census:
         raise DataError(listed.detail)
     if any(finding.code == "listing-changed" for finding in listed.findings):
         raise DataError(f"{split.listing}: is not as it was written: its checksum differs.", hint=EDITED)
-    mistakes = [finding for finding in listed.findings if finding.code == "unknown-category"]
-    if mistakes:
+    known = {category.id for category in listed.panoptic_set.categories}
+    table = SegmentTable.of(listed.panoptic_set.records)
+    if not set(np.unique(table.category_id).tolist()) <= known:
+        mistakes = [finding for finding in listed.findings if finding.code in ("unknown-category", "malformed-entry")]
         raise DataError(f"{split.listing}: {mistakes[0].detail}.", hint="`yoso check` reports all problems.")
     return take_census(listed.panoptic_set)

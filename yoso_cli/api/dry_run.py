@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from yoso_cli.api import training_parts
-from yoso_cli.api.dataset import prepared_set
+from yoso_cli.api.dataset import beyond_proposals, prepared_set
 from yoso_cli.datasets.catalog import published
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError
@@ -51,9 +51,11 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
 
 def _split(recipe: Recipe, split: str) -> dict[str, Any]:
     try:
-        return {"prepared": True, "images": len(prepared_set(recipe, split).records), "problem": None}
+        found = prepared_set(recipe, split)
     except DataError as error:
-        return {"prepared": False, "images": _published(recipe, split), "problem": str(error)}
+        return {"prepared": False, "images": _published(recipe, split), "problem": str(error), "warning": None}
+    warning = beyond_proposals(found, recipe.model.num_proposals) or None
+    return {"prepared": True, "images": len(found.records), "problem": None, "warning": warning}
 
 
 def _published(recipe: Recipe, split: str) -> int | None:

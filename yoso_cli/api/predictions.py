@@ -90,7 +90,8 @@ def _both(
     with unpacked(truth) as true, unpacked(predictions) as predicted:
         true_set = replace(read_any(true), name=truth.stem) if is_zip(truth) else read_any(true)
         predicted_set = read_any(predicted, like=true_set)
-        remarks = tuple(_differing(true_set.categories, predicted_set.categories))
+        on_files = (f"{remark}." for remark in (*true_set.remarks, *predicted_set.remarks))
+        remarks = (*on_files, *_differing(true_set.categories, predicted_set.categories))
         for remark in remarks:
             progress.message(remark)
         yield predicted_set, true_set, remarks

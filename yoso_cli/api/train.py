@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.api import training_parts
-from yoso_cli.api.dataset import prepared_set, with_data_of
+from yoso_cli.api.dataset import beyond_proposals, prepared_set, with_data_of
 from yoso_cli.api.edited_recipe import edited, require_same_curve
 from yoso_cli.api.evaluate import evaluate_predictor, predicted_by, side_by_side
 from yoso_cli.api.predictor import make_predictor
@@ -418,6 +418,9 @@ class Training:
         where = f"{self._step.device}" if self._group.size == 1 else f"{self._group.size} processes"
         steps = f"{counted(plan.iterations, 'step')} with {plan.batch} each"
         self.progress.message(f"{begun}: {pictures}, {steps}, on {where}.")
+        for found in (self._train_set, self.val_set):
+            if doubt := beyond_proposals(found, self.recipe.model.num_proposals):
+                self.progress.message(f"Warning: {doubt}")
         self.progress.message("Ctrl-C saves and stops; `yoso train --resume` continues.")
 
     def _batches(self) -> "Generator[Batch, None, None]":

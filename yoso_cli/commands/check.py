@@ -20,15 +20,30 @@ _SEVERITIES = ("error", "warning")
 @click.command(name="check")
 @click.argument("dataset", metavar="DATASET|DIR")
 @options.datasets_option
+@click.option(
+    "--recipe",
+    metavar="RECIPE",
+    show_default="the one for DATASET, if any",
+    help="The recipe to train, of whose proposals pictures must not have more segments.",
+)
 @click.option("--strict", is_flag=True, help="Treat warnings as errors.")
 @options.workers_option
 @options.json_option
 @click.pass_context
-def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers: int | None, as_json: bool) -> None:
+def command(
+    ctx: click.Context,
+    dataset: str,
+    root: Path,
+    recipe: str | None,
+    strict: bool,
+    workers: int | None,
+    as_json: bool,
+) -> None:
     """Validate a dataset: report every error and warning.
 
     DATASET is the name of a prepared dataset. DIR is a prepared split, a folder of splits, a folder in COCO's layout
-    (annotations/panoptic_*.json), or a COCO panoptic JSON. Every file is read completely.
+    (annotations/panoptic_*.json), a COCO panoptic JSON, or COCO's instance annotations, as a JSON or a folder with
+    them. Every file is read completely.
 
     Findings come in four layers: structure (files, JSON, ids), quality (areas, boxes, EXIF orientation), distribution
     (classes, leaks between splits) and compatibility (versions, what other commands need). Each has a stable code.
@@ -41,20 +56,23 @@ def command(ctx: click.Context, dataset: str, root: Path, strict: bool, workers:
     """
     from yoso_cli.api.datasets import check
 
-    checked = check(dataset, root=root, workers=workers, progress=console.TERMINAL)
+    checked = check(dataset, root=root, recipe=recipe, workers=workers, progress=console.TERMINAL)
     value = _value(dataset, checked, strict)
     console.result(value, _text(dataset, checked, value), as_json)
     if value["errors"]:
         ctx.exit(1)
     if not as_json:
-        console.next_step(_next(dataset, root))
+        console.next_step(_next(dataset, root, checked))
 
 
-def _next(dataset: str, root: Path) -> str:
-    """The only split of one's own dataset is divided, so that there is something to evaluate on."""
+def _next(dataset: str, root: Path, checked: "CheckedDataset") -> str:
+    """Labels of another form are converted; the only split of one's own is divided, so that one can evaluate on it."""
     from yoso_cli.datasets.catalog import published
     from yoso_cli.inspection.split import find_splits
 
+    others_form = next((group for group in checked.groups if group.code == "not-panoptic"), None)
+    if others_form:
+        return others_form.findings[0].detail.strip("`")
     first, *others = find_splits(dataset, root)
     named = shlex.quote(dataset)
     if others or first.folder is None or published(first.dataset):

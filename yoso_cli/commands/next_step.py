@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,29 @@ def recipe_new(dataset: str, train: str | Path, val: str | Path | None = None) -
     name = re.sub(r"[^A-Za-z0-9._-]+|^[^A-Za-z0-9]+", "", dataset.removesuffix("-split")) or "mine"
     there = "" if val in (None, train) else f" --val {shlex.quote(str(val))}"
     return f"yoso recipe new {name} --for {shlex.quote(str(train))}{there}"
+
+
+def train(dataset: str, splits: Sequence[str], root: Path) -> str | None:
+    """The `yoso train` command for a dataset below `root`, with the recipe that is for it; None where there is none.
+
+    A single split is for both training and validation.
+    """
+    from yoso_cli.api.dataset import recipe_for
+
+    found = recipe_for(dataset)
+    if found is None:
+        return None
+    named, recipe = found
+    words = ["yoso", "train", named]
+    if recipe.data.name != dataset:
+        words += ["--set", f"data.name={dataset}"]
+    if root != Path(recipe.data.root):
+        words += ["--set", f"data.root={root}"]
+    first = next((split for split in splits if split.startswith("train")), splits[0])
+    last = next((split for split in splits if split != first), first)
+    if not {recipe.data.train_split, recipe.data.val_split} <= set(splits):
+        words += ["--set", f"data.train_split={first}", "--set", f"data.val_split={last}"]
+    return shlex.join(words)
 
 
 def validation_pictures(recipe: "Recipe") -> list[Path]:

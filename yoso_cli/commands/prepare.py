@@ -1,13 +1,12 @@
 """`yoso prepare`: one subcommand for each dataset."""
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from yoso_cli.commands import console
+from yoso_cli.commands import console, next_step
 from yoso_cli.commands.options import force_option, json_option, keep_going_option, workers_option
 from yoso_cli.runtime.words import counted
 
@@ -190,19 +189,6 @@ def _tell(made: "PreparedDataset", as_json: bool) -> None:
 
 
 def _training(name: str, prepared: "Sequence[Prepared]") -> str:
-    """The `yoso train` command for what was prepared; a single split is for both training and validation."""
-    from yoso_cli.recipe.file import load, packaged
-
-    root = prepared[0].folder.parent.parent
-    splits = [one.panoptic_set.split for one in prepared]
-    # Mapillary's two versions are two datasets and share their recipe.
-    recipe = name.partition("-v")[0]
-    own = recipe in dict(packaged())
-    words = ["yoso", "train", recipe if own else "coco"]
-    if load(words[-1]).data.name != name:
-        words += ["--set", f"data.name={name}"]
-    if root != Path("datasets"):
-        words += ["--set", f"data.root={root}"]
-    if not own or len(splits) == 1:
-        words += ["--set", f"data.train_split={splits[0]}", "--set", f"data.val_split={splits[-1]}"]
-    return shlex.join(words)
+    """The `yoso train` command for what was prepared."""
+    splits, root = [one.panoptic_set.split for one in prepared], prepared[0].folder.parent.parent
+    return next_step.train(name, splits, root) or next_step.recipe_new(name, prepared[0].folder)

@@ -1,6 +1,5 @@
 """`yoso stats`: statistics of a dataset, as a table and a picture."""
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +82,7 @@ def _text(census: "Census", target: Path) -> str:
     lines = [
         table,
         f"{counted(figures['images'], 'image')} of {_size(census.smallest)} to {_size(census.largest)} pixels, "
-        f"{counted(figures['segments'], 'segment')}",
+        f"{counted(figures['segments'], 'segment')}, {counted(figures['crowds'], 'crowd')}",
         f"segments per image: {per_image['min']} to {per_image['max']}, median {per_image['median']:g}, "
         f"mean {per_image['mean']:.1f}",
         f"instances: {sizes['small']} small (below 32x32 pixels), {sizes['medium']} medium, {sizes['large']} large "
@@ -99,22 +98,11 @@ def _size(size: tuple[int, int]) -> str:
 
 
 def _training(splits: "list[Split]") -> str:
-    """The command that makes a recipe for these splits, or trains on a published dataset."""
-    from yoso_cli.datasets.catalog import published
-
+    """The command that trains on these splits, or makes a recipe for them where there is none."""
     folders = [split.folder for split in splits if split.folder]
     if not folders:
         return "yoso prepare coco --help"
-    if published(splits[0].dataset) is None:
-        return next_step.recipe_new(splits[0].dataset, folders[0] if len(folders) == 1 else folders[0].parent)
-    names = [split.name for split in splits]
-    train = next((name for name in names if name.startswith("train")), names[0])
-    val = next((name for name in names if name != train), train)
-    words = ["yoso", "train", "coco"]
-    settings = {"data.name": splits[0].dataset, "data.train_split": train, "data.val_split": val}
-    root = folders[0].parent.parent
-    if root != Path("datasets"):
-        settings["data.root"] = str(root)
-    for key, value in settings.items():
-        words += ["--set", f"{key}={value}"]
-    return shlex.join([*words, "--dry-run"])
+    dataset = splits[0].dataset
+    line = next_step.train(dataset, [split.name for split in splits], folders[0].parent.parent)
+    new = next_step.recipe_new(dataset, folders[0] if len(folders) == 1 else folders[0].parent)
+    return f"{line} --dry-run" if line else new

@@ -242,6 +242,7 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
     for name, split in facts["data"]["splits"].items():
         found = counted(split["images"], "image") if split["prepared"] else f"missing. {split['problem']}"
         told.append(("Data", f"{facts['data']['name']} {name}: {found}"))
+        told += [("Warning", split["warning"])] if split["warning"] else []
     epochs = f", {schedule['epochs']:.1f} epochs" if schedule["epochs"] else ""
     told += [
         (

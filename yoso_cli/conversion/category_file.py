@@ -14,7 +14,7 @@ from typing import Any
 
 from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.panoptic.annotations import LARGEST_CATEGORY
+from yoso_cli.panoptic.annotations import LARGEST_CATEGORY, converted, counting_conversions, integer
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe.reader import Section, Setting, read_text
 
@@ -37,11 +37,13 @@ class CategoryTable:
         categories: in the order that defines `train_id`.
         void: the values of a label map that are void.
         unlabelled: values of a label map that stand for a class beside its id, with the id.
+        remarks: what is odd about the file that it was read from, without full stops.
     """
 
     categories: tuple[Category, ...]
     void: frozenset[int]
     unlabelled: Mapping[int, int] = field(default_factory=dict)
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, categories: Iterable[Category], void: Iterable[int] = _USUAL_VOID) -> "CategoryTable":
@@ -107,10 +109,11 @@ def read_table(named: str) -> CategoryTable:
         raise UsageError(f"{path}: cannot be read: {reason}.", hint=f"It must list classes, as `{EXAMPLE}`.") from None
     root, problems = read_text(text, named, f"its `categories:` are lines like `{EXAMPLE}`")
     mistakes = [problem.text for problem in problems]
-    table = _table(root, named, mistakes)
+    with counting_conversions() as conversions:
+        table = _table(root, named, mistakes)
     if mistakes:
         raise UsageError("; ".join(mistakes) + ".", hint=f"Write a class as `{EXAMPLE}`.")
-    return table
+    return replace(table, remarks=conversions.told(named))
 
 
 def write_table(table: CategoryTable) -> str:
@@ -173,7 +176,8 @@ def _table(root: Section, source: str, mistakes: list[str]) -> CategoryTable:
 
 
 def _void(setting: Setting, ids: set[int], mistakes: list[str]) -> list[int]:
-    values = setting.value if isinstance(setting.value, list) else [setting.value]
+    listed = setting.value if isinstance(setting.value, list) else [setting.value]
+    values = [_exact("void", value) for value in listed]
     wrong = [value for value in values if not _is_id(value) or value in ids]
     if wrong:
         mistakes.append(f"{setting.place} void: {wrong[0]!r} is no free value of a label map")
@@ -185,7 +189,7 @@ def _category(entry: Any, place: str, mistakes: list[str]) -> Category | None:
         mistakes.append(f"{place} is no `{{id: ..., name: ..., isthing: ...}}`")
         return None
     place = entry.settings[0].place
-    values = {setting.name: setting.value for setting in entry.settings}
+    values = {setting.name: _exact(setting.name, setting.value) for setting in entry.settings}
     wrong = [
         *(f"unknown key {name!r}" for name in values if name not in _KEYS),
         *(f"lacks {name!r}" for name in ("id", "name", "isthing") if name not in values),
@@ -197,6 +201,16 @@ def _category(entry: Any, place: str, mistakes: list[str]) -> Category | None:
         return None
     color = values.get("color", Category.color)
     return Category(values["id"], values["name"], bool(values["isthing"]), (color[0], color[1], color[2]))
+
+
+def _exact(name: str, value: Any) -> Any:
+    """A whole number or a truth value for what says one exactly, as in annotations' JSON; else the value itself."""
+    if name == "color" and isinstance(value, list):
+        return [_exact("", part) for part in value]
+    number = None if name == "name" or type(value) is int else integer(value)
+    if number is None:
+        return value
+    return converted(name, value, bool(number) if name == "isthing" and number in (0, 1) else number)
 
 
 def _doubts(values: dict[str, Any]) -> list[tuple[str, str]]:

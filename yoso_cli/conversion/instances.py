@@ -23,7 +23,7 @@ from pycocotools import mask as coco_mask
 from yoso_cli.atomic import write_json
 from yoso_cli.conversion.category_file import CategoryTable, read_table, write_table
 from yoso_cli.conversion.convert import InformationLoss, LabelReader, SourcePicture
-from yoso_cli.conversion.instances_listing import Annotation, read_listing
+from yoso_cli.conversion.instances_listing import Annotation, Listing, read_listing
 from yoso_cli.conversion.label_files import find_maps
 from yoso_cli.conversion.maps import (
     CATEGORIES_YAML,
@@ -39,6 +39,7 @@ from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import MalformedError, category_to_json, entry_ints, entry_item
 from yoso_cli.panoptic.layout import find_photos
 from yoso_cli.panoptic.types import VOID, Panoptic, Segment, measured
+from yoso_cli.runtime.words import counted
 
 INSTANCES_JSON = "instances.json"
 _OTHER_NAMES = ("_annotations.coco.json", "annotations/instances_*.json", "*.json")
@@ -46,6 +47,8 @@ _REPAIR = "Add --repair to leave out what is wrong and have it listed."
 
 Mask = npt.NDArray[np.bool_]
 """(H, W)."""
+
+_NUMBERS = (int, float)
 
 
 class _Layer(NamedTuple):
@@ -161,37 +164,56 @@ def open_instances(
         DataError: the JSON is missing or malformed as a whole, or none of its pictures is found.
         UsageError: there is a semantic map and no table that names the stuff.
     """
-    listing = _listing_in(listing)
-    beside, yaml = listing.parent / SEMANTIC, listing.parent / CATEGORIES_YAML
-    semantic_dir = semantic_dir or (beside if beside.is_dir() else None)
+    found = read_beside(_listing_in(listing), table, repair=repair)
+    photos = find_photos(found.path, [picture.image_file for picture in found.pictures.values()], image_dir)
+    if photos.looked and not image_dir:
+        count = counted(len(found.pictures), "picture")
+        raise DataError(f"{found.path}: lists {count}, of which none was found.", hint=photos.hint())
+    return reader_of(found, photos.folder, semantic_dir)
+
+
+def read_beside(listing: Path, table: CategoryTable | None = None, *, repair: bool = False) -> Listing:
+    """The entries of an instances JSON, with the classes of categories.yaml beside it unless a table is given.
+
+    Raises:
+        DataError: the JSON is missing or malformed as a whole.
+        UsageError: there is a mistake in categories.yaml.
+    """
+    yaml = listing.parent / CATEGORIES_YAML
     table = table or (read_table(str(yaml)) if yaml.is_file() else None)
     found = read_listing(listing, table, repair=repair)
-    if semantic_dir and not table and all(category.isthing for category in found.table.categories):
+    if repair:
+        found.drop_wrong_masks(_repaired)
+    return found
+
+
+def reader_of(found: Listing, image_dir: Path, semantic_dir: Path | None = None) -> InstancesReader:
+    """What reads the pictures of a JSON in `image_dir`; arguments and errors are those of `open_instances`."""
+    beside = found.path.parent / SEMANTIC
+    semantic_dir = semantic_dir or (beside if beside.is_dir() else None)
+    if semantic_dir and found.own_table and all(category.isthing for category in found.table.categories):
+        yaml = found.path.parent / CATEGORIES_YAML
         raise UsageError(
             f"{semantic_dir}: has semantic maps, and no class is stuff.",
             hint=f"Name the classes with --categories FILE or in {yaml}; or move the maps away.",
         )
-    if repair:
-        found.drop_wrong_masks(_repaired)
-    photos = find_photos(listing, [picture.image_file for picture in found.pictures.values()], image_dir)
-    if photos.looked and not image_dir:
-        raise DataError(f"{listing}: none of its {len(found.pictures)} pictures was found.", hint=photos.hint())
     pictures = tuple(found.pictures.values())
     semantic, problems = _semantic_maps(semantic_dir, pictures)
-    if repair:
+    repairs = found.repairs
+    if found.repair:
         pictures = tuple(one for one in pictures if semantic_dir is None or one.image_file in semantic)
-        found.repairs += [f"left out: {problem}" for problem in problems]
+        repairs, problems = [*repairs, *(f"left out: {problem}" for problem in problems)], ()
     return InstancesReader(
         found.table,
-        photos.folder,
+        image_dir,
         pictures,
-        () if repair and not found.problems else (*found.problems, *(() if repair else problems)),
-        (),
-        listing,
+        (*found.problems, *problems),
+        tuple(found.remarks),
+        found.path,
         semantic,
         found.sizes,
         found.annotations,
-        repairs=tuple(found.repairs),
+        repairs=tuple(repairs),
     )
 
 
@@ -316,8 +338,8 @@ def _polygons(polygons: Any, height: int, width: int) -> list[list[float]]:
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
             raise MalformedError("has a polygon that is not three or more points x, y")
-        if not all(isinstance(one, (int, float)) and abs(one) <= limit for one in polygon):
-            raise MalformedError(f"has a polygon far outside the picture of {width}x{height}")
+        if not all(type(one) in _NUMBERS and abs(one) <= limit for one in polygon):
+            raise MalformedError(f"has a polygon far outside the picture of {width}x{height}, or not of numbers")
     return polygons
 
 

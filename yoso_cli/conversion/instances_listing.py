@@ -3,6 +3,7 @@
 # H, W height and width of the picture in pixels
 
 import json
+import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,11 @@ from yoso_cli.conversion.convert import SourcePicture
 from yoso_cli.errors import DataError
 from yoso_cli.panoptic.annotations import (
     MalformedError,
+    Mistake,
+    converted,
+    counting_conversions,
     entry_file_name,
+    entry_flag,
     entry_id,
     entry_int,
     entry_item,
@@ -21,6 +26,8 @@ from yoso_cli.panoptic.annotations import (
     entry_name,
     entry_number,
     entry_size,
+    integer,
+    number_of,
 )
 from yoso_cli.panoptic.types import Category
 from yoso_cli.runtime.json_text import read_json
@@ -58,21 +65,25 @@ class Listing:
     Attributes:
         path: of the JSON.
         table: the classes.
+        own_table: whether they are the JSON's own.
         repair: whether what can be is dropped or renumbered.
         pictures: by image id.
         sizes: height and width, by image id.
         annotations: by image id.
-        problems: what is wrong.
+        mistakes: what is wrong.
+        remarks: what is odd, and does not matter.
         repairs: what was done about it.
     """
 
     path: Path
     table: CategoryTable
+    own_table: bool
     repair: bool
     pictures: dict[int | str, SourcePicture] = field(default_factory=dict)
     sizes: dict[int | str, tuple[int, int]] = field(default_factory=dict)
     annotations: dict[int | str, list[Annotation]] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    mistakes: list[Mistake] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
     _seen: set[int | str] = field(default_factory=set)
     # Of entries that were told already.
@@ -82,6 +93,11 @@ class Listing:
     _lacks_categories: bool = False
     _names: dict[int, str] = field(default_factory=dict)
     _same: dict[int | str, int | str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """The mistakes, with the JSON that they are in."""
+        return tuple(f"{self.path}: {mistake.text}" for mistake in self.mistakes)
 
     def collect(self, key: str, entries: list[Any], take: Callable[[Any, str], None]) -> None:
         """Takes every entry of the list `key`; one that is wrong is told and left out."""
@@ -96,9 +112,15 @@ class Listing:
                 if self.repair and key != "categories":
                     self.repairs.append(f"dropped {place}: it {error}")
                 else:
-                    self.problems.append(f"{self.path}: {place} {error}")
+                    self.mistakes.append(Mistake(error.code, f"{place} {error}", self._file_of(entry)))
         if follow_ups and self.repair:
             self.repairs.append(f"dropped {follow_ups} entries of '{key}' with the pictures they belong to")
+
+    def _file_of(self, entry: Any) -> str:
+        """The picture of an annotation; empty for any other entry."""
+        image_id = entry.get("image_id") if isinstance(entry, dict) else None
+        picture = self.pictures.get(image_id) if isinstance(image_id, (int, str)) else None
+        return picture.image_file if picture else ""
 
     def take_categories(self, entries: list[Any], table: CategoryTable | None) -> None:
         """The JSON's own classes, which are the table where none is given.
@@ -126,10 +148,10 @@ class Listing:
             self._lacks_categories = True
             raise
         try:
-            isthing = entry_int(entry, "isthing", 0, 1) if entry.get("isthing") is not None else 1
-            category = Category(category_id, entry_name(entry), bool(isthing))
+            isthing = entry_flag(entry, "isthing") if entry.get("isthing") is not None else True
+            category = Category(category_id, entry_name(entry), isthing)
             if category_id in own:
-                raise MalformedError(f"repeats id {category_id}")
+                raise MalformedError(f"repeats id {category_id}", "duplicate-id")
         except MalformedError:
             self._odd_categories.add(category_id)
             raise
@@ -152,7 +174,7 @@ class Listing:
         if image_id in self.pictures:
             same = (self.pictures[image_id], self.sizes[image_id]) == (picture, size)
             if not (same and self.repair):
-                self.problems.append(f"{self.path}: {place} repeats id {image_id!r}")
+                self.mistakes.append(Mistake("duplicate-id", f"{place} repeats id {image_id!r}", picture.image_file))
                 return
             raise MalformedError(f"repeats id {image_id!r}, as the same picture")
         self.sizes[image_id] = size
@@ -170,40 +192,49 @@ class Listing:
                 self._same[image_id] = other
                 self.repairs.append(f"joined two pictures: {told}")
             else:
-                self.problems.append(f"{self.path}: {told}")
+                self.mistakes.append(Mistake("duplicate-file", told, picture.image_file))
             del self.pictures[image_id]
             self._odd_images.add(image_id)
 
     def take_annotation(self, entry: Any, place: str) -> None:
         """An entry of `annotations`."""
-        image_id = entry_id(entry, "image_id")
-        image_id = self._same.get(image_id, image_id)
+        image_id = self._image_id(entry)
         if image_id not in self.pictures:
             if image_id in self._odd_images or self._lacks_images:
                 raise _FollowUpError
-            raise MalformedError(f"belongs to image {image_id!r}, which 'images' does not list")
+            what = f"belongs to image {image_id!r}, which 'images' does not list"
+            raise MalformedError(what, "annotation-without-image")
         annotation_id = self._annotation_id(entry, place)
         category_id = entry_int(entry, "category_id", 0)
         if category_id not in self.table.ids():
             if category_id in self._odd_categories or self._lacks_categories:
                 raise _FollowUpError
             named = f" ({self._names[category_id]!r})" if category_id in self._names else ""
-            raise MalformedError(f"has category_id {category_id}{named}, which is not among the classes")
+            what = f"has category_id {category_id}{named}, which is not among the classes"
+            raise MalformedError(what, "unknown-category")
         annotation = Annotation(
             annotation_id,
             category_id,
-            entry_item(entry, "segmentation"),
-            bool(entry_int(entry, "iscrowd", 0, 1)) if entry.get("iscrowd") is not None else False,
+            _points(entry_item(entry, "segmentation")),
+            entry_flag(entry, "iscrowd") if entry.get("iscrowd") is not None else False,
             entry_number(entry, "score") if entry.get("score") is not None else None,
         )
         self._add(image_id, annotation, entry, place)
+
+    def _image_id(self, entry: Any) -> int | str:
+        """Of its picture, whether it is written as a number or as text."""
+        image_id = entry_id(entry, "image_id")
+        if image_id in self._same or image_id in self.pictures:
+            return self._same.get(image_id, image_id)
+        twin = str(image_id) if isinstance(image_id, int) else integer(image_id)
+        return converted("image_id", image_id, twin) if twin is not None and twin in self.pictures else image_id
 
     def _annotation_id(self, entry: Any, place: str) -> int | str | None:
         """Its id, or None for one that is missing or taken, where repairing is asked for: ids mean nothing here."""
         try:
             annotation_id = entry_id(entry, "id")
             if annotation_id in self._seen:
-                raise MalformedError(f"repeats id {annotation_id!r}")
+                raise MalformedError(f"repeats id {annotation_id!r}", "duplicate-id")
         except MalformedError as error:
             if not self.repair:
                 raise
@@ -238,6 +269,17 @@ class Listing:
             several[:] = kept
 
 
+def _points(segmentation: Any) -> Any:
+    """Polygons whose points are texts as numbers. Whoever writes one so writes all so, and the first one tells."""
+    if not isinstance(segmentation, list):
+        return segmentation
+    of_text = [isinstance(one, list) and bool(one) and isinstance(one[0], str) for one in segmentation]
+    if not any(of_text):
+        return segmentation
+    pairs = zip(segmentation, of_text, strict=True)
+    return [[number_of(value, "segmentation") for value in one] if texts else one for one, texts in pairs]
+
+
 def read_listing(path: Path, table: CategoryTable | None, *, repair: bool = False) -> Listing:
     """The entries of an instances JSON.
 
@@ -252,16 +294,28 @@ def read_listing(path: Path, table: CategoryTable | None, *, repair: bool = Fals
     content = read_json(path)
     if other := _other_form(content):
         raise DataError(f"{path}: is {other}, not COCO's instance annotations.", hint=_HINTS[other])
-    found = Listing(path, table or CategoryTable.of(()), repair)
+    found = Listing(path, table or CategoryTable.of(()), table is None, repair)
     try:
         categories, images, annotations = (entry_list(content, key) for key in ("categories", "images", "annotations"))
     except MalformedError as error:
         raise DataError(f"{path}: {error}.", hint="COCO's instance annotations are expected here.") from None
-    found.take_categories(categories, table)
-    found.collect("images", images, found.take_image)
-    found.join_same_pictures()
-    found.collect("annotations", annotations, found.take_annotation)
+    with counting_conversions() as conversions:
+        found.take_categories(categories, table)
+        found.collect("images", images, found.take_image)
+        found.join_same_pictures()
+        found.collect("annotations", annotations, found.take_annotation)
+    found.remarks += [*found.table.remarks, *conversions.told(path)]
     return found
+
+
+def has_instances(path: Path) -> bool:
+    """Whether the JSON at `path` is COCO's instance annotations, as far as its keys show it."""
+    try:
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            there = [content.find(b'"%s"' % key) >= 0 for key in (b"annotations", b"segmentation", b"segments_info")]
+    except (OSError, ValueError):  # unreadable, or empty
+        return False
+    return there == [True, True, False]
 
 
 _PANOPTIC, _LABELME = "a panoptic JSON", "a file of LabelMe"

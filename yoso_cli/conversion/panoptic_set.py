@@ -44,7 +44,9 @@ class PanopticReader(LabelReader):
             for record in panoptic_set.records
         )
         table = CategoryTable.of(panoptic_set.categories)
-        return cls(table, panoptic_set.image_dir, pictures, tuple(problems), (), panoptic_set, records)
+        return cls(
+            table, panoptic_set.image_dir, pictures, tuple(problems), panoptic_set.remarks, panoptic_set, records
+        )
 
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
         """The PNG, with areas and boxes measured on it. Raises DataError when it contradicts the JSON."""
@@ -74,16 +76,17 @@ def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None =
         return PanopticReader.of(replace(found, image_dir=image_dir or found.image_dir))
     listing = find_listing(path)
     mistakes: list[Mistake] = []
-    categories, records = annotations.read(listing, like, mistakes.append)
+    remarks: list[str] = []
+    categories, records = annotations.read(listing, like, mistakes.append, remarks.append)
     pngs = find_pngs(listing, [record.panoptic_file for record in records])
     problems = [f"{listing}: {mistake.text}" for mistake in mistakes]
     if like and not image_dir:
-        found = PanopticSet(path.stem, "", categories, records, like.image_dir, pngs)
+        found = PanopticSet(path.stem, "", categories, records, like.image_dir, pngs, tuple(remarks))
         return PanopticReader.of(found, problems)
     photos = find_photos(listing, [record.image_file for record in records], image_dir)
     if photos.looked and not image_dir:
         raise DataError(f"{listing}: none of its pictures was found.", hint=photos.hint())
-    found = PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs)
+    found = PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs, tuple(remarks))
     return PanopticReader.of(found, problems)
 
 

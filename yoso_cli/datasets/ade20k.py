@@ -9,6 +9,7 @@ pixel is and, in green, of which instance. Stuff is taken from the first, things
 precedence; a pixel of a thing without an instance is void.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
@@ -51,6 +52,8 @@ ADE20K = DatasetSpec(
 FOLDERS = {"train": "training", "val": "validation"}
 _PARTS = {"images": "jpg", "annotations": "png", "annotations_instance": "png"}
 _CLASSES = 150
+# Folders of the full release: images/ADE/training/urban/street/ADE_train_00000001_seg.png and index_ade20k.pkl.
+_FULL = ("ADE20K_2021_17_01", "ADE20K_2016_07_26", "ADE", "images")
 # An instance map's number is green, its class red: from here on, 256 n + class.
 FIRST_INSTANCE = 256
 
@@ -76,6 +79,8 @@ def plans(
         DataError: no such folder, a split asked for is not there, or none is; says which file comes from where.
     """
     found = stored_files(root, tuple(_PARTS))
+    if not any(re.match("annotations(_instance)?/(training|validation)/", name) for name in found):
+        _require_no_full_release(root)
 
     def plan(split: str) -> SplitPlan | str:
         folder = FOLDERS.get(split, split)
@@ -88,6 +93,16 @@ def plans(
         return split_plan(NAME, split, photos, read or read_labels, missing, notes=notes)
 
     return plan_splits(ADE20K, root, splits, ADE20K.splits, plan)
+
+
+def _require_no_full_release(root: Path) -> None:
+    """Raises DataError for the full ADE20K, in which the files of the challenges are not."""
+    if any(name.endswith(("_seg.png", "index_ade20k.pkl", "index_ade20k.mat")) for name in stored_files(root, _FULL)):
+        raise DataError(
+            f"{root}: is the full ADE20K, with thousands of classes and parts in *_seg.png, not the 150 classes of the "
+            "scene parsing challenge that panoptic results are on, and these cannot be made of it here.",
+            hint=ADE20K.where_from(),
+        )
 
 
 def read_labels(photo: LabelledPhoto) -> PictureLabels:

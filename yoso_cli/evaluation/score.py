@@ -84,12 +84,13 @@ def read_any(path: Path, *, like: PanopticSet | None = None) -> PanopticSet:
     listing = find_listing(path)
     if not listing.exists():
         raise DataError(f"{listing}: no such file.", hint=f"{_JSON_EXPECTED}{_others_in(path)}")
-    categories, records = annotations.read(listing, like)
+    remarks: list[str] = []
+    categories, records = annotations.read(listing, like, on_remark=remarks.append)
     pngs = find_pngs(listing, [record.panoptic_file for record in records])
     if not pngs.is_dir():
         raise DataError(f"{pngs}: no such folder; the PNGs of {listing} are expected there.")
     photos = find_photos(listing, [record.image_file for record in records])
-    return PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs)
+    return PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs, tuple(remarks))
 
 
 _JSON_EXPECTED = "A COCO panoptic JSON is expected, with its PNGs in a folder of the same name beside it."

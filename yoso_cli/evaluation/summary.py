@@ -158,7 +158,7 @@ def _void(report: Report) -> list[str]:
     found = report.measures.void
     if not found.share and not found.ignored:
         return []
-    told = f"Void: {in_percent(found.share)} of the true pixels; predicted segments there or in crowds, which do not "
+    told = f"Void: {in_percent(found.share)} % of the true pixels; predicted segments there or in crowds, which do not "
     lines = textwrap.wrap(f"{told}count: {found.ignored:,}", 79)
     if found.hides_errors:
         told = "Only things are labelled in this truth: false detections anywhere else cost nothing. `yoso convert "

@@ -69,6 +69,7 @@ class Census:
             "split": self.split,
             "images": self.statistics.images,
             "segments": self.statistics.segments,
+            "crowds": sum(one.crowds for one in self.statistics.classes),
             "segments_per_image": {
                 "min": min(self.per_image, default=0),
                 "median": self.statistics.segments_per_image,

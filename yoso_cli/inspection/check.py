@@ -1,7 +1,7 @@
 """Checks a dataset: everything that is wrong with it, found in one pass."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -11,11 +11,11 @@ import numpy as np
 from yoso_cli.datasets.catalog import DATASETS
 from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.inspection.picture import Examination, Examined
-from yoso_cli.inspection.rules import RULES, Finding, Rule, Severity
+from yoso_cli.inspection.rules import PROPOSALS, RULES, Finding, Rule, Severity
 from yoso_cli.inspection.split import Listed, Split, read_split
 from yoso_cli.panoptic.packed_segments import SegmentTable
 from yoso_cli.panoptic.photos import PHOTO_SUFFIXES
-from yoso_cli.panoptic.types import Category, PanopticSet
+from yoso_cli.panoptic.types import Category, ImageRecord, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.words import counted
 from yoso_cli.runtime.workers import mapped
@@ -45,6 +45,9 @@ _VARIANTS = {
     },
 }
 
+# Below this share there is too little void to matter.
+_LITTLE_VOID = 0.02
+
 
 @dataclass(frozen=True)
 class Group:
@@ -72,42 +75,74 @@ class CheckedDataset:
         return sum(group.rule.severity is severity for group in self.groups)
 
 
-def check_splits(splits: Sequence[Split], *, processes: int = 1, progress: Progress = SILENT) -> CheckedDataset:
+@dataclass(frozen=True)
+class Part:
+    """A split that was read.
+
+    Attributes:
+        name: for example train or val.
+        listed: what it lists, or why there is nothing to look at.
+        examine: looks at one picture; worker processes can do it.
+    """
+
+    name: str
+    listed: Listed | Finding
+    examine: Callable[[ImageRecord], Examined]
+
+
+def check_splits(
+    splits: Sequence[Split], *, proposals: int = PROPOSALS, processes: int = 1, progress: Progress = SILENT
+) -> CheckedDataset:
     """Reads every file of every split to the end.
 
     Args:
         splits: of one dataset.
+        proposals: of the network that is to be trained.
         processes: that work at a time.
         progress: shows how far it is.
     """
+
+    def read(split: Split) -> Part:
+        listed = read_split(split)
+        if isinstance(listed, Finding):
+            return Part(split.name, listed, lambda _: Examined("", "", ()))
+        found = replace(listed.panoptic_set, records=())
+        return Part(split.name, listed, Examination(found, listed.doubtful, proposals))
+
+    return check_parts(map(read, splits), processes=processes, progress=progress)
+
+
+def check_parts(parts: Iterable[Part], *, processes: int = 1, progress: Progress = SILENT) -> CheckedDataset:
+    """The same of splits that are read already, of any form."""
     findings: list[Finding] = []
     sets: list[PanopticSet] = []
     examined: dict[str, list[Examined]] = {}
-    complete = True
-    for split in splits:
-        listed = read_split(split)
+    complete = certain = True
+    for part in parts:
+        listed = part.listed
+        examined[part.name] = []
         if isinstance(listed, Finding):
             findings.append(listed)
-            complete = False
+            complete = certain = False
             continue
-        complete &= listed.complete
+        complete, certain = complete and listed.complete, certain and listed.certain
         findings += listed.findings
         sets.append(listed.panoptic_set)
-        examined[split.name] = _examine(listed, processes, progress)
-        findings += [finding for one in examined[split.name] for finding in one.findings]
-        findings += _class_findings(listed.panoptic_set)
+        examined[part.name] = _examine(part, listed.panoptic_set, processes, progress)
+        findings += [finding for one in examined[part.name] for finding in one.findings]
+        findings += _published_findings(listed.panoptic_set)
+        # Of entries that are wrong it is not known what else they say.
+        findings += _class_findings(listed.panoptic_set) if listed.certain else ()
     if complete:
         findings += _unlisted_files(sets)
-    findings += _split_findings(sets)
+    findings += _split_findings(sets, certain=certain)
     findings += _content_findings(examined)
-    images = {split.name: len(examined.get(split.name, ())) for split in splits}
+    images = {name: len(pictures) for name, pictures in examined.items()}
     return CheckedDataset(images, _grouped(findings))
 
 
-def _examine(listed: Listed, processes: int, progress: Progress) -> list[Examined]:
-    found = listed.panoptic_set
-    job = Examination(replace(found, records=()), listed.doubtful)
-    results = mapped(job, found.records, workers=processes)
+def _examine(part: Part, found: PanopticSet, processes: int, progress: Progress) -> list[Examined]:
+    results = mapped(part.examine, found.records, workers=processes)
     return list(tracked(results, len(found.records), f"checking {found.split}", progress))
 
 
@@ -124,12 +159,19 @@ def _grouped(findings: Sequence[Finding]) -> tuple[Group, ...]:
 
 
 def _class_findings(found: PanopticSet) -> Iterator[Finding]:
-    """Classes without a segment, and what is not as it was published under that name."""
+    """Classes without a segment, and a set of things alone."""
+    if void := _void_share_of_things(found):
+        remedy = "`yoso convert --background NAME` makes it a stuff class"
+        yield Finding("things-only", found.split, detail=f"{void:.1%} of all pixels are void; {remedy}")
     whole = _classes_of(found, crowds=False)
     for category in found.categories:
         if category.id not in whole:
             code = "thing-without-instances" if category.isthing else "stuff-without-segments"
             yield Finding(code, found.split, category.name)
+
+
+def _published_findings(found: PanopticSet) -> Iterator[Finding]:
+    """What is not as it was published under that name."""
     spec = DATASETS.get(found.name)
     published = spec.images.get(found.split) if spec else None
     if published is not None and published != len(found.records):
@@ -137,6 +179,17 @@ def _class_findings(found: PanopticSet) -> Iterator[Finding]:
     doubt = _version_doubt(found.name, found.categories)
     if doubt:
         yield Finding("other-version", found.split, detail=doubt)
+
+
+def _void_share_of_things(found: PanopticSet) -> float:
+    """The part of all pixels that is void where only things are labelled; 0 where stuff is, too, or void is rare."""
+    table = SegmentTable.of(found.records)
+    things = [category.id for category in found.categories if category.isthing]
+    pixels = sum(record.height * record.width for record in found.records)
+    if not pixels or not len(table.area) or not np.isin(table.category_id, things).all():
+        return 0.0
+    void = 1 - int(table.area.sum()) / pixels
+    return void if void >= _LITTLE_VOID else 0.0
 
 
 def _classes_of(found: PanopticSet, *, crowds: bool) -> set[int]:
@@ -185,7 +238,7 @@ def _unlisted_files(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
                     yield Finding(code, split_of[folder], name)
 
 
-def _split_findings(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
+def _split_findings(sets: Sequence[PanopticSet], *, certain: bool) -> Iterator[Finding]:
     """What splits of one dataset must have in common: the classes, and a segment of each to train on."""
     if len(sets) < 2:
         return
@@ -195,7 +248,7 @@ def _split_findings(sets: Sequence[PanopticSet]) -> Iterator[Finding]:
         if other.categories != first.categories:
             text = f"{counted(len(other.categories), 'class')}, {first.split} has {len(first.categories)}"
             yield Finding("categories-differ", other.split, detail=text)
-        elif other is not first:
+        elif other is not first and certain:
             seen = _classes_of(other, crowds=True)
             for category in other.categories:
                 if category.id in seen - trained:

@@ -10,9 +10,9 @@ from io import BytesIO
 from PIL import ExifTags, Image
 
 from yoso_cli.errors import DataError
-from yoso_cli.inspection.rules import MOST_SEGMENTS, Finding
+from yoso_cli.inspection.rules import PROPOSALS, Finding
 from yoso_cli.panoptic import png
-from yoso_cli.panoptic.files import rgb_to_id
+from yoso_cli.panoptic.files import are_exchanged, rgb_to_id
 from yoso_cli.panoptic.photos import opened_photo, require_checksums
 from yoso_cli.panoptic.types import VOID, ImageRecord, PanopticSet, Segment, measured, present_ids
 from yoso_cli.runtime.words import shortened
@@ -40,10 +40,12 @@ class Examination:
     Attributes:
         panoptic_set: without its records, which come one at a time.
         doubtful: pictures whose entries are incomplete, so that ids and areas cannot be compared.
+        proposals: of the network: how many segments of a picture it finds at most.
     """
 
     panoptic_set: PanopticSet
     doubtful: frozenset[str]
+    proposals: int = PROPOSALS
 
     def __call__(self, record: ImageRecord) -> Examined:
         """Reads both files of `record` to the end."""
@@ -113,13 +115,18 @@ class Examination:
             return
         found = {one.id: one for one in measured(id_map, (Segment(number, 0, 0) for number in present_ids(id_map)))}
         void = found.pop(VOID, None)
-        if void and void.area > _MOSTLY * id_map.size:
-            code = "mostly-void" if found else "no-segments"
-            yield self._finding(code, record, f"{void.area / id_map.size:.0%} void")
-        if len(found) > MOST_SEGMENTS:
-            yield self._finding("many-segments", record, f"{len(found)} segments")
+        # A crowd is no target.
+        targets = len(found.keys() - {one.id for one in record.segments if one.iscrowd})
+        yield from self._examine_counts(record, len(found), targets, (void.area if void else 0) / id_map.size)
         if record.image_file not in self.doubtful:
             yield from self._compare(record, found)
+
+    def _examine_counts(self, record: ImageRecord, segments: int, targets: int, void: float) -> Iterator[Finding]:
+        """How many segments there are, how many of them are no crowds, and the part of the pixels that is void."""
+        if void > _MOSTLY:
+            yield self._finding("mostly-void" if segments else "no-segments", record, f"{void:.0%} void")
+        if targets > self.proposals:
+            yield self._finding("many-segments", record, f"{targets} segments, {self.proposals} proposals")
 
     def _compare(self, record: ImageRecord, found: dict[int, Segment]) -> Iterator[Finding]:
         """Ids, areas and boxes of the JSON with those of the PNG."""
@@ -139,9 +146,11 @@ class Examination:
         things = {category.id for category in self.panoptic_set.categories if category.isthing}
         known = {category.id for category in self.panoptic_set.categories}
         crowds = [one.id for one in record.segments if one.iscrowd and one.category_id in known - things]
+        exchanged = are_exchanged(found.keys() - listed.keys(), listed)
         for code, odd in (
-            ("id-not-in-json", sorted(found.keys() - listed.keys())),
-            ("id-not-in-png", sorted(listed.keys() - found.keys() - set(empty))),
+            ("exchanged-channels", sorted(found.keys() - listed.keys()) if exchanged else ()),
+            ("id-not-in-json", () if exchanged else sorted(found.keys() - listed.keys())),
+            ("id-not-in-png", () if exchanged else sorted(listed.keys() - found.keys() - set(empty))),
             ("zero-area", empty),
             ("wrong-area", areas),
             ("wrong-bbox", boxes),
@@ -149,3 +158,15 @@ class Examination:
         ):
             if odd:
                 yield self._finding(code, record, shortened(odd, _NAMED))
+
+
+@dataclass(frozen=True)
+class PhotoExamination(Examination):
+    """Looks at the photos of labels in another form, which have no PNGs; the segments are those of the records."""
+
+    def _examine_png(self, record: ImageRecord) -> Iterator[Finding]:
+        if record.image_file in self.doubtful:
+            return
+        covered = sum(one.area for one in record.segments) / (record.height * record.width)
+        targets = sum(not one.iscrowd for one in record.segments)
+        yield from self._examine_counts(record, len(record.segments), targets, 1 - covered)

@@ -61,6 +61,9 @@ RULES = {
     "png-size": Rule(_STRUCTURE, _ERROR, "Panoptic PNGs are of another size than the JSON says."),
     "id-not-in-json": Rule(_STRUCTURE, _ERROR, "Pictures have segment ids in the PNG that the JSON does not list."),
     "id-not-in-png": Rule(_STRUCTURE, _ERROR, "Pictures have segment ids in the JSON that are not in the PNG."),
+    "exchanged-channels": Rule(
+        _STRUCTURE, _ERROR, "Panoptic PNGs have red and blue exchanged, as OpenCV writes RGB: then all ids match."
+    ),
     "unlisted-png": Rule(_STRUCTURE, _WARNING, "PNGs in the panoptic folder belong to no picture."),
     "unlisted-image": Rule(_STRUCTURE, _WARNING, "Pictures have no labels and are not used."),
     "wrong-area": Rule(_QUALITY, _ERROR, "Pictures have areas in the JSON that differ from the PNG."),
@@ -72,9 +75,22 @@ RULES = {
     "exif-ambiguous": Rule(
         _QUALITY, _WARNING, "Pictures have an EXIF orientation; whether it applies to their labels is unclear."
     ),
+    "overlapping-instances": Rule(
+        _QUALITY, _WARNING, "Pictures have pixels of several instances; the smallest instance gets them."
+    ),
+    "hidden-instances": Rule(
+        _QUALITY,
+        _WARNING,
+        "Pictures have instances without a pixel, or fully hidden by smaller ones, that are left out.",
+    ),
     "no-segments": Rule(_QUALITY, _WARNING, "Pictures have no segment: they are entirely void."),
     "mostly-void": Rule(_QUALITY, _WARNING, "Pictures are more than 90 % void."),
     "image-count": Rule(_DISTRIBUTION, _WARNING, "The split has fewer or more pictures than the published one."),
+    "things-only": Rule(
+        _DISTRIBUTION,
+        _WARNING,
+        "Only things are labelled: false detections in the rest, which is void, do not count in PQ.",
+    ),
     "thing-without-instances": Rule(_DISTRIBUTION, _WARNING, "Thing classes have no instance."),
     "stuff-without-segments": Rule(_DISTRIBUTION, _WARNING, "Stuff classes have no segment."),
     "class-not-in-train": Rule(
@@ -85,13 +101,22 @@ RULES = {
     "other-version": Rule(_COMPATIBILITY, _ERROR, "The classes are not those of the published dataset of that name."),
     "categories-differ": Rule(_COMPATIBILITY, _ERROR, "The splits do not have the same classes in the same order."),
     "no-manifest": Rule(_COMPATIBILITY, _WARNING, "There is no manifest: only `yoso eval --truth` can read it."),
+    "not-panoptic": Rule(
+        _COMPATIBILITY, _WARNING, "These are COCO's instance annotations; `yoso convert` makes a panoptic set of them."
+    ),
+    "converted-values": Rule(
+        _COMPATIBILITY, _WARNING, "Values of the JSON are of another type and were taken for what they say."
+    ),
     "image-mode": Rule(_COMPATIBILITY, _WARNING, "Pictures are neither 8-bit RGB nor grey and will be converted."),
-    "many-segments": Rule(_COMPATIBILITY, _WARNING, "Pictures have more segments than YOSO's 100 proposals can find."),
+    "many-segments": Rule(
+        _COMPATIBILITY, _WARNING, "Pictures have more segments than the recipe's proposals can find."
+    ),
     "stuff-crowd": Rule(_COMPATIBILITY, _WARNING, "Pictures have crowds of a stuff class, which count as void."),
 }
 """Code -> rule, in the order in which findings are reported."""
 
-MOST_SEGMENTS = 100
+PROPOSALS = 100
+"""Of the paper's network: the most segments that it finds in a picture."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from yoso_cli.inspection.rules import Finding
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.annotations import Mistake
 from yoso_cli.panoptic.files import LISTING, MANIFEST, listing_changed, read_manifest
+from yoso_cli.panoptic.layout import find_listing, find_photos, find_pngs, split_of
 from yoso_cli.panoptic.types import PanopticSet
 
 
@@ -50,6 +51,7 @@ class Listed:
     findings: tuple[Finding, ...]
     doubtful: frozenset[str]
     complete: bool
+    certain: bool
 
 
 def find_splits(named: str, root: Path) -> list[Split]:
@@ -73,8 +75,11 @@ def find_splits(named: str, root: Path) -> list[Split]:
 
 
 def _splits_at(path: Path) -> Iterator[Split]:
+    beside = find_listing(path) if path.exists() else path
     if path.is_file():
         yield _of_listing(path)
+    elif beside.is_file() and beside.name != LISTING:
+        yield _of_listing(beside)
     elif (path / MANIFEST).exists() or (path / LISTING).exists():
         yield _of_folder(path)
     elif path.is_dir():
@@ -92,27 +97,24 @@ def _of_folder(folder: Path) -> Split:
 
 
 def _of_listing(listing: Path) -> Split:
-    """COCO's layout: annotations/panoptic_val2017.json beside its PNGs, the pictures in val2017/."""
-    name = listing.stem.removeprefix("panoptic_")
-    root = listing.parent.parent
-    pictures = (root / name, root / "images" / name, listing.parent / "images")
-    image_dir = next((folder for folder in pictures if folder.is_dir()), pictures[0])
-    # detectron2's layout has the PNGs beside annotations/.
-    pngs = (listing.with_suffix(""), root / listing.stem)
-    dataset = "coco" if name in ("train2017", "val2017") else root.resolve().name
-    return Split(dataset, name, None, listing, next((folder for folder in pngs if folder.is_dir()), pngs[0]), image_dir)
+    """Where its photos and PNGs lie is only known once it is read."""
+    split, root = split_of(listing), listing.parent.parent
+    dataset = "coco" if split in ("train2017", "val2017") else root.resolve().name
+    return Split(dataset, split, None, listing, find_pngs(listing, ()), find_photos(listing, ()).folder)
 
 
 def read_split(split: Split) -> Listed | Finding:
     """The JSON of `split` with all that is wrong with it, or why there is nothing to look at."""
     mistakes: list[Mistake] = []
+    remarks: list[str] = []
     try:
         manifest = read_manifest(split.folder) if split.folder else None
-        categories, records = annotations.read(split.listing, on_mistake=mistakes.append)
+        categories, records = annotations.read(split.listing, None, mistakes.append, remarks.append)
     except DataError as error:
-        return Finding("listing-unreadable", split.name, detail=error.message)
+        return Finding("listing-unreadable", split.name, detail=f"{error.message} {error.hint}".strip())
     image_dir, panoptic_dir = split.image_dir, split.panoptic_dir
     findings = [Finding(mistake.code, split.name, mistake.image, mistake.text) for mistake in mistakes]
+    findings += [Finding("converted-values", split.name, detail=remark) for remark in remarks]
     if manifest is not None and split.folder:
         image_dir = split.folder / str(manifest.get("image_dir", image_dir))
         panoptic_dir = split.folder / str(manifest.get("panoptic_dir", panoptic_dir))
@@ -122,14 +124,17 @@ def read_split(split: Split) -> Listed | Finding:
             findings.append(Finding("manifest-count", split.name, detail=text))
         if listing_changed(split.folder, manifest):
             findings.append(Finding("listing-changed", split.name, detail=LISTING))
-    elif split.folder:
-        findings.append(Finding("no-manifest", split.name, detail=str(split.folder)))
+    else:
+        photos = find_photos(split.listing, [record.image_file for record in records])
+        image_dir, records = photos.folder, photos.renamed(records)
+        panoptic_dir = find_pngs(split.listing, [record.panoptic_file for record in records])
+        findings += [Finding("no-manifest", split.name, detail=str(split.folder))] if split.folder else []
     found = PanopticSet(split.dataset, split.name, categories, records, image_dir, panoptic_dir)
     shared = list(_shared_files(found))
     doubtful = frozenset(mistake.image for mistake in mistakes if mistake.code in _INCOMPLETE)
     # A set that was made of others shares their folders, in which other pictures are.
     own = manifest is None or "made_from" not in manifest
-    return Listed(found, (*findings, *shared), doubtful, own and not mistakes and not shared)
+    return Listed(found, (*findings, *shared), doubtful, own and not mistakes and not shared, not mistakes)
 
 
 # After these, entries are missing that the PNG may well have.

@@ -1,6 +1,8 @@
 """Reading and writing COCO panoptic JSON (https://cocodataset.org/#format-data), with validation.
 
-A JSON comes from elsewhere: each value is checked as it is taken.
+A JSON comes from elsewhere: each value is checked as it is taken. Tools write `"3"`, `3.0` and `true` for 3 and 1: a
+value of another type is taken for the one that it says exactly, and counted (`counting_conversions`); anything else is
+refused with its place. null is a key that is missing.
 """
 
 import gc
@@ -10,7 +12,8 @@ import re
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, TypeVar
@@ -25,6 +28,9 @@ _T = TypeVar("_T")
 
 LARGEST_CATEGORY = 2**31 - 1
 """The largest id of a class: classes are looked up in arrays of 32-bit numbers."""
+# As they are written back: "03" and " 3" are names.
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,18}")
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,18})(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,3})?")
 _PLAIN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z]+")
 # No count of pixels is larger, and sums of these are exact in 64 bits.
 _LARGEST_COUNT = 2**40
@@ -51,6 +57,56 @@ class Mistake:
 OnMistake = Callable[[Mistake], None]
 
 
+@dataclass
+class Conversions:
+    """Values of another type that were taken for what they say.
+
+    Attributes:
+        count: how many.
+        examples: the first ones.
+    """
+
+    count: int = 0
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, key: str, found: Any, taken: Any) -> None:
+        """Takes in one."""
+        self.count += 1
+        if len(self.examples) < _EXAMPLES:
+            self.examples.append(f"{key!r} {json.dumps(found)} as {json.dumps(taken)}")
+
+    def told(self, where: object) -> tuple[str, ...]:
+        """A sentence without its full stop on those in the file `where`, if there are any."""
+        if not self.count:
+            return ()
+        values = "1 value is" if self.count == 1 else f"{self.count:,} values are"
+        return (f"{where}: {values} of another type than expected; read {', '.join(self.examples)}",)
+
+
+_EXAMPLES = 3
+# An argument of each reader of an entry would say nothing at all but one in a thousand files.
+_CONVERSIONS: ContextVar[Conversions | None] = ContextVar("conversions", default=None)
+
+
+@contextmanager
+def counting_conversions() -> Iterator[Conversions]:
+    """Counts conversions of values while the block runs."""
+    found = Conversions()
+    token = _CONVERSIONS.set(found)
+    try:
+        yield found
+    finally:
+        _CONVERSIONS.reset(token)
+
+
+def converted(key: str, found: Any, taken: _T) -> _T:
+    """`taken`, which was `found` under `key`; counted where somebody counts."""
+    counting = _CONVERSIONS.get()
+    if counting is not None:
+        counting.add(key, found, taken)
+    return taken
+
+
 class _RefusalError(Exception):
     """The first mistake, where it is the end."""
 
@@ -69,6 +125,7 @@ _HINTS = {
     "annotation-without-image": 'Ids must be identical: the number 7 and the string "7" are different.',
     "unknown-category": "Use the dataset's category ids, not indices into a list of classes.",
     "path-outside": "Use a path inside the folder of the PNGs.",
+    "instances": "`yoso convert JSON datasets/NAME/SPLIT --from coco-instances` makes a panoptic set of it.",
 }
 
 
@@ -83,15 +140,31 @@ class _Known:
         images: file, height, width and video by id.
         categories: their ids.
         by_file: whether the file itself lists the images, and not the truth in its place.
+        odd: what is known of entries that were told: what follows from them is not told again.
     """
 
     images: dict[int | str, _Image]
     categories: set[int]
     by_file: bool
+    odd: "_Odd"
+
+
+@dataclass
+class _Odd:
+    """Entries that are wrong: the ids of those that have one, and whether others have none."""
+
+    images: set[int | str] = field(default_factory=set)
+    categories: set[int] = field(default_factory=set)
+    unnamed_images: bool = False
+    unnamed_categories: bool = False
+    unnamed_annotations: bool = False
 
 
 def read(
-    path: Path, like: PanopticSet | None = None, on_mistake: OnMistake = _refuse
+    path: Path,
+    like: PanopticSet | None = None,
+    on_mistake: OnMistake = _refuse,
+    on_remark: Callable[[str], None] | None = None,
 ) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
     """The categories and pictures of a COCO panoptic JSON.
 
@@ -102,14 +175,18 @@ def read(
             for other pictures is left out.
         on_mistake: takes each mistake; reading then goes on without the entry (a segment of an unknown category is
             kept). By default the first mistake is the end.
+        on_remark: takes a sentence, without its full stop, on values of another type that were taken for what they say.
 
     Raises:
         DataError: no such file, no JSON, or an entry that lacks a key, has a wrong value or contradicts another.
     """
-    with _no_collection():
-        return parse(
-            read_json(path, {"images": _lean_image, "annotations": _lean_annotation}), str(path), like, on_mistake
-        )
+    with _no_collection(), counting_conversions() as conversions:
+        content = read_json(path, {"images": _lean_image, "annotations": _lean_annotation})
+        found = parse(content, str(path), like, on_mistake)
+    for remark in conversions.told(path):
+        if on_remark:
+            on_remark(remark)
+    return found
 
 
 @contextmanager
@@ -132,15 +209,17 @@ def parse(
     content: dict[str, Any], where: str, like: PanopticSet | None = None, on_mistake: OnMistake = _refuse
 ) -> tuple[tuple[Category, ...], tuple[ImageRecord, ...]]:
     """The same from a JSON object in memory; `where` names it in what is raised."""
+    odd = _Odd()
     try:
-        categories = like.categories if like and "categories" not in content else _categories(content, on_mistake)
+        _require_panoptic(content)
+        categories = like.categories if like and "categories" not in content else _categories(content, on_mistake, odd)
         by_file = like is None or "images" in content
         images = (
-            _images(content, on_mistake)
+            _images(content, on_mistake, odd)
             if by_file or like is None
             else {one.image_id: (one.image_file, one.height, one.width, one.video_id) for one in like.records}
         )
-        known = _Known(images, {one.id for one in categories}, by_file)
+        known = _Known(images, {one.id for one in categories}, by_file, odd)
         records = _records(content, known, on_mistake, strict=like is None)
     except (MalformedError, _RefusalError) as error:
         hint = _HINTS.get(error.code, "A COCO panoptic JSON is expected here.")
@@ -206,34 +285,42 @@ def categories_from_json(listed: Sequence[Any]) -> tuple[Category, ...]:
         DataError: an entry lacks a key or has a wrong value, or an id comes twice.
     """
     try:
-        return _categories({"categories": listed}, _refuse)
+        return _categories({"categories": listed}, _refuse, _Odd())
     except (MalformedError, _RefusalError) as error:
         raise DataError(f"{error}.") from None
 
 
-def _categories(content: Mapping[str, Any], on_mistake: OnMistake) -> tuple[Category, ...]:
+def _require_panoptic(content: Mapping[str, Any]) -> None:
+    """Raises MalformedError for COCO's other annotations, of which every entry would be called wrong."""
+    annotations = content.get("annotations")
+    first = annotations[0] if isinstance(annotations, list) and annotations else None
+    if isinstance(first, dict) and "segmentation" in first and "segments_info" not in first:
+        raise MalformedError("is COCO's instance annotations, not a panoptic JSON", "instances")
+
+
+def _categories(content: Mapping[str, Any], on_mistake: OnMistake, odd: _Odd) -> tuple[Category, ...]:
     found: dict[int, Category] = {}
     for index, entry in enumerate(entry_list(content, "categories")):
+        category_id = None
         try:
-            category = _category(entry)
+            category_id = entry_int(entry, "id", 0)
+            category = Category(category_id, entry_name(entry), entry_flag(entry, "isthing"), _color(entry))
             if category.id in found:
                 raise MalformedError(f"repeats id {category.id}", "duplicate-id")
             found[category.id] = category
         except MalformedError as error:
+            odd.unnamed_categories |= category_id is None
+            odd.categories |= set() if category_id is None else {category_id}
             on_mistake(Mistake(error.code, f"categories[{index}] {error}"))
-    if not found:
+    if not found and not (odd.categories or odd.unnamed_categories):
         raise MalformedError("'categories' is empty")
     return tuple(found.values())
 
 
-def _category(entry: Any) -> Category:
-    isthing = bool(entry_int(entry, "isthing", 0, 1))
-    return Category(entry_int(entry, "id", 0), entry_name(entry), isthing, _color(entry))
-
-
-def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str, _Image]:
+def _images(content: Mapping[str, Any], on_mistake: OnMistake, odd: _Odd) -> dict[int | str, _Image]:
     found: dict[int | str, _Image] = {}
     for index, entry in enumerate(entry_list(content, "images")):
+        image_id = None
         try:
             image_id = entry_id(entry, "id")
             if image_id in found:
@@ -242,6 +329,8 @@ def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str
             video_id = entry_id(entry, "video_id") if entry.get("video_id") is not None else None
             found[image_id] = (entry_file_name(entry), *size, video_id)
         except MalformedError as error:
+            odd.unnamed_images |= image_id is None
+            odd.images |= set() if image_id is None else {image_id}
             on_mistake(Mistake(error.code, f"images[{index}] {error}"))
     return found
 
@@ -249,26 +338,30 @@ def _images(content: Mapping[str, Any], on_mistake: OnMistake) -> dict[int | str
 def _records(
     content: Mapping[str, Any], known: _Known, on_mistake: OnMistake, *, strict: bool
 ) -> tuple[ImageRecord, ...]:
-    images = known.images
+    images, odd = known.images, known.odd
     found: dict[int | str, ImageRecord] = {}
     annotated: set[int | str] = set()
     for index, entry in enumerate(entry_list(content, "annotations")):
-        place, image_file = f"annotations[{index}]", ""
+        place, image_file, listed_id = f"annotations[{index}]", "", None
         try:
-            image_id = entry_id(entry, "image_id")
-            annotated.add(image_id)
-            if image_id not in images:
-                _require_other_set(image_id, known)
+            listed_id = entry_id(entry, "image_id")
+            image_id = _known_image(listed_id, known)
+            if image_id is None:
                 continue
+            annotated.add(image_id)
             image_file, height, width, video_id = images[image_id]
             if image_id in found:
+                if image_id in odd.images:
+                    continue
                 raise MalformedError(f"is the second one for image {image_id!r}", "duplicate-id")
-            segments = _segments(entry, known.categories, place, image_file, on_mistake, strict=strict)
+            segments = _segments(entry, known, place, image_file, on_mistake, strict=strict)
             panoptic_file = entry_file_name(entry)
             found[image_id] = ImageRecord(image_id, image_file, panoptic_file, height, width, segments, video_id)
         except MalformedError as error:
+            odd.unnamed_annotations |= listed_id is None
             on_mistake(Mistake(error.code, f"{place} {error}", image_file))
-    bare = [image_id for image_id in images if image_id not in annotated] if strict else []
+    # An annotation that does not say its picture may be of any of them.
+    bare = [] if odd.unnamed_annotations or not strict else [one for one in images if one not in annotated]
     for image_id in bare:
         what = f"{len(bare)} of {len(images)} images have no annotation, the first is {bare[0]!r}"
         on_mistake(Mistake("image-without-annotation", what, images[image_id][0]))
@@ -276,19 +369,25 @@ def _records(
     return tuple(found.values())
 
 
-def _require_other_set(image_id: int | str, known: _Known) -> None:
-    """Raises MalformedError when an annotation of no known image cannot just be one for another set."""
-    if known.by_file:
+def _known_image(image_id: int | str, known: _Known) -> int | str | None:
+    """The image that an annotation is of; None for one of another set, or of one that was told to be wrong.
+
+    Raises:
+        MalformedError: the file lists the images, and this is none of them.
+    """
+    if image_id in known.images:
+        return image_id
+    twin = str(image_id) if isinstance(image_id, int) else integer(image_id)
+    if twin is not None and twin in known.images:
+        return converted("image_id", image_id, twin)
+    if known.by_file and image_id not in known.odd.images and not known.odd.unnamed_images:
         raise MalformedError(f"belongs to image {image_id!r}, which 'images' does not list", "annotation-without-image")
-    twin: int | str = str(image_id) if isinstance(image_id, int) else int(image_id) if image_id.isdecimal() else ""
-    if twin in known.images:
-        what = f"belongs to image {image_id!r}, where the truth has {twin!r}"
-        raise MalformedError(what, "annotation-without-image")
+    return None
 
 
 def _segments(
     entry: Mapping[str, Any],
-    category_ids: set[int],
+    known: _Known,
     place: str,
     image_file: str,
     on_mistake: OnMistake,
@@ -297,7 +396,7 @@ def _segments(
 ) -> PackedSegments:
     listed = entry_item(entry, "segments_info")
     usual = listed if isinstance(listed, PackedSegments) else _packed(listed)
-    if usual is not None and category_ids.issuperset(usual.category_ids()):
+    if usual is not None and known.categories.issuperset(usual.category_ids()):
         return usual
     found: dict[int, Segment] = {}
     for index, info in enumerate(map(segment_to_json, usual) if usual else entry_list(entry, "segments_info")):
@@ -306,12 +405,17 @@ def _segments(
             if segment.id in found:
                 raise MalformedError(f"repeats id {segment.id}", "duplicate-id")
             found[segment.id] = segment
-            if segment.category_id not in category_ids:
+            if not _is_known(segment.category_id, known):
                 what = f"has category_id {segment.category_id}, which is not among the categories"
                 raise MalformedError(what, "unknown-category")
         except MalformedError as error:
             on_mistake(Mistake(error.code, f"{place} segments_info[{index}] {error}", image_file))
     return PackedSegments.of(found.values())
+
+
+def _is_known(category_id: int, known: _Known) -> bool:
+    """Whether it is a category, or may be one that was told to be wrong."""
+    return category_id in known.categories or known.odd.unnamed_categories or category_id in known.odd.categories
 
 
 # What is read of an entry, of which COCO's own has more.
@@ -329,6 +433,8 @@ def _lean_annotation(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
     lean = {key: entry[key] for key in _OF_ANNOTATION if key in entry}
+    if "segments_info" not in entry and "segmentation" in entry:
+        return {**lean, "segmentation": None}
     packed = _packed(lean.get("segments_info"))
     return lean if packed is None else {**lean, "segments_info": packed}
 
@@ -390,11 +496,11 @@ def segment_from_json(info: Any, *, strict: bool) -> Segment:
         MalformedError: it lacks a key or has a wrong value.
     """
     segment_id, category_id = entry_int(info, "id", 1, LARGEST_ID), entry_int(info, "category_id", 0)
-    area = entry_int(info, "area", 0, _LARGEST_COUNT) if strict or "area" in info else 0
-    crowd = entry_int(info, "iscrowd", 0, 1) if strict or "iscrowd" in info else 0
-    bbox = entry_ints(info, "bbox", 4) if strict or "bbox" in info else (0, 0, 0, 0)
+    area = entry_int(info, "area", 0, _LARGEST_COUNT) if strict or info.get("area") is not None else 0
+    crowd = entry_flag(info, "iscrowd") if strict or info.get("iscrowd") is not None else False
+    bbox = entry_ints(info, "bbox", 4) if strict or info.get("bbox") is not None else (0, 0, 0, 0)
     score = entry_number(info, "score") if info.get("score") is not None else None
-    return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), bool(crowd), score)
+    return Segment(segment_id, category_id, area, (bbox[0], bbox[1], bbox[2], bbox[3]), crowd, score)
 
 
 def _near(*box: int) -> bool:
@@ -450,8 +556,10 @@ def entry_size(entry: Any) -> tuple[int, int]:
 def entry_id(entry: Any, key: str) -> int | str:
     """A number or a name."""
     found = entry_item(entry, key)
-    if isinstance(found, (int, str)) and not isinstance(found, bool):
+    if type(found) is int or isinstance(found, str):
         return found
+    if isinstance(found, float) and (number := integer(found)) is not None:
+        return converted(key, found, number)
     raise MalformedError(f"has {key!r} {found!r} where a number or a name is expected")
 
 
@@ -467,14 +575,28 @@ def entry_int(entry: Any, key: str, low: int, high: int = LARGEST_CATEGORY) -> i
         if high in (LARGEST_CATEGORY, _LARGEST_COUNT):
             limits = f"of at most {high}" if number is not None and number > high else f"of at least {low}"
         raise MalformedError(f"has {key!r} {found!r} where a whole number {limits} is expected")
-    return number
+    return converted(key, found, number)
+
+
+def entry_flag(entry: Any, key: str) -> bool:
+    """1 or 0; `true` and `false` are taken for them."""
+    found = entry_item(entry, key)
+    if isinstance(found, bool):
+        return bool(converted(key, found, int(found)))
+    return bool(entry_int(entry, key, 0, 1))
 
 
 def entry_number(entry: Any, key: str) -> float:
     """A finite number."""
-    found = entry_item(entry, key)
+    return number_of(entry_item(entry, key), key)
+
+
+def number_of(found: Any, key: str) -> float:
+    """A finite number, which is called `key` where it is none."""
     if isinstance(found, (int, float)) and not isinstance(found, bool) and math.isfinite(found):
         return float(found)
+    if isinstance(found, str) and _NUMBER.fullmatch(found) and math.isfinite(float(found)):
+        return converted(key, found, float(found))
     raise MalformedError(f"has {key!r} {found!r} where a number is expected")
 
 
@@ -483,18 +605,23 @@ def entry_ints(entry: Any, key: str, count: int) -> list[int]:
     values = entry_list(entry, key)
     if len(values) == count and all(type(one) is int for one in values) and _near(*values):
         return values
-    rounded = [round(one) if isinstance(one, float) and abs(one) < LARGEST_ID else one for one in values]
-    whole_ones = [number for number in map(integer, rounded) if number is not None]
-    if len(values) != count or len(whole_ones) != count or not _near(*whole_ones):
+    try:
+        numbers = [number_of(one, key) for one in values]
+    except MalformedError:
+        numbers = []
+    rounded = [round(one) for one in numbers if abs(one) <= _LONGEST_EDGE]
+    if len(values) != count or len(rounded) != count:
         raise MalformedError(f"has a {key!r} that is not {count} numbers")
-    return whole_ones
+    return rounded
 
 
 def integer(found: Any) -> int | None:
-    """A whole number, or None; some tools write `12.0` and `true` for 12 and 1."""
-    if isinstance(found, float) and found.is_integer():
-        return int(found)
-    return int(found) if isinstance(found, int) else None
+    """The whole number that a value of any type says exactly: 12, 12.0 or "12"; None for anything else."""
+    if isinstance(found, str):
+        return int(found) if _WHOLE.fullmatch(found) else None
+    if isinstance(found, float):
+        return int(found) if found.is_integer() else None
+    return found if type(found) is int else None
 
 
 def entry_list(entry: Any, key: str) -> list[Any]:
@@ -514,6 +641,7 @@ def entry_item(entry: Any, key: str) -> Any:
     """The value of `key`."""
     if not isinstance(entry, dict):
         raise MalformedError(f"is a {type(entry).__name__} where an object is expected")
-    if key not in entry:
-        raise MalformedError(f"lacks {key!r}")
-    return entry[key]
+    found = entry.get(key)
+    if found is None:
+        raise MalformedError(f"has null for {key!r}" if key in entry else f"lacks {key!r}")
+    return found

@@ -131,10 +131,11 @@ def read_coco(
     Raises:
         DataError: the JSON or the folder of PNGs is missing, or the JSON is malformed; says which entry and key.
     """
-    categories, records = annotations.read(json_path, like)
+    remarks: list[str] = []
+    categories, records = annotations.read(json_path, like, on_remark=remarks.append)
     if not panoptic_dir.is_dir():
         raise DataError(f"{panoptic_dir}: no such folder; the PNGs of {json_path} are expected there.")
-    return PanopticSet(name, split, categories, records, image_dir, panoptic_dir)
+    return PanopticSet(name, split, categories, records, image_dir, panoptic_dir, tuple(remarks))
 
 
 def read_set(folder: Path) -> PanopticSet:

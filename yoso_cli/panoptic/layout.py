@@ -15,6 +15,8 @@ from yoso_cli.panoptic.files import LISTING
 from yoso_cli.panoptic.types import ImageRecord
 
 _PREFIX = re.compile(r"(cityscapes_panoptic|panoptic|instances|stuff|person_keypoints|captions)_")
+# Of the usual folders, those that hold nothing but photos.
+_LIKELY = 3
 # Files that are looked for in each folder.
 _PROBED = 16
 # In the JSON that Cityscapes' own script writes; the photo is CITY/CITY_..._leftImg8bit.png.
@@ -69,9 +71,8 @@ def find_photos(listing: Path, files: Sequence[str], given: Path | None = None) 
     hits, named, folder = max(found, key=lambda one: one[0])
     if hits or not files:
         return Photos(folder, named)
-    there = (one for one in usual if one.is_dir() and one not in (listing.parent, listing.parent.parent))
     looked = dict.fromkeys(folder for _, _, folder in found)
-    return Photos(next(there, usual[0]), _as_listed, tuple(looked))
+    return Photos(next((one for one in usual[:_LIKELY] if one.is_dir()), usual[0]), _as_listed, tuple(looked))
 
 
 def _usual(listing: Path) -> tuple[Path, ...]:

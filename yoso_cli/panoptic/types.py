@@ -7,7 +7,7 @@ Names follow the COCO panoptic format (https://cocodataset.org/#format-data): `c
 # H, W height and width of the picture in pixels
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -90,7 +90,10 @@ class ImageRecord:
 
 @dataclass(frozen=True)
 class PanopticSet:
-    """A split of a dataset: records, categories and folders. `categories` in list order define `train_id`."""
+    """A split of a dataset: records, categories and folders. `categories` in list order define `train_id`.
+
+    `remarks` are sentences on what is odd about its files, without full stops.
+    """
 
     name: str
     split: str
@@ -98,6 +101,7 @@ class PanopticSet:
     records: tuple[ImageRecord, ...]
     image_dir: Path
     panoptic_dir: Path
+    remarks: tuple[str, ...] = field(default=(), compare=False)
 
     def image_path(self, record: ImageRecord) -> Path:
         """The picture of `record`."""
