@@ -75,6 +75,7 @@ is written completely or not at all. Whatever a format cannot express is counted
 
 \b
 Example:
+  yoso convert labelme-folder datasets/mine/train
   yoso convert raw/train datasets/mine/train --from maps \\
       --categories classes.yaml
   yoso convert instances.json datasets/mine/train --from coco-instances \\
@@ -116,7 +117,7 @@ of one size, the later one in the JSON. Crowds lie below all. Segments without a
 )
 @click.option("--split", metavar="NAME", help="Of several in SRC; by default the one that DST is called like.")
 @click.option("--class-attribute", metavar="NAME", help="VIA's attribute with the class, if there are several.")
-@click.option("--categories", metavar="FILE", help="The classes: a YAML, or the name of a published dataset.")
+@click.option("--categories", metavar="FILE", help="The classes: a YAML, a table of colours, or a published dataset.")
 @click.option("--images", type=click.Path(path_type=Path), metavar="DIR", help="Pictures, if elsewhere than above.")
 @click.option("--semantic", type=click.Path(path_type=Path), metavar="DIR", help="Semantic maps, if elsewhere.")
 @click.option("--instances", type=click.Path(path_type=Path), metavar="DIR", help="Instance maps, if elsewhere.")
