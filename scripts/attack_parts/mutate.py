@@ -208,7 +208,8 @@ def json_values(value: Any, chance: random.Random) -> Any:
 def json_file(content: bytes, chance: random.Random) -> bytes:
     """A JSON object with another value, without a checksum that would tell."""
     values = json.loads(content)
-    values.pop("crc32", None)
+    if isinstance(values, dict):
+        values.pop("crc32", None)
     if chance.random() < 0.03:
         return written(chance.choice(ODD)).encode()
     return written(json_values(values, chance)).encode()
@@ -508,9 +509,57 @@ def text_lines(content: bytes, chance: random.Random) -> bytes:
         b"--force",
         b"camera:99",
         b"rtsp://127.0.0.1:9/x",
+        b"0 nan 1e999 -5 0.5 0.1 0.2 0.3",
+        b"9" * 4400 + b" 0.1 0.1 0.2 0.2 0.3 0.3",
+        b"0 0.1",
+        b"-1 0.1 0.1 0.9 0.1 0.5 0.9",
+        b"0 " + b"0.5 0.5 " * 20_000,
     )
     lines[chance.randrange(len(lines))] = chance.choice(odd)
     return b"\n".join(lines)
+
+
+def xml_values(content: bytes, chance: random.Random) -> bytes:
+    """An XML with another attribute, text or tag, or with entities that grow."""
+    text = content.decode()
+    places = list(re.finditer(r'(?<=")[^"<>]*(?=")|(?<=<)/?\w+(?=[ >/])|(?<=>)[^<>\n]+(?=<)', text))
+    found = chance.choice(places)
+    odd = (
+        *(
+            "-1",
+            "0",
+            "1e999",
+            "NaN",
+            "9" * 4400,
+            "2147483648",
+            "1.5",
+            "",
+            "&x;",
+            "&#0;",
+            "&#xD800;",
+            "<![CDATA[",
+            "a b",
+        ),
+        *(
+            "../../out.png",
+            "/etc/passwd",
+            "x" * 70_000,
+            "1,2;3,4;5,6",
+            ";;;",
+            "1,2",
+            "<a>" * 500,
+            "]]>",
+            "<!--",
+            "true",
+        ),
+    )
+    if chance.random() < 0.06:
+        levels = "".join(f'<!ENTITY e{one + 1} "{f"&e{one};" * 10}">' for one in range(9))
+        bomb = f'<!DOCTYPE x [<!ENTITY e0 "ha">{levels}<!ENTITY x SYSTEM "file:///etc/passwd">]>'
+        text = text.replace("?>", f"?>{bomb}", 1)
+        found = chance.choice(list(re.finditer(r"(?<=>)[^<>\n]+(?=<)", text)) or [found])
+        return (text[: found.start()] + chance.choice(("&e9;", "&x;")) + text[found.end() :]).encode()
+    return (text[: found.start()] + chance.choice(odd) + text[found.end() :]).encode()
 
 
 VALUES: dict[str, Callable[[bytes, random.Random], bytes]] = {
@@ -522,6 +571,7 @@ VALUES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "tar": tar_members,
     "safetensors": safetensors_header,
     "list": text_lines,
+    "xml": xml_values,
 }
 """Changes what a file means, by the form of the file."""
 

@@ -261,6 +261,66 @@ LIGHT = {
     "coco zip: prepare": Case(
         "raw/zipped/panoptic_annotations_trainval2017.zip", "zip", _prepare("coco", "zipped"), **_PREPARED
     ),
+    **{
+        f"{name}: convert from {form}": Case(
+            file,
+            kind,
+            ("convert", source, "made", "--from", form, "--images", f"{TRUTH}/images", "--workers", "1"),
+            **_MADE,
+            **_OPEN,
+        )
+        for name, form, source, file, kind in (
+            ("json", "labelme", "labelme", "labelme/000000.json", "json"),
+            ("xml", "cvat", "cvat", "cvat/annotations.xml", "xml"),
+            ("text", "yolo-seg", "yolo-seg", "yolo-seg/labels/000000.txt", "list"),
+            ("yaml", "yolo-seg", "yolo-seg", "yolo-seg/data.yaml", "yaml"),
+            ("class map", "voc", "voc", "voc/SegmentationClass/000000.png", "png"),
+            ("object map", "voc", "voc", "voc/SegmentationObject/000000.png", "png"),
+            ("labelmap", "voc", "voc", "voc/labelmap.txt", "list"),
+            ("json", "masks", "masks", "masks/masks.json", "json"),
+            ("mask", "masks", "masks", "masks/000000/001-sky.png", "png"),
+        )
+    },
+    **{
+        f"json: convert from {form}": Case(
+            file,
+            "json",
+            ("convert", file, "made", "--from", form, "--images", "maps/images", "--workers", "1"),
+            **_MADE,
+            **_OPEN,
+        )
+        for form, file in (("via", "via.json"), ("label-studio", "tasks.json"))
+    },
+    **{
+        f"truth json: dataset {words[0]}": Case(
+            f"{TRUTH}/panoptic.json", "json", ("dataset", *words), **_MADE, seal=_listed_anew(TRUTH)
+        )
+        for words in (
+            ("split", TRUTH, "made", "--into", "train=1,val=1"),
+            ("subset", TRUTH, "made/small", "--count", "1"),
+            ("merge", TRUTH, "datasets/shapes/train", "made/both", "--workers", "1"),
+            ("remap", TRUTH, "made/other", "--mapping", "mapping.yaml", "--workers", "1"),
+            ("size", TRUTH, "--json"),
+        )
+    },
+    "mapping yaml: dataset remap": Case(
+        "mapping.yaml",
+        "yaml",
+        ("dataset", "remap", TRUTH, "made/other", "--mapping", "mapping.yaml", "--workers", "1"),
+        **_MADE,
+        **_OPEN,
+    ),
+    "truth png: view": Case(
+        f"{TRUTH}/panoptic/000000.png", "png", ("view", TRUTH, "--html", "made.html"), output="made.html", **_OPEN
+    ),
+    "predicted json: view": Case(
+        "pred/panoptic.json",
+        "json",
+        ("view", TRUTH, "--predictions", "pred", "--html", "made.html"),
+        output="made.html",
+        **_OPEN,
+        seal=_listed_anew("pred"),
+    ),
     "journal: prepare": Case(
         "JOURNAL",
         "jsonl",

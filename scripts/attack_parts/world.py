@@ -74,6 +74,7 @@ def build(world: Path) -> None:
     Path("report.json").write_text(told((*SCORE, "--truth-cache", "truth.cache")))
     Path("other.json").write_text(told(SCORE))
     told(("convert", TRUTH, "instances", "--from", "prepared", "--to", "coco-instances"))
+    _files_of_tools()
     _journal()
 
 
@@ -149,6 +150,33 @@ def _downloads() -> None:
     raw_layouts.zipped(Path("raw/zipped"), "panoptic_annotations_trainval2017.zip", "annotations")
     raw_layouts.ade20k(Path("raw/tarred"), ("validation",), 1)
     raw_layouts.tarred(Path("raw/tarred"), "annotations_instance.tar", "annotations_instance")
+
+
+def _files_of_tools() -> None:
+    """Labels as other tools write them."""
+    for form in ("labelme", "cvat", "yolo-seg", "voc", "masks"):
+        told(("convert", TRUTH, form, "--from", "prepared", "--to", form, "--workers", "1"))
+    Path("mapping.yaml").write_text("classes: {ball: box, sky: null}\n")
+    corners = {"all_points_x": [5, 30, 30, 5], "all_points_y": [5, 5, 40, 40]}
+    regions = [
+        {"shape_attributes": {"name": "polygon", **corners}, "region_attributes": {"type": "car"}},
+        {
+            "shape_attributes": {"name": "ellipse", "cx": 40, "cy": 20, "rx": 5, "ry": 9, "theta": 0.5},
+            "region_attributes": {"type": "sign"},
+        },
+    ]
+    entry = {"filename": "a.jpg", "size": -1, "regions": regions, "file_attributes": {}}
+    Path("via.json").write_text(json.dumps({"_via_settings": {}, "_via_img_metadata": {"a.jpg-1": entry}}))
+    size = {"original_width": 64, "original_height": 48, "image_rotation": 0, "from_name": "a", "to_name": "b"}
+    drawn = {"points": [[20, 25], [40, 25], [40, 50]], "closed": True, "polygonlabels": ["car"]}
+    round_ = {"x": 60, "y": 60, "radiusX": 9, "radiusY": 7, "rotation": 30, "ellipselabels": ["sign"]}
+    results = [
+        {"id": "x", "type": "polygonlabels", **size, "value": drawn},
+        {"id": "y", "type": "ellipselabels", **size, "value": round_},
+    ]
+    answer = {"id": 1, "was_cancelled": False, "result": results}
+    task = {"id": 7, "data": {"image": "/data/upload/1/a.jpg"}, "annotations": [answer]}
+    Path("tasks.json").write_text(json.dumps([task]))
 
 
 def _journal() -> None:

@@ -1,6 +1,8 @@
 """A file for each object, in the layouts that tools write."""
 
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -100,6 +102,18 @@ def test_what_is_no_mask_is_refused(tmp_path: Path, pixels: npt.NDArray[np.uint8
     folder = write_masks(tmp_path, "images/a.jpg", {"masks/a/car_1.png": mask(0, 1), "masks/a/car_2.png": pixels})
     with pytest.raises(DataError, match=words):
         read_all(opened(folder))
+
+
+def test_a_mask_of_another_size_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
+    """A header alone, with its checksum right, may claim 81 million pixels."""
+    path = tmp_path / "m.png"
+    Image.fromarray(mask(2, 5)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", 9_000, 9_000)
+    content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+    path.write_bytes(content)
+    with pytest.raises(DataError, match="is 9000x9000 where other masks of its picture are 8x6"):
+        read_mask_file(path, (HEIGHT, WIDTH))
 
 
 def test_a_listing_never_names_a_file_outside(tmp_path: Path) -> None:

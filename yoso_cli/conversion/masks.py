@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from yoso_cli.atomic import write_json
 from yoso_cli.conversion.category_file import CategoryTable
@@ -90,12 +91,8 @@ class MasksReader(ShapesReader):
         size = self.sizes.get(picture.image_file)
         shapes = []
         for file in self.masks[picture.image_file]:
-            mask = read_mask_file(file.path)
+            mask = read_mask_file(file.path, size)
             size = size or mask.shape
-            if mask.shape != size:
-                raise DataError(
-                    f"{file.path}: is {_size(mask.shape)} where other masks of its picture are {_size(size)}."
-                )
             region = mask_region(mask, 0, 0, *size)
             shapes.append(Shape(file.label, region, iscrowd=file.iscrowd, score=file.score))
         if size is None:
@@ -103,18 +100,33 @@ class MasksReader(ShapesReader):
         return Drawing(*size, shapes)
 
 
-def read_mask_file(path: Path) -> Mask:
+def read_mask_file(path: Path, size: tuple[int, ...] | None = None) -> Mask:
     """A picture of two values, one of them 0, as bool (H, W).
 
+    Args:
+        path: of the file.
+        size: height and width of other masks of its picture.
+
     Raises:
-        DataError: missing, damaged, or of more than two values, as a mask that was smoothed or saved as JPEG has.
+        DataError: missing, damaged, of another size, or of more than two values, as a mask that was smoothed or saved
+            as JPEG has.
     """
     with opened_photo(path, str(path)) as image:
+        found = (image.height, image.width)
+        if size is not None and found != size:
+            raise DataError(f"{path}: is {_size(found)} where other masks of its picture are {_size(size)}.")
         if image.width * image.height > MOST_PIXELS:
             raise DataError(f"{path}: has more pixels than are read.")
         require_checksums(image)
+        if image.mode in ("1", "L"):
+            # Without the four copies that follow.
+            return _two_values(np.asarray(image), path)
         opaque = image.convert("RGBA") if image.mode in ("RGBA", "LA", "PA") else image.convert("RGB")
         pixels = np.asarray(opaque)[..., :3].max(axis=2) if image.mode != "I;16" else np.asarray(image)
+    return _two_values(pixels, path)
+
+
+def _two_values(pixels: npt.NDArray[Any], path: Path) -> Mask:
     mask: Mask = pixels != 0
     if mask.any() and (pixels[mask] != pixels.max()).any():
         raise DataError(

@@ -9,6 +9,7 @@ Of these formats only PNG has checksums, which are compared; a damaged JPEG may 
 # H, W height and width of the picture in pixels
 
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -146,6 +147,8 @@ def _formats() -> tuple[str, ...]:
     from PIL import Image
 
     Image.preinit()
+    # More than half of what is opened at most: Pillow's words for that are not ours.
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     for reader in ("Jpeg2KImagePlugin", "TiffImagePlugin", "WebPImagePlugin", "AvifImagePlugin"):
         with suppress(ImportError):  # AVIF is read from Pillow 11.3 on
             import_module(f"PIL.{reader}")
