@@ -160,7 +160,7 @@ def spoilt(**more: Any) -> Callable[[Path], None]:
         (spoilt(points=[[1e9, 1], [2, 2], [3, 3]]), "far outside the picture of 60x40"),
         (spoilt(points=[[True, 1], [2, 2], [3, 3]]), "has True where a number is expected"),
         (spoilt(shape_type="star"), "has the kind 'star', which is none of LabelMe's"),
-        (spoilt(shape_type="mask", points=SQUARE[:2]), "has 'mask' of type NoneType"),
+        (spoilt(shape_type="mask", points=SQUARE[:2]), "has null for 'mask'"),
         (spoilt(shape_type="rectangle", points=[[1, 1]]), "is a rectangle of 1 point, not of 2"),
         (spoilt(shape_type="mask", points=[[0, 0], [4, 4]], mask="?"), "has a mask that is not base64"),
         (spoilt(shape_type="mask", points=[[0, 0], [4, 4]], mask="aGFsbG8="), "has a mask that is not a picture"),
