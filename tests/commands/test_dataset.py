@@ -67,6 +67,7 @@ def test_a_split_has_every_picture_once_and_refers_to_the_photos(here: Path, pri
     before = build.listing(Path(SET))
     out, err = printed("dataset", "split", SET, "--into", "train=0.75,val=0.25")
     assert out.startswith("datasets/mine-split/train: 9 images, ")
+    assert out.endswith(f"pictures: {here / SET}/images\n")
     assert "Next: yoso recipe new mine --for datasets/mine-split/train --val datasets/mine-split/val" in err
     source = read_set(Path(SET))
     train, val = (read_set(Path("datasets/mine-split", name)) for name in ("train", "val"))
@@ -250,6 +251,7 @@ def test_sets_are_merged_by_the_names_of_their_classes(here: Path, printed: Prin
     assert "24 images" in out
     assert "tree of photos/part gets the id 9: 1 is taken." in err
     assert "all pictures are numbered anew" in err
+    assert "Videos" not in err
     sources = [read_set(Path(SET)), read_set(Path("elsewhere/photos/part"))]
     found = read_set(Path("datasets/both/train"))
     assert found.categories == (*CATEGORIES, Category(9, "tree", False))
@@ -268,6 +270,24 @@ def test_a_class_of_two_kinds_is_told_with_the_remedy(here: Path, printed: Print
     printed(*line, "--mapping", "map.yaml")
     assert pixels_of(read_set(Path("datasets/both/train")))["cat"] > 0
     passes(printed, "datasets/both/train")
+
+
+def test_videos_of_two_sets_stay_apart(here: Path, printed: Printed) -> None:
+    for number, name in enumerate(("datasets/a/train", "datasets/b/train")):
+        write(name, CATEGORIES, images=4, seed=10 + number)
+        build.forget_checksums(Path(name))
+        content = json.loads(Path(name, "panoptic.json").read_text())
+        for place, image in enumerate(content["images"]):
+            image["video_id"] = 1 + place // 2
+        Path(name, "panoptic.json").write_text(json.dumps(content))
+    _, err = printed("dataset", "merge", "datasets/a/train", "datasets/b/train", "datasets/both/train")
+    assert "Videos of one id in several sets" in err
+    videos = [record.video_id for record in read_set(Path("datasets/both/train")).records]
+    assert videos == [f"{name}/train/{video}" for name in "ab" for video in (1, 1, 2, 2)]
+    _, err = printed("dataset", "split", "both", "--into", "a=0.5,b=0.5")
+    parts = [read_set(Path("datasets/both-split", name)).records for name in "ab"]
+    first, second = ({record.video_id for record in part} for part in parts)
+    assert not first & second, "frames of a video stay together"
 
 
 def test_a_photo_of_two_sets_is_refused(here: Path, printed: Printed, refused: Refused) -> None:

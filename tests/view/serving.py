@@ -1,7 +1,7 @@
 """Content of a small evaluation, and a server of it in a thread."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -51,9 +51,9 @@ def many(truth: PanopticSet, count: int) -> PanopticSet:
 
 
 @contextmanager
-def served(content: Content) -> Iterator[ViewServer]:
+def served(content: Content, report: Callable[[str], None] = lambda _: None) -> Iterator[ViewServer]:
     """A running server."""
-    with ViewServer(content, 0) as server:
+    with ViewServer(content, 0, report) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield server

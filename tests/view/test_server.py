@@ -5,13 +5,16 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from page import pages
 from view import serving
 
 from yoso_cli.errors import RunError
+from yoso_cli.panoptic.types import Panoptic, Segment
 from yoso_cli.view.answers import Answers
 from yoso_cli.view.server import USUAL_PORT, ViewServer
 
@@ -140,6 +143,24 @@ def test_an_error_of_one_picture_leaves_the_others(tmp_path: Path) -> None:
         status, _, content = asked(running, "maps/320/1")
         assert (status, "no such file" in json.loads(content)["problem"]) == (200, True)
         assert "truth" in json.loads(asked(running, "maps/320/2")[2])
+
+
+def test_a_bug_in_one_picture_is_reported_and_ends_nothing(tmp_path: Path) -> None:
+    content = serving.content_of(pages.truth_in(tmp_path))
+    reported: list[str] = []
+    with serving.served(replace(content, predict=lambda _: 1 / 0), reported.append) as running:  # type: ignore[arg-type,return-value]
+        status, _, told = asked(running, "maps/320/1")
+        assert (status, told) == (500, b"This is a bug in yoso: ZeroDivisionError.\n")
+        assert asked(running, "photo/320/1")[0] == 200
+    assert reported == ["maps/320/1: ZeroDivisionError: division by zero"]
+
+
+def test_predictions_of_other_classes_are_told(tmp_path: Path) -> None:
+    content = serving.content_of(pages.truth_in(tmp_path))
+    other = Panoptic(np.full((48, 64), 5, np.int32), (Segment(5, 77, 48 * 64),))
+    maps = replace(content, predict=lambda _: other).maps(1, 320)
+    assert maps["problem"] == "1.png: has category 77, which the truth does not list."
+    assert "truth" in maps
 
 
 def test_a_port_that_is_taken_is_told(server: ViewServer, tmp_path: Path) -> None:

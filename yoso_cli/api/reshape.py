@@ -217,9 +217,9 @@ def merge_datasets(
     tables = [(title, one.found.categories) for title, one in zip(titles, sources, strict=True)]
     merged = merged_classes(tables, known, where)
     members, image_dir, remarks = _merged_members(sources, titles)
+    require_distinct([one.listed for one in members], " + ".join(titles))
     for remark in (*merged.remarks, *remarks):
         progress.message(f"{remark}.")
-    require_distinct([one.listed for one in members], " + ".join(titles))
     folder = Path(destination)
     origins = tuple(Origin(one.found, change) for one, change in zip(sources, merged.changes, strict=True))
     name, split = _names(folder)
@@ -362,7 +362,8 @@ def _merged_members(sources: Sequence[_Source], titles: Sequence[str]) -> tuple[
         members = [
             one._replace(listed=replace(one.listed, image_id=number)) for number, one in enumerate(members, start=1)
         ]
-    if len({(one.origin, one.record.video_id) for one in members}) > len({one.record.video_id for one in members}):
+    videos = {(one.origin, one.record.video_id) for one in members if one.record.video_id is not None}
+    if len(videos) > len({video for _, video in videos}):
         remarks.append("Videos of one id in several sets: the name of the set is put before it")
         members = [_with_video(one, titles[one.origin]) for one in members]
     return members, image_dir, remarks

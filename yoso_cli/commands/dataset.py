@@ -95,8 +95,6 @@ def split(
         progress=console.TERMINAL,
     )
     _tell(made, as_json)
-    for text in _lacking(made):
-        console.say(text)
     if not as_json:
         named = next((one for one in made if one.folder.name.startswith("train")), made[0])
         val = next((one for one in made if one.folder.name.startswith("val")), made[-1])
@@ -310,13 +308,19 @@ def _lines(file: Any) -> list[str] | None:
 
 def _tell(made: "list[MadeSet]", as_json: bool) -> None:
     told = [_entry(one) for one in made]
+    lacking = _lacking(made)
     lines = [
-        f"{one['folder']}: {counted(one['images'], 'image')}, {counted(one['segments'], 'segment')} "
-        f"({counted(one['crowds'], 'crowd')}), {counted(one['classes'], 'class')}; the pictures stay in "
-        f"{one['image_dir']}"
+        f"{one['folder']}: {counted(one['images'], 'image')}, {counted(one['segments'], 'segment')}, "
+        f"{counted(one['crowds'], 'crowd')}, {counted(one['classes'], 'class')}"
         for one in told
     ]
-    console.result({"sets": told}, "\n".join(lines), as_json)
+    photos = f"pictures: {told[0]['image_dir']}"
+    value = {"sets": [{**one, "lacking": lost} for one, lost in zip(told, lacking, strict=True)]}
+    console.result(value, "\n".join([*lines, photos]), as_json)
+    for one, lost in zip(told, lacking, strict=True):
+        if lost:
+            what = f"has no segment of {counted(len(lost), 'class')} of the other parts: {shortened(lost)}"
+            console.say(f"{one['folder']}: {what}.")
 
 
 def _entry(made: "MadeSet") -> dict[str, Any]:
@@ -331,16 +335,11 @@ def _entry(made: "MadeSet") -> dict[str, Any]:
     }
 
 
-def _lacking(made: "list[MadeSet]") -> list[str]:
-    """Classes that one part has and another lacks, a sentence for each part."""
+def _lacking(made: "list[MadeSet]") -> list[list[str]]:
+    """Of each part, the classes that another one has a segment of."""
     every = set().union(*(one.shown for one in made))
     names = {one.id: one.name for one in made[0].panoptic_set.categories}
-    absent = [(one, [names[number] for number in sorted(every - one.shown)]) for one in made]
-    return [
-        f"{one.folder}: has no segment of {counted(len(lost), 'class')} of the other parts: {shortened(lost)}."
-        for one, lost in absent
-        if lost
-    ]
+    return [[names[number] for number in sorted(every - one.shown)] for one in made]
 
 
 def _next_is_check(made: "MadeSet", as_json: bool) -> None:

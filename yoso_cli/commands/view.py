@@ -115,7 +115,7 @@ def _write(content: "Content", html: Path, count: int, as_json: bool) -> None:
 def _serve(content: "Content", port: int | None, with_browser: bool, as_json: bool) -> None:
     from yoso_cli.view.server import ViewServer
 
-    with ViewServer(content, port) as server:
+    with ViewServer(content, port, console.say) as server:
         console.result({"url": server.url, "pictures": len(content)}, server.url, as_json)
         sys.stdout.flush()
         _say_how_to_reach(server, len(content))

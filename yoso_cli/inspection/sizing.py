@@ -110,7 +110,7 @@ class SetSize:
             found.name,
             found.split,
             len(found.records),
-            (float(np.median(counts)), float(np.percentile(counts, _NEARLY_ALL)), int(counts.max())),
+            (float(np.median(counts)), round(float(np.percentile(counts, _NEARLY_ALL)), 2), int(counts.max())),
             _spread(edges.min(axis=1)),
             _spread(edges.max(axis=1)),
             (float(np.percentile(aspect, 5)), float(np.median(aspect)), float(np.percentile(aspect, 95))),

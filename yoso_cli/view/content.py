@@ -18,7 +18,7 @@ from PIL import Image
 
 from yoso_cli.drawing.colors import colors
 from yoso_cli.drawing.style import shown_name
-from yoso_cli.errors import DataError
+from yoso_cli.errors import DataError, YosoError
 from yoso_cli.evaluation.causes import CAUSES, NAMES, segment_causes
 from yoso_cli.evaluation.matching import match, overlap
 from yoso_cli.page.gallery import COLORS, kind_table, places
@@ -123,7 +123,7 @@ class Content:
             predicted = self.predict(record)
             told["prediction"] = _side(predicted, record, self._places(), edge)
             told |= self._errors(true, predicted, told)
-        except DataError as error:
+        except YosoError as error:
             told["problem"] = error.message
         return told
 
@@ -170,6 +170,9 @@ def _side(panoptic: Panoptic, record: ImageRecord, category_places: dict[int, in
     """Size, segments ([class, area, crowd, score]) and runs of a label map, of which every so many pixels are taken."""
     if len(panoptic.segments) > _MOST_SEGMENTS:
         raise DataError(f"{record.image_file}: has more segments than can be shown.")
+    unknown = [one.category_id for one in panoptic.segments if one.category_id not in category_places]
+    if unknown:
+        raise DataError(f"{record.image_file}: has category {unknown[0]}, which the truth does not list.")
     step = _step(record, edge)
     shown = np.ascontiguousarray(panoptic.id_map[::step, ::step])
     listed = np.array([one.id for one in panoptic.segments], np.int64)

@@ -51,6 +51,7 @@ class ViewServer(ThreadingHTTPServer):
     Args:
         content: what it shows.
         port: to listen on; None for the usual one, or any if that is taken.
+        report: takes a sentence on whatever should not have happened.
 
     Raises:
         RunError: the port is taken, or may not be used.
@@ -58,8 +59,11 @@ class ViewServer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, content: Content, port: int | None = None) -> None:
+    def __init__(
+        self, content: Content, port: int | None = None, report: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.content = content
+        self.report = report
         self.secret = secrets.token_urlsafe(12)
         self._answers = Answers(_KEPT_BYTES)
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
@@ -139,7 +143,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not secrets.compare_digest(before.encode(), self.server.secret.encode()):
             self._refuse(HTTPStatus.FORBIDDEN, "Open the whole address that `yoso view` has printed.")
             return
-        found = self.server.answer(name)
+        try:
+            found = self.server.answer(name)
+        except Exception as error:  # of one picture: all others can be shown
+            self.server.report(f"{name}: {type(error).__name__}: {error}")
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, f"This is a bug in yoso: {type(error).__name__}.")
+            return
         if found is None:
             self._refuse(HTTPStatus.NOT_FOUND, "There is no such thing here.")
         else:

@@ -25,7 +25,7 @@ const inside = one("data");
 const held = inside ? JSON.parse(inside.textContent) : null;
 const fetched = async (name, signal) => {
   const answer = await fetch(name, { signal, cache: "no-store" });
-  if (!answer.ok) throw new Error(await answer.text());
+  if (!answer.ok) throw Object.assign(new Error(await answer.text()), { told: true });
   return answer.json();
 };
 const kept = new Map();
@@ -218,7 +218,8 @@ const caption = (at) => {
 
 const failed = (stage, error) => {
   if (error.name === "AbortError") return;
-  stage.append(make("p", "why", "The server has not answered: is `yoso view` still running?"));
+  const silent = "The server has not answered: is `yoso view` still running?";
+  stage.append(make("p", "why", error.told ? error.message : silent));
 };
 
 const addCell = (slot) => {
@@ -402,7 +403,7 @@ const remember = () => {
   for (const [name, value] of Object.entries(state)) if (value !== usual[name]) words.set(name, value);
   if (hidden.size) words.set("hide", [...hidden].join("."));
   if (current !== null) words.set("picture", index.places[current]);
-  history.replaceState(null, "", words.size ? `#${words}` : location.pathname + location.search);
+  history.replaceState(null, "", `${words}` ? `#${words}` : location.pathname + location.search);
 };
 
 const recall = () => {
