@@ -102,6 +102,20 @@ COMMANDS = {
         stable=False,
     ),
     "truth": _line("viz --truth shapes -o drawn/ --force", named=("drawn", "drawn/")),
+    "labels": _line(
+        "convert datasets/cityscapes/val tool --from prepared --to labelme --workers 2",
+        workers=True,
+        named=("tool",),
+        done="exists already",
+    ),
+    "divide": _line(
+        "dataset split cityscapes parts --into train=40,val=30 --force", named=("parts", "parts/train", "parts/val")
+    ),
+    "merge": _line(
+        "dataset merge datasets/shapes/train datasets/shapes/val both/all --workers 2 --force",
+        named=("both", "both/all"),
+    ),
+    "view": _line("view shapes --html view.html --force --workers 1", named=("view.html",), stable=False),
     "recipe": _line("recipe copy shapes mine.yaml --force", named=("mine.yaml",)),
     "remove": _line("runs remove old --yes", named=("runs/old",), done="no such run"),
     "train": _line(
