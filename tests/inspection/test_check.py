@@ -217,6 +217,13 @@ def test_the_affected_picture_is_named(mine: Path) -> None:
     assert [(one.split, one.image, one.detail) for one in group.findings] == [("train", "b.jpg", "1: 6 for 5")]
 
 
+@pytest.mark.parametrize("key", ["image_dir", "panoptic_dir"])
+def test_a_manifest_with_a_folder_that_cannot_be_is_told(mine: Path, key: str) -> None:
+    edit(lambda content: content.update({key: "a\0b"}), TRAIN / "manifest.json")()
+    told = [one.detail for group in checked().groups for one in group.findings]
+    assert any("names a folder that cannot be" in one for one in told)
+
+
 def test_a_class_that_is_only_evaluated_is_found(mine: Path) -> None:
     reclass(raw.PERSON, raw.CAR)()
     assert {group.code for group in checked().groups} == {"thing-without-instances", "class-not-in-train"}

@@ -152,8 +152,6 @@ def read_set(folder: Path) -> PanopticSet:
     for key, kind in (("name", str), ("split", str), ("image_dir", str), ("panoptic_dir", str), ("images", int)):
         if not isinstance(manifest.get(key), kind):
             raise DataError(f"{folder / MANIFEST}: lacks {key!r}.", hint="Prepare the dataset again with --force.")
-    if not (is_possible(manifest["image_dir"]) and is_possible(manifest["panoptic_dir"])):
-        raise DataError(f"{folder / MANIFEST}: names a folder that cannot be.", hint="Prepare it again with --force.")
     if listing_changed(folder, manifest):
         raise DataError(f"{folder / LISTING}: is not as it was written: its checksum differs.", hint=EDITED)
     found = read_coco(
@@ -183,6 +181,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
         raise DataError(f"{path}: is not of the format {FORMAT}, version {VERSION}.", hint="Prepare it again.")
     if is_damaged(manifest):
         raise DataError(f"{path}: is not as it was written: its checksum differs.", hint=EDITED)
+    if not all(is_possible(str(manifest.get(key, ""))) for key in ("image_dir", "panoptic_dir")):
+        raise DataError(f"{path}: names a folder that cannot be.", hint="Prepare it again with --force.")
     return manifest
 
 
