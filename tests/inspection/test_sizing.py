@@ -86,6 +86,10 @@ def test_proposals_are_enough_for_nearly_all_pictures() -> None:
     assert "899 would need 900" in found.reason
 
 
+def test_noise_asks_for_no_network_without_end() -> None:
+    assert values(alike(10, 500, 500, 20_000))["num_proposals"] == 1000
+
+
 def test_small_objects_in_large_pictures_ask_for_a_larger_size() -> None:
     assert values(alike(10, 1600, 1600, area=5000))["short_edge"] == 1024
     assert values(alike(10, 1600, 1600, area=2000))["short_edge"] == 1600

@@ -23,8 +23,8 @@ from yoso_cli.runtime.words import counted
 PROPOSALS = 100
 """Of the paper's recipes; released weights can be used with as many only."""
 
-# Proposals are added by so many.
-_STEP = 50
+# Proposals are added by so many; each attends to all others, so that there is an end.
+_STEP, _MOST_PROPOSALS = 50, 1000
 _NEARLY_ALL = 99.9
 # Edges of what the network sees, pixels: multiples of its stride, smallest and largest of the paper's short edges but
 # for Mapillary's, and the factor by which COCO's pictures are enlarged (480 to 800).
@@ -181,7 +181,7 @@ def _proposals(sizes: Sequence[SetSize]) -> Suggestion:
     # All of them, where that is one step more.
     count = count + _STEP if count < most <= count + _STEP else count
     beyond = f"; {most} would need {_upwards(most, _STEP)}" if most > count else ""
-    return Suggestion("model.num_proposals", max(count, PROPOSALS), f"{told}{beyond}")
+    return Suggestion("model.num_proposals", min(max(count, PROPOSALS), _MOST_PROPOSALS), f"{told}{beyond}")
 
 
 def _short_edge(train: SetSize, largest: int | None) -> tuple[int, str]:
