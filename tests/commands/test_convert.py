@@ -127,7 +127,7 @@ def test_keep_going_reports_every_problem_at_once(here: Path, refused: Refused) 
     assert words.startswith("raw/images: 3 problems: raw/instances: has no instance map for pictures: 1 (c). ")
     assert "raw/semantic/a.png: is truncated" in words
     assert "raw/images/b.jpg: is 4x6 where its labels are 6x4." in words
-    assert words.endswith("Nothing was written: repair the files and convert again.")
+    assert words.endswith("repair the files and convert again, or add --repair to leave out what is wrong.")
 
 
 def test_what_stands_there_is_left_alone(here: Path, refused: Refused, printed: Printed) -> None:
@@ -253,3 +253,29 @@ def test_lists_and_names_are_options(here: Path, printed: Printed, refused: Refu
     assert "is more than two endings" in refused(*CONVERT, "--suffix", "a,b,c", "--force", code=2)
     Path("val.txt").write_text("b\n")
     assert "pictures of the list have no labels: 1 (b)" in refused(*other, "--list", "val.txt", "--force", code=1)
+
+
+def test_wrong_entries_of_a_panoptic_json_are_left_out_with_repair(
+    here: Path, printed: Printed, refused: Refused
+) -> None:
+    printed(*CONVERT)
+    printed("convert", "datasets/mine/train", "flat", "--from", "prepared", "--to", "coco-panoptic")
+    content = json.loads(Path("flat/panoptic.json").read_text())
+    content["annotations"][1]["segments_info"][0]["category_id"] = "seven"
+    Path("flat/panoptic.json").write_text(json.dumps(content))
+    words = ("convert", "flat", "datasets/mine/again", "--from", "coco-panoptic", "--images", "raw/images")
+    assert "add --repair to leave out what is wrong" in refused(*words, code=1)
+    value, _ = printed(*words, "--repair", "--json")
+    assert value["images"] == 2
+    assert [one.startswith("left out: ") for one in value["repairs"]] == [True, True]
+
+
+def test_the_same_mistake_in_every_entry_fills_no_screen(here: Path, refused: Refused) -> None:
+    words = things_only()
+    content = json.loads(Path("boxes/instances.json").read_text())
+    boxes = [{"id": number, "image_id": 1, "category_id": 1, "bbox": [0, 0, 2, 2]} for number in range(500)]
+    Path("boxes/instances.json").write_text(json.dumps({**content, "annotations": boxes}))
+    told = refused(*words, "out", code=1)
+    assert told.count("has a box and no 'segmentation'") == 10
+    assert "And 490 more; --keep-going lists all." in told
+    assert refused(*words, "out", "--keep-going", code=1).count("has a box and no") == 500

@@ -139,3 +139,14 @@ def test_what_says_a_value_exactly_is_taken_for_it_and_told(mine: Path, line: st
     assert (table.categories, table.void) == ((Category(3, "car", True),), {0})
     assert table.remarks[0].startswith("mine.yaml: ")
     assert "of another type than expected; read 'id' " in table.remarks[0]
+
+
+def test_a_json_lists_classes_too(mine: Path) -> None:
+    path = mine.with_suffix(".json")
+    path.write_text('{"categories": [{"id": "3", "name": "car", "isthing": 1, "color": [0, 0, 142]}], "images": []}')
+    table = read_table(str(path))
+    assert (table.categories, len(table.remarks)) == ((Category(3, "car", True, (0, 0, 142)),), 1)
+    for content in ("{}", '{"categories": [{"id": 3}]}', "["):
+        path.write_text(content)
+        with pytest.raises(UsageError, match=r"mine\.json: lists no classes: "):
+            read_table(str(path))

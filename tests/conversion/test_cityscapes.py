@@ -46,15 +46,13 @@ def test_a_map_cut_down_to_8_bits_is_refused(tmp_path: Path) -> None:
         source.read(source.pictures[0])
 
 
-def test_what_has_no_partner_is_a_problem(tmp_path: Path) -> None:
+def test_a_map_without_its_picture_is_a_problem_and_a_picture_without_its_map_is_left_out(tmp_path: Path) -> None:
     folder = root(tmp_path)
     raw.write_photo(tmp_path / "leftImg8bit" / "train" / "b_leftImg8bit.png")
     raw.write_map(folder / "c_gtFine_instanceIds.png", IDS)
-    problems = open_cityscapes(raw.TABLE, folder, None).problems
-    assert [problem.partition(": ")[2] for problem in problems] == [
-        "has no *_gtFine_instanceIds.png for pictures: 1 (b)",
-        "has no picture for maps of instance ids: 1 (c)",
-    ]
+    found = open_cityscapes(raw.TABLE, folder, None)
+    assert [one.partition(": ")[2] for one in found.problems] == ["has no picture for maps of instance ids: 1 (c)"]
+    assert [one.partition(": ")[2] for one in found.remarks] == ["pictures without labels are left out: 1 (b)"]
 
 
 def test_missing_pictures_are_asked_for(tmp_path: Path) -> None:

@@ -217,7 +217,7 @@ WRONG = [
     (annotation(1, rectangle(0, 0, 4, 4), 99), "dropped annotations[0]: it has category_id 99"),
     (annotation(1, rectangle(0, 0, 4, 4), iscrowd=7), "dropped annotations[0]: it has 'iscrowd' 7"),
     ({**annotation(1, rectangle(0, 0, 4, 4)), "image_id": 9}, "dropped annotations[0]: it belongs to image 9"),
-    ({"image_id": 1, "category_id": raw.CAR, "bbox": [0, 0, 2, 2], "id": 1}, "it lacks 'segmentation'"),
+    ({"image_id": 1, "category_id": raw.CAR, "bbox": [0, 0, 2, 2], "id": 1}, "it has a box and no 'segmentation'"),
     ({"image_id": 1, "category_id": raw.CAR, "segmentation": rectangle(0, 0, 4, 4)}, "renumbered annotations[0]"),
     ("x", "dropped annotations[0]: it is a str"),
 ]
@@ -338,3 +338,17 @@ def test_what_says_a_value_exactly_is_taken_for_it(tmp_path: Path, key: str, val
     assert source.problems == ()
     assert areas(source.read(source.pictures[0])[0]) == {1: 16}
     assert len(source.remarks) == (key != "id" or value == 1.0)
+
+
+def test_names_with_backslashes_are_those_of_the_photos(tmp_path: Path) -> None:
+    images = [{"id": 1, "file_name": "images\\a.jpg", "height": 6, "width": 8}]
+    source = opened(tmp_path, [annotation(1, rectangle(0, 0, 4, 4))], images=images)
+    assert (source.image_dir / source.pictures[0].image_file).is_file()
+    assert source.read(source.pictures[0])[0].segments
+
+
+def test_a_given_folder_without_the_photos_is_told(tmp_path: Path) -> None:
+    opened(tmp_path, [])
+    (tmp_path / "other").mkdir()
+    with pytest.raises(DataError, match=r"Name their folder with --images\. Looked in .*other"):
+        open_instances(tmp_path, tmp_path / "other", None, None)

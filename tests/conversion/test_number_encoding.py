@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yoso_cli.conversion.number_encoding import EXAMPLES, NumberEncoding, require_plain
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 
 WHERE = Path("instance/a.png")
 CLASSES = np.array([[7, 7, 26, 26, 26, 0]], np.int32)
@@ -61,3 +61,14 @@ def test_a_single_odd_pixel_makes_them_plain() -> None:
     classes = np.tile(CLASSES, (9, 9))
     values[3, 4] += 256
     require_plain(values, classes, WHERE)
+
+
+@pytest.mark.parametrize("text", ["class*256+number", "class*1000+number", "number*256+class"])
+def test_an_encoding_that_does_not_fit_is_refused(text: str) -> None:
+    """Where a class is void its values mean nothing."""
+    encoding, values = NumberEncoding.of(text), encoded(text)
+    encoding.require_fit(values, CLASSES, {7, 26}, WHERE)
+    encoding.require_fit(np.where(CLASSES == 7, 12_345, values), CLASSES, {26}, WHERE)
+    with pytest.raises(DataError, match=r"is not .*: the value 3 is at pixels of the class 26 \(1 pixels"):
+        encoding.require_fit(np.where(NUMBERS == 2, 3, values), CLASSES, {7, 26}, WHERE)
+    NumberEncoding().require_fit(values, CLASSES, {7, 26}, WHERE)

@@ -85,3 +85,9 @@ def test_pngs_are_found(tmp_path: Path, listing: str, folder: str) -> None:
     assert find_pngs(tmp_path / listing, FILES) == (tmp_path / listing).with_suffix("")
     touch(*(tmp_path / folder / file for file in FILES))
     assert find_pngs(tmp_path / listing, FILES) == tmp_path / folder
+
+
+def test_backslashes_of_windows_are_understood(tmp_path: Path) -> None:
+    touch(tmp_path / "images" / "a.jpg")
+    found = find_photos(tmp_path / "result.json", ["images\\a.jpg"])
+    assert (found.folder, found.named("images\\a.jpg")) == (tmp_path, "images/a.jpg")

@@ -33,6 +33,7 @@ def pack(path: Path, *members: str, contents: str = "{}") -> Path:
         (("top\\results.json", "top\\results\\0.png"), "top/results.json"),
         (("notes.json", "results.json", "results/0.png"), "results.json"),
         (("only.json",), "only.json"),
+        (("annotations/panoptic_val.json", "panoptic_val/0.png"), "annotations/panoptic_val.json"),
     ],
 )
 def test_the_json_is_found_with_its_pngs(tmp_path: Path, members: tuple[str, ...], listing: str | None) -> None:

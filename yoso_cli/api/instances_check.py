@@ -6,14 +6,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from yoso_cli.conversion.convert import InformationLoss, SourcePicture
-from yoso_cli.conversion.instances import InstancesReader, read_beside, reader_of
+from yoso_cli.conversion.instances import InstancesReader, photos_of, read_beside, reader_of
 from yoso_cli.conversion.instances_listing import has_instances
 from yoso_cli.errors import YosoError
 from yoso_cli.inspection.check import Part
 from yoso_cli.inspection.picture import Examined, PhotoExamination
 from yoso_cli.inspection.rules import Finding
 from yoso_cli.inspection.split import Listed
-from yoso_cli.panoptic.layout import find_photos, split_of
+from yoso_cli.panoptic.layout import split_of
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet, Segment
 from yoso_cli.runtime.progress import Progress, tracked
 from yoso_cli.runtime.words import counted
@@ -43,8 +43,7 @@ def read_parts(listings: list[Path], proposals: int, processes: int, progress: P
         split = listing.absolute().parent.name if listing.stem in _NOT_THE_SPLIT else split_of(listing)
         try:
             found = read_beside(listing)
-            photos = find_photos(listing, [picture.image_file for picture in found.pictures.values()])
-            reader = reader_of(found, photos.folder)
+            reader = reader_of(found, photos_of(found).folder)
         except YosoError as error:
             yield Part(split, Finding("listing-unreadable", split, detail=str(error)), _nothing)
             continue

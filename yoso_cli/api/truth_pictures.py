@@ -1,6 +1,7 @@
 """The labels of a dataset as results, to be drawn as predictions are."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import numpy as np
 from yoso_cli.api.result import Result
 from yoso_cli.drawing.style import chosen
 from yoso_cli.errors import DataError, UsageError, did_you_mean
+from yoso_cli.evaluation.score import read_any
 from yoso_cli.inspection.split import Split, find_splits
-from yoso_cli.panoptic.files import read_coco, read_panoptic, read_set
+from yoso_cli.panoptic.files import read_panoptic, read_set
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, PanopticSet
 
@@ -69,7 +71,7 @@ def read_split_of(split: Split) -> PanopticSet:
     """What the JSON of a split lists. Raises DataError when it cannot be read."""
     if split.folder is not None:
         return read_set(split.folder)
-    return read_coco(split.listing, split.panoptic_dir, split.image_dir, name=split.dataset, split=split.name)
+    return replace(read_any(split.listing), name=split.dataset, split=split.name)
 
 
 def _with_classes(found: PanopticSet, classes: Sequence[str]) -> list[ImageRecord]:

@@ -14,9 +14,16 @@ from typing import Any
 
 from yoso_cli.datasets.spec import category_tables, read_categories
 from yoso_cli.errors import DataError, UsageError, did_you_mean
-from yoso_cli.panoptic.annotations import LARGEST_CATEGORY, converted, counting_conversions, integer
+from yoso_cli.panoptic.annotations import (
+    LARGEST_CATEGORY,
+    categories_from_json,
+    converted,
+    counting_conversions,
+    integer,
+)
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe.reader import Section, Setting, read_text
+from yoso_cli.runtime.json_text import read_json
 
 EXAMPLE = "  - {id: 1, name: car, isthing: true}"
 
@@ -94,12 +101,14 @@ class CategoryTable:
 
 
 def read_table(named: str) -> CategoryTable:
-    """The classes in the YAML file `named`, or those of the published dataset of that name.
+    """The classes in the YAML file `named`, in `categories` of a JSON, or of the published dataset of that name.
 
     Raises:
-        UsageError: there is neither; or mistakes in the file, all of them at once with their lines.
+        UsageError: there is none of them; or mistakes in the file, all of them at once with their lines.
     """
     path = Path(named)
+    if path.suffix.lower() == ".json":
+        return _of_json(path)
     if path.suffix.lower() not in (".yaml", ".yml"):
         return _published(named)
     try:
@@ -143,6 +152,23 @@ def _quoted(name: str) -> str:
         return "'" + name.replace("'", "''") + "'"
     plain = name.replace("\\", "\\\\").replace('"', '\\"')
     return '"' + "".join(one if one.isprintable() else f"\\U{ord(one):08x}" for one in plain) + '"'
+
+
+def _of_json(path: Path) -> CategoryTable:
+    """Raises UsageError as `read_table`."""
+    try:
+        listed = read_json(path).get("categories")
+        if not isinstance(listed, list):
+            raise DataError("it has no list of 'categories'.")
+        with counting_conversions() as conversions:
+            table = CategoryTable.of(categories_from_json(listed))
+    except DataError as error:
+        why = error.message.removeprefix(f"{path}: ")
+        raise UsageError(f"{path}: lists no classes: {why}", hint=f"A class is {_IN_JSON}.") from None
+    return replace(table, remarks=conversions.told(path))
+
+
+_IN_JSON = '{"id": 1, "name": "car", "isthing": 1}'
 
 
 def _published(name: str) -> CategoryTable:

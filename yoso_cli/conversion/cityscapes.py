@@ -81,11 +81,13 @@ def open_cityscapes(table: CategoryTable, label_dir: Path, image_dir: Path | Non
     folder = image_dir or label_dir.parent.parent / "leftImg8bit" / label_dir.name
     images = find_files(folder, PHOTO_SUFFIXES, what="pictures")
     by_name = {stem.removesuffix(_PICTURE_SUFFIX): file for stem, file in images.by_stem.items()}
+    bare = sorted(set(by_name) - set(names)) if set(by_name) & set(names) else []
     problems = [
-        *lacking(names, by_name, f"{label_dir}: has no *_gtFine_instanceIds.png for pictures: {{}}"),
+        *lacking([*names, *bare], by_name, f"{label_dir}: has no *_gtFine_instanceIds.png for pictures: {{}}"),
         *lacking(by_name, names, f"{folder}: has no picture for maps of instance ids: {{}}"),
     ]
     remarks = [f"{folder}: files that are no pictures: {listed(images.others)}"] if images.others else []
+    remarks += [f"{folder}: pictures without labels are left out: {listed(bare)}"] if bare else []
     whole = [name for name in by_name if name in names]
     # Image ids are the names without the folder of the city, as in Cityscapes' own panoptic JSON.
     pictures = tuple(SourcePicture(name.rpartition("/")[2], by_name[name]) for name in whole)

@@ -21,7 +21,9 @@ from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.runtime.workers import mapped
 
 _NAMED = 5
-_HINT = "Nothing was written: repair the files and convert again."
+# Of a whole set; one mistake of a tool may be in every entry.
+_SHOWN = 10
+_HINT = "Nothing was written: repair the files and convert again, or add --repair to leave out what is wrong."
 
 
 class InformationLoss(Enum):
@@ -229,7 +231,8 @@ def convert_pictures(
     _require_distinct(reader)
     title, whole_set = str(reader.image_dir), [f"{problem}." for problem in reader.problems]
     if whole_set and not keep_going:
-        raise ProblemsError(title, whole_set, hint=_HINT)
+        more = [f"And {len(whole_set) - _SHOWN:,} more; --keep-going lists all."] if len(whole_set) > _SHOWN else []
+        raise ProblemsError(title, [*whole_set[:_SHOWN], *more], hint=_HINT)
     with placing as folder:
         conversion = _Conversion(reader, writer, folder, unsaid)
         entries, converted, damaged = _write(conversion, processes, keep_going or repair, progress)

@@ -95,7 +95,7 @@ def _open_submission(places: Places) -> Iterator[LabelReader]:
             hint="Name their ground truth with --truth.",
         )
     with unpacked(places.source) as listing:
-        found = open_panoptic(listing, places.images, places.truth)
+        found = open_panoptic(listing, places.images, places.truth, repair=places.maps.repair)
         yield replace(found, remarks=(*found.remarks, *_unpredicted(found, places.truth)))
 
 
@@ -109,7 +109,7 @@ SOURCES: dict[str, Callable[[Places], AbstractContextManager[LabelReader]]] = {
     "coco-instances": lambda places: nullcontext(
         open_instances(places.source, places.images, places.semantic, places.table, repair=places.maps.repair)
     ),
-    "coco-panoptic": lambda places: nullcontext(open_panoptic(places.source, places.images)),
+    "coco-panoptic": lambda places: nullcontext(open_panoptic(places.source, places.images, repair=places.maps.repair)),
     "cityscapes": lambda places: nullcontext(
         open_cityscapes(places.required_table("cityscapes"), places.source, places.images)
     ),

@@ -12,7 +12,7 @@ of a stuff class are one segment below all of them.
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,7 +37,7 @@ from yoso_cli.conversion.picture_files import lacking
 from yoso_cli.conversion.rasterization import FARTHEST, uncompressed
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import MalformedError, category_to_json, entry_ints, entry_item
-from yoso_cli.panoptic.layout import find_photos
+from yoso_cli.panoptic.layout import Photos, find_photos
 from yoso_cli.panoptic.types import VOID, Panoptic, Segment, measured
 from yoso_cli.runtime.words import counted
 
@@ -165,11 +165,19 @@ def open_instances(
         UsageError: there is a semantic map and no table that names the stuff.
     """
     found = read_beside(_listing_in(listing), table, repair=repair)
-    photos = find_photos(found.path, [picture.image_file for picture in found.pictures.values()], image_dir)
-    if photos.looked and not image_dir:
+    photos = photos_of(found, image_dir)
+    if photos.looked:
         count = counted(len(found.pictures), "picture")
         raise DataError(f"{found.path}: lists {count}, of which none was found.", hint=photos.hint())
     return reader_of(found, photos.folder, semantic_dir)
+
+
+def photos_of(found: Listing, image_dir: Path | None = None) -> Photos:
+    """Where the photos of a JSON lie; `found` has their names there from now on."""
+    photos = find_photos(found.path, [picture.image_file for picture in found.pictures.values()], image_dir)
+    for image_id, picture in found.pictures.items():
+        found.pictures[image_id] = replace(picture, image_file=photos.named(picture.image_file))
+    return photos
 
 
 def read_beside(listing: Path, table: CategoryTable | None = None, *, repair: bool = False) -> Listing:

@@ -215,7 +215,7 @@ class Listing:
         annotation = Annotation(
             annotation_id,
             category_id,
-            _points(entry_item(entry, "segmentation")),
+            _points(_segmentation(entry)),
             entry_flag(entry, "iscrowd") if entry.get("iscrowd") is not None else False,
             entry_number(entry, "score") if entry.get("score") is not None else None,
         )
@@ -269,6 +269,12 @@ class Listing:
             several[:] = kept
 
 
+def _segmentation(entry: Any) -> Any:
+    if entry.get("segmentation") is None and "bbox" in entry:
+        raise MalformedError("has a box and no 'segmentation'")
+    return entry_item(entry, "segmentation")
+
+
 def _points(segmentation: Any) -> Any:
     """Polygons whose points are texts as numbers. Whoever writes one so writes all so, and the first one tells."""
     if not isinstance(segmentation, list):
@@ -312,10 +318,11 @@ def has_instances(path: Path) -> bool:
     """Whether the JSON at `path` is COCO's instance annotations, as far as its keys show it."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            there = [content.find(b'"%s"' % key) >= 0 for key in (b"annotations", b"segmentation", b"segments_info")]
+            keys = ("annotations", "images", "segmentation", "bbox", "segments_info")
+            there = {key for key in keys if content.find(f'"{key}"'.encode()) >= 0}
     except (OSError, ValueError):  # unreadable, or empty
         return False
-    return there == [True, True, False]
+    return {"annotations", "images"} < there and "segments_info" not in there
 
 
 _PANOPTIC, _LABELME = "a panoptic JSON", "a file of LabelMe"

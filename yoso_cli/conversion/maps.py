@@ -199,6 +199,8 @@ class MapsReader(LabelReader):
         _require_one_size(classes, values, path)
         if self.encoding is None:
             require_plain(values, classes, number_path)
+        else:
+            self.encoding.require_fit(values, classes, self.table.ids(), number_path)
         numbers = values if self.encoding is None else self.encoding.decoded(values)
         return maps_to_panoptic(classes, numbers, self.table, path), self._unused(classes, numbers)
 

@@ -12,12 +12,13 @@ one instance of them.
 # H, W height and width of the picture in pixels
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from yoso_cli.errors import UsageError
+from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.types import LARGEST_ID, IdMap
 
 PLAIN = "number"
@@ -83,6 +84,20 @@ class NumberEncoding:
         # A class alone is one without an instance.
         own = np.where(high == 0, low, high)
         return bool((high != 0).any()) and bool((own == classes)[held].all())
+
+    def require_fit(self, values: IdMap, classes: IdMap, known: Collection[int], where: Path) -> None:
+        """Raises DataError for values that do not have the class of their pixel in them, where it is one of `known`."""
+        looked = np.isin(classes, list(known)) & (values != 0)
+        high, low = values // np.int32(self.factor), values % np.int32(self.factor)
+        own = low if not self.class_first else np.where(high == 0, low, high)
+        odd = looked & (own != classes)
+        if self.factor != 1 and odd.any():
+            value, category_id = int(values[odd][0]), int(classes[odd][0])
+            raise DataError(
+                f"{where}: is not {self}: the value {value} is at pixels of the class {category_id} "
+                f"({np.count_nonzero(odd)} pixels do not fit).",
+                hint="Choose another --instance-encoding, or leave it out.",
+            )
 
 
 _LIKELY = tuple(NumberEncoding.of(text) for text in EXAMPLES[1:])

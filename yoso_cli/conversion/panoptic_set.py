@@ -36,17 +36,18 @@ class PanopticReader(LabelReader):
     records: dict[int | str, ImageRecord]
 
     @classmethod
-    def of(cls, panoptic_set: PanopticSet, problems: Sequence[str] = ()) -> "PanopticReader":
-        """A set that is read already, with what was wrong with it."""
+    def of(
+        cls, panoptic_set: PanopticSet, problems: Sequence[str] = (), repairs: Sequence[str] = ()
+    ) -> "PanopticReader":
+        """A set that is read already, with what was wrong with it and what was done about it."""
         records = {record.image_id: record for record in panoptic_set.records}
         pictures = tuple(
             SourcePicture(record.image_id, record.image_file, video_id=record.video_id)
             for record in panoptic_set.records
         )
         table = CategoryTable.of(panoptic_set.categories)
-        return cls(
-            table, panoptic_set.image_dir, pictures, tuple(problems), panoptic_set.remarks, panoptic_set, records
-        )
+        found = (pictures, tuple(problems), panoptic_set.remarks, panoptic_set, records)
+        return cls(table, panoptic_set.image_dir, *found, repairs=tuple(repairs))
 
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
         """The PNG, with areas and boxes measured on it. Raises DataError when it contradicts the JSON."""
@@ -60,34 +61,38 @@ class PanopticReader(LabelReader):
         return panoptic, Counter({InformationLoss.EMPTY: len(empty)})
 
 
-def open_panoptic(path: Path, image_dir: Path | None, like: PanopticSet | None = None) -> PanopticReader:
+def open_panoptic(
+    path: Path, image_dir: Path | None, like: PanopticSet | None = None, *, repair: bool = False
+) -> PanopticReader:
     """A prepared split, a folder with panoptic.json and panoptic/, or a JSON with its PNGs in a folder of its name.
 
     Args:
         path: one of these.
         image_dir: the folder of the pictures; by default that of the manifest, or where `layout` finds them.
         like: the truth, where `path` holds predictions that leave out what the truth knows.
+        repair: leave out entries that are wrong, and list them.
 
     Raises:
         DataError: it is none of these, the JSON is malformed as a whole, or none of its pictures is found.
     """
     if (path / MANIFEST).exists():
         found = read_set(path)
-        return PanopticReader.of(replace(found, image_dir=image_dir or found.image_dir))
+        return PanopticReader.of(replace(found, image_dir=image_dir or (like or found).image_dir))
     listing = find_listing(path)
     mistakes: list[Mistake] = []
     remarks: list[str] = []
     categories, records = annotations.read(listing, like, mistakes.append, remarks.append)
     pngs = find_pngs(listing, [record.panoptic_file for record in records])
-    problems = [f"{listing}: {mistake.text}" for mistake in mistakes]
+    problems = [] if repair else [f"{listing}: {mistake.text}" for mistake in mistakes]
+    repairs = [f"left out: {mistake.text}" for mistake in mistakes] if repair else []
     if like and not image_dir:
         found = PanopticSet(path.stem, "", categories, records, like.image_dir, pngs, tuple(remarks))
-        return PanopticReader.of(found, problems)
+        return PanopticReader.of(found, problems, repairs)
     photos = find_photos(listing, [record.image_file for record in records], image_dir)
-    if photos.looked and not image_dir:
+    if photos.looked:
         raise DataError(f"{listing}: none of its pictures was found.", hint=photos.hint())
     found = PanopticSet(path.stem, "", categories, photos.renamed(records), photos.folder, pngs, tuple(remarks))
-    return PanopticReader.of(found, problems)
+    return PanopticReader.of(found, problems, repairs)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def find_files(folder: Path, suffixes: Iterable[str], *, what: str, ending: str 
     others = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or any(part.startswith(".") or part in _LEFT_BY_SYSTEMS for part in name.split("/")):
+        if not path.is_file() or any(part.startswith(".") or part in LEFT_BY_SYSTEMS for part in name.split("/")):
             continue
         stem = name.rpartition(".")[0]
         if path.suffix.lower() not in wanted or not stem.endswith(ending):
@@ -55,7 +55,8 @@ def find_files(folder: Path, suffixes: Iterable[str], *, what: str, ending: str 
     return Found(by_stem, tuple(others))
 
 
-_LEFT_BY_SYSTEMS = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"})
+LEFT_BY_SYSTEMS = frozenset({"Thumbs.db", "ehthumbs.db", "desktop.ini", "__MACOSX"})
+"""Files and folders that file managers leave, beside hidden ones."""
 
 _WHERE = {
     "pictures": "Name the folder with --images.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
+from yoso_cli.conversion.picture_files import LEFT_BY_SYSTEMS
 from yoso_cli.errors import UsageError
 from yoso_cli.runtime.words import shortened
 
@@ -77,7 +78,7 @@ def _evidence_of_file(path: Path) -> Iterator[Recognised]:
 def _in_folder(folder: Path, files: list[str]) -> Iterator[Recognised]:
     """What the folder shows; of what includes another, the first alone."""
     for form, *names in _LAYOUTS:
-        shown = [next((file for file in files if fnmatch(file, name)), "") for name in names]
+        shown = [next((file for file in files if fnmatch(file.lower(), name.lower())), "") for name in names]
         if all(shown):
             found = "rgb" if form == "maps" and _is_colored(folder / shown[-1]) else form
             yield Recognised(found, folder, f"by {' and '.join(shown)}")
@@ -114,7 +115,8 @@ def _listing(folder: Path) -> list[str]:
         # The shallow ones first: what says most lies on top.
         folders[:] = sorted(folders)[:_LOOKED_AT] if len(beside.parts) < _DEEPEST else []
         chosen = sorted(names) if beside == Path() else sorted(names)[:_LISTED]
-        found += [(beside / name).as_posix() for name in chosen if not name.startswith(".")]
+        visible = (name for name in chosen if not name.startswith(".") and name not in LEFT_BY_SYSTEMS)
+        found += [(beside / name).as_posix() for name in visible]
     return sorted(found, key=lambda file: (file.count("/"), file))
 
 
@@ -123,8 +125,8 @@ _LAYOUTS: tuple[tuple[str, ...], ...] = (
     ("prepared", "manifest.json", "panoptic.json"),
     ("coco-panoptic", "panoptic.json", "panoptic/*.png"),
     ("coco-instances", "instances.json"),
-    ("maps", "images/*", "semantic/*.png"),
-    ("maps", "categories.yaml", "semantic/*.png"),
+    ("maps", "images/*", "semantic/*.*"),
+    ("maps", "categories.yaml", "semantic/*.*"),
     ("cityscapes", "*_gt*_instanceIds.png"),
     ("voc", "*SegmentationClass*.png"),
     ("kitti-step", "panoptic_maps/*.png"),

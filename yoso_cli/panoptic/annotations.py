@@ -294,7 +294,7 @@ def _require_panoptic(content: Mapping[str, Any]) -> None:
     """Raises MalformedError for COCO's other annotations, of which every entry would be called wrong."""
     annotations = content.get("annotations")
     first = annotations[0] if isinstance(annotations, list) and annotations else None
-    if isinstance(first, dict) and "segmentation" in first and "segments_info" not in first:
+    if isinstance(first, dict) and _OF_INSTANCES & first.keys() and "segments_info" not in first:
         raise MalformedError("is COCO's instance annotations, not a panoptic JSON", "instances")
 
 
@@ -421,6 +421,8 @@ def _is_known(category_id: int, known: _Known) -> bool:
 # What is read of an entry, of which COCO's own has more.
 _OF_IMAGE = ("id", "file_name", "height", "width", "video_id")
 _OF_ANNOTATION = ("image_id", "file_name", "segments_info")
+# Keys of instance annotations, which a panoptic annotation has not.
+_OF_INSTANCES = frozenset({"segmentation", "bbox"})
 
 
 def _lean_image(entry: Any) -> Any:
@@ -433,8 +435,8 @@ def _lean_annotation(entry: Any) -> Any:
     if not isinstance(entry, dict):
         return entry
     lean = {key: entry[key] for key in _OF_ANNOTATION if key in entry}
-    if "segments_info" not in entry and "segmentation" in entry:
-        return {**lean, "segmentation": None}
+    if "segments_info" not in entry:
+        return lean | dict.fromkeys(_OF_INSTANCES & entry.keys())
     packed = _packed(lean.get("segments_info"))
     return lean if packed is None else {**lean, "segments_info": packed}
 

@@ -29,7 +29,7 @@ class Photos:
 
     Attributes:
         folder: where they are, or would usually be.
-        named: what the JSON calls a photo to its file in `folder`.
+        named: gives the file in `folder` of what the JSON calls a photo.
         looked: the folders that were looked into, where no photo was found; else none.
     """
 
@@ -64,7 +64,11 @@ def find_photos(listing: Path, files: Sequence[str], given: Path | None = None) 
     usual = (given,) if given else _usual(listing)
     probed = files[:: max(1, len(files) // _PROBED)]
     renamed = [_cityscapes(file) for file in probed]
+    found: list[tuple[int, Callable[[str], str], Path]]
     found = [(_hits(folder, probed), _as_listed, folder) for folder in usual]
+    if any("\\" in file for file in probed):
+        slashed = [_slashed(file) for file in probed]
+        found += [(_hits(folder, slashed), _slashed, folder) for folder in usual]
     if probed and all(renamed):
         own = (given,) if given else _leftimg8bit(listing)
         found += [(_hits(folder, renamed), _cityscapes, folder) for folder in own]
@@ -96,6 +100,11 @@ def _hits(folder: Path, files: Sequence[str]) -> int:
 
 def _as_listed(file: str) -> str:
     return file
+
+
+def _slashed(file: str) -> str:
+    """As a tool on Windows meant it."""
+    return file.replace("\\", "/")
 
 
 def _cityscapes(file: str) -> str:

@@ -77,6 +77,9 @@ def _unpack(path: Path, folder: Path) -> Path:
         members = _members(path, archive)
         listing = _listing(path, members)
         needed = {name: info for name, info in members.items() if _belongs(name, listing)}
+        # In some layouts they lie beside the folder of the JSON.
+        if not any(_is_png(name) for name in needed):
+            needed |= {name: info for name, info in members.items() if _is_png(name)}
         total = sum(info.file_size for info in needed.values())
         if total > shutil.disk_usage(folder).free:
             raise RunError(
@@ -114,7 +117,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 def _listing(path: Path, members: Mapping[str, zipfile.ZipInfo]) -> str:
     """The JSON that has PNGs beside it, in a folder of its name if there are several."""
     listings = [name for name in members if name.lower().endswith(".json")]
-    pngs = {str(PurePosixPath(name).parent) for name in members if name.lower().endswith(".png")}
+    pngs = {str(PurePosixPath(name).parent) for name in members if _is_png(name)}
     for places in (_own_folder, _set_folder, _same_folder):
         fitting = [name for name in listings if places(PurePosixPath(name)) in pngs]
         if len(fitting) == 1:
@@ -148,4 +151,8 @@ def _belongs(name: str, listing: str) -> bool:
     """The JSON, its manifest, and PNGs below its folder."""
     above = PurePosixPath(listing).parent
     inside = above == PurePosixPath() or PurePosixPath(name).is_relative_to(above)
-    return name in (listing, str(above / MANIFEST)) or (inside and name.lower().endswith(".png"))
+    return name in (listing, str(above / MANIFEST)) or (inside and _is_png(name))
+
+
+def _is_png(name: str) -> bool:
+    return name.lower().endswith(".png")
