@@ -105,3 +105,12 @@ def test_nothing_is_guessed(tmp_path: Path, write: Callable[[Path], None]) -> No
     write(tmp_path)
     with pytest.raises(UsageError, match=r"no label format is recognised there\. Name it with --from"):
         recognised(tmp_path)
+
+
+def test_the_folder_of_the_pngs_stands_for_the_json_beside_it(tmp_path: Path) -> None:
+    """As the official scripts leave them, gtFine/cityscapes_panoptic_val and its JSON."""
+    (tmp_path / "panoptic_val").mkdir()
+    (tmp_path / "panoptic_val" / "a.png").touch()
+    (tmp_path / "panoptic_val.json").write_text('{"categories": [], "annotations": [{"segments_info": []}]}')
+    found = recognised(tmp_path / "panoptic_val")
+    assert (found.form, found.source) == ("coco-panoptic", tmp_path / "panoptic_val.json")

@@ -91,3 +91,13 @@ def test_backslashes_of_windows_are_understood(tmp_path: Path) -> None:
     touch(tmp_path / "images" / "a.jpg")
     found = find_photos(tmp_path / "result.json", ["images\\a.jpg"])
     assert (found.folder, found.named("images\\a.jpg")) == (tmp_path, "images/a.jpg")
+
+
+def test_a_listing_of_the_current_folder_has_a_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "annotations").mkdir()
+    touch(tmp_path / "val2017" / "1.jpg", tmp_path / "panoptic_val2017" / "1.png")
+    monkeypatch.chdir(tmp_path / "annotations")
+    assert find_photos(Path("instances_val2017.json"), ["1.jpg"]).folder == Path("../val2017")
+    assert find_pngs(Path("panoptic_val2017.json"), ["1.png"]) == Path("../panoptic_val2017")
+    monkeypatch.chdir(tmp_path / "val2017")
+    assert find_photos(Path("../annotations/instances_val2017.json"), ["1.jpg"]).folder.resolve() == Path().absolute()

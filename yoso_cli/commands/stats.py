@@ -1,5 +1,6 @@
 """`yoso stats`: statistics of a dataset, as a table and a picture."""
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,9 +101,10 @@ def _size(size: tuple[int, int]) -> str:
 def _training(splits: "list[Split]") -> str:
     """The command that trains on these splits, or makes a recipe for them where there is none."""
     folders = [split.folder for split in splits if split.folder]
-    if not folders:
-        return "yoso prepare coco --help"
     dataset = splits[0].dataset
+    if not folders:
+        words = ["yoso", "convert", str(splits[0].listing), f"datasets/{dataset}/{splits[0].name}"]
+        return "yoso prepare coco --help" if dataset == "coco" else shlex.join(words)
     line = next_step.train(dataset, [split.name for split in splits], folders[0].parent.parent)
     new = next_step.recipe_new(dataset, folders[0] if len(folders) == 1 else folders[0].parent)
     return f"{line} --dry-run" if line else new

@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 
 from yoso_cli.conversion.picture_files import LEFT_BY_SYSTEMS
 from yoso_cli.errors import UsageError
+from yoso_cli.panoptic.layout import find_listing
 from yoso_cli.runtime.words import shortened
 
 # Of a folder: label files of one kind lie there in thousands, and the first ones tell.
@@ -47,6 +48,9 @@ def recognised(source: Path) -> Recognised:
         UsageError: nothing shows it, or several things do.
     """
     found = list(_in_folder(source, _listing(source)) if source.is_dir() else _evidence_of_file(source))
+    if not found and source.is_dir():
+        # The PNGs of a panoptic JSON that lies beside them.
+        found = [one for one in _evidence_of_file(find_listing(source)) if one.form == "coco-panoptic"]
     if len(found) == 1:
         return found[0]
     if not found:

@@ -280,7 +280,7 @@ def require_consistent(found: Overlap, truth: AnyPanoptic, path: Path) -> None:
     if areas[UNLISTED]:
         stray = sorted(set(present_ids(truth.id_map)) - {VOID, *listed})
         what = f"has segment {some(stray)}, which the JSON of the truth does not list"
-        raise DataError(f"{path}: {what}.", hint=EXCHANGED if are_exchanged(stray, listed) else _APART)
+        raise DataError(f"{path}: {what}.", hint=EXCHANGED if are_exchanged(stray, listed) else f"{_APART} {_OFFICIAL}")
     absent = [segment.id for segment, area in zip(found.true, areas[LISTED:].tolist(), strict=True) if not area]
     if absent:
         what = f"has no pixel of segment {some(absent)}, which the JSON of the truth lists"

@@ -10,7 +10,7 @@ from yoso_cli.inspection.rules import Finding
 from yoso_cli.panoptic import annotations
 from yoso_cli.panoptic.annotations import Mistake
 from yoso_cli.panoptic.files import LISTING, MANIFEST, listing_changed, read_manifest
-from yoso_cli.panoptic.layout import find_listing, find_photos, find_pngs, split_of
+from yoso_cli.panoptic.layout import above, find_listing, find_photos, find_pngs, split_of
 from yoso_cli.panoptic.types import PanopticSet
 
 
@@ -98,7 +98,7 @@ def _of_folder(folder: Path) -> Split:
 
 def _of_listing(listing: Path) -> Split:
     """Where its photos and PNGs lie is only known once it is read."""
-    split, root = split_of(listing), listing.parent.parent
+    split, root = split_of(listing), above(listing.parent)
     dataset = "coco" if split in ("train2017", "val2017") else root.resolve().name
     return Split(dataset, split, None, listing, find_pngs(listing, ()), find_photos(listing, ()).folder)
 

@@ -48,6 +48,11 @@ class Photos:
         return f"Name their folder with --images. Looked in {', '.join(map(str, self.looked))}."
 
 
+def above(folder: Path) -> Path:
+    """The folder that holds `folder`, also of `.` and `..`."""
+    return folder / ".." if folder.name in ("", "..") else folder.parent
+
+
 def split_of(listing: Path) -> str:
     """What a JSON is of, by its name: `val2017` of `annotations/instances_val2017.json`."""
     return _PREFIX.sub("", listing.stem, count=1)
@@ -80,7 +85,7 @@ def find_photos(listing: Path, files: Sequence[str], given: Path | None = None) 
 
 
 def _usual(listing: Path) -> tuple[Path, ...]:
-    beside, root, split = listing.parent, listing.parent.parent, split_of(listing)
+    beside, root, split = listing.parent, above(listing.parent), split_of(listing)
     folders = (
         *(beside / "images", root / split, root / "images" / split, beside / "images" / split, beside / split),
         *(root / "images", beside, root),
@@ -90,8 +95,8 @@ def _usual(listing: Path) -> tuple[Path, ...]:
 
 def _leftimg8bit(listing: Path) -> tuple[Path, ...]:
     split = split_of(listing)
-    above = (listing.parent, *list(listing.absolute().parents)[1:3])
-    return tuple(folder / "leftImg8bit" / split for folder in above)
+    root = above(listing.parent)
+    return tuple(folder / "leftImg8bit" / split for folder in (listing.parent, root, above(root)))
 
 
 def _hits(folder: Path, files: Sequence[str]) -> int:
@@ -138,7 +143,7 @@ def find_pngs(listing: Path, files: Sequence[str]) -> Path:
     """
     named = listing.with_suffix("")
     # What unpacking COCO's own zip of PNGs gives; detectron2's layout; all in one folder.
-    others = (named / named.name, listing.parent / "panoptic", listing.parent.parent / named.name, listing.parent)
+    others = (named / named.name, listing.parent / "panoptic", above(listing.parent) / named.name, listing.parent)
     probed = files[:: max(1, len(files) // _PROBED)]
     hits = [(_hits(folder, probed), folder) for folder in (named, *others)]
     most, folder = max(hits, key=lambda one: one[0])
