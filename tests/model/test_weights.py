@@ -156,7 +156,7 @@ def test_a_file_that_claims_a_billion_values_is_refused_before_they_are_read(tmp
 def test_a_recipe_of_a_network_that_would_fill_the_memory_is_refused(tmp_path: Path, changes: dict[str, int]) -> None:
     path = tmp_path / "weights.safetensors"
     saved(path)
-    with pytest.raises(DataError, match="describes a network of"):
+    with pytest.raises(DataError, match="these weights do not fit the model of their recipe"):
         build(load_weights(path), replace(MODEL, **changes).arguments())
 
 

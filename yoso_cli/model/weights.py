@@ -173,7 +173,7 @@ def _require_size(weights: Weights, arguments: Mapping[str, Any]) -> None:
     # Folded batch norms are a few percent.
     if described > 2 * held + 1_000_000:
         raise DataError(
-            f"{weights.path}: its recipe describes a network of {described:,} values, and it holds {held:,}.",
+            f"{weights.path}: these weights do not fit the model of their recipe: {held:,} values for {described:,}.",
             hint="Use another copy of the file.",
         )
 
