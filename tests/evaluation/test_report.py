@@ -120,7 +120,7 @@ def test_a_report_that_was_changed_is_refused_and_one_of_an_earlier_version_read
         ({"per_image": [{"id": [], "file": "a", "classes": []}]}, "per-image figures are damaged"),
         ({"per_image": [{"id": 1, "file": "a", "classes": [[1, -1, 0, 0, 0]]}]}, "invalid values"),
         ({"quality": 3}, "is damaged"),
-        ({"quality": {"classes": [{"id": 1}]}}, r"categories\[0\] lacks 'isthing'"),
+        ({"quality": {"classes": [{"id": 1}]}}, r"categories\[0\] lacks 'name'"),
     ],
 )
 def test_a_file_that_is_no_whole_report_is_refused(tmp_path: Path, changes: dict[str, object], words: str) -> None:
