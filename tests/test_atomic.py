@@ -212,6 +212,10 @@ def test_a_removed_folder_is_gone_and_a_link_is_removed_alone(tmp_path: Path) ->
     assert names(tmp_path) == ["folder"]
     atomic.remove_folder(tmp_path / "folder")
     assert names(tmp_path) == []
+    # As when another process was faster.
+    with pytest.raises(FileNotFoundError):
+        atomic.remove_folder(tmp_path / "folder")
+    assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("broken", ["os.fsync", "pathlib.Path.write_bytes", "pathlib.Path.replace", "tempfile.mkstemp"])

@@ -156,8 +156,11 @@ def remove_folder(path: Path) -> None:
         return
     with sole_writer(path):
         aside = _made_folder(path)
-        # A folder may be renamed over an empty one.
-        path.replace(aside)
+        try:
+            path.replace(aside)  # a folder may be renamed over an empty one
+        except OSError:
+            aside.rmdir()
+            raise
         shutil.rmtree(aside)
 
 

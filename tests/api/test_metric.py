@@ -27,7 +27,7 @@ def listed(panoptic: Panoptic, *, bare: bool) -> tuple[Any, list[dict[str, Any]]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.booleans())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_arrays_and_lists_score_like_panoptics(seed: int, pictures: int, bare: bool) -> None:
     random = np.random.default_rng(seed)
     pairs = [

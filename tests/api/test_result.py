@@ -35,7 +35,7 @@ def results(draw: st.DrawFn) -> Result:
 
 
 @given(results())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_masks_maps_and_boxes_agree(result: Result) -> None:
     semantic = result.semantic_map()
     left_over = result.id_map != 0
@@ -55,7 +55,7 @@ def test_masks_maps_and_boxes_agree(result: Result) -> None:
 
 
 @given(results())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_instances_are_the_things_by_score(result: Result) -> None:
     things = result.instances()
     assert len(things) == sum(one.isthing for one in result.segments)
@@ -69,7 +69,7 @@ def test_instances_are_the_things_by_score(result: Result) -> None:
 
 
 @given(results())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_coco_lists_every_segment_as_pycocotools_and_panopticapi_expect(result: Result) -> None:
     entry = result.to_coco(image_id=7, file_name="a.png")
     assert (entry["image_id"], entry["file_name"]) == (7, "a.png")
@@ -84,7 +84,7 @@ def test_coco_lists_every_segment_as_pycocotools_and_panopticapi_expect(result: 
 
 
 @given(result=results())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_official_reader_finds_the_ids_of_the_png(result: Result) -> None:
     official = oracle("panopticapi.utils")
     with Image.open(io.BytesIO(result.to_png())) as image:

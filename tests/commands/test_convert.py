@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -58,6 +59,16 @@ def test_a_person_reads_what_was_made_and_what_to_type_next(here: Path, printed:
     assert out.startswith("datasets/mine/train: 3 images, 15 segments, 3 crowds, 4 classes\npictures: raw/images\n")
     assert max(map(len, out.splitlines())) < 80
     assert err.endswith("Next: yoso check datasets/mine/train")
+
+
+@pytest.mark.parametrize("form", [one for one in TARGETS if not one.endswith("-submission")])
+def test_the_next_line_reads_what_was_written(
+    here: Path, form: str, printed: Printed, capsys: pytest.CaptureFixture[str]
+) -> None:
+    printed(*CONVERT)
+    assert run(["convert", "datasets/mine/train", "out", "--from", "prepared", "--to", form, "--force"]) == 0
+    line = capsys.readouterr().err.splitlines()[-1].removeprefix("Next: yoso ")
+    assert run(shlex.split(line)) == 0
 
 
 def test_workers_make_the_same_files(here: Path, printed: Printed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ def filled_with_its_line(outline: Outline, height: int, width: int) -> Mask:
     return np.asarray(canvas)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(mask=MASKS)
 def test_joined_to_one_polygon_they_are_the_mask_to_a_reader_that_looks_at_centres(mask: Mask) -> None:
     found = outlines(mask)
@@ -43,7 +43,7 @@ def test_joined_to_one_polygon_they_are_the_mask_to_a_reader_that_looks_at_centr
         assert np.array_equal(filled_by_centres(joined(found), *mask.shape), mask)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(mask=MASKS)
 def test_cut_down_to_pixels_an_outline_stays_in_its_mask(mask: Mask) -> None:
     for outline in outlines(mask):

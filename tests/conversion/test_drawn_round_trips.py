@@ -31,7 +31,7 @@ def without_crowds(panoptic: Panoptic) -> Panoptic:
 
 
 @pytest.mark.parametrize("form", LOST)
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(pictures=st.lists(raw.panoptics(), min_size=1, max_size=3))
 def test_a_form_gives_back_what_it_took(form: str, pictures: list[Panoptic]) -> None:
     with tempfile.TemporaryDirectory() as name:

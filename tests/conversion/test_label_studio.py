@@ -70,7 +70,7 @@ def packed(mask: npt.NDArray[np.bool_], *, literal: bool) -> list[int]:
     return [int(bits[start : start + 8], 2) for start in range(0, len(bits), 8)]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(arrays.arrays(bool, st.tuples(st.integers(1, 30), st.integers(1, 30))), st.booleans())
 def test_a_brush_is_unpacked(mask: npt.NDArray[np.bool_], literal: bool) -> None:
     assert np.array_equal(decode_brush(packed(mask, literal=literal), *mask.shape), mask)

@@ -69,7 +69,7 @@ def same(found: list[tuple[int, Any]], wanted: list[tuple[int, Any]]) -> bool:
     return plain[0] == plain[1]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(panoptic=predictions())
 def test_panoptic_is_a_prepared_split(panoptic: Panoptic, tmp_path_factory: pytest.TempPathFactory) -> None:
     preds = written(tmp_path_factory.mktemp("a"), panoptic, "panoptic")
@@ -83,7 +83,7 @@ def test_panoptic_is_a_prepared_split(panoptic: Panoptic, tmp_path_factory: pyte
 
 
 @pytest.mark.filterwarnings("ignore:__array__")  # pycocotools with NumPy 2.4
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(panoptic=predictions())
 def test_pycocotools_reads_the_instances(panoptic: Panoptic, tmp_path_factory: pytest.TempPathFactory) -> None:
     preds = written(tmp_path_factory.mktemp("a"), panoptic, "coco-instances")
@@ -133,7 +133,7 @@ def test_yolo_says_how_many_segments_one_polygon_cannot_express(tmp_path: Path) 
     assert losses == {InformationLoss.PARTS.value: 1, InformationLoss.SCORE.value: 1}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(panoptic=predictions())
 def test_labelme_has_a_mask_in_a_box_for_each_segment(
     panoptic: Panoptic, tmp_path_factory: pytest.TempPathFactory
@@ -154,7 +154,7 @@ def test_labelme_has_a_mask_in_a_box_for_each_segment(
     assert same(found, masks_of(panoptic))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(panoptic=predictions())
 def test_cvat_has_the_runs_of_each_mask_in_its_box(
     panoptic: Panoptic, tmp_path_factory: pytest.TempPathFactory
@@ -177,7 +177,7 @@ def test_cvat_has_the_runs_of_each_mask_in_its_box(
     assert same(found, masks_of(panoptic))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(panoptic=predictions())
 def test_masks_and_semantic_maps_are_plain_pngs(panoptic: Panoptic, tmp_path_factory: pytest.TempPathFactory) -> None:
     preds = written(tmp_path_factory.mktemp("a"), panoptic, "masks", "semantic")

@@ -32,7 +32,7 @@ def drawn(region: Region, height: int, width: int) -> Mask:
     return found.reshape(width, height).T
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.floats(-8, 40, width=32), min_size=6, max_size=16).filter(lambda points: len(points) % 2 == 0),
     st.integers(1, 30),
@@ -47,7 +47,7 @@ def test_a_polygon_is_what_pycocotools_makes_of_it(polygon: list[float], height:
     assert np.array_equal(drawn(polygon_region(polygon, height, width), height, width), wanted == 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(MASKS, MASKS, st.integers(0, 5), st.integers(0, 5))
 def test_masks_lie_where_they_are_put_and_are_united(one: Mask, other: Mask, left: int, top: int) -> None:
     size = (20, 17)

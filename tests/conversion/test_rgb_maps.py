@@ -52,7 +52,7 @@ def test_classes_and_instances_by_their_colours(tmp_path: Path) -> None:
     assert panoptic.id_map[0, 4] == 0, "black is void, as 0 is among the values of void"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     arrays.arrays(np.uint8, (5, 6), elements=st.integers(0, 3)),
     st.lists(st.tuples(*[st.integers(0, 255)] * 3), min_size=4, max_size=4, unique=True),

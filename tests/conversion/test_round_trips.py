@@ -122,7 +122,7 @@ _CROWDS = (Loss.CROWDS, Loss.STUFF_CROWD, Loss.CROWD_FLAG)
 
 
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_what_comes_back_is_what_went_in_but_for_what_is_told(form: str, data: st.DataObject) -> None:
     largest = _SMALL if form == "cityscapes" else 60_000

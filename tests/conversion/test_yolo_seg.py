@@ -107,7 +107,7 @@ def test_classes_in_a_text_file_as_label_studio_exports_them(tmp_path: Path) -> 
     assert [one.category_id for one in read_all(reader)[0][0].segments] == [1]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=3, max_size=8))
 def test_a_polygon_is_what_pycocotools_makes_of_it(
     tmp_path_factory: pytest.TempPathFactory, points: list[tuple[float, float]]

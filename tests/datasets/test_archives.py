@@ -98,6 +98,15 @@ def test_a_broken_archive_is_named(tmp_path, name):
         stored_files(tmp_path, ["a"])
 
 
+def test_a_member_of_a_zip_without_a_name_is_damage(tmp_path):
+    zip_of(tmp_path / "some.zip", {"a/x.png": b"1", "lost": b"2"})
+    # In the list at the end, where a name ends at its first NUL.
+    head, _, tail = (tmp_path / "some.zip").read_bytes().rpartition(b"lost")
+    (tmp_path / "some.zip").write_bytes(head + bytes(4) + tail)
+    with pytest.raises(DataError, match=r"some\.zip: is not a complete archive: a member has no name"):
+        stored_files(tmp_path, ["a"])
+
+
 def test_a_damaged_member_is_named_when_it_is_read(tmp_path):
     put(tmp_path / "a" / "x.png", bytes(range(256)) * 20)
     path = zipped(tmp_path, "some.zip", "a")

@@ -28,7 +28,7 @@ def scenes():
     return [shapes.draw_scene(index, 0, 128, 128) for index in range(120)]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     index=st.integers(0, 10**6),
     seed=st.integers(0, 10**6),

@@ -80,7 +80,7 @@ def test_numbers_of_one_class_have_different_colours():
 @given(st.lists(RGB, max_size=140))
 @example([(60, 60, 64)])
 @example([(value, value, value + 4) for value in range(0, 250, 2)])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_void_is_never_the_colour_of_a_class(found):
     categories = [Category(place, f"class {place}", False, color) for place, color in enumerate(found, 1)]
     void = colors.void_color(categories)

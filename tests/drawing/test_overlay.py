@@ -47,7 +47,7 @@ def bordered(id_map):
 
 
 @given(scenes(), st.sampled_from([0, 0.1, 0.5, 0.77, 1]), st.booleans())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_colours_are_mixed_as_the_formula_says(drawn, alpha, by_instance):
     image, panoptic = drawn
     color = "instance" if by_instance else "class"
@@ -60,7 +60,7 @@ def test_colours_are_mixed_as_the_formula_says(drawn, alpha, by_instance):
 
 
 @given(scenes())
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_no_colour_leaves_the_photo(drawn):
     image, panoptic = drawn
     found = overlay(image, panoptic, CATEGORIES, Style((), alpha=0, legend=False, scale=1))
@@ -91,7 +91,7 @@ def test_crowds_are_hatched():
 
 
 @given(scenes(most=40), st.sampled_from([None, *BACKGROUNDS]), st.sampled_from([(), ("person",), ("sky", "car")]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_any_picture_can_be_drawn_in_any_style_and_always_alike(drawn, background, only):
     image, panoptic = drawn
     for sides in (False, True):
@@ -113,7 +113,7 @@ def test_pictures_of_odd_sizes_are_drawn(shape, scale):
 
 
 @given(scenes(), st.sampled_from(["name", "none"]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_outside_the_chosen_classes_the_photo_is_untouched(drawn, labels):
     image, panoptic = drawn
     style = Style.of(labels=labels, only="person", legend=False, scale=1)
@@ -126,7 +126,7 @@ def test_outside_the_chosen_classes_the_photo_is_untouched(drawn, labels):
 
 
 @given(scenes())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_cut_out_is_opaque_where_its_segments_are_and_keeps_nothing_else(drawn):
     image, panoptic = drawn
     shown = np.isin(panoptic.id_map, [one.id for one in panoptic.segments if one.category_id < 3])

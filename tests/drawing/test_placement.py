@@ -25,7 +25,7 @@ def overlapping(one, other):
 
 
 @given(scenes())
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_labels_are_inside_the_picture_and_apart(drawn):
     _, panoptic = drawn
     height, width = panoptic.id_map.shape
@@ -40,7 +40,7 @@ def test_labels_are_inside_the_picture_and_apart(drawn):
 
 
 @given(scenes(segments=12))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_every_segment_has_its_label_where_there_is_room(drawn):
     """Enlarged, so that labels take less than a tenth of the picture."""
     _, panoptic = drawn

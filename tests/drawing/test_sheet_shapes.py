@@ -12,7 +12,7 @@ from yoso_cli.errors import DataError
 EDGES = st.sampled_from([1, 2, 7, 300, 3000, 70_000])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.tuples(EDGES, EDGES).filter(lambda size: size[0] * size[1] <= 10**7))
 def test_a_picture_of_any_shape_has_its_place(size: tuple[int, int]) -> None:
     picture = np.full((*size, 3), (200, 30, 40), np.uint8)

@@ -12,7 +12,7 @@ from yoso_cli.evaluation.boundary import boundaries, boundary_width
 from yoso_cli.panoptic.types import Panoptic, Segment
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 20))
 def test_a_boundary_is_what_erosion_takes_away(seed: int, width: int) -> None:
     for truth, _ in random_pairs(seed):
@@ -22,7 +22,7 @@ def test_a_boundary_is_what_erosion_takes_away(seed: int, width: int) -> None:
             assert np.array_equal(mask & outlines, plain.boundary(mask, width))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1))
 @example(1_848_337_923)  # an area is stated so small that one true segment matches two predictions
 def test_it_agrees_with_a_count_over_masks(seed: int) -> None:

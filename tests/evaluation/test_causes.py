@@ -36,7 +36,7 @@ def causes(truth: Panoptic, prediction: Panoptic) -> tuple[dict[str, int], dict[
     return true, predicted
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 4), kinds=st.lists(st.booleans(), min_size=1, max_size=4))
 def test_the_causes_add_up_to_what_is_lost_in_each_class_and_group(seed: int, images: int, kinds: list[bool]) -> None:
     rng = np.random.default_rng(seed)
@@ -53,7 +53,7 @@ def test_the_causes_add_up_to_what_is_lost_in_each_class_and_group(seed: int, im
         assert all(loss.pq >= 0 for loss in losses[:-1])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_every_segment_that_counts_meets_one_class_or_nothing(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -71,7 +71,7 @@ def test_every_segment_that_counts_meets_one_class_or_nothing(seed: int) -> None
 MIRROR = {"missed": "spurious", "spurious": "missed", "merged": "split", "split": "merged"}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_truth_and_prediction_exchanged_have_mirrored_causes(seed: int) -> None:
     """Without void and crowds: what was merged is split, and what was missed is spurious."""

@@ -137,7 +137,7 @@ def agree(pairs: Pairs) -> CityscapesAP:
     return found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_ap_is_the_official_one_to_the_last_digit(seed: int) -> None:
     try:
@@ -213,7 +213,7 @@ def test_the_thresholds_are_the_official_ones() -> None:
     assert IOUS.tolist() == script.args.overlaps.tolist()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_miou_is_the_official_one(seed: int) -> None:
     """Each class to the last digit; their mean is summed in another order."""

@@ -46,7 +46,7 @@ def test_the_same_pictures_have_the_same_interval() -> None:
     assert confidence(tallies(counts), CATEGORIES) == confidence(tallies(counts), CATEGORIES)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1), images=st.integers(12, 60))
 def test_the_interval_holds_the_score(seed: int, images: int) -> None:
     counts = random_counts(np.random.default_rng(seed), images)
@@ -97,7 +97,6 @@ def test_the_interval_covers_the_true_score_about_as_often_as_it_says(monkeypatc
     assert 0.91 <= held / sets <= 0.98
 
 
-@settings(deadline=None)
 @given(counts=st.integers(1, 300), seed=st.integers(0, 2**32 - 1))
 def test_an_interval_is_numpys_quantiles(counts: int, seed: int) -> None:
     """To the last bit, of each figure alone and of several together, with draws that lack the class."""

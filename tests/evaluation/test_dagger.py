@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from yoso_cli.panoptic.types import Panoptic, Segment
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1))
 def test_it_agrees_with_a_count_over_masks(seed: int) -> None:
     pairs = random_pairs(seed)

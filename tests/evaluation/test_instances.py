@@ -46,7 +46,7 @@ def coco_eval(pairs: Pairs, categories: tuple[Category, ...] = CATEGORIES) -> An
     return evaluator
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.integers(0, 2**32 - 1))
 def test_every_digit_is_that_of_pycocotools(seed: int) -> None:
     pairs = random_pairs(seed)

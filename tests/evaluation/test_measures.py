@@ -42,7 +42,7 @@ def annotated(seed: int) -> Panoptic:
     return Panoptic(id_map, measured(id_map, segments))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds)
 def test_a_perfect_prediction_has_100_everywhere(seed: int) -> None:
     truth = annotated(seed)
@@ -59,7 +59,7 @@ def test_a_perfect_prediction_has_100_everywhere(seed: int) -> None:
     assert (seen.quality.all.pq is None) == (not truth.segments)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seeds)
 def test_the_names_of_segments_change_nothing(seed: int) -> None:
     """But the last digit of a sum: as in the reference, IoUs are added in the order of the ids."""
@@ -88,7 +88,7 @@ def renamed(panoptic: Panoptic, rng: np.random.Generator) -> Panoptic:
     return Panoptic(new[np.searchsorted(ids, panoptic.id_map)].astype(np.int32), segments)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(seeds, st.integers(0, 40))
 def test_the_division_among_processes_changes_no_digit(seed: int, cut: int) -> None:
     pairs = [pair for offset in range(12) for pair in random_pairs((seed + offset) % 2**32)]

@@ -60,7 +60,7 @@ def by_runs(truth: Panoptic) -> PanopticRuns:
     return PanopticRuns(runs_of(truth.id_map), truth.segments)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(seed=st.integers(0, 2**32 - 1), listed=st.floats(0, 1))
 def test_runs_count_what_pixels_count(seed: int, listed: float) -> None:
     """The same from ids and runs, in fresh memory and in used one; true ids may be unlisted."""

@@ -69,7 +69,7 @@ def _resembling(
     return Panoptic(new_ids[np.searchsorted(ids, noisy)].astype(np.int32), tuple(segments))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(seed=st.integers(0, 2**32 - 1), images=st.integers(1, 6), kinds=st.lists(st.booleans(), min_size=1, max_size=5))
 @example(seed=876, images=5, kinds=[False, True])  # one true segment matches two predictions, as its area is wrong
 def test_every_digit_is_that_of_the_reference_on_random_sets(seed: int, images: int, kinds: list[bool]) -> None:
@@ -101,7 +101,7 @@ def test_the_order_of_division_among_processes_changes_no_digit() -> None:
 
 
 @given(seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_perfect_prediction_scores_100_and_ids_do_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
     ids = np.arange(6, dtype=np.int32)

@@ -28,7 +28,7 @@ def read_back(cache: RunCache, name: str) -> IdMap | None:
     return None if runs is None else painted(runs, runs.values)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_block_holds_every_pixel(seed: int) -> None:
     id_map = maps(seed)[0]

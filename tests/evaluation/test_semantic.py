@@ -34,7 +34,7 @@ def bincount_confusion(pairs: Pairs) -> np.ndarray:
     return cells.reshape(K + 1, K + 1)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32 - 1))
 def test_each_cell_is_that_of_a_count_over_pixels(seed: int) -> None:
     pairs = random_pairs(seed)
@@ -42,7 +42,7 @@ def test_each_cell_is_that_of_a_count_over_pixels(seed: int) -> None:
     assert np.array_equal(ours, bincount_confusion(pairs)[:K])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 2**32 - 1))
 def test_the_figures_are_those_of_the_cityscapes_script(seed: int) -> None:
     script = oracle("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")

@@ -13,7 +13,7 @@ def size(area: int) -> str:
     return "small" if area < 1024 else "medium" if area < 9216 else "large"
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1))
 def test_it_agrees_with_a_count_over_masks(seed: int) -> None:
     pairs = random_pairs(seed)
@@ -35,7 +35,7 @@ def test_it_agrees_with_a_count_over_masks(seed: int) -> None:
         assert one.pq == (pytest.approx(iou / (tp + (fp + fn) / 2)) if tp + fp + fn else None)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1))
 def test_each_match_and_each_error_counts_at_one_size(seed: int) -> None:
     seen = found(random_pairs(seed), metrics=["pq"])

@@ -189,7 +189,7 @@ def official_order(panoptic: Panoptic, frames: Sequence[Panoptic]) -> Panoptic:
     return replace(panoptic, segments=tuple(sorted(panoptic.segments, key=lambda one: order.index(one.id))))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(videos(), st.integers(1, 4))
 def test_vpq_is_pq_of_stacked_frames(several: Videos, length: int) -> None:
     """The definition, word for word: PQ of tubes is PQ of windows as pictures; with k = 1, PQ itself."""
@@ -239,7 +239,7 @@ def plain_stq(several: Videos) -> tuple[float | None, float | None]:
     return (sum(shares) / len(shares) if shares else None), (sum(ious) / len(ious) if ious else None)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(videos())
 def test_stq_is_its_definition_pixel_by_pixel(several: Videos) -> None:
     found = stq(several)
@@ -249,7 +249,7 @@ def test_stq_is_its_definition_pixel_by_pixel(several: Videos) -> None:
         assert one == (None if other is None else pytest.approx(other, abs=1e-12))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(videos())
 def test_the_truth_itself_is_perfect(several: Videos) -> None:
     # Without crowds: as in PQ, of two crowds of a class only the last excuses predictions.
@@ -264,7 +264,7 @@ def test_the_truth_itself_is_perfect(several: Videos) -> None:
     assert found.stq.stq is None or found.stq.stq == pytest.approx(1.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(videos(), st.integers(0, 99))
 def test_names_of_tracks_do_not_matter(several: Videos, seed: int) -> None:
     """Other ids for the same tubes, in each video its own."""

@@ -12,7 +12,7 @@ from yoso_cli.evaluation.void import VoidShare, void_of
 from yoso_cli.panoptic.types import Panoptic, Segment
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.integers(0, 2**32 - 1))
 def test_counts_are_those_of_the_pixels(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -28,7 +28,7 @@ def axes(draw: st.DrawFn) -> tuple[int, Axis]:
     return masks, Axis(padded, resized, draw(st.just(resized) | st.integers(1, 90)))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(axes(), axes(), st.integers(1, 4), st.sampled_from([1, 200, 1000, 1 << 19]))
 def test_bands_are_the_rows_of_two_resizes(rows: Any, columns: Any, queries: int, values: int) -> None:
     """From top to bottom, none left out, and none of more values than it may have but where one row has them."""

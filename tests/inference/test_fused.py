@@ -47,7 +47,7 @@ def assert_as_exact(found: list[Tensor], plain: list[Tensor], exact: list[Tensor
     last=st.booleans(),
     threads=st.integers(1, 2),
 )
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=12)
 def test_every_map_has_the_same_error(
     backbone: str, norm: str, steps: tuple[str, ...], size: tuple[int, int], batch: int, last: bool, threads: int
 ) -> None:
@@ -122,7 +122,7 @@ def test_weights_that_change_are_seen() -> None:
     relu=st.booleans(),
     biased=st.booleans(),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_a_convolution_alone_and_onto_a_sum(
     channels: list[int], kernel: int, stride: int, size: tuple[int, int], relu: bool, biased: bool
 ) -> None:

@@ -120,7 +120,7 @@ def test_onednn_switched_off_is_not_used() -> None:
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(1, 70), st.booleans(), st.integers(0, 2**31))
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_a_product_equals_torchs(rows: int, summed: int, columns: int, turned: bool, seed: int) -> None:
     """Also of a weight whose rows do not lie one after the other."""
     torch.manual_seed(seed)

@@ -125,7 +125,7 @@ def pictures(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(pictures(), st.sampled_from([1, 1 << 12, 1 << 19]))
 def test_segments_are_those_of_the_plain_loop(picture: dict[str, Any], values: int) -> None:
     """However many rows are decided together: one (though all its queries are more than is allowed), a few or all."""
@@ -152,7 +152,7 @@ def test_single_precision_decides_the_plain_loops_pixels(original: tuple[int, in
     assert (found.id_map != told.id_map).mean() <= 1e-5
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(pictures(), min_size=1, max_size=3), st.sampled_from(sorted(MERGES)))
 def test_a_batch_is_its_pictures_one_by_one(pictures: list[dict[str, Any]], merge: str) -> None:
     """Also where one of them keeps no query, and though their sizes differ."""
@@ -221,7 +221,7 @@ for padded, original in (((1024, 2048), (1024, 2048)), ((800, 1216), (3840, 5760
     assert huge < 200
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(pictures())
 def test_the_fast_merge_decides_like_the_exact_one_where_nothing_needs_a_border(picture: dict[str, Any]) -> None:
     """With each query the same all over the picture, the small map and the large one say the same."""
@@ -313,7 +313,7 @@ def test_a_query_that_wins_only_where_it_is_unsure_is_dropped() -> None:
     assert panoptic.id_map[0, [0, -1]].tolist() == [0, 1]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.integers(1, 64 * 64 - 1), st.sampled_from([-1e-9, 0.0, 1e-9]))
 @example(3277, 0.0)
 def test_the_kept_share_is_compared_in_double_precision(area: int, off: float) -> None:

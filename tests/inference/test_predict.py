@@ -93,7 +93,7 @@ def test_padding_is_zero_to_the_network(seeing: Predictor) -> None:
 edges = st.integers(1, 90)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(edges, edges, st.integers(0, 2**31))
 def test_any_picture_gets_a_map_of_its_own_size(seeing: Predictor, height: int, width: int, seed: int) -> None:
     image = noise(height, width, seed)
@@ -260,7 +260,7 @@ def test_what_reading_raises_ends_the_stream(seeing: Predictor) -> None:
     assert found == [0, 1][: len(found)]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(edges, min_size=1, max_size=3), st.integers(0, 2**31))
 def test_pictures_are_transferred_exactly_and_padded_with_the_mean(widths: list[int], seed: int) -> None:
     """Several of one padded size, each alone in its frame."""

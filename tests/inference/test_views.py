@@ -63,7 +63,7 @@ def test_masks_of_one_size_are_aligned_cell_by_cell(look: View) -> None:
     assert torch.allclose(there[..., :22], masks[..., :22], atol=1e-4)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.booleans(), st.sampled_from([0.5, 0.75, 1.5, 2.0]))
 def test_a_view_at_another_scale_puts_each_place_where_it_is(flip: bool, scale: float) -> None:
     """A ramp over the picture, from 0 at its left edge to 1 at the right one, is the same ramp at any scale."""
@@ -79,7 +79,7 @@ def test_a_view_at_another_scale_puts_each_place_where_it_is(flip: bool, scale: 
     assert torch.allclose(there[..., 2:20], ramp(SIZES, False)[..., 2:20], atol=1e-4)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 2**31), st.sampled_from([32, 64, 96]))
 def test_symmetric_pictures_keep_their_prediction(seed: int, width: int) -> None:
     """A mirror-blind network says the same with it; and what it says of a symmetric picture is symmetric."""

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(bool(onednn.missing()), reason="this build of to
     least_tiles=st.sampled_from([0, 16]),
     threads=st.integers(1, 2),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_the_sum_is_that_of_the_plain_convolution(
     batch: int,
     channels: tuple[int, int],

@@ -18,7 +18,7 @@ from yoso_cli.loading.color import ColorJitter
 from yoso_cli.loading.copy_paste import pasted
 from yoso_cli.panoptic.types import VOID, IdMap, Panoptic, Rgb, Segment
 
-MANY = settings(deadline=None, max_examples=100)
+MANY = settings(max_examples=100)
 small = st.integers(1, 40)
 LARGE = 2**24 - 1
 id_maps = hnp.arrays(np.int32, st.tuples(small, small), elements=st.sampled_from([VOID, 1, 2, LARGE]))

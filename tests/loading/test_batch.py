@@ -67,7 +67,7 @@ def test_processes_that_load_go_on_when_a_signal_reaches_all(dataset: PanopticDa
     assert_same([first, *loaded], made(dataset, 0, 7))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(start=st.integers(0, 6), seed=st.integers(0, 2**31))
 def test_starting_later_is_skipping(dataset: PanopticDataset, start: int, seed: int) -> None:
     assert_same(made(dataset, start, 7, seed=seed), made(dataset, 0, 7, seed=seed)[start:])
@@ -98,7 +98,7 @@ def test_a_batch_holds_pictures_of_one_size(dataset: PanopticDataset) -> None:
 orders = st.tuples(st.integers(1, 9), st.integers(1, 12), st.integers(0, 2**31))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(orders, st.integers(1, 4))
 def test_every_sample_comes_once_in_each_epoch(order: tuple[int, int, int], epochs: int) -> None:
     length, batch, seed = order
@@ -110,7 +110,7 @@ def test_every_sample_comes_once_in_each_epoch(order: tuple[int, int, int], epoc
     assert len({augmentation for _, augmentation in stream}) == len(stream), "no augmentation is used twice"
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(orders, st.integers(0, 40), st.integers(0, 10))
 def test_any_iteration_can_be_made_again(order: tuple[int, int, int], start: int, count: int) -> None:
     length, batch, seed = order

@@ -75,7 +75,7 @@ def random_set(tmp_path_factory: pytest.TempPathFactory) -> PanopticSet:
 JITTER = ScaleJitter((32, 64), 0.3, 2.0, 0.5)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(place=st.integers(0, 2), seed=st.integers(0, 2**50))
 def test_a_sample_is_its_picture_as_the_seed_moves_it(random_set: PanopticSet, place: int, seed: int) -> None:
     sample = PanopticDataset(random_set, JITTER)[place, seed]

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from yoso_cli.loading.transforms import Window, fitted, padded, resize_ids, resize_image
 from yoso_cli.panoptic.types import VOID, IdMap, Rgb
 
-MANY = settings(deadline=None, max_examples=100)
+MANY = settings(max_examples=100)
 edges = st.integers(1, 3000)
 small = st.integers(1, 40)
 id_maps = hnp.arrays(np.int32, st.tuples(small, small), elements=st.sampled_from([VOID, 1, 2, 2**24 - 1]))

@@ -197,7 +197,7 @@ FOLDERS = st.lists(st.sampled_from(["a", "b", "x.y"]), max_size=3).map("/".join)
 FILES = st.tuples(FOLDERS, st.sampled_from(["1", "2", "a"]), st.sampled_from([".jpg", ".png", ".PNG", ".mp4"]))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(files=st.lists(FILES, min_size=1, max_size=12, unique=True), together=st.booleans())
 def test_no_two_inputs_ever_have_one_name(
     files: list[tuple[str, str, str]], together: bool, tmp_path_factory: pytest.TempPathFactory

@@ -16,7 +16,7 @@ from yoso_cli.model.aggregator import ModulatedDeformConv, gathered_deform_conv,
     biased=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 def test_values_and_gradients_equal_torchvisions(
     shape: tuple[int, int, int, int], out: int, reach: float, biased: bool, seed: int
 ) -> None:

@@ -18,7 +18,7 @@ from yoso_cli.model.decoder import DynamicConvolution, InnerProducts, PreAttenti
     last=st.booleans(),
     seed=st.integers(0, 2**31),
 )
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 def test_masks_and_pooling_are_their_formulas(
     kind: type[InnerProducts], batch: int, channels: int, queries: int, size: tuple[int, int], last: bool, seed: int
 ) -> None:

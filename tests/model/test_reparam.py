@@ -44,7 +44,7 @@ def small(seed: int = 0, **values: object) -> YOSO:
     batch=st.integers(1, 3),
     seed=st.integers(0, 2**31),
 )
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 def test_ifa_and_cfa_agree_on_any_weights_and_sizes(
     channels: tuple[int, ...], out: int, sizes: tuple[tuple[int, int], ...], batch: int, seed: int
 ) -> None:
@@ -66,7 +66,7 @@ def test_ifa_and_cfa_agree_on_any_weights_and_sizes(
     size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_a_whole_model_answers_the_same(
     attention: str, backbone: str, norm: str, size: tuple[int, int], seed: int
 ) -> None:
@@ -111,7 +111,7 @@ def test_an_answer_that_is_not_a_number_is_refused() -> None:
     batch=st.integers(1, 2),
     seed=st.integers(0, 1000),
 )
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_every_step_alone_is_exact_in_double_precision(
     step: str, norm: str, size: tuple[int, int], batch: int, seed: int
 ) -> None:
@@ -128,7 +128,7 @@ def test_every_step_alone_is_exact_in_double_precision(
 
 
 @given(steps=st.lists(st.sampled_from(list(STEPS)), unique=True), seed=st.integers(0, 100))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_steps_can_be_chosen_and_applied_again(steps: list[str], seed: int) -> None:
     """Any choice, in any order; a second time changes nothing."""
     model = small(seed).double()

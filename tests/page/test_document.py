@@ -119,7 +119,7 @@ def page_of(text: str) -> str:
     return page(report, shown)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.text(min_size=1))
 @example(HOSTILE)
 @example(SECOND)

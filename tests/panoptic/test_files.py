@@ -24,7 +24,7 @@ from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, Segment, me
 CATEGORIES = (Category(3, "dog", True, (1, 2, 3)), Category(9, "lawn", False, (4, 5, 6)))
 SHAPES = hnp.array_shapes(min_dims=2, max_dims=2, max_side=9)
 ID_MAPS = hnp.arrays(np.int32, SHAPES, elements=st.integers(0, 256**3 - 1))
-MANY = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+MANY = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def panoptic_of(id_map, iscrowd=False):

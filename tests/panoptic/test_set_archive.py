@@ -108,6 +108,15 @@ def test_a_damaged_zip_is_told(tmp_path: Path, cut: int) -> None:
         pass
 
 
+def test_a_member_without_a_name_is_told(tmp_path: Path) -> None:
+    path = pack(tmp_path / "x.zip", "r.json", "r/0.png", "lost")
+    # In the list at the end, where a name ends at its first NUL.
+    head, _, tail = path.read_bytes().rpartition(b"lost")
+    path.write_bytes(head + bytes(4) + tail)
+    with pytest.raises(DataError, match="is not a complete zip: a member has no name"), unpacked(path):
+        pass
+
+
 def test_errors_name_the_zip_and_not_where_it_is_unpacked(tmp_path: Path) -> None:
     path = pack(tmp_path / "x.zip", "r.json", "r/0.png")
 

@@ -60,7 +60,7 @@ def permuted(panoptic: Panoptic, random: np.random.Generator) -> Panoptic:
     return Panoptic(table[panoptic.id_map], tuple(segments[place] for place in order))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(frames(), min_size=1, max_size=5), st.integers(0, 99))
 def test_the_ids_of_the_frames_do_not_matter(several: list[Panoptic], seed: int) -> None:
     random = np.random.default_rng(seed)
@@ -72,7 +72,7 @@ def test_the_ids_of_the_frames_do_not_matter(several: list[Panoptic], seed: int)
         assert found.numbers == same.numbers
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(frames(), min_size=1, max_size=6))
 def test_masks_stay_and_ids_belong_to_one_class(several: list[Panoptic]) -> None:
     tracker = Tracker(CATEGORIES, memory=2)
@@ -97,7 +97,7 @@ def test_masks_stay_and_ids_belong_to_one_class(several: list[Panoptic]) -> None
     assert len(set(things)) == len(things), "no two things of a class have one number"
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(frames(), st.integers(2, 5))
 def test_what_does_not_change_keeps_its_ids(panoptic: Panoptic, count: int) -> None:
     tracker = Tracker(CATEGORIES)

@@ -329,7 +329,7 @@ def recipes(kind: type = Recipe) -> st.SearchStrategy[Any]:
     return st.builds(kind, **made)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(recipe=recipes(), comments=st.booleans())
 def test_what_is_written_reads_back_the_same(
     tmp_path_factory: pytest.TempPathFactory, recipe: Recipe, comments: bool
@@ -358,7 +358,7 @@ def test_what_is_written_reads_back_the_same(
     assert yaml.safe_load(text) == sound.to_dict()
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(text=st.text(st.characters(codec="utf-8")) | st.text("ab:- [],{}#'\"\n&*!|>%@`?"))
 def test_any_text_gives_a_recipe_or_mistakes(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """No text makes the reader fall over."""

@@ -44,7 +44,7 @@ def test_the_straightforward_network_says_what_ours_says(straightforward: Module
             torch.testing.assert_close(ours(images)[-1].class_logits, theirs[-1].class_logits)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(picture=pictures())
 def test_the_straightforward_merge_is_the_plain_loop(straightforward: ModuleType, picture: dict) -> None:
     told = query_by_query(**picture)

@@ -43,7 +43,7 @@ def case(
     return Output(logits, classes), Target(torch.arange(count) % 3, masks, extent)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(0, 10_000), st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1.0, 1.0), (0.5, 1.0), (1.0, 2 / 3)])
 )

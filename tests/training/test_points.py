@@ -10,7 +10,7 @@ CPU = torch.device("cpu")
 
 
 @given(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9), st.booleans(), st.integers(0, 99))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_boolean_masks_are_sampled_as_float_ones(count: int, height: int, width: int, shared: bool, seed: int) -> None:
     """Float32 coordinates of at most 9 pixels differ by 1e-6 between the two formulas, and a mask's slope is 1."""
     generator = torch.Generator().manual_seed(seed)

@@ -171,20 +171,23 @@ def _evaluated(request: EvaluationRequest, group: ProcessGroup, progress: Progre
     model.require_classes_of(truth)
     predictor = model.predictor(request.device, request.options, flip=request.flip, scales=request.scales)
     _announce(request, model, truth, predictor, group, progress)
-    report = evaluate_predictor(
-        predictor,
-        truth,
-        model.recipe,
-        model.path,
-        metrics=request.metrics,
-        save_predictions=request.save_predictions,
-        batch=request.batch,
-        command=request.command,
-        group=group,
-        progress=progress,
-    )
-    report = report if _is_published(request, model, truth, predictor) else replace(report, paper=None)
-    kept = _keep(request, report, model, truth, predictor, progress) if group.rank == 0 else None
+    # The folder appears after the report: a kill before that leaves nothing in the way of the same command.
+    with _saving(request.save_predictions, group) as folder:
+        report = evaluate_predictor(
+            predictor,
+            truth,
+            model.recipe,
+            model.path,
+            metrics=request.metrics,
+            save_to=folder,
+            batch=request.batch,
+            command=request.command,
+            group=group,
+            progress=progress,
+        )
+        report = replace(report, predictions=str(request.save_predictions or ""))
+        report = report if _is_published(request, model, truth, predictor) else replace(report, paper=None)
+        kept = _keep(request, report, model, truth, predictor, progress) if group.rank == 0 else None
     return Evaluated(report, model, kept)
 
 
@@ -195,7 +198,7 @@ def evaluate_predictor(
     weights: Path,
     *,
     metrics: Sequence[str] = (),
-    save_predictions: Path | None = None,
+    save_to: Path | None = None,
     batch: int = 1,
     command: str = "",
     group: ProcessGroup = ALONE,
@@ -209,7 +212,7 @@ def evaluate_predictor(
         recipe: for the report.
         weights: the file of the predictor's weights, for the report.
         metrics: metrics besides PQ.
-        save_predictions: a new folder for the predictions, if any.
+        save_to: an empty folder for the predictions, if they are to be kept.
         batch: batch size; pictures of one padded size are batched.
         command: the command line, for the report.
         group: the processes that the pictures are divided among.
@@ -219,14 +222,13 @@ def evaluate_predictor(
         DataError: a picture or its truth is unreadable.
         RunError: predictions cannot be written.
     """
-    figures, exact = _figures(predictor, truth, chosen(metrics), save_predictions, batch, group, progress)
+    figures, exact = _figures(predictor, truth, chosen(metrics), save_to, batch, group, progress)
     return Report(
         figures,
         dataset=truth.name,
         split=truth.split,
         images=len(truth.records),
         truth=str(truth.panoptic_dir),
-        predictions=str(save_predictions or ""),
         recipe=recipe.name,
         weights=WeightsFile.of(weights),
         settings=InferenceSettings(
@@ -373,7 +375,7 @@ def _figures(
     predictor: "Predictor",
     truth: PanopticSet,
     metrics: Sequence[str],
-    save_predictions: Path | None,
+    save_to: Path | None,
     batch: int,
     group: ProcessGroup,
     progress: Progress,
@@ -391,20 +393,19 @@ def _figures(
         predicted = predict_set(predictor, mine, batch=batch)
     else:
         predicted = counting.pass_first_of_two(predict_two_ways(predictor, mine, "exact", batch=batch), mine, exact)
-    with _saving(save_predictions, group) as folder:
-        writer = None
-        if folder is not None:
-            image_dir = str(truth.image_dir.resolve())
-            writer = SetWriter(folder, truth.name, truth.split, truth.categories, image_dir=image_dir)
-            predicted = counting.saving(predicted, writer)
-        threads = threads_beside_network(predictor.device)
-        counts = counting.counts_from_stream(predicted, mine, wanted, threads=threads)
-        shown = tracked(counts, len(mine.records), "eval", progress)
-        parts = group.all_gather(total(shown, truth.categories, wanted))
-        if writer is not None:
-            saved = group.all_gather(writer.records)
-            if group.rank == 0:
-                counting.complete(writer, saved[1:])
+    writer = None
+    if save_to is not None:
+        image_dir = str(truth.image_dir.resolve())
+        writer = SetWriter(save_to, truth.name, truth.split, truth.categories, image_dir=image_dir)
+        predicted = counting.saving(predicted, writer)
+    threads = threads_beside_network(predictor.device)
+    counts = counting.counts_from_stream(predicted, mine, wanted, threads=threads)
+    shown = tracked(counts, len(mine.records), "eval", progress)
+    parts = group.all_gather(total(shown, truth.categories, wanted))
+    if writer is not None:
+        saved = group.all_gather(writer.records)
+        if group.rank == 0:
+            counting.complete(writer, saved[1:])
     figures = score_counts(parts, truth, wanted)
     if predictor.merge_rule == "exact":
         return figures, None

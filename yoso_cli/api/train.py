@@ -386,20 +386,25 @@ class Training:
         return report
 
     def _keep(self, report: Report, predictor: "Predictor") -> None:
-        """Writes the report, PQ, results.csv, the curves and sample predictions."""
-        from yoso_cli.training.curves import write_curves, write_results
-
-        folder, iteration, quality = self.folder, self._loop.iteration, report.quality
-        write_report(folder.report_path, report)
+        """Writes the report, sample predictions, PQ, results.csv and the curves."""
+        iteration, quality = self._loop.iteration, report.quality
+        write_report(self.folder.report_path, report)
+        with self._unless_it_fails(self.folder.samples_path(iteration)):
+            sample = side_by_side(self.val_set, predicted_by(predictor, self.val_set))
+            write_picture(self.folder.samples_path(iteration), sample)
+        # By this line a resumed run knows that the evaluation was complete.
         groups = {"pq": quality.all.pq, "pq_things": quality.things.pq, "pq_stuff": quality.stuff.pq}
         self._log.keep({"iteration": iteration, **{name: pq for name, pq in groups.items() if pq is not None}})
-        lines = folder.metrics()
-        write_results(folder.results_path, lines)
-        with self._unless_it_fails(folder.curves_path):
-            write_curves(folder.curves_path, lines)
-        with self._unless_it_fails(folder.samples_path(iteration)):
-            sample = side_by_side(self.val_set, predicted_by(predictor, self.val_set))
-            write_picture(folder.samples_path(iteration), sample)
+        self._tabulate()
+
+    def _tabulate(self) -> None:
+        """Writes results.csv and the curves, from metrics.jsonl."""
+        from yoso_cli.training.curves import write_curves, write_results
+
+        lines = self.folder.metrics()
+        write_results(self.folder.results_path, lines)
+        with self._unless_it_fails(self.folder.curves_path):
+            write_curves(self.folder.curves_path, lines)
 
     @contextlib.contextmanager
     def _unless_it_fails(self, path: Path) -> Iterator[None]:
@@ -468,12 +473,14 @@ class Training:
         self.progress.message(f"Step {self._loop.iteration}: PQ {shown} on {self.val_set.split}.")
 
     def _repeat_aborted_evaluation(self) -> None:
-        """Evaluates the checkpoint resumed from, if the run was killed during its evaluation."""
+        """Evaluates the checkpoint resumed from, if the run was killed during its evaluation or right after it."""
         every = self.recipe.train.evaluate_every
         if not every or not self._start or self._start % every or self._start >= self.recipe.train.iterations:
             return
         if not any("pq" in line for line in self.folder.metrics() if line.get("iteration") == self._start):
             self._evaluate_between()
+        elif self._group.rank == 0:
+            self._tabulate()
 
     def _predictor(self) -> "Predictor":
         # A copy: evaluation changes the memory layout of the network that it runs, and with it how later steps round.

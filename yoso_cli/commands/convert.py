@@ -249,8 +249,21 @@ def _tell(done: "Conversion", as_json: bool) -> None:
         *_on_repairs(converted.repairs),
     ]
     console.result(value, "\n".join(paragraph(line, _WIDTH) for line in lines), as_json)
-    if done.form == "prepared" and not as_json:
-        console.next_step(f"yoso check {shlex.quote(str(destination))}")
+    line = _next(done)
+    if line and not as_json:
+        console.next_step(line)
+
+
+def _next(done: "Conversion") -> str | None:
+    """The command that reads what was written; None for a semantic submission, which only its server reads."""
+    place = shlex.quote(str(done.destination))
+    if done.form == "prepared":
+        return f"yoso check {place}"
+    if done.form == "ade20k-submission":
+        return None
+    if done.form.endswith("-submission"):
+        return f"yoso eval --predictions {place} --truth TRUTH"
+    return f"yoso convert {place} BACK --from {done.form} --images {shlex.quote(str(done.image_dir))}"
 
 
 def _on_void(done: "Conversion") -> list[str]:

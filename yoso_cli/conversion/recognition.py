@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from yoso_cli.conversion.picture_files import LEFT_BY_SYSTEMS
 from yoso_cli.errors import UsageError
 from yoso_cli.panoptic.layout import find_listing
+from yoso_cli.panoptic.set_archive import BROKEN_ZIP
 from yoso_cli.runtime.words import shortened
 
 # Of a folder: label files of one kind lie there in thousands, and the first ones tell.
@@ -190,7 +191,7 @@ def _of_zip(path: Path) -> str:
     try:
         with zipfile.ZipFile(path) as archive:
             kinds = Counter(PurePosixPath(name).suffix.lower() for name in archive.namelist())
-    except zipfile.BadZipFile:
+    except BROKEN_ZIP:
         return ""
     return "submission" if kinds[".json"] == 1 and kinds[".png"] else ""
 

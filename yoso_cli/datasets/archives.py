@@ -144,6 +144,8 @@ class _Zip:
         self._file = zipfile.ZipFile(path)
         if len(self._file.infolist()) > _MOST_MEMBERS:
             raise zipfile.BadZipFile(f"it has more than {_MOST_MEMBERS} members")
+        if not all(self._file.namelist()):
+            raise zipfile.BadZipFile("a member has no name")
         self.sizes = {one.filename: one.file_size for one in self._file.infolist() if not one.is_dir()}
 
     def read(self, member: str) -> bytes:

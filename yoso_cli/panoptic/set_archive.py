@@ -27,7 +27,11 @@ _MOST_BYTES = 64 << 30
 # Ten times the pictures of COCO's training set.
 _MOST_MEMBERS = 1_200_000
 _START = b"PK\x03\x04"
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, UnicodeDecodeError)
+BROKEN_ZIP = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
+    *(ValueError, IndexError, OverflowError),  # damaged offsets and names, before Python 3.12
+)
+"""What zipfile raises for a damaged archive, besides OSError."""
 
 
 def is_zip(path: Path) -> bool:
@@ -59,7 +63,7 @@ def unpacked(path: Path) -> Iterator[Path]:
             listing = _unpack(path, folder)
         except FileNotFoundError:
             raise DataError(f"{path}: no such file.") from None
-        except _BROKEN as error:
+        except BROKEN_ZIP as error:
             raise DataError(f"{path}: is not a complete zip: {error}.", hint="Fetch or write it again.") from None
         try:
             yield listing.parent if (listing.parent / MANIFEST).is_file() else listing
@@ -73,7 +77,7 @@ def unpacked(path: Path) -> Iterator[Path]:
 
 def _unpack(path: Path, folder: Path) -> Path:
     """Unpacks what belongs to the set into `folder`, and gives the JSON there."""
-    with zipfile.ZipFile(path) as archive:
+    with _opened(path) as archive:
         members = _members(path, archive)
         listing = _listing(path, members)
         needed = {name: info for name, info in members.items() if _belongs(name, listing)}
@@ -94,6 +98,15 @@ def _unpack(path: Path, folder: Path) -> Path:
     return folder / listing
 
 
+def _opened(path: Path) -> zipfile.ZipFile:
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise
+    except OSError as error:  # of an offset outside the file as well
+        raise zipfile.BadZipFile(error.strerror or str(error)) from error
+
+
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The files by name with forward slashes, those of file managers aside; an archive that may do harm is refused."""
     found: dict[str, zipfile.ZipInfo] = {}
@@ -106,7 +119,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if not stays_inside(name) or stat.S_ISLNK(info.external_attr >> 16):
             raise DataError(f"{path}: its member {info.filename!r} does not stay inside the archive.")
         parts = PurePosixPath(name).parts
-        if not info.is_dir() and not name.endswith("/") and not any(one.startswith((".", "__MACOSX")) for one in parts):
+        if not name:  # of ZipInfo, is_dir() fails there
+            raise zipfile.BadZipFile("a member has no name")
+        if not name.endswith("/") and not any(one.startswith((".", "__MACOSX")) for one in parts):
             found["/".join(parts)] = info
     total = sum(info.file_size for info in infos)
     if total > _MOST_BYTES:

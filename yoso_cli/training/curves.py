@@ -16,9 +16,9 @@ Line = Mapping[str, Any]
 
 _SIZE = (1280, 720)
 _PQ = {"pq": "all", "pq_things": "things", "pq_stuff": "stuff"}
-# More points than pixels across only cost time.
 # No axis can be drawn beyond.
 _LARGEST = 1e30
+# More points than pixels across only cost time.
 _MOST_POINTS = 600
 _FEW = 30
 
