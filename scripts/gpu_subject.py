@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from straightforward import CATEGORIES, Thresholds, keeping, noise, plain, plain_panoptic, random_network
 
-from yoso_cli.inference.engine import PRECISIONS, Engine, Switches
+from yoso_cli.inference.engine import PRECISIONS, Switches, TorchEngine
 from yoso_cli.inference.latency import Ratio, compare, milliseconds
 from yoso_cli.inference.predict import Predictor
 from yoso_cli.model.reparam import reparameterise
@@ -78,9 +78,9 @@ class Subject:
         """What is expected to be fastest here."""
         return Switches("float16", channels_last=True) if self.device.type == "cuda" else Switches(channels_last=True)
 
-    def engine(self, switches: Switches) -> Engine:
+    def engine(self, switches: Switches) -> TorchEngine:
         """The folded network; a copy, whose memory format is its own."""
-        return Engine(reparameterise(self.model), self.device, switches)
+        return TorchEngine(reparameterise(self.model), self.device, switches)
 
     def images(self, edges: Edges) -> torch.Tensor:
         """The picture as the network sees it at this size."""

@@ -1,6 +1,7 @@
 """What several tests stand on: the oracles, and a machine that behaves the same everywhere."""
 
 import importlib
+import logging
 import os
 import shutil
 import signal
@@ -108,5 +109,39 @@ def line(_trained_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     from yoso_cli.run_folder import RunFolder
 
     # Its data is its own copy, not that which the first one was trained on.
+    RunFolder(folder / "runs/tiny-001").begin_training(folder / "datasets").release()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def _exported_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from yoso_cli.export.formats import import_without_reports
+
+    import_without_reports()
+    for module in ("onnx", "onnxscript", "onnxruntime", "openvino", "nncf"):
+        oracle(module)
+    # torch traces into the log as well where somebody listens, and pytest does.
+    logging.getLogger("torch.__trace").setLevel(logging.CRITICAL)
+    folder = tmp_path_factory.mktemp("exported")
+    import build
+    import exported_files
+
+    build.trained_line(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("YOSO_HOME", str(folder / "home"))
+        exported_files.export_all()
+    return folder
+
+
+@pytest.fixture
+def files(_exported_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder that the test stands in: `line` with its weights folded, and an exported file of each kind."""
+    folder = tmp_path / "exported"
+    shutil.copytree(_exported_line, folder)
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("YOSO_HOME", str(folder / "home"))
+    from yoso_cli.run_folder import RunFolder
+
     RunFolder(folder / "runs/tiny-001").begin_training(folder / "datasets").release()
     return folder

@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("commands",),
     ("api",),
     ("view",),
+    ("export",),
     ("page", "inspection", "conversion", "inference", "training"),
     ("datasets", "drawing", "evaluation", "loading", "media", "model"),
     ("panoptic", "releases", "run_folder"),
@@ -33,7 +34,7 @@ ROOMS = [room for floor in FLOORS for room in floor]
 # Below the use cases nobody knows recipes, but for the folder that keeps one; class tables are YAML read with the
 # same care.
 KNOW_RECIPES = {"commands", "api", "run_folder", "conversion"}
-TORCH_HALF = {"model", "loading", "inference", "training"}
+TORCH_HALF = {"model", "loading", "inference", "training", "export"}
 
 FORBIDDEN_WORDS = {"utils", "util", "common", "helpers", "helper", "misc", "manager", "handler", "processor", "tmp"}
 LONGEST_FUNCTION = 60
@@ -294,7 +295,7 @@ def test_the_floors_are_complete() -> None:
 
 def test_no_test_needs_a_tool_that_a_newcomer_lacks() -> None:
     """One import at the top of a file ends the whole run; `conftest.oracle` skips the test, or fails in CI."""
-    optional = {"panopticapi", "hotcoco", "tensorboard", "wandb"}
+    optional = {"panopticapi", "hotcoco", "tensorboard", "wandb", "onnx", "onnxruntime", "openvino", "nncf"}
     found = {
         (path.name, one.module)
         for path in (ROOT / "tests").rglob("*.py")

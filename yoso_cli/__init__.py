@@ -21,6 +21,8 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.datasets import prepare_shapes as prepare_shapes
     from yoso_cli.api.datasets import stats as stats
     from yoso_cli.api.evaluate import evaluate as evaluate
+    from yoso_cli.api.export import Exported as Exported
+    from yoso_cli.api.export import export_model as export_model
     from yoso_cli.api.metric import PanopticMetric as PanopticMetric
     from yoso_cli.api.metric import panoptic_quality as panoptic_quality
     from yoso_cli.api.new_recipe import dataset_size as dataset_size
@@ -62,6 +64,7 @@ _NAMES = {
     "api.compare": ("compare",),
     "api.datasets": ("check", "convert", "prepare", "prepare_shapes", "stats"),
     "api.evaluate": ("evaluate",),
+    "api.export": ("Exported", "export_model"),
     "api.metric": ("PanopticMetric", "panoptic_quality"),
     "api.new_recipe": ("dataset_size", "new_recipe"),
     "api.predict": ("Model", "load"),

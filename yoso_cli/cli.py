@@ -37,6 +37,7 @@ COMMANDS = {
     "runs": "List, plot and remove runs.",
     "compare": "Compare two evaluations, with confidence intervals.",
     "reparam": "Re-parameterise a model: same predictions, lower latency.",
+    "export": "Export to ONNX, OpenVINO, TensorRT or torch, proved.",
     "predict": "Predict photos, folders and videos: files for other tools.",
     "viz": "Segment pictures and draw the result.",
     "view": "Browse a dataset, a run or predictions in a browser.",

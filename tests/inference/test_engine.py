@@ -10,7 +10,7 @@ from training import tiny
 
 from yoso_cli.errors import RunError, UsageError
 from yoso_cli.inference import engine
-from yoso_cli.inference.engine import Engine, Switches, default_for, switches_for
+from yoso_cli.inference.engine import Switches, TorchEngine, default_for, switches_for
 
 CPU = torch.device("cpu")
 
@@ -21,15 +21,15 @@ def images() -> torch.Tensor:
 
 
 def test_channels_last_gives_the_same_output(images: torch.Tensor) -> None:
-    wanted = Engine(tiny.model().eval(), CPU, Switches())(images)
-    found = Engine(tiny.model().eval(), CPU, Switches(channels_last=True))(images)
+    wanted = TorchEngine(tiny.model().eval(), CPU, Switches())(images)
+    found = TorchEngine(tiny.model().eval(), CPU, Switches(channels_last=True))(images)
     torch.testing.assert_close(found.class_logits, wanted.class_logits, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(found.mask_logits, wanted.mask_logits, rtol=1e-4, atol=1e-4)
 
 
 def test_bfloat16_gives_nearly_the_same_classes(images: torch.Tensor) -> None:
-    wanted = Engine(tiny.model().eval(), CPU, Switches())(images)
-    found = Engine(tiny.model().eval(), CPU, Switches(precision="bfloat16"))(images)
+    wanted = TorchEngine(tiny.model().eval(), CPU, Switches())(images)
+    found = TorchEngine(tiny.model().eval(), CPU, Switches(precision="bfloat16"))(images)
     # The decoder stays in single precision; what it looks at was rounded.
     assert found.mask_logits.dtype is torch.float32
     assert not torch.equal(found.class_logits, wanted.class_logits)
@@ -39,13 +39,13 @@ def test_bfloat16_gives_nearly_the_same_classes(images: torch.Tensor) -> None:
 def test_no_gradient_is_kept_and_no_weight_is_changed(images: torch.Tensor) -> None:
     model = tiny.model().eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    assert not Engine(model, CPU, switches_for(CPU))(images).mask_logits.requires_grad
+    assert not TorchEngine(model, CPU, switches_for(CPU))(images).mask_logits.requires_grad
     assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_graphs_without_a_gpu_are_refused() -> None:
     with pytest.raises(RunError, match="need a GPU"):
-        Engine(tiny.model(), CPU, Switches(graphs=True))
+        TorchEngine(tiny.model(), CPU, Switches(graphs=True))
 
 
 def test_switches_are_printed_as_text() -> None:
@@ -68,19 +68,19 @@ def test_fusing_is_off_beside_incompatible_switches() -> None:
 @pytest.mark.parametrize("beside", [{"precision": "float16"}, {"compiled": True}])
 def test_fusing_beside_incompatible_switches_is_refused(beside: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="--fused needs float32"):
-        Engine(tiny.model(), CPU, switches_for(CPU, fused=True, **beside))
+        TorchEngine(tiny.model(), CPU, switches_for(CPU, fused=True, **beside))
 
 
 def test_fusing_on_a_gpu_is_refused() -> None:
     gpu = torch.device("cuda")
     with pytest.raises(RunError, match="--fused needs a CPU"):
-        Engine(tiny.model(), gpu, switches_for(gpu, fused=True))
+        TorchEngine(tiny.model(), gpu, switches_for(gpu, fused=True))
 
 
 @pytest.mark.parametrize("beside", [{"fused": False}, {"precision": "float16"}, {"compiled": True}])
 def test_winograd_without_fusing_is_refused(beside: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="part of the fused ones"):
-        Engine(tiny.model(), CPU, switches_for(CPU, winograd=True, **beside))
+        TorchEngine(tiny.model(), CPU, switches_for(CPU, winograd=True, **beside))
 
 
 def test_compilation_wraps_the_model(monkeypatch: pytest.MonkeyPatch, images: torch.Tensor) -> None:
@@ -93,7 +93,7 @@ def test_compilation_wraps_the_model(monkeypatch: pytest.MonkeyPatch, images: to
 
     monkeypatch.setattr(torch, "compile", compile)
     model = tiny.model().eval()
-    Engine(model, CPU, Switches(compiled=True))(images)
+    TorchEngine(model, CPU, Switches(compiled=True))(images)
     assert wrapped == [model]
 
 
@@ -106,7 +106,7 @@ def test_a_failed_compilation_is_one_sentence(monkeypatch: pytest.MonkeyPatch, i
 
     monkeypatch.setattr(torch, "compile", compile)
     with pytest.raises(RunError, match=r"here: backend='inductor' raised: no C\+\+ compiler\. On a CPU"):
-        Engine(tiny.model().eval(), CPU, Switches(compiled=True))(images)
+        TorchEngine(tiny.model().eval(), CPU, Switches(compiled=True))(images)
 
 
 def test_no_more_graphs_are_kept_than_fit_and_the_one_used_last_stays(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +121,7 @@ def test_no_more_graphs_are_kept_than_fit_and_the_one_used_last_stays(monkeypatc
             return images.shape[-1]
 
     monkeypatch.setattr(engine, "Graph", Noted)
-    ours = Engine(tiny.model(), torch.device("cuda"), Switches(graphs=True))
+    ours = TorchEngine(tiny.model(), torch.device("cuda"), Switches(graphs=True))
     sizes = [32 * (size + 1) for size in range(engine.MOST_GRAPHS)]
     for size in (*sizes, sizes[0], 1024, *sizes):
         assert ours(torch.empty(1, 3, 32, size)) == size

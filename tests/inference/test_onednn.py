@@ -12,7 +12,7 @@ from training import tiny
 
 from yoso_cli.errors import RunError
 from yoso_cli.inference import onednn
-from yoso_cli.inference.engine import Engine, Switches, default_for, switches_for
+from yoso_cli.inference.engine import Switches, TorchEngine, default_for, switches_for
 from yoso_cli.inference.onednn import CONVOLUTION, CONVOLUTION_LAYOUT, PROBES, product
 from yoso_cli.model.reparam import reparameterise
 from yoso_cli.model.yoso import YOSO
@@ -93,7 +93,7 @@ def test_unsupported_switches_stay_off(operator: str, by: object, replace: Repla
     assert switches_for(CPU) == wanted.get(operator, Switches(channels_last=True, fused=True, winograd=True))
     if operator == CONVOLUTION:
         with pytest.raises(RunError, match="--fused needs a CPU and a torch with oneDNN"):
-            Engine(tiny.model(), CPU, switches_for(CPU, fused=True))
+            TorchEngine(tiny.model(), CPU, switches_for(CPU, fused=True))
 
 
 @needs_onednn

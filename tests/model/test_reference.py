@@ -10,7 +10,7 @@ import pytest
 import torch
 from model import reference
 
-from yoso_cli.inference.engine import Engine, default_for
+from yoso_cli.inference.engine import TorchEngine, default_for
 from yoso_cli.inference.postprocess import Sizes, to_panoptic
 from yoso_cli.loading.transforms import resize_image
 from yoso_cli.model.reparam import reparameterise
@@ -24,7 +24,7 @@ FORMS: dict[str, Callable[[YOSO], YOSO]] = {
     "trained": lambda model: model,
     "folded": reparameterise,
     "as a CPU runs it": lambda model: (
-        Engine(reparameterise(model), torch.device("cpu"), default_for(torch.device("cpu")).switches).network
+        TorchEngine(reparameterise(model), torch.device("cpu"), default_for(torch.device("cpu")).switches).network
     ),
 }
 EACH_FORM = pytest.mark.parametrize("form", FORMS)

@@ -10,7 +10,7 @@ from torchvision.ops import deform_conv2d
 from training import tiny
 
 from yoso_cli.inference import cost
-from yoso_cli.inference.engine import Engine, Switches
+from yoso_cli.inference.engine import Switches, TorchEngine
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 from gpu_roofline import Peak, bound, measure_peak
@@ -60,7 +60,7 @@ def test_the_operator_of_torchvision_is_counted() -> None:
 def test_a_network_has_the_operations_that_are_counted_otherwise() -> None:
     model = tiny.model().eval()
     images = torch.rand(1, 3, 64, 64) * 255
-    found = bound(lambda: Engine(model, CPU, Switches())(images), SLOW)
+    found = bound(lambda: TorchEngine(model, CPU, Switches())(images), SLOW)
     assert found.flops == sum(cost.count(model, images).flops.values())
     assert found.bytes > sum(parameter.nbytes for parameter in model.parameters())
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from yoso_cli.inference.latency import Latency, Ratio
     from yoso_cli.inference.paper import Row
     from yoso_cli.inference.predict import Predictor
+    from yoso_cli.model.yoso import YOSO
 
 PICTURES = 8
 """Pictures of the validation split that are timed by default."""
@@ -173,7 +174,7 @@ def benchmark(
     speed = time_model(model, predictor, paths, clocking, progress)
     batched = tuple(latency.measure_forward(predictor, paths[:1], **timed, batch=size) for size in batches)
     parts = latency.measure_parts(predictor, paths, **timed)
-    operations = cost.count(predictor.model, predictor.prepare(read_image(paths[0])).images)
+    operations = cost.count(_network(model, predictor), predictor.prepare(read_image(paths[0])).images)
     peak_memory = latency.peak_memory(predictor.device)
     pq = _pq_of_merges(model, predictor, bool(pictures), progress) if options.fast_merge else {}
     return Benchmark(
@@ -205,7 +206,7 @@ def time_model(
 
     timed = asdict(clocking)
     both = measure_forward(predictor, list(paths), **timed), measure_end_to_end(predictor, list(paths), **timed)
-    own = predictor.merge_rule == "exact" and predictor.engine.switches.precision == "float32" and not model.overrides
+    own = predictor.merge_rule == "exact" and predictor.engine.precision == "float32" and not model.overrides
     path = model.run.latency_of(model.path) if model.run and own else None
     if path:
         facts = {
@@ -270,6 +271,7 @@ class Variant:
         if self.folds is None:
             return read_model(fastest_weights(self.source, runs, progress), overrides, progress)
         found = read_model(trained_weights(self.source, runs, progress), overrides, progress)
+        found.require_weights()
         if found.weights.steps:
             raise UsageError(
                 f"{found.path}: is folded already ({', '.join(found.weights.steps)}).",
@@ -281,8 +283,9 @@ class Variant:
         """The predictor of this side. Raises RunError if the device does not support an option."""
         from yoso_cli.model.reparam import reparameterise
 
-        network = model.network() if self.folds is None else reparameterise(model.network(), self.folds)
-        where = choose_device(device)
+        if self.folds is None:
+            return model.predictor(device, self.options)
+        network, where = reparameterise(model.network(), self.folds), choose_device(device)
         return make_predictor(network, model.weights.categories, model.recipe, where, options=self.options)
 
 
@@ -433,7 +436,14 @@ def latency_to_dict(latency: "Latency") -> dict[str, float]:
 
 def switches_to_dict(predictor: "Predictor") -> dict[str, Any]:
     """The inference options in use, as plain values."""
-    return {**asdict(predictor.engine.switches), "merge": predictor.merge_rule}
+    return {**predictor.engine.facts(), "merge": predictor.merge_rule}
+
+
+def _network(model: ModelFile, predictor: "Predictor") -> "YOSO":
+    """The network that runs; of an exported file one of the same shape, whose operations can be counted."""
+    from yoso_cli.model.reparam import reparameterise
+
+    return reparameterise(model.plain(), model.weights.steps) if model.exported else predictor.model
 
 
 def _environment(predictor: "Predictor", paths: Sequence[Path], clocking: Clocking) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 It must tell what is broken, so it imports nothing of what may be: each look is taken apart from the others.
 """
 
+import contextlib
+import io
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from yoso_cli.export.formats import import_without_reports
 from yoso_cli.runtime import machine
 
 
@@ -65,6 +68,11 @@ PACKAGES = (
         install="pip install --no-deps panopticapi-lite",
     ),
     Package("av", "av", "videos", required=False, install="pip install av"),
+    Package("onnxruntime", "onnxruntime", "exported .onnx files, with onnx", False, "pip install 'yoso-cli[export]'"),
+    Package("onnx", "onnx", "exported .onnx files", False, "pip install 'yoso-cli[export]'"),
+    Package("onnxscript", "onnxscript", "export to .onnx", False, "pip install 'yoso-cli[export]'"),
+    Package("openvino", "openvino", "exported .xml files", False, "pip install 'yoso-cli[openvino]'"),
+    Package("nncf", "nncf", "export --precision int8", False, "pip install 'yoso-cli[openvino]'"),
     Package("tensorboard", "tensorboard", "train: TensorBoard's files beside metrics.jsonl", required=False),
     Package("wandb", "wandb", "train: Weights & Biases beside metrics.jsonl", required=False),
     Package("supervision", "supervision", "Result.to_supervision in Python", required=False),
@@ -191,8 +199,11 @@ def _found(package: Package) -> FoundPackage:
     (version,) = machine.versions([package.name]).values()
     installed = version != machine.NOT_INSTALLED
     problem = ""
+    import_without_reports()
     try:
-        import_module(package.module)
+        # Where numpy is broken, what is written in C says so by itself.
+        with contextlib.redirect_stderr(io.StringIO()):
+            import_module(package.module)
     except MemoryError:
         raise  # with `ulimit -v` nothing can be said of the package
     except Exception as error:

@@ -239,7 +239,7 @@ def evaluate_predictor(
             str(predictor.device),
             tuple(map(str, predictor.views)),
             predictor.merge_rule,
-            str(predictor.engine.switches),
+            str(predictor.engine),
         ),
         exact_merge=exact,
         paper=_paper_row(recipe),

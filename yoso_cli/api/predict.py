@@ -69,14 +69,12 @@ class Model:
     @property
     def settings(self) -> dict[str, Any]:
         """All that a result depends on besides the picture: the hash of the weights, sizes, thresholds and switches."""
-        from yoso_cli.model.weights import digest
-
         chosen = self.predictor
         return {
-            "weights": digest(self.file.weights.state),
+            "weights": self.file.digest,
             "edges": [chosen.short_edge, chosen.long_edge],
             "thresholds": [chosen.score_threshold, chosen.overlap_threshold],
-            "engine": [str(chosen.engine.switches), chosen.merge_rule],
+            "engine": [str(chosen.engine), chosen.merge_rule],
         }
 
     @property
@@ -223,6 +221,7 @@ def using(model: Model) -> str:
     from yoso_cli.api.predictor import described
 
     kind = "re-parameterised" if model.file.weights.steps else "as trained"
+    kind = f"exported in {model.file.exported.precision}" if model.file.exported else kind
     known = knows(model.file)
     return (
         f"Using {model.path} ({kind}, {counted(len(model.categories), 'class')} of {model.recipe.data.name}), "

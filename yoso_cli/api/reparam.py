@@ -116,6 +116,7 @@ def reparameterize_model(
     from yoso_cli.model import reparam
     from yoso_cli.model.weights import save_weights, stated_hash
 
+    model.require_weights()
     if model.weights.steps:
         raise UsageError(
             f"{model.path}: is re-parameterised already ({', '.join(model.weights.steps)}).",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from yoso_cli.conversion.category_file import read_table
 from yoso_cli.datasets.spec import read_categories
 from yoso_cli.errors import DataError, RecipeError
+from yoso_cli.export.formats import format_of
 from yoso_cli.panoptic.annotations import categories_from_json
 from yoso_cli.panoptic.types import Category
 from yoso_cli.recipe import file as recipe_file
@@ -54,12 +55,17 @@ def read(path: Path, *, recipe: str | None = None, table: str | None = None) -> 
 
     Raises:
         DataError: the file is missing, unsafe, of another kind, or does not fit; all keys that do not fit are named.
+        UsageError: it is an exported file.
     """
     from yoso_cli.model.authors import is_released_layout
     from yoso_cli.model.backbone import published_name
     from yoso_cli.model.pickled import read_state
     from yoso_cli.model.weights import is_own, load_weights
 
+    if format_of(path) is not None:
+        from yoso_cli.api.weights import read_model
+
+        read_model(path).require_weights()
     if is_own(path):
         return Imported(load_weights(path), "yoso", ())
     state = read_state(path)

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from yoso_cli.api.dataset import with_data_of
-from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, make_predictor
-from yoso_cli.errors import DataError, UsageError, did_you_mean
+from yoso_cli.api.predictor import AS_MEASURED, EngineOptions, exported_predictor, make_predictor
+from yoso_cli.errors import DataError, RecipeError, UsageError, did_you_mean
+from yoso_cli.export import formats
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.releases.catalog import RELEASES
 from yoso_cli.run_folder import RunFolder, newest_of
@@ -18,13 +19,14 @@ from yoso_cli.runtime.progress import SILENT, Progress
 from yoso_cli.runtime.words import counted, shortened
 
 if TYPE_CHECKING:
+    from yoso_cli.export.metadata import Metadata
     from yoso_cli.inference.predict import Predictor
     from yoso_cli.model.weights import Weights
     from yoso_cli.model.yoso import YOSO
     from yoso_cli.panoptic.types import PanopticSet
     from yoso_cli.recipe.schema import Recipe
 
-SUFFIXES = (".safetensors", ".pth", ".pt")
+SUFFIXES = (".safetensors", ".pth", ".pt", *formats.SUFFIXES)
 
 Named = str | Path | None
 """SOURCE; None is the newest run, or downloaded released weights if there is no run."""
@@ -32,19 +34,21 @@ Named = str | Path | None
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A weights file that was read.
+    """A weights file, or an exported one, that was read.
 
     Attributes:
-        weights: the file's content.
+        weights: the file's content; of an exported file without the tensors.
         trained: the recipe of their training.
         recipe: the same with overrides applied, and `data.root` where the run's dataset is now.
         run: the run folder that they are in, if any.
+        exported: what an exported file says of itself; None for weights.
     """
 
     weights: "Weights"
     trained: "Recipe"
     recipe: "Recipe"
     run: RunFolder | None
+    exported: "Metadata | None" = None
 
     @property
     def path(self) -> Path:
@@ -64,10 +68,32 @@ class ModelFile:
         return ", ".join(f"{name} {now:g} instead of {was:g}" for name, (was, now) in self.overrides.items())
 
     def network(self) -> "YOSO":
-        """The network with these weights. Raises DataError if they do not fit their own recipe."""
+        """The network with these weights.
+
+        Raises:
+            DataError: they do not fit their own recipe.
+            UsageError: it is an exported file, which has none.
+        """
         from yoso_cli.model.weights import build
 
+        self.require_weights()
         return build(self.weights, self.trained.model.arguments())
+
+    def require_weights(self) -> None:
+        """Raises UsageError for an exported file: it is for prediction alone."""
+        if self.exported is not None:
+            made_from = self.exported.weights.get("from", "the weights that it was made from")
+            raise UsageError(
+                f"{self.path}: is an exported file, which runs and is nothing else; this needs weights.",
+                hint=f"Name {made_from} instead.",
+            )
+
+    @property
+    def digest(self) -> str:
+        """The hash of the weights, also where they are in an exported file."""
+        from yoso_cli.model.weights import digest
+
+        return str(self.exported.weights.get("sha256")) if self.exported else digest(self.weights.state)
 
     def plain(self) -> "YOSO":
         """An untrained CFA network of the same recipe, without any re-parameterisation."""
@@ -88,6 +114,10 @@ class ModelFile:
         Raises:
             RunError: no such device, or the device does not support it.
         """
+        if self.exported is not None:
+            return exported_predictor(
+                self.path, self.exported, self.recipe, device, flip=flip, scales=scales, options=options
+            )
         where = choose_device(device)
         known = self.weights.categories
         return make_predictor(self.network(), known, self.recipe, where, flip=flip, scales=scales, options=options)
@@ -229,6 +259,8 @@ def read_model(path: Path, overrides: Sequence[str] = (), progress: Progress = S
         DataError: the file is missing, damaged, unsafe or of another kind.
         UsageError: an override changes the network, which trained weights determine.
     """
+    if formats.format_of(path) is not None:
+        return _read_exported(path, overrides)
     weights = read_weights(path, progress)
     trained = recipe_file.from_dict(weights.recipe, str(weights.path))
     run = _run_of(path)
@@ -240,6 +272,36 @@ def read_model(path: Path, overrides: Sequence[str] = (), progress: Progress = S
             "--set model.*: the network cannot be changed for trained weights.", hint="Train a new model instead."
         )
     return ModelFile(weights, trained, recipe, run)
+
+
+def _read_exported(path: Path, overrides: Sequence[str]) -> ModelFile:
+    from yoso_cli.export.runtimes import read_metadata
+    from yoso_cli.model.weights import WHOLE, Weights
+
+    told = read_metadata(path)
+    try:
+        trained = recipe_file.from_dict(told.recipe, str(path))
+    except RecipeError as error:
+        raise DataError(f"{path}: its recipe is damaged: {error.problems[0]}.", hint="Export it again.") from error
+    recipe = recipe_file.with_overrides(trained, overrides) if overrides else trained
+    _require_kept(path, told, trained, recipe)
+    provenance = {**told.weights, "versions": ", ".join(f"{name} {one}" for name, one in told.versions.items())}
+    weights = Weights(path, WHOLE, {}, told.recipe, told.categories, told.steps, provenance)
+    return ModelFile(weights, trained, recipe, None, told)
+
+
+def _require_kept(path: Path, told: "Metadata", trained: "Recipe", recipe: "Recipe") -> None:
+    """Raises UsageError where `recipe` changes what is inside of an exported file."""
+    was, now = trained.to_dict(), recipe.to_dict()
+    inside = [("model", name) for name in was["model"]]
+    inside += [("inference", name) for name in ("score_threshold", "overlap_threshold") if told.merge == "inside"]
+    inside += [("inference", name) for name in ("short_edge", "long_edge") if told.size is not None]
+    changed = [f"{part}.{name}" for part, name in inside if was[part][name] != now[part][name]]
+    if changed:
+        raise UsageError(
+            f"--set {changed[0]}: is inside of {path}, and cannot be changed any more.",
+            hint="Export it again with this --set.",
+        )
 
 
 def knows(file: ModelFile) -> str:

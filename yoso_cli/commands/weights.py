@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from yoso_cli.api.weights import ModelFile
+    from yoso_cli.export.metadata import Metadata
     from yoso_cli.model.weights import Weights
     from yoso_cli.panoptic.types import Category
     from yoso_cli.recipe.schema import Recipe
@@ -251,12 +252,14 @@ def export(source: str | None, output: Path | None, runs: Path, force: bool, as_
 def show(source: str | None, runs: Path, as_json: bool) -> None:
     """Show the contents of weights: network, classes, sizes, thresholds, provenance.
 
-    SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is used.
-    For released weights that are not downloaded, shows what is known without the file.
+    SOURCE is a run folder, a weights file, an exported file, the name of released weights or a URL; without it, the
+    newest run is used. For released weights that are not downloaded, shows what is known without the file. Nothing in a
+    file is executed.
 
     \b
     Example:
       yoso weights show coco
+      yoso weights show coco.onnx
     """
     from yoso_cli.api.weight_import import released_here
     from yoso_cli.api.weights import is_release, read_model, trained_weights
@@ -268,7 +271,8 @@ def show(source: str | None, runs: Path, as_json: bool) -> None:
         console.next_step(f"yoso weights get {source}")
         return
     found = read_model(trained_weights(source, runs, console.TERMINAL), progress=console.TERMINAL)
-    console.result(_content(found.weights), _sheet(found), as_json)
+    value = _content(found.weights) if found.exported is None else _exported_content(found.path, found.exported)
+    console.result(value, _sheet(found), as_json)
     console.next_step(next_step.viz(source or found.path, next_step.validation_pictures(found.recipe)))
 
 
@@ -308,6 +312,11 @@ def _content(weights: "Weights") -> dict[str, Any]:
         "categories": _class_table(weights.categories),
         "provenance": weights.provenance,
     }
+
+
+def _exported_content(path: Path, told: "Metadata") -> dict[str, Any]:
+    """What an exported file says of itself, ready for JSON."""
+    return {"file": str(path), "bytes": path.stat().st_size, **told.to_dict()}
 
 
 def _announced(release: "Release") -> dict[str, Any]:
@@ -350,13 +359,21 @@ def _sheet(found: "ModelFile") -> str:
     weights = found.weights
     lines: dict[str, object] = {
         "weights": weights.path,
-        "contents": f"a {weights.part} model: {counted(len(weights.state), 'tensor')}, "
+        "contents": _exported_as(found.exported)
+        if found.exported
+        else f"a {weights.part} model: {counted(len(weights.state), 'tensor')}, "
         f"{_values(weights) / 1e6:.1f} million values",
         **_known(found.trained, weights.categories),
         "steps": ", ".join(weights.steps) or "none, as trained",
         **_history(weights.provenance),
     }
     return _listed(lines)
+
+
+def _exported_as(told: "Metadata") -> str:
+    """`exported as onnx in float32, size dynamic, merge none`."""
+    size = "x".join(map(str, told.size)) if told.size else "dynamic"
+    return f"exported as {told.format} in {told.precision}, size {size}, merge {told.merge}"
 
 
 def _known(recipe: "Recipe", categories: "Sequence[Category]") -> dict[str, str]:

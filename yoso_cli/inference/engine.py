@@ -1,14 +1,14 @@
-"""Running the network on a device: precision, memory format, compilation, fusion."""
+"""Running the network: what an engine is, and torch's: precision, memory format, compilation, fusion."""
 
 # B pictures, H W padded picture size
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from yoso_cli.errors import RunError, UsageError
 from yoso_cli.inference import onednn
@@ -19,6 +19,30 @@ from yoso_cli.model.yoso import YOSO, Output
 
 # Each keeps the memory of a whole forward pass: pictures of many sizes would fill a GPU.
 MOST_GRAPHS = 8
+
+
+class Engine(Protocol):
+    """What runs a network: torch, or the runtime of an exported file (`export.runtimes`).
+
+    Attributes:
+        device: where its input lies.
+        precision: of its convolutions, as in `export.formats.PRECISIONS`.
+    """
+
+    device: torch.device
+    precision: str
+
+    def __call__(self, images: Tensor) -> Output:
+        """(B, 3, H, W) RGB 0..255, H and W multiples of 32, to the last stage's output."""
+
+    def __str__(self) -> str:
+        """What runs, and how: `float32, channels_last`, or `onnxruntime 1.32.0, float32`."""
+
+    def facts(self) -> dict[str, Any]:
+        """The same as plain values."""
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The modules within that can be timed one by one, in their order; none where there are no modules."""
 
 
 @dataclass(frozen=True)
@@ -115,8 +139,8 @@ def _require_possible(switches: Switches, device: torch.device) -> None:
         )
 
 
-class Engine:
-    """Runs a model.
+class TorchEngine:
+    """Runs a model with torch.
 
     Args:
         model: on its device, in evaluation mode; its memory format is changed in place.
@@ -137,6 +161,7 @@ class Engine:
             model.to(memory_format=torch.channels_last)
         self.device = device
         self.switches = switches
+        self.precision = switches.precision
         self.network = fused(model) if switches.fused else model
         if switches.winograd:
             use_winograd(self.network)
@@ -153,6 +178,24 @@ class Engine:
         if len(self._graphs) > MOST_GRAPHS:
             del self._graphs[next(iter(self._graphs))]
         return graph.replay(images)
+
+    def __str__(self) -> str:
+        """`float32, channels_last`."""
+        return str(self.switches)
+
+    def facts(self) -> dict[str, Any]:
+        """The switches."""
+        return asdict(self.switches)
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Backbone, pyramid, the rest of the aggregator, decoder."""
+        network = self.network
+        return {
+            "backbone": network.backbone,
+            "pyramid": network.aggregator.pyramid,
+            "aggregation": network.aggregator,
+            "decoder": network.decoder,
+        }
 
     def _forward(self, images: Tensor) -> Output:
         precision = PRECISIONS[self.switches.precision]

@@ -109,10 +109,10 @@ def peak_memory(device: torch.device) -> int:
 
 def forward_of(predictor: Predictor, paths: Sequence[Path], batch: int = 1) -> Callable[[int], None]:
     """A call that runs the network on picture number `index`, read beforehand."""
-    inputs = [predictor.prepare(read_image(path))[0].repeat(batch, 1, 1, 1) for path in paths]
+    calls = [predictor.forward_of(read_image(path), batch) for path in paths]
 
     def forward(index: int) -> None:
-        predictor.engine(inputs[index % len(inputs)])
+        calls[index % len(calls)]()
 
     return forward
 
@@ -127,24 +127,20 @@ def end_to_end_of(predictor: Predictor, paths: Sequence[Path]) -> Callable[[int]
 
 
 def _parts(predictor: Predictor, path: Path) -> dict[str, float]:
-    model = predictor.engine.network
-    clock = _Clock(predictor.device)
-    parts = {
-        "backbone": model.backbone,
-        "pyramid": model.aggregator.pyramid,
-        "aggregation": model.aggregator,
-        "decoder": model.decoder,
-    }
+    clock, parts = _Clock(predictor.device), predictor.engine.parts()
     hooks = [part.register_forward_hook(clock.after(name)) for name, part in parts.items()]
+    if parts:
+        # The picture is padded between its resizing and the first module.
+        hooks.append(next(iter(parts.values())).register_forward_pre_hook(clock.after("resize")))
     try:
         image = read_image(path)
         clock.lap("decode")
-        images, sizes = predictor.prepare(image)
+        shown = predictor.resized(image)
         clock.lap("resize")
-        output = predictor.engine(images)
-        clock.lap("decoder")
         with torch.inference_mode():
-            predictor.merge(output, (sizes,))
+            answer = predictor.answer([shown])
+            clock.lap(next(reversed(parts), "network"))
+            predictor.merge(answer, (shown[0].sizes,))
         clock.lap("merge")
     finally:
         for hook in hooks:

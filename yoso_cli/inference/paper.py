@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from yoso_cli.inference import cost
-from yoso_cli.inference.engine import Engine, switches_for
+from yoso_cli.inference.engine import TorchEngine, switches_for
 from yoso_cli.inference.latency import interleaved
 from yoso_cli.model.aggregator import AGGREGATORS
 from yoso_cli.model.attention import ATTENTIONS
@@ -167,11 +167,11 @@ def _networks(table: str, device: torch.device, repeats: int) -> Iterator[Row]:
     yield from _beside(table, "FPS", {name: 1000 / time for name, time in taken.items()}, printed, base)
 
 
-def _engine(values: Mapping[str, Any], device: torch.device) -> Engine:
+def _engine(values: Mapping[str, Any], device: torch.device) -> TorchEngine:
     model = YOSO(133, **values).eval().to(device)
     # IFA is not folded, as Table 5 compares it; everything else is folded in both.
     steps = tuple(step for step in STEPS if step != "ifa_to_cfa")
-    return Engine(reparameterise(model, steps), device, switches_for(device))
+    return TorchEngine(reparameterise(model, steps), device, switches_for(device))
 
 
 def _microseconds(

@@ -12,12 +12,13 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from yoso_cli.inference.engine import Engine, Switches, switches_for
+from yoso_cli.errors import UsageError
+from yoso_cli.inference.engine import Engine, Switches, TorchEngine, switches_for
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
-from yoso_cli.loading.transforms import fitted, padded, resize_image
+from yoso_cli.loading.transforms import Size, fitted, fitted_into, padded, resize_image
 from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
@@ -53,12 +54,24 @@ class Resized(NamedTuple):
     sizes: Sizes
 
 
+Answer = Output | list[Panoptic]
+"""What an engine finds in pictures: masks and classes, or segments where the merge is inside."""
+
+
 def resized(image: Rgb, *, short_edge: int, long_edge: int) -> Resized:
     """(H, W, 3) uint8 to the size at which the short edge, or else the long one, has so many pixels."""
-    original = (image.shape[0], image.shape[1])
-    size = fitted(original, short_edge=short_edge, long_edge=long_edge)
+    size = fitted((image.shape[0], image.shape[1]), short_edge=short_edge, long_edge=long_edge)
+    return _at_size(image, size, padded(size, STRIDE))
+
+
+def resized_into(image: Rgb, frame: Size) -> Resized:
+    """(H, W, 3) uint8 to the largest size that fits into `frame`, which it is padded to."""
+    return _at_size(image, fitted_into((image.shape[0], image.shape[1]), frame), frame)
+
+
+def _at_size(image: Rgb, size: Size, whole: Size) -> Resized:
     pixels = torch.from_numpy(np.array(resize_image(image, size)))
-    return Resized(pixels, Sizes(padded(size, STRIDE), size, original))
+    return Resized(pixels, Sizes(whole, size, (image.shape[0], image.shape[1])))
 
 
 class InputTransfer:
@@ -108,12 +121,13 @@ class Predictor:
     """A model with preprocessing and postprocessing: maps a picture to segments.
 
     Args:
-        model: in evaluation mode afterwards, on `device`.
+        model: in evaluation mode afterwards, on `device`; or an engine that runs one.
         categories: in the order of the model's classes.
         short_edge: pixels the short edge is scaled to.
         long_edge: pixels the long edge may not exceed.
         score_threshold: the lowest score of a query; 0..1.
         overlap_threshold: the share of its mask a query must keep; 0..1.
+        frame: (height, width), where every picture is padded to the same size; the two edges have no effect then.
         device: where the network runs; left out, where the model is.
         merge: how masks become segments, one of `postprocess.MERGES`.
         views: of each picture, the plain one first; more than that is test-time augmentation.
@@ -122,28 +136,29 @@ class Predictor:
 
     def __init__(
         self,
-        model: YOSO,
+        model: YOSO | Engine,
         categories: tuple[Category, ...],
         *,
         short_edge: int = 800,
         long_edge: int = 1333,
         score_threshold: float = 0.7,
         overlap_threshold: float = 0.8,
+        frame: Size | None = None,
         device: torch.device | None = None,
         merge: str = "exact",
         views: tuple[View, ...] = (PLAIN,),
         switches: Switches | None = None,
     ) -> None:
-        device = device or next(model.parameters()).device
-        self.model = model.to(device).eval()
-        self.engine = Engine(self.model, device, switches or switches_for(device))
-        self._transfer = InputTransfer(device)
+        self.engine = _with_torch(model, device, switches) if isinstance(model, nn.Module) else model
+        self._model = model if isinstance(model, nn.Module) else None
+        self.device = self.engine.device
+        self._transfer = InputTransfer(self.device)
         self.categories = categories
         self.short_edge = short_edge
         self.long_edge = long_edge
         self.score_threshold = score_threshold
         self.overlap_threshold = overlap_threshold
-        self.device = device
+        self.frame = frame
         self.merge_rule = merge
         self.views = views
 
@@ -153,11 +168,23 @@ class Predictor:
             shown = self.resized(image)
             return self.merge(self.answer([shown]), (shown[0].sizes,))[0]
 
+    @property
+    def model(self) -> YOSO:
+        """The network. Raises UsageError where an engine was given instead of one."""
+        if self._model is None:
+            raise UsageError(f"{self.engine}: there is no network of torch.", hint="Name the weights that it is from.")
+        return self._model
+
     def resized(self, image: Rgb) -> list[Resized]:
         """(H, W, 3) uint8 to what each view shows of it, the plain one first; needs no device."""
         return [self._resized(image, view) for view in self.views]
 
-    def answer(self, pictures: Sequence[Sequence[Resized]]) -> Output:
+    def forward_of(self, image: Rgb, batch: int = 1) -> Callable[[], object]:
+        """A call that runs the network alone, on (H, W, 3) uint8 prepared beforehand, `batch` times at once."""
+        images = self.prepare(image).images.repeat(batch, 1, 1, 1)
+        return lambda: self.engine(images)
+
+    def answer(self, pictures: Sequence[Sequence[Resized]]) -> Answer:
         """The network's output for B pictures, each shown to it in every view.
 
         Pictures share a batch only where their padded sizes are equal in every view: padded any further, a picture
@@ -166,7 +193,7 @@ class Predictor:
         Args:
             pictures: the views of each, as `resized` gives them.
         """
-        outputs = [self.engine(self._transfer.to_device(shown)) for shown in zip(*pictures, strict=True)]
+        outputs = [self.engine(self.images(shown)) for shown in zip(*pictures, strict=True)]
         if len(outputs) == 1:
             return outputs[0]
         # Segments of several views are matched for each picture separately.
@@ -180,10 +207,15 @@ class Predictor:
     def prepare(self, image: Rgb, view: View = PLAIN) -> Input:
         """(H, W, 3) uint8 to the network's input for one view."""
         one = self._resized(image, view)
-        return Input(self._transfer.to_device([one]), one.sizes)
+        return Input(self.images([one]), one.sizes)
 
-    def merge(self, output: Output, sizes: Sequence[Sizes], rule: str | None = None) -> list[Panoptic]:
+    def images(self, shown: Sequence[Resized]) -> Tensor:
+        """Resized pictures of one padded size to the network's input, (B, 3, H, W), on the device."""
+        return self._transfer.to_device(shown)
+
+    def merge(self, output: Answer, sizes: Sequence[Sizes], rule: str | None = None) -> list[Panoptic]:
         """The last stage's output for B pictures to the segments of each, by the merge that was chosen or by `rule`."""
+        assert isinstance(output, Output), "only a merged file gives segments, and its predictor takes them"
         assert output.class_logits is not None, "the last stage classifies"
         return to_panoptics(
             output.mask_logits,
@@ -196,9 +228,16 @@ class Predictor:
         )
 
     def _resized(self, image: Rgb, view: View) -> Resized:
-        short, long = round(self.short_edge * view.scale), round(self.long_edge * view.scale)
         shown = image[:, ::-1] if view.flip else image
+        if self.frame is not None:
+            return self._transfer.pinned(resized_into(shown, self.frame))
+        short, long = round(self.short_edge * view.scale), round(self.long_edge * view.scale)
         return self._transfer.pinned(resized(shown, short_edge=short, long_edge=long))
+
+
+def _with_torch(model: YOSO, device: torch.device | None, switches: Switches | None) -> TorchEngine:
+    device = device or next(model.parameters()).device
+    return TorchEngine(model.to(device).eval(), device, switches or switches_for(device))
 
 
 def predict_stream(
@@ -307,7 +346,7 @@ def _padded_sizes(picture: _Picture[_Item]) -> Hashable:
     return tuple(view.sizes.padded for view in picture.views)
 
 
-def _answered(predictor: Predictor, groups: Iterable[_Group[_Item]]) -> Iterator[tuple[_Group[_Item], Output]]:
+def _answered(predictor: Predictor, groups: Iterable[_Group[_Item]]) -> Iterator[tuple[_Group[_Item], Answer]]:
     """Each group with the network's output for it."""
     for group in groups:
         with torch.inference_mode():
@@ -316,7 +355,7 @@ def _answered(predictor: Predictor, groups: Iterable[_Group[_Item]]) -> Iterator
 
 
 def _merged(
-    predictor: Predictor, merges: Sequence[str], answered: tuple[_Group[_Item], Output]
+    predictor: Predictor, merges: Sequence[str], answered: tuple[_Group[_Item], Answer]
 ) -> list[tuple[int, tuple[_Picture[_Item], tuple[Panoptic, ...]]]]:
     """Each picture of a group at its place, with its segments by each merge."""
     group, output = answered

@@ -32,6 +32,13 @@ def fitted(size: Size, *, short_edge: int, long_edge: int) -> Size:
     return max(1, int(height + 0.5)), max(1, int(width + 0.5))
 
 
+def fitted_into(size: Size, frame: Size) -> Size:
+    """The largest size of the same shape that fits into `frame`, up to rounding (pixels)."""
+    scale = min(frame[0] / size[0], frame[1] / size[1])
+    height, width = (min(max(1, int(scale * edge + 0.5)), most) for edge, most in zip(size, frame, strict=True))
+    return height, width
+
+
 def padded(size: Size, stride: int) -> Size:
     """`size` rounded up to multiples of `stride`."""
     return -(-size[0] // stride) * stride, -(-size[1] // stride) * stride

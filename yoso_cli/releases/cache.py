@@ -1,7 +1,8 @@
-"""The cache of downloaded weights, and the ledger of their hashes at the first download.
+"""The cache of downloaded weights, the ledger of their hashes at the first download, and that of archives of our own.
 
 $YOSO_HOME/weights/            $YOSO_HOME is ~/.cache/yoso unless it is set
   known.json                   name or address -> Known
+  own.json                     the hashes of exported files that only their writer may run
   coco.safetensors             the released weights in our format
   <address's hash>-<file>      what a --weights URL brought
 """
@@ -77,6 +78,11 @@ class Cache:
         """The hashes."""
         return self.path / "known.json"
 
+    @property
+    def own(self) -> Path:
+        """The hashes of exported files that this user has written."""
+        return self.path / "own.json"
+
     def released(self, name: str) -> Path:
         """The path of the released weights `name`, in yoso's format."""
         return self.path / f"{name}.safetensors"
@@ -89,7 +95,7 @@ class Cache:
 
     def known(self, name: str) -> Known | None:
         """The ledger's entry for `name`; None if there is none. Raises DataError if the ledger is damaged."""
-        entry = self._read().get(name)
+        entry = self._read(self.ledger).get(name)
         if entry is None:
             return None
         try:
@@ -110,7 +116,7 @@ class Cache:
         with atomic.reporting(self.ledger), sole_writer(self.path / "entry"):
             first = self.known(name)
             if first is None:
-                atomic.write_json(self.ledger, {**self._read(), name: asdict(found)}, indent=1)
+                atomic.write_json(self.ledger, {**self._read(self.ledger), name: asdict(found)}, indent=1)
         if first is not None and (first.bytes, first.sha256) != (found.bytes, found.sha256):
             raise DataError(
                 f"{name}: differs from the file first downloaded under this name from {first.origin}: that had "
@@ -119,11 +125,23 @@ class Cache:
                 hint=f"If you trust the new one, remove the entry {name!r} from {self.ledger} and try again.",
             )
 
-    def _read(self) -> dict[str, dict[str, Any]]:
-        if not self.ledger.exists():
+    def remember_own(self, sha256: str) -> None:
+        """Records the hash of a file that was written here. Raises RunError when the ledger cannot be written."""
+        with atomic.reporting(self.own):
+            self.path.mkdir(parents=True, exist_ok=True)
+            with sole_writer(self.path / "entry"):
+                kept = self._read(self.own).get("sha256", [])
+                atomic.write_json(self.own, {"sha256": sorted({*kept, sha256})}, indent=1)
+
+    def is_own(self, sha256: str) -> bool:
+        """Whether a file with this hash was written here. Raises DataError if the ledger is damaged."""
+        return sha256 in self._read(self.own).get("sha256", [])
+
+    def _read(self, ledger: Path) -> dict[str, Any]:
+        if not ledger.exists():
             return {}
         try:
-            return read_json(self.ledger)
+            return read_json(ledger)
         except DataError as error:
             raise DataError(error.message, hint="Remove it; the hashes are then recorded again.") from error
 
