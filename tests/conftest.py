@@ -114,7 +114,7 @@ def line(_trained_line: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.fixture(scope="session")
-def _exported_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _exported_line(_trained_line: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from yoso_cli.export.formats import import_without_reports
 
     import_without_reports()
@@ -122,11 +122,12 @@ def _exported_line(tmp_path_factory: pytest.TempPathFactory) -> Path:
         oracle(module)
     # torch traces into the log as well where somebody listens, and pytest does.
     logging.getLogger("torch.__trace").setLevel(logging.CRITICAL)
-    folder = tmp_path_factory.mktemp("exported")
-    import build
+    folder = tmp_path_factory.mktemp("exported") / "line"
+    shutil.copytree(_trained_line, folder)
     import exported_files
+    from yoso_cli.run_folder import RunFolder
 
-    build.trained_line(folder)
+    RunFolder(folder / "runs/tiny-001").begin_training(folder / "datasets").release()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("YOSO_HOME", str(folder / "home"))

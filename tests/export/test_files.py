@@ -18,7 +18,7 @@ from yoso_cli.api.weights import read_model
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.export.metadata import Metadata, seal
 from yoso_cli.export.runtimes import opened, read_metadata
-from yoso_cli.inference.predict import resized
+from yoso_cli.inference.predict import resized_into
 from yoso_cli.model.yoso import Output
 
 pytestmark = pytest.mark.timeout(1200)  # a busy machine traces for minutes
@@ -58,7 +58,7 @@ def test_the_merged_file_has_the_map_of_our_merge_pixel_by_pixel(files: Path) ->
     logits, merged = session("tiny.onnx"), session("tiny-merged.onnx")
     segments = 0
     for picture in pictures():
-        shown = resized(picture, short_edge=64, long_edge=96)
+        shown = resized_into(picture, (64, 64))
         masks, classes = map(torch.from_numpy, logits.run([predictor.images([shown]).numpy()]))
         (wanted,) = predictor.merge(Output(masks, classes), (shown.sizes,))
         image = np.full((*shown.sizes.padded, 3), 77, np.uint8)  # what lies beyond the picture has no effect
