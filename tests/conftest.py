@@ -125,6 +125,7 @@ def _exported_line(_trained_line: Path, tmp_path_factory: pytest.TempPathFactory
     folder = tmp_path_factory.mktemp("exported") / "line"
     shutil.copytree(_trained_line, folder)
     import exported_files
+
     from yoso_cli.run_folder import RunFolder
 
     RunFolder(folder / "runs/tiny-001").begin_training(folder / "datasets").release()
