@@ -34,7 +34,7 @@ _YAML = """categories:
 """
 
 
-_TORCH_ROOMS = ("loading", "inference", "training", "model")
+_TORCH_ROOMS = ("loading", "inference", "training", "model", "export")
 _LATE = (
     *("matplotlib.figure", "matplotlib.backends.backend_agg", "matplotlib.font_manager", "jinja2", "contourpy"),
     *("pycocotools.mask", "PIL.JpegImagePlugin", "PIL.PngImagePlugin", "scipy.optimize", "panopticapi.evaluation"),
