@@ -101,7 +101,7 @@ def test_a_picture_without_shapes_is_told(tmp_path: Path) -> None:
         ('<polygon label="car" points="1,1;x,2"></polygon>', "which are not `x,y;x,y;...`"),
         ('<polygon label="car" points="1,1;nan,2;3,3"></polygon>', "has nan where a number is expected"),
         ('<polygon label="car" points="1,1;1e300,2;3,3"></polygon>', "far outside the picture"),
-        ('<polygon points="1,1;2,2;3,3"></polygon>', "a shape has the label 'None' where"),
+        ('<polygon points="1,1;2,2;3,3"></polygon>', r"shape 1 \(a polygon\) of a.png has no label"),
         ('<polygon label="car" z_order="x" points="1,1;2,2;3,3"></polygon>', "has 'z_order' 'x' where a number"),
         ('<polygon label="bus" points="1,1;2,2;3,3"></polygon>', "labels that the classes do not list: 'bus'"),
         (

@@ -176,13 +176,11 @@ def test_a_shape_that_is_wrong_is_named(tmp_path: Path, write: Callable[[Path], 
 
 def test_files_that_are_wrong_are_problems_of_the_set(tmp_path: Path) -> None:
     write_labels(tmp_path / "a.json", shape("car", SQUARE))
-    write_labels(tmp_path / "b.json", shape("", SQUARE))
     write_labels(tmp_path / "c.json", shape("car", SQUARE), photo="a.jpg")
     write_labels(tmp_path / "d.json", shape("car", SQUARE), photo="gone.gif")
     (tmp_path / "d.jpg").unlink()
     (tmp_path / "e.json").write_text('{"shapes": [')
     problems = "\n".join(open_labelme(tmp_path, None, None).problems)
-    assert "b.json: shapes[0] has the label '' where the name of a class is expected" in problems
     assert "c.json: names the picture 'a.jpg', and so does" in problems
     assert "d.json: names the picture 'gone.gif', which is not in" in problems
     assert "e.json: is not valid JSON" in problems

@@ -124,4 +124,5 @@ def test_what_is_wrong_with_the_set_is_collected(tmp_path: Path) -> None:
 
 def test_a_region_without_its_class_is_named(tmp_path: Path) -> None:
     path = write_project(tmp_path, region("polygon", **POLYGON), region("polygon", {"type": ""}, **POLYGON))
-    assert "a.jpg: region 1 has no single value of 'type'" in open_via(path, None, None, None).problems[0]
+    with pytest.raises(DataError, match=r"region 1 of a\.jpg has no single value of 'type'"):
+        read_all(opened(path))

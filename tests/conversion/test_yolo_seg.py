@@ -177,7 +177,7 @@ def test_a_line_that_is_wrong_is_named(tmp_path: Path, line: str, words: str) ->
         ({"names": {0: "a", 2: "b"}}, DataError, "lacks `names`"),
         ({"names": {"x": "a"}}, DataError, "lacks `names`"),
         ({"names": ["a", "a"]}, DataError, "names has 'a' twice"),
-        ({"names": ["a", None]}, DataError, "names has the label 'None' where"),
+        ({"names": ["a", None]}, DataError, "names has no label, the name of a class"),
         ({"kpt_shape": [17, 3]}, DataError, "is of YOLO's key points"),
         ({"train": "elsewhere"}, DataError, "elsewhere: is not in the folder of data.yaml"),
         ({"train": "/etc"}, DataError, "/etc: is not in the folder of data.yaml"),

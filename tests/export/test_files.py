@@ -254,6 +254,21 @@ print([name for name, module in sys.modules.items() if name.startswith("openvino
     assert done.stdout.strip() == "[]"
 
 
+def test_onnxruntime_reports_nothing(files: Path, tmp_path: Path) -> None:
+    """It would tell Microsoft of every session, from files that it leaves in the home and in the temporary folder."""
+    code = """
+from pathlib import Path
+from yoso_cli.export.runtimes import opened, read_metadata
+opened(Path("tiny.onnx"), read_metadata(Path("tiny.onnx")), 1)
+"""
+    (home := tmp_path / "home").mkdir()
+    places = {"HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = os.environ | places | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+    assert not [path for path in home.rglob("*") if path.is_file()]
+
+
 def test_an_archive_of_torch_runs_only_where_it_was_written(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """To load one is to run what is in it. What it says of itself is read from any."""
     session("tiny.pt2")

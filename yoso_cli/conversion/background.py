@@ -19,6 +19,8 @@ from yoso_cli.panoptic.types import VOID, Category, Panoptic, Segment, measured
 class BackgroundReader(LabelReader):
     """Labels of another reader, whose void is a class.
 
+    A picture with a wrong shape is left out as a whole by --repair: its pixels would be background.
+
     Attributes:
         source: the other reader.
         background: the class.

@@ -99,6 +99,10 @@ class LabelReader(ABC):
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
         """The labels of `picture`, and what was lost. Raises DataError naming the file that is missing or wrong."""
 
+    def read_repaired(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss], tuple[str, ...]]:
+        """As `read`, without the parts that are wrong, where a format has such; and what was dropped."""
+        return *self.read(picture), ()
+
 
 Entry = TypeVar("Entry")
 
@@ -179,16 +183,23 @@ class _Conversion:
     writer: LabelWriter[Any]
     folder: Path
     unsaid: frozenset[InformationLoss]
+    repair: bool
 
     def __call__(self, picture: SourcePicture) -> tuple[Any, Converted] | YosoError:
         """The picture's entry of the listing and its counts, or what is wrong with it."""
         try:
-            panoptic, losses = self.reader.read(picture)
+            panoptic, losses, repairs = self._read(picture)
             require_size(self.reader.image_dir / picture.image_file, *panoptic.id_map.shape)
             entry, more = self.writer.write(self.folder, picture, panoptic)
         except YosoError as error:
             return error
-        return entry, Converted.of(panoptic, losses + more + self._lost_names(picture, panoptic))
+        counts = Converted.of(panoptic, losses + more + self._lost_names(picture, panoptic))
+        return entry, replace(counts, repairs=repairs)
+
+    def _read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss], tuple[str, ...]]:
+        if self.repair:
+            return self.reader.read_repaired(picture)
+        return *self.reader.read(picture), ()
 
     def _lost_names(self, picture: SourcePicture, panoptic: Panoptic) -> Counter[InformationLoss]:
         """What a form without ids loses: those of segments that are more than the numbers 1, 2, ..., and the others."""
@@ -221,7 +232,7 @@ def convert_pictures(
         unsaid: of IDS, IMAGE_IDS and VIDEOS, those that the target cannot express.
         processes: number of worker processes.
         keep_going: report all problems, not just the first.
-        repair: leave out pictures that are missing or damaged, and list them.
+        repair: leave out pictures that are missing or damaged, and shapes that are wrong, and list them.
         progress: shows progress.
 
     Raises:
@@ -234,14 +245,15 @@ def convert_pictures(
         more = [f"And {len(whole_set) - _SHOWN:,} more; --keep-going lists all."] if len(whole_set) > _SHOWN else []
         raise ProblemsError(title, [*whole_set[:_SHOWN], *more], hint=_HINT)
     with placing as folder:
-        conversion = _Conversion(reader, writer, folder, unsaid)
+        conversion = _Conversion(reader, writer, folder, unsaid, repair)
         entries, converted, damaged = _write(conversion, processes, keep_going or repair, progress)
         if whole_set or (damaged and not repair):
             raise ProblemsError(title, whole_set + damaged, hint=_HINT)
         if not entries:
             raise DataError(f"{reader.image_dir}: there are no pictures with labels.", hint=" ".join(damaged[:1]))
         writer.finish(folder, entries)
-    return replace(converted, repairs=(*reader.repairs, *(f"left out: {one.rstrip('.')}" for one in damaged)))
+    left_out = tuple(f"left out: {one.rstrip('.')}" for one in damaged)
+    return replace(converted, repairs=reader.repairs + converted.repairs + left_out)
 
 
 def _write(

@@ -5,9 +5,11 @@ Written, a segment is a mask. Read are polygons, ellipses and masks; of overlapp
 with a document type, without which there are no entities, is refused.
 """
 
+import contextlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from xml.parsers import expat
@@ -57,7 +59,7 @@ class CvatReader(ShapesReader):
     def drawing(self, picture: SourcePicture) -> Drawing:
         """The shapes of a picture."""
         entry = self.entries[picture.image_file]
-        shapes, losses = [], Counter[InformationLoss]()
+        shapes, losses, wrong = [], Counter[InformationLoss](), []
         try:
             height, width = entry_size({side: _integer(entry.attributes, side) for side in ("height", "width")})
         except MalformedError as error:
@@ -71,9 +73,8 @@ class CvatReader(ShapesReader):
                 above, group = _integer(attributes, "z_order", 0), _integer(attributes, "group_id", 0)
                 shapes.append(Shape(_label(attributes), region, group or None, above))
             except MalformedError as error:
-                where = f"shape {number} (a {kind}) of {picture.image_file}"
-                raise DataError(f"{self.listing}: {where} {error}.") from None
-        return Drawing(height, width, shapes, losses)
+                wrong.append(f"{self.listing}: shape {number} (a {kind}) of {picture.image_file} {error}")
+        return Drawing(height, width, shapes, losses, wrong)
 
 
 def open_cvat(source: Path, split: SplitChoice, image_dir: Path | None, table: CategoryTable | None) -> CvatReader:
@@ -109,7 +110,7 @@ def open_cvat(source: Path, split: SplitChoice, image_dir: Path | None, table: C
                 problems.append(f"{listing}: two pictures are {file!r}")
             entries[file] = entry
     photos.require_some(entries, listing)
-    used = _used(listing, entries.values())
+    used = Counter(_used_labels(entries.values()))
     listed = _listed_classes(parsed.labels, used, listing)
     table, named = named_classes(used, table, folder, listing, listed=listed)
     empty = sum(not entry.shapes for entry in entries.values())
@@ -189,14 +190,12 @@ def _label(attributes: _Attributes) -> str:
     return class_name(attributes.get("label"))
 
 
-def _used(listing: Path, pictures: Any) -> Counter[str]:
-    """The labels of shapes that have an area. Raises DataError for one without a label."""
-    try:
-        return Counter(
-            _label(attributes) for entry in pictures for kind, attributes in entry.shapes if kind in _REGIONS
-        )
-    except MalformedError as error:
-        raise DataError(f"{listing}: a shape {error}.") from None
+def _used_labels(pictures: Iterable[_Picture]) -> Iterator[str]:
+    """Of the shapes that have an area, as far as they can be read."""
+    for kind, attributes in chain.from_iterable(entry.shapes for entry in pictures):
+        with contextlib.suppress(MalformedError):
+            if kind in _REGIONS:
+                yield _label(attributes)
 
 
 def _listed_classes(labels: Sequence[_Attributes], used: Counter[str], listing: Path) -> tuple[Category, ...]:

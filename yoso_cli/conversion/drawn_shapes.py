@@ -58,12 +58,14 @@ class Drawing:
         width: pixels.
         shapes: in the order of the file.
         losses: what the file has and a segment cannot express.
+        wrong: of each shape that cannot be read, where it is and what is wrong with it.
     """
 
     height: int
     width: int
     shapes: Sequence[Shape]
     losses: Counter[InformationLoss] = field(default_factory=Counter)
+    wrong: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -72,11 +74,20 @@ class ShapesReader(LabelReader, ABC):
 
     @abstractmethod
     def drawing(self, picture: SourcePicture) -> Drawing:
-        """The shapes of `picture`. Raises DataError naming the file, and the shape that is wrong."""
+        """The shapes of `picture`. Raises DataError naming the file that is missing or wrong as a whole."""
 
     def read(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss]]:
-        """The shapes as segments, numbered 1, 2, ... in their order."""
-        return flattened(self.drawing(picture), self.table)
+        """The shapes as segments, numbered 1, 2, ... in their order. Raises DataError naming the one that is wrong."""
+        drawing = self.drawing(picture)
+        if drawing.wrong:
+            more = f", and {counted(len(drawing.wrong) - 1, 'more shape')}" if len(drawing.wrong) > 1 else ""
+            raise DataError(f"{drawing.wrong[0]}{more}.")
+        return flattened(drawing, self.table)
+
+    def read_repaired(self, picture: SourcePicture) -> tuple[Panoptic, Counter[InformationLoss], tuple[str, ...]]:
+        """As `read`, without the shapes that are wrong, which are listed."""
+        drawing = self.drawing(picture)
+        return *flattened(drawing, self.table), tuple(f"dropped {one}" for one in drawing.wrong)
 
 
 @dataclass(frozen=True)
@@ -144,7 +155,9 @@ def _layers(shapes: Sequence[Shape], known: dict[str, Category]) -> tuple[list[S
 
 def class_name(found: Any) -> str:
     """A name of a class, from an untrusted file. Raises MalformedError for what is none."""
-    if not isinstance(found, str) or not found.strip() or len(found) > _LONGEST_NAME:
+    if found is None or (isinstance(found, str) and not found.strip()):
+        raise MalformedError("has no label, the name of a class")
+    if not isinstance(found, str) or len(found) > _LONGEST_NAME:
         raise MalformedError(f"has the label {str(found)[:_LONGEST_NAME]!r} where the name of a class is expected")
     if any("\ud800" <= one <= "\udfff" for one in found):
         raise MalformedError(f"has the label {found!a}, which is no text")

@@ -9,10 +9,12 @@ are polygons, ellipses and brushes. A brush is run lengths of bits, as https://g
     then      1 bit whether one value repeats, 2 bits which size, a run length less 1, and one value or as many
 """
 
+import contextlib
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -54,7 +56,7 @@ class LabelStudioReader(ShapesReader):
     def drawing(self, picture: SourcePicture) -> Drawing:
         """The regions of a picture."""
         shapes: list[Shape] = []
-        losses = Counter[InformationLoss]()
+        losses, wrong = Counter[InformationLoss](), []
         sizes = set()
         for index, entry in enumerate(self.results[picture.image_file]):
             try:
@@ -66,12 +68,11 @@ class LabelStudioReader(ShapesReader):
                 else:
                     shapes.append(Shape(_label(entry), region))
             except MalformedError as error:
-                where = f"the region {entry.get('id', index)!r} of {picture.image_file}"
-                raise DataError(f"{self.listing}: {where} {error}.") from None
+                wrong.append(f"{self.listing}: the region {entry.get('id', index)!r} of {picture.image_file} {error}")
         if len(sizes) > 1:
             raise DataError(f"{self.listing}: the regions of {picture.image_file} are of {len(sizes)} sizes of it.")
         height, width = sizes.pop() if sizes else shown_size(self.image_dir / picture.image_file)
-        return Drawing(height, width, shapes, losses)
+        return Drawing(height, width, shapes, losses, wrong)
 
 
 def open_label_studio(source: Path, image_dir: Path | None, table: CategoryTable | None) -> LabelStudioReader:
@@ -103,7 +104,7 @@ def open_label_studio(source: Path, image_dir: Path | None, table: CategoryTable
         except (MalformedError, UnfoundError) as error:
             problems.append(f"{source}: task {task.get('id', index) if isinstance(task, dict) else index} {error}")
     photos.require_some(results, source)
-    used = _used(results, source)
+    used = Counter(_used_labels(results))
     table, named = named_classes(used, table, source.parent, source)
     remarks = [f"{source}: {counted(count, 'task')} {what} left out" for what, count in left.items()]
     if bare := sum(not found for found in results.values()):
@@ -156,18 +157,13 @@ def _path(text: str) -> str:
     return unquote(parts.path) if parts.scheme or parts.query or text.startswith("/data/") else text
 
 
-def _used(results: dict[str, list[Any]], source: Path) -> Counter[str]:
-    """The labels of regions that have an area. Raises DataError for one without a label."""
-    used: Counter[str] = Counter()
-    for file, regions in results.items():
-        for entry in regions:
-            value = entry.get("value")
-            try:
-                if isinstance(value, dict) and _kind(value) in ("polygon", "brush", "ellipse"):
-                    used[_label(entry)] += 1
-            except MalformedError as error:
-                raise DataError(f"{source}: a region of {file} {error}.") from None
-    return used
+def _used_labels(results: dict[str, list[Any]]) -> Iterator[str]:
+    """Of the regions that have an area, as far as they can be read."""
+    for entry in chain.from_iterable(results.values()):
+        value = entry.get("value")
+        with contextlib.suppress(MalformedError):
+            if isinstance(value, dict) and _kind(value) in ("polygon", "brush", "ellipse"):
+                yield _label(entry)
 
 
 def _label(entry: Any) -> str:

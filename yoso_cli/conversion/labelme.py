@@ -7,11 +7,12 @@ Read are polygons, rectangles, circles (a centre and a point on the rim) and mas
 
 import base64
 import binascii
+import contextlib
 import json
 import math
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -58,16 +59,18 @@ class LabelmeReader(ShapesReader):
         path = self.labels[picture.image_file]
         content = read_json(path)
         height, width = _size(content, path, self.image_dir / picture.image_file)
-        shapes, losses = [], Counter[InformationLoss]()
+        shapes, losses, wrong = [], Counter[InformationLoss](), []
         for index, entry in enumerate(_shapes(content, path)):
             try:
-                if (kind := entry.get("shape_type") or "polygon") in _WITHOUT_AREA:
+                if (kind := _kind(entry)) in _WITHOUT_AREA:
                     losses[InformationLoss.WITHOUT_AREA] += 1
                     continue
                 shapes.append(_read_shape(entry, kind, height, width))
             except MalformedError as error:
-                raise DataError(f"{path}: shapes[{index}] ({_label(entry)!r}) {error}.") from None
-        return Drawing(height, width, shapes, losses)
+                label = entry.get("label") if isinstance(entry, dict) else None
+                named = f" ({label!r})" if isinstance(label, str) else ""
+                wrong.append(f"{path}: shapes[{index}]{named} {error}")
+        return Drawing(height, width, shapes, losses, wrong)
 
 
 def open_labelme(
@@ -127,8 +130,7 @@ class _Scan:
                 self.others.append(path.relative_to(self.folder).as_posix())
                 return
             file = self._photo(path, entry_value(content, "imagePath", str))
-            shapes = _shapes(content, path)
-            self.used.update(_label(entry) for entry in shapes if entry.get("shape_type") not in _WITHOUT_AREA)
+            self.used.update(_labels(_shapes(content, path)))
         except (UnfoundError, MalformedError) as error:
             self.problems.append(f"{path}: {error}")
         except DataError as error:
@@ -152,17 +154,25 @@ class _Scan:
 
 
 def _shapes(content: Any, path: Path) -> list[Any]:
-    """Raises DataError unless they are objects with labels."""
+    """Raises DataError unless they are a list."""
     try:
-        found = entry_list(content, "shapes")
+        return entry_list(content, "shapes")
     except MalformedError as error:
         raise DataError(f"{path}: {error}.") from None
-    for index, entry in enumerate(found):
-        try:
-            _label(entry)
-        except MalformedError as error:
-            raise DataError(f"{path}: shapes[{index}] {error}.") from None
-    return found
+
+
+def _labels(shapes: Iterable[Any]) -> Iterator[str]:
+    """Of the shapes that have an area, as far as they can be read."""
+    for entry in shapes:
+        with contextlib.suppress(MalformedError):
+            if _kind(entry) not in _WITHOUT_AREA:
+                yield _label(entry)
+
+
+def _kind(entry: Any) -> Any:
+    if not isinstance(entry, dict):
+        raise MalformedError("is no object")
+    return entry.get("shape_type") or "polygon"
 
 
 def _label(entry: Any) -> str:

@@ -5,9 +5,12 @@ one of its attributes, and which one is not written anywhere: if regions have on
 attribute all regions are of one class, `object`.
 """
 
+import contextlib
 import math
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +40,7 @@ class ViaReader(ShapesReader):
     def drawing(self, picture: SourcePicture) -> Drawing:
         """The regions of a picture."""
         height, width = shown_size(self.image_dir / picture.image_file)
-        shapes, losses = [], Counter[InformationLoss]()
+        shapes, losses, wrong = [], Counter[InformationLoss](), []
         for index, entry in enumerate(self.regions[picture.image_file]):
             try:
                 if _is_flat(entry):
@@ -45,9 +48,8 @@ class ViaReader(ShapesReader):
                     continue
                 shapes.append(Shape(_label(entry, self.attribute), _region(_drawn(entry), height, width)))
             except MalformedError as error:
-                where = f"region {index} of {picture.image_file}"
-                raise DataError(f"{self.listing}: {where} {error}.") from None
-        return Drawing(height, width, shapes, losses)
+                wrong.append(f"{self.listing}: region {index} of {picture.image_file} {error}")
+        return Drawing(height, width, shapes, losses, wrong)
 
 
 def open_via(source: Path, image_dir: Path | None, table: CategoryTable | None, attribute: str | None) -> ViaReader:
@@ -82,8 +84,7 @@ def open_via(source: Path, image_dir: Path | None, table: CategoryTable | None, 
         raise DataError(f"{source}: lists no picture of VIA 2, which has 'filename' and 'regions'.")
     photos.require_some(regions, source)
     chosen = _class_attribute(regions, attribute, source)
-    used, unnamed = _used(regions, chosen)
-    problems += [f"{source}: {file}: {what}" for file, what in unnamed]
+    used = Counter(_labels(regions, chosen))
     table, named = named_classes(used, table, source.parent, source)
     told = tuple(filter(None, (named, *unlabelled(photos.files, regions, photos.folder))))
     pictures = tuple(SourcePicture(file.rpartition(".")[0], file) for file in sorted(regions))
@@ -133,18 +134,12 @@ def _label(entry: Any, attribute: str) -> str:
     return class_name(value)
 
 
-def _used(regions: dict[str, list[Any]], attribute: str) -> tuple[Counter[str], list[tuple[str, str]]]:
-    """The labels of regions that have an area, and where one has none."""
-    used: Counter[str] = Counter()
-    problems = []
-    for file, found in regions.items():
-        for index, entry in enumerate(found):
-            try:
-                if not _is_flat(entry):
-                    used[_label(entry, attribute)] += 1
-            except MalformedError as error:
-                problems.append((file, f"region {index} {error}"))
-    return used, problems
+def _labels(regions: dict[str, list[Any]], attribute: str) -> Iterator[str]:
+    """Of the regions that have an area, as far as they can be read."""
+    for entry in chain.from_iterable(regions.values()):
+        with contextlib.suppress(MalformedError):
+            if not _is_flat(entry):
+                yield _label(entry, attribute)
 
 
 def _drawn(entry: Any) -> dict[str, Any]:

@@ -55,7 +55,7 @@ class YoloReader(ShapesReader):
         """The polygons of the picture's text file."""
         path = self.labels[picture.image_file]
         height, width = shown_size(self.image_dir / picture.image_file)
-        shapes, losses = [], Counter[InformationLoss]()
+        shapes, losses, wrong = [], Counter[InformationLoss](), []
         for place, line in enumerate(read_lines(path), start=1):
             try:
                 found, figures = _numbers(line, len(self.names))
@@ -68,8 +68,8 @@ class YoloReader(ShapesReader):
                 points = [share * (height if axis % 2 else width) for axis, share in enumerate(figures)]
                 shapes.append(Shape(self.names[found], polygon_region(points, height, width)))
             except MalformedError as error:
-                raise DataError(f"{path}:{place}: {error}.") from None
-        return Drawing(height, width, shapes, losses)
+                wrong.append(f"{path}:{place}: {error}")
+        return Drawing(height, width, shapes, losses, wrong)
 
 
 def open_yolo(source: Path, split: SplitChoice, image_dir: Path | None, table: CategoryTable | None) -> YoloReader:

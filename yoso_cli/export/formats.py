@@ -1,5 +1,6 @@
 """The formats of exported files: what each can do, and what it needs; everything else is refused before work begins."""
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -210,7 +211,12 @@ def require_packages(packages: Sequence[Package], what: str, extra: str) -> None
 
 
 def import_without_reports() -> None:
-    """Keeps OpenVINO, once it is imported, from telling Intel of every import and conversion."""
+    """Keeps runtimes, once they are imported, from telling Intel and Microsoft of their use.
+
+    OpenVINO reports every import and conversion; onnxruntime 1.32 every session, and leaves files in the home and in
+    the temporary folder.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     # None makes its reporter's import fail, which OpenVINO and NNCF expect and go without it.
     sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 

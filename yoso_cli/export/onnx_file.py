@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from yoso_cli.errors import DataError
-from yoso_cli.export.formats import FORMATS, require_packages
+from yoso_cli.export.formats import FORMATS, import_without_reports, require_packages
 from yoso_cli.export.metadata import KEY, Metadata, foreign, read_file, require_whole, seal
 from yoso_cli.export.program import INPUTS, OUTPUTS, quiet
 
@@ -172,6 +172,7 @@ class Session:
     def __init__(self, path: Path, threads: int) -> None:
         content, self.metadata = _checked(path)
         require_packages(FORMATS["onnx"].reads, str(path), FORMATS["onnx"].extra)
+        import_without_reports()
         import onnxruntime
 
         self._path = path

@@ -34,6 +34,9 @@ PHOTO_SUFFIXES = frozenset(
 
 _FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "PPM", "JPEG2000", "AVIF")
 
+_BAND = 1 << 21
+"""Pixels that are copied from Pillow at once."""
+
 _JPEG = b"\xff\xd8"
 # Start of frame, of all kinds, without the three tables between them: ITU-T T.81, B.1.1.3.
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
@@ -117,16 +120,27 @@ def _pixels(file: Path | IO[bytes], where: str, edge: int | None = None) -> Rgb:
         if edge is not None:
             # Only JPEGs do, by a power of two, and stay at least as large as is asked for.
             image.draft("RGB", (edge, edge))
-        upright = ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)
+        upright: Image.Image = image
         if upright.mode.startswith("I"):
             # Pillow cuts 16-bit grey off at 255 instead of scaling it.
             upright = Image.fromarray((np.asarray(upright).clip(0, 65535) // 257).astype(np.uint8))
         if "transparency" in upright.info:
             upright = upright.convert("RGBA")
-        rgb = upright.convert("RGB")
+        rgb = upright if upright.mode == "RGB" else upright.convert("RGB")
         if edge is not None:
             rgb.thumbnail((edge, edge))
-        return np.array(rgb)
+        return _array(rgb)
+
+
+def _array(image: "Image.Image") -> Rgb:
+    """The pixels, by bands of rows: of a whole picture Pillow makes two copies on the way."""
+    pixels: Rgb = np.empty((image.height, image.width, 3), np.uint8)
+    rows = max(1, _BAND // image.width)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def photo_size(file: IO[bytes], where: str) -> tuple[int, int]:
