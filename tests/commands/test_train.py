@@ -351,9 +351,11 @@ def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[s
     assert "batch that fits a GPU of 8 GiB: 2" in told
     assert f"Loss masks compared at {recipe_file.load(str(recipe)).loss.num_points} points each Memory" in told
     aids = ["loss.compare_at=cells", "loss.center_weight=10", "train.start=centers", "model.hidden_dim=32"]
+    aids += ["loss.box_points=8", "train.optimizer=muon", "train.batch_norms_until=0.5"]
     assert run(["train", str(recipe), "--dry-run", *(f"--set={aid}" for aid in aids)]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "256 cells each; center codes with weight 10 and a decoder that starts at centers Memory" in told
+    assert "256 cells and 64 points in the box of each; center codes with weight 10 and a decoder" in told
+    assert "Optimizer Muon for the convolutions of backbone and neck Norms keep their statistics after 2 steps" in told
 
 
 def test_a_dry_run_refuses_weights_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ from yoso_cli.training.step import Criterion
 # The released loss, and the one with all aids; codes of 64x64 pictures need no more than the tiny network has.
 CRITERIA: dict[str, Criterion] = {
     "released": SetLoss(num_points=128),
-    "aided": WithCenters(CellLoss(), 2.0, CenterLoss((True, True, False))),
+    "aided": WithCenters(CellLoss(box_points=5), 2.0, CenterLoss((True, True, False))),
 }
 
 

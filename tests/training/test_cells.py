@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.ndimage import map_coordinates
 from torch import Tensor
 from torch.nn import functional as F
 from training import tiny
@@ -16,7 +17,7 @@ from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import Output
 from yoso_cli.training.cells import CellLoss, boxes, covered_cells
 from yoso_cli.training.losses import SetLoss
-from yoso_cli.training.memory import _KEPT_AT_CELLS
+from yoso_cli.training.memory import _KEPT_AT_PLACES
 
 HEIGHT, WIDTH = 6, 8
 
@@ -72,6 +73,46 @@ def test_terms_are_those_of_the_definition(seed: int, box_share: float, extent: 
     assert terms["s0.dice"] == pytest.approx(5 * float(dice), rel=1e-4)
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([1, 4, 7]))
+def test_points_in_the_box_are_those_of_the_definition(seed: int, box_share: float, count: int) -> None:
+    """Logits are interpolated as inference does it, by SciPy; a pixel of the target has its value at its center."""
+    output, target = case(seed, queries=1, count=1)
+    target.masks[0] = False
+    target.masks[0, 9:15, 6:16] = True
+    terms = terms_of(CellLoss(box_share=box_share, box_points=count), output, target)
+
+    # The target covers rows 2 to 3 and columns 1 to 3; with half of its extent and one cell more on each side, clipped:
+    top, bottom, left, right = 0, 6, 0, 6
+    ys, xs = (low + (np.arange(count) + 0.5) / count * (high - low) for low, high in ((top, bottom), (left, right)))
+    logits = output.mask_logits[0, 0].detach().numpy().astype(np.float64)
+    grid = np.stack(np.meshgrid(ys, xs, indexing="ij"))
+    drawn = map_coordinates(logits, grid - 0.5, order=1, mode="nearest")
+    true = map_coordinates(target.masks[0].numpy().astype(np.float64), 4 * grid - 0.5, order=1, mode="grid-constant")
+    cells = target.masks[0].view(HEIGHT, 4, WIDTH, 4).double().mean((1, 3)).numpy()
+
+    def bce(logit: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        return np.logaddexp(0, logit) - wanted * logit
+
+    mask = (1 - box_share) * bce(logits, cells).mean() + box_share * bce(drawn, true).mean()
+    assert terms["s0.mask"] == pytest.approx(5 * mask, rel=1e-4)
+    soft, outside = 1 / (1 + np.exp(-drawn)), 1 / (1 + np.exp(-logits[:, right:]))
+    area = (bottom - top) * (right - left)
+    overlap = 2 * area * (soft * true).mean() + 1
+    dice = 1 - overlap / (area * (soft.mean() + true.mean()) + outside.sum() + 1)
+    assert terms["s0.dice"] == pytest.approx(5 * dice, rel=1e-4)
+
+
+def test_a_point_in_the_middle_of_each_cell_says_what_the_cell_does() -> None:
+    """Where the box is the picture, and the target covers whole cells."""
+    output, _ = case(4, queries=1)
+    masks = torch.zeros(1, HEIGHT * 4, HEIGHT * 4, dtype=torch.bool)
+    masks[0, 4:20, 4:20] = True
+    square, target = Output(output.mask_logits[..., :HEIGHT], None), Target(torch.tensor([0]), masks)
+    cells, points = (terms_of(CellLoss(box_points=count), square, target) for count in (0, HEIGHT))
+    assert points == pytest.approx(cells, rel=1e-4)
+
+
 def test_the_pairs_are_the_best_by_the_terms_themselves() -> None:
     """Any other pairs have a larger sum of mask and dice terms, where no box is weighed."""
     output, target = case(3, queries=4, count=3)
@@ -90,10 +131,11 @@ def test_the_pairs_are_the_best_by_the_terms_themselves() -> None:
         assert best <= sum(sum(terms.values()) for terms in alone) / 3 + 1e-5
 
 
+@pytest.mark.parametrize("box_points", [0, 3])
 @pytest.mark.parametrize(("queries", "count"), [(5, 0), (2, 4), (4, 4)])
-def test_any_number_of_targets_gives_finite_losses_and_gradients(queries: int, count: int) -> None:
+def test_any_number_of_targets_gives_finite_losses_and_gradients(queries: int, count: int, box_points: int) -> None:
     output, target = case(1, queries, count)
-    terms = CellLoss()([output], [target], never)
+    terms = CellLoss(box_points=box_points)([output], [target], never)
     torch.stack(list(terms.values())).sum().backward()  # type: ignore[no-untyped-call]
     assert list(terms) == ["s0.class", "s0.mask", "s0.dice"]
     assert all(term.isfinite() for term in terms.values())
@@ -117,6 +159,16 @@ def test_padding_counts_for_nothing() -> None:
     with torch.no_grad():
         output.mask_logits[..., WIDTH // 2 :] = 7
     assert terms_of(CellLoss(), output, target) == before
+
+
+def test_points_at_the_edge_of_padding_see_half_a_cell_of_it() -> None:
+    """Interpolation reads the cell beyond; further padding counts for nothing."""
+    output, target = case(5, extent=(0.5, 1.0))
+    loss = CellLoss(box_points=4)
+    before = terms_of(loss, output, target)
+    with torch.no_grad():
+        output.mask_logits[..., WIDTH // 2 + 1 :] = 7
+    assert terms_of(loss, output, target) == before
 
 
 def test_what_is_not_finite_makes_a_loss_that_is_not() -> None:
@@ -144,7 +196,8 @@ def test_the_recipe_chooses_where_masks_are_compared() -> None:
         assert made.dice_weight == 3.0
 
 
-def test_the_estimate_of_memory_is_what_autograd_keeps() -> None:
+@pytest.mark.parametrize("box_points", [0, 6])
+def test_the_estimate_of_memory_is_what_autograd_keeps(box_points: int) -> None:
     """For as many targets as proposals; the network's own values are counted apart."""
     output, target = case(0, queries=12, count=12)
     sizes: dict[int, int] = {}
@@ -156,6 +209,6 @@ def test_the_estimate_of_memory_is_what_autograd_keeps() -> None:
 
     alive: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        terms = CellLoss()([Output(output.mask_logits, None)], [target], never)
+        terms = CellLoss(box_points=box_points)([Output(output.mask_logits, None)], [target], never)
     assert len(terms) == 2
-    assert 0.5 < sum(sizes.values()) / (4 * _KEPT_AT_CELLS * 12 * HEIGHT * WIDTH) < 1.5
+    assert 0.5 < sum(sizes.values()) / (4 * _KEPT_AT_PLACES * 12 * (HEIGHT * WIDTH + box_points**2)) < 1.5

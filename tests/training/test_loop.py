@@ -23,6 +23,7 @@ from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.loop import Hooks, Plan, train
 from yoso_cli.training.losses import SetLoss
+from yoso_cli.training.muon import muon
 
 GOLDEN = Path(__file__).with_name("golden_curve.json")
 MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}
@@ -35,6 +36,8 @@ class Run:
         self.model = tiny.model(seed)
         decay = changes.pop("ema", 0.0)
         average = MovingAverage(self.model, decay) if decay else None
+        if "optimizer" in changes:
+            changes["optimizer"] = changes["optimizer"](self.model, weight_decay=0.05, backbone_lr=0.1)
         self.step = tiny.step(self.model, average=average, **changes)
         self.steps: list[Metrics] = []
         self.logged: list[Metrics] = []
@@ -93,6 +96,8 @@ def curve(run: Run) -> list[Metrics]:
         {"precision": "bfloat16", "channels_last": True},
         {"precision": "float16", "ema": 0.5},
         {"criterion": processes.CRITERIA["aided"]},
+        {"optimizer": muon, "norms_fixed_at": 6},
+        {"optimizer": muon, "norms_fixed_at": 3, "precision": "float16"},
     ],
 )
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:

@@ -1,9 +1,12 @@
 """Configuration of a step: precision, memory format, moving average, freezing, memory estimate, background writing."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from training import tiny
 
+from yoso_cli.api import training_parts
 from yoso_cli.loading.batch import Batch
 from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
@@ -91,6 +94,40 @@ def test_what_is_frozen_has_no_group_and_its_norms_evaluate() -> None:
     assert learning == {*model.aggregator.parameters(), *model.decoder.parameters()}
 
 
+def test_batch_norms_keep_their_statistics_from_an_iteration_on() -> None:
+    """Also where the loop sets training mode anew, as after an evaluation; the weights of norms go on learning."""
+    model = tiny.model()
+    step = tiny.step(model, norms_fixed_at=2)
+    kept, scales = [], []
+    for iteration, batch in enumerate(tiny.batches(stop=4)):
+        set_training(model)
+        step(batch, iteration, 1e-3)
+        kept.append(model.backbone.bn1.running_mean.clone())
+        scales.append(model.backbone.bn1.weight.detach().clone())
+    assert not torch.equal(kept[0], kept[1])
+    assert torch.equal(kept[1], kept[2])
+    assert torch.equal(kept[2], kept[3])
+    assert not torch.equal(scales[2], scales[3])
+
+
+def test_with_kept_statistics_training_sees_what_inference_does() -> None:
+    """Then also gradient accumulation is exact (test_share.py)."""
+    model = tiny.model()
+    (batch,) = tiny.batches(stop=1)
+    step = tiny.step(model, norms_fixed_at=0, optimizer=tiny.sgd(model))
+    step(batch, 0, 0.0)
+    with torch.no_grad():
+        trained = model(batch.images.float())[-1].mask_logits
+        inferred = model.eval()(batch.images.float())[-1].mask_logits
+    torch.testing.assert_close(trained, inferred)
+
+
+def test_the_recipe_says_in_shares_of_the_steps_when() -> None:
+    for share, iteration in ((1.0, 6), (0.5, 3), (0.0, 0)):
+        recipe = replace(tiny.RECIPE, train=replace(tiny.RECIPE.train, batch_norms_until=share))
+        assert training_parts.norms_fixed_at(recipe) == iteration
+
+
 def test_memory_grows_with_pictures_and_pixels_and_shrinks_with_precision() -> None:
     model = tiny.model()
     size = {"height": 128, "width": 128, "precision": "float32", "average": False}
@@ -101,7 +138,7 @@ def test_memory_grows_with_pictures_and_pixels_and_shrinks_with_precision() -> N
     assert footprint(model, **{**size, "height": 256}).per_picture == 2 * one.per_picture
     assert 0.4 < footprint(model, **{**size, "precision": "bfloat16"}).per_picture / one.per_picture < 0.95
     assert one.per_picture > 3 * 128 * 128 * 4, "at least the picture"
-    cells = footprint(model, **size, all_cells=True).per_picture - one.per_picture
+    cells = footprint(model, **size, places=32 * 32).per_picture - one.per_picture
     assert cells == 4 * 6 * 3 * 6 * 32 * 32, "six values of each cell, at three stages of six proposals"
     freeze(model, ["backbone"])
     assert footprint(model, **size).per_picture < one.per_picture

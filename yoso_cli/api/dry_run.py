@@ -91,16 +91,18 @@ def _schedule(recipe: Recipe, images: int | None) -> dict[str, Any]:
         "crop": f"{recipe.augment.crop_height}x{recipe.augment.crop_width}",
         "epochs": plan.iterations * plan.batch / images if images else None,
         "rate": f"{warm} {plan.lr:g} (backbone {plan.lr * plan.backbone_lr:g}), {fall}",
+        "optimizer": plan.optimizer,
+        "norms_fixed_at": training_parts.norms_fixed_at(recipe),
         "evaluations": plan.iterations // plan.evaluate_every if plan.evaluate_every else 1,
     }
 
 
 def _loss(recipe: Recipe) -> dict[str, Any]:
-    loss, augment = recipe.loss, recipe.augment
-    cells = (augment.crop_height // 4) * (augment.crop_width // 4)
+    loss = recipe.loss
     return {
         "compare_at": loss.compare_at,
-        "places": cells if loss.compare_at == "cells" else loss.num_points,
+        "places": training_parts.places_per_mask(recipe),
+        "box_points": loss.box_points**2 if loss.compare_at == "cells" else 0,
         "center_weight": loss.center_weight,
         "start": recipe.train.start,
     }

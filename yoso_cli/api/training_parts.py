@@ -129,6 +129,7 @@ def optimizer_step(
     from yoso_cli.training import distributed
     from yoso_cli.training.ema import MovingAverage
     from yoso_cli.training.freezing import freeze
+    from yoso_cli.training.muon import muon
     from yoso_cli.training.optim import adamw
     from yoso_cli.training.step import Step, StepConfig
 
@@ -141,7 +142,9 @@ def optimizer_step(
     forward = distributed.wrap_ddp(model, device) if group.size > 1 else model
     return Step(
         model,
-        adamw(model, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr),
+        {"adamw": adamw, "muon": muon}[plan.optimizer](
+            model, weight_decay=plan.weight_decay, backbone_lr=plan.backbone_lr
+        ),
         criterion(recipe, categories),
         StepConfig(
             clip=plan.clip,
@@ -149,12 +152,18 @@ def optimizer_step(
             precision=plan.precision,
             micro_batch=_micro_batch(model, recipe, device, group, progress),
             channels_last=plan.channels_last,
+            norms_fixed_at=norms_fixed_at(recipe),
         ),
         device,
         forward=torch.compile(forward) if plan.compile else forward,
         average=MovingAverage(model, plan.ema) if plan.ema else None,
         group=group,
     )
+
+
+def norms_fixed_at(recipe: Recipe) -> int:
+    """The iteration from which batch norms keep their statistics; that after the last if they never do."""
+    return round(recipe.train.batch_norms_until * recipe.train.iterations)
 
 
 def criterion(recipe: Recipe, categories: tuple[Category, ...]) -> "Criterion":
@@ -201,8 +210,16 @@ def footprint(model: "YOSO", recipe: Recipe) -> "Footprint":
         width=augment.crop_width,
         precision=plan.precision,
         average=bool(plan.ema),
-        all_cells=recipe.loss.compare_at == "cells",
+        places=places_per_mask(recipe) if recipe.loss.compare_at == "cells" else 0,
     )
+
+
+def places_per_mask(recipe: Recipe) -> int:
+    """How many places of a mask the loss compares."""
+    loss, augment = recipe.loss, recipe.augment
+    if loss.compare_at == "points":
+        return loss.num_points
+    return (augment.crop_height // 4) * (augment.crop_width // 4) + loss.box_points**2
 
 
 def _micro_batch(model: "YOSO", recipe: Recipe, device: "torch.device", group: ProcessGroup, progress: Progress) -> int:

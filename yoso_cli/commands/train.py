@@ -251,6 +251,16 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
             f"{schedule['crop']}{epochs}",
         ),
         ("Rate", schedule["rate"]),
+        *(
+            (("Optimizer", "Muon for the convolutions of backbone and neck"),)
+            if schedule["optimizer"] == "muon"
+            else ()
+        ),
+        *(
+            (("Norms", f"keep their statistics after {counted(schedule['norms_fixed_at'], 'step')}"),)
+            if schedule["norms_fixed_at"] < schedule["iterations"]
+            else ()
+        ),
         ("Loss", _loss_text(facts["loss"])),
         (
             "Memory",
@@ -266,7 +276,9 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
 
 
 def _loss_text(loss: dict[str, Any]) -> str:
-    where = counted(loss["places"], "cell" if loss["compare_at"] == "cells" else "point")
+    inner = loss["box_points"]
+    where = counted(loss["places"] - inner, "cell" if loss["compare_at"] == "cells" else "point")
+    where += f" and {counted(inner, 'point')} in the box of" if inner else ""
     aids = [
         *([f"center codes with weight {loss['center_weight']:g}"] if loss["center_weight"] else []),
         *(["a decoder that starts at centers"] if loss["start"] == "centers" else []),

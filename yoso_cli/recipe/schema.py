@@ -117,6 +117,9 @@ class LossRecipe:
     box_share: float = value(
         0.5, "cells: share of a mask's cross-entropy that comes from the box around it", at_least=0, at_most=1
     )
+    box_points: int = value(
+        0, "cells: points along each edge of a mask's box, at which its part is compared; 0: its cells", at_least=0
+    )
     num_points: int = value(12544, "points: how many per mask", at_least=1)
     oversample_ratio: float = value(
         3.0, "points: candidates for each, of which the most uncertain are kept", at_least=1
@@ -136,7 +139,10 @@ class TrainRecipe:
     micro_batch: int = value(
         0, "pictures per GPU and forward pass (gradient accumulation); 0: as many as fit", at_least=0
     )
-    lr: float = value(1e-4, "peak learning rate of AdamW", above=0)
+    optimizer: str = value(
+        "adamw", "AdamW for all weights, or Muon for the convolutions of backbone and neck", choices=("adamw", "muon")
+    )
+    lr: float = value(1e-4, "peak learning rate", above=0)
     weight_decay: float = value(0.05, "weight decay of all but norms", at_least=0)
     backbone_lr: float = value(0.1, "factor on the learning rate for the backbone", at_least=0)
     schedule: str = value("step", "learning rate schedule", choices=("step", "poly"))
@@ -152,6 +158,9 @@ class TrainRecipe:
     compile: bool = value(False, "torch.compile; the first step takes minutes")
     ema: float = value(
         0.0, "decay of the moving average of the weights, such as 0.9998; 0: none", at_least=0, at_most=1
+    )
+    batch_norms_until: float = value(
+        1.0, "share of the steps after which batch norms keep their statistics", at_least=0, at_most=1
     )
     freeze: tuple[str, ...] = value((), "frozen parts", choices=("backbone", "aggregator", "decoder"))
     start: str = value(

@@ -3,9 +3,13 @@
 A target is the share of each cell that it covers. Where things are small, uniform points miss them: of 512 points in a
 picture of 224x224 pixels three lie on a cell nucleus of 17 pixels' width. All cells of such a picture are 3,136, cost
 no sampling, and give the same loss each time. In large pictures with many targets, points are cheaper.
+
+Of things of a few cells most lies between the centers of cells, where inference interpolates. So masks may be compared
+at a grid of closer points in the box around each target, and at cells outside of it.
 """
 
 # B images, N proposals, M targets of an image or matched pairs of the batch, h w size at stride 4, P = h w cells
+# G points in a target's box
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,7 +23,7 @@ from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import Output
 from yoso_cli.training.losses import class_loss
 from yoso_cli.training.matcher import Match, pairs_of_least_cost, probabilities
-from yoso_cli.training.points import Rand
+from yoso_cli.training.points import Rand, sample_logits, sample_masks
 from yoso_cli.training.share import Share
 
 # Cells and share of a target's own extent by which its box is larger, on each side.
@@ -30,14 +34,18 @@ class _Wanted(NamedTuple):
     """What one image's masks should be.
 
     Attributes:
-        masks: (M, P), the share of each cell that a target covers.
+        masks: (M, P + G), the share of each cell that a target covers, then the target at the points in its box.
         visible: (P,), 1 for cells that show the picture, 0 for padding.
-        weights: (M, P), of each cell in a target's cross-entropy; their sum is 1.
+        weights: (M, P + G), of each place in a target's cross-entropy; their sum is 1.
+        areas: (M, P + G), cells that each place stands for in the dice loss.
+        points: (M, G, 2), in 0..1.
     """
 
     masks: Tensor
     visible: Tensor
     weights: Tensor
+    areas: Tensor
+    points: Tensor
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,8 @@ class CellLoss:
         no_object_weight: of the no-object class within the class loss.
         box_share: share of a target's cross-entropy that comes from the box around it, 0..1; of the rest all cells of
             the picture have the same part. For a small target nearly all of these are far away.
+        box_points: points along each edge of that box, at which the masks in it are compared; 0: at its cells. The
+            matching is always at cells.
     """
 
     class_weight: float = 2.0
@@ -58,6 +68,7 @@ class CellLoss:
     dice_weight: float = 5.0
     no_object_weight: float = 0.1
     box_share: float = 0.5
+    box_points: int = 0
 
     def __call__(
         self, outputs: Sequence[Output], targets: Sequence[Target], rand: Rand, share: Share | None = None
@@ -82,8 +93,16 @@ class CellLoss:
         masks = covered_cells(target.masks, *size)
         visible = visible_cells(target, *size)
         near = boxes(masks.view(-1, *size)).flatten(1) * visible
-        weights = (1 - self.box_share) * visible / visible.sum().clamp(min=1)
-        return _Wanted(masks, visible, weights + self.box_share * near / near.sum(1, keepdim=True).clamp(min=1))
+        everywhere = ((1 - self.box_share) * visible / visible.sum().clamp(min=1)).expand_as(near)
+        size_of_box = near.sum(1, keepdim=True)
+        if not self.box_points:
+            weights = everywhere + self.box_share * near / size_of_box.clamp(min=1)
+            return _Wanted(masks, visible, weights, visible.expand_as(near), masks.new_zeros(len(masks), 0, 2))
+        points = _points_in(near.view(-1, *size), self.box_points)
+        each = (size_of_box / points.shape[1]).expand(points.shape[:2])
+        weights = torch.cat([everywhere, self.box_share * each / size_of_box.clamp(min=1)], 1)
+        both = torch.cat([masks, sample_masks(target.masks, points)], 1)
+        return _Wanted(both, visible, weights, torch.cat([visible - near, each], 1), points)
 
     @torch.no_grad()
     def _matched(
@@ -92,8 +111,8 @@ class CellLoss:
         """The pairs of each image at each stage. All cells count alike in the matching."""
 
         def cost(output: Output, image: int) -> Tensor:
-            masks, visible, _ = wanted[image]
-            masks = masks * visible
+            visible = wanted[image].visible
+            masks = wanted[image].masks[:, : len(visible)] * visible
             logits = output.mask_logits[image].float().flatten(1)  # (N, P)
             probability = logits.sigmoid() * visible
             # softplus(x), in half of the time of torch's on a CPU.
@@ -109,15 +128,34 @@ class CellLoss:
 
 def _mask_losses(logits: Tensor, wanted: Sequence[_Wanted], matches: Sequence[Match]) -> tuple[Tensor, Tensor]:
     """Sums over the matched pairs of binary cross-entropy and dice."""
-    predicted = torch.cat([row[pairs.queries] for row, pairs in zip(logits, matches, strict=True)]).float().flatten(1)
+    drawn = torch.cat([row[pairs.queries] for row, pairs in zip(logits, matches, strict=True)]).float()
     both = list(zip(wanted, matches, strict=True))
-    masks = torch.cat([one.masks[pairs.targets] for one, pairs in both])
-    weights = torch.cat([one.weights[pairs.targets] for one, pairs in both])
-    visible = torch.cat([one.visible.expand(len(pairs.targets), -1) for one, pairs in both])
+    masks, weights, areas, points = (
+        torch.cat([kept[pairs.targets] for kept, (_, pairs) in zip(of_images, both, strict=True)])
+        for of_images in zip(*((one.masks, one.weights, one.areas, one.points) for one in wanted), strict=True)
+    )
+    predicted = drawn.flatten(1)
+    if points.shape[1]:
+        # Inference repeats the outermost cells.
+        half = points.new_tensor([0.5 / drawn.shape[-1], 0.5 / drawn.shape[-2]])
+        predicted = torch.cat([predicted, sample_logits(drawn, points.clamp(half, 1 - half))], 1)
     bce = F.binary_cross_entropy_with_logits(predicted, masks, weights, reduction="sum")
-    probability, masks = predicted.sigmoid() * visible, masks * visible
+    probability = predicted.sigmoid() * areas
     overlap = 2 * (probability * masks).sum(1) + 1
-    return bce, (1 - overlap / (probability.sum(1) + masks.sum(1) + 1)).sum()
+    return bce, (1 - overlap / (probability.sum(1) + (masks * areas).sum(1) + 1)).sum()
+
+
+def _points_in(near: Tensor, count: int) -> Tensor:
+    """(M, h, w), 1 in a box, to (M, count^2, 2): points (x, y) in 0..1, spread evenly over the box."""
+    steps = (torch.arange(count, device=near.device) + 0.5) / count
+    xs, ys = ((line.argmax(1)[:, None] + line.sum(1)[:, None] * steps) / line.shape[1] for line in _edges(near))
+    grid = torch.stack([xs[:, None].expand(-1, count, -1), ys[:, :, None].expand(-1, -1, count)], -1)
+    return grid.flatten(1, 2)
+
+
+def _edges(near: Tensor) -> tuple[Tensor, Tensor]:
+    """Of (M, h, w) the columns, then the rows, in which anything is: (M, w) and (M, h)."""
+    return near.amax(1), near.amax(2)
 
 
 def output_size(outputs: Sequence[Output]) -> tuple[int, int]:

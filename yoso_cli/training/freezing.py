@@ -18,3 +18,13 @@ def set_training(model: nn.Module) -> None:
         own = list(module.parameters(recurse=False))
         if own and not any(parameter.requires_grad for parameter in own):
             module.eval()
+
+
+def keep_statistics(model: nn.Module) -> None:
+    """From here on batch norms normalise by the statistics that inference will use, and no longer change them.
+
+    Those of a few unlike pictures differ from those of the set: the weights learn what they will meet.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from yoso_cli.model.yoso import MASK_STRIDE, YOSO
+from yoso_cli.model.yoso import YOSO
 
 # Large enough for every level of the pyramid, small enough to take a second on a CPU.
 _PROBE = 128
 # The share that is usable: the rest is for the CUDA context, fragmentation and workspaces.
 _USABLE = 0.85
 _BYTES = 4
-# Values that the loss at all cells keeps for each cell of a mask: logits, targets, weights, probabilities, products.
-_KEPT_AT_CELLS = 6
+# Values that the loss at all cells keeps for each place of a mask: logits, targets, weights, probabilities, products.
+_KEPT_AT_PLACES = 6
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,7 @@ def capacity(device: torch.device) -> int | None:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
-def footprint(
-    model: YOSO, *, height: int, width: int, precision: str, average: bool, all_cells: bool = False
-) -> Footprint:
+def footprint(model: YOSO, *, height: int, width: int, precision: str, average: bool, places: int = 0) -> Footprint:
     """The memory that training `model` on crops of height x width pixels needs.
 
     An estimate: it is measured on the CPU, and GPU kernels save other intermediate values.
@@ -57,15 +55,14 @@ def footprint(
         width: of the crop.
         precision: as in the recipe; 16-bit activations take half the memory.
         average: whether there is a moving average of the weights.
-        all_cells: whether masks are compared at all cells; counted as if every proposal had a target.
+        places: at which each mask is compared, if these are all cells; counted as if every proposal had a target.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     kept = _kept_bytes(copy.deepcopy(model).cpu().train(), precision)
     per_picture = round(kept * height * width / _PROBE**2)
-    if all_cells:
-        masks = (len(model.decoder.stages) + 1) * model.decoder.proposals.weight.shape[0]
-        per_picture += _BYTES * _KEPT_AT_CELLS * masks * height * width // MASK_STRIDE**2
+    masks = (len(model.decoder.stages) + 1) * model.decoder.proposals.weight.shape[0]
+    per_picture += _BYTES * _KEPT_AT_PLACES * masks * places
     return Footprint(_BYTES * (weights * (2 if average else 1) + 3 * learning), per_picture)
 
 

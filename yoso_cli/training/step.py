@@ -16,6 +16,7 @@ from yoso_cli.model.yoso import YOSO, Output
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
+from yoso_cli.training.freezing import keep_statistics
 from yoso_cli.training.optim import set_rate
 from yoso_cli.training.points import Rand, seeded_rand
 from yoso_cli.training.share import Share
@@ -48,6 +49,7 @@ class StepConfig:
         precision: one of PRECISIONS, for backbone and neck; decoder, matching and losses are always float32.
         micro_batch: pictures per forward and backward pass; gradients are accumulated over the passes.
         channels_last: memory layout of pictures and features.
+        norms_fixed_at: iteration from which batch norms keep their statistics.
     """
 
     clip: float
@@ -55,6 +57,7 @@ class StepConfig:
     precision: str = "float32"
     micro_batch: int = 2**31
     channels_last: bool = False
+    norms_fixed_at: int = 2**31
 
 
 class Step:
@@ -113,6 +116,8 @@ class Step:
             RunError: out of memory.
         """
         set_rate(self.optimizer, rate)
+        if iteration >= self._config.norms_fixed_at:
+            keep_statistics(self.model)
         self._keep_buffers()
         try:
             figures = self._accumulate(batch, iteration)
