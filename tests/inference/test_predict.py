@@ -24,12 +24,14 @@ from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.inference.predict import InputTransfer, Predictor, predict_set, predict_stream, predict_two_ways, resized
 from yoso_cli.inference.views import View, views
 from yoso_cli.loading.transforms import fitted, resize_image
-from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
+from yoso_cli.model.backbone import PIXEL_MEAN
+from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import PanopticSet, Rgb
 from yoso_cli.recipe.schema import InferenceRecipe, ModelRecipe
 
 CPU = torch.device("cpu")
+MEAN = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
 
 
 def predictor(**changes: Any) -> Predictor:
@@ -87,7 +89,7 @@ def test_padding_is_zero_to_the_network(seeing: Predictor) -> None:
     beyond[:48, :75] = False
     normalised = (images - seeing.model.pixel_mean) / seeing.model.pixel_std
     assert (normalised[0, :, beyond] == 0).all()
-    assert (images[0, :, beyond] == torch.tensor(PIXEL_MEAN)[:, None]).all()
+    assert (images[0, :, beyond] == MEAN[:, 0]).all()
 
 
 edges = st.integers(1, 90)
@@ -266,34 +268,34 @@ def test_pictures_are_transferred_exactly_and_padded_with_the_mean(widths: list[
     """Several of one padded size, each alone in its frame."""
     images = [noise(60, 60 + width % 30, seed) for width in widths]
     pictures = [resized(image, short_edge=40, long_edge=64) for image in images]
-    transfer = InputTransfer(CPU)
+    transfer = InputTransfer(CPU, PIXEL_MEAN)
     found = transfer.to_device([transfer.pinned(picture) for picture in pictures])
     assert found.dtype == torch.float32
     for one, image, picture in zip(found, images, pictures, strict=True):
         height, width = fitted(image.shape[:2], short_edge=40, long_edge=64)
         assert picture.pixels.dtype == torch.uint8, "a byte for each value"
         assert np.array_equal(one[:, :height, :width].permute(1, 2, 0), resize_image(image, (height, width)))
-        assert one[:, height:].eq(torch.tensor(PIXEL_MEAN).view(3, 1, 1)).all()
-        assert one[:, :, width:].eq(torch.tensor(PIXEL_MEAN).view(3, 1, 1)).all()
+        assert one[:, height:].eq(MEAN).all()
+        assert one[:, :, width:].eq(MEAN).all()
 
 
 def test_pictures_of_other_padded_sizes_are_never_joined() -> None:
     pictures = [resized(noise(*size), short_edge=40, long_edge=90) for size in ((40, 40), (40, 80))]
     with pytest.raises(ValueError, match="too many values"):
-        InputTransfer(CPU).to_device(pictures)
+        InputTransfer(CPU, PIXEL_MEAN).to_device(pictures)
 
 
 def test_on_a_cpu_nothing_is_copied_to_page_locked_memory() -> None:
     picture = resized(noise(40, 40), short_edge=40, long_edge=90)
     with mock.patch.object(torch.Tensor, "pin_memory", side_effect=AssertionError):
-        assert InputTransfer(CPU).pinned(picture) is picture
+        assert InputTransfer(CPU, PIXEL_MEAN).pinned(picture) is picture
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_asynchronous_transfer_to_a_gpu_keeps_the_bytes() -> None:
     pictures = [resized(noise(50, 70, seed), short_edge=48, long_edge=90) for seed in range(20)]
     device = torch.device("cuda")
-    transfer = InputTransfer(device)
+    transfer = InputTransfer(device, PIXEL_MEAN)
     busy = torch.rand(2048, 2048, device=device)
     found = []
     for picture in pictures:
@@ -302,4 +304,4 @@ def test_asynchronous_transfer_to_a_gpu_keeps_the_bytes() -> None:
         busy = (busy @ busy).clamp(0, 1)
         found.append(transfer.to_device([locked]))
     for one, picture in zip(found, pictures, strict=True):
-        assert torch.equal(one.cpu(), InputTransfer(CPU).to_device([picture]))
+        assert torch.equal(one.cpu(), InputTransfer(CPU, PIXEL_MEAN).to_device([picture]))

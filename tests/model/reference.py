@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.model.authors import load_authors_state
+from yoso_cli.model.backbone import PIXEL_MEAN
 from yoso_cli.model.reparam import widened
-from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
+from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 
 TINY_MODEL: dict[str, Any] = {

@@ -10,8 +10,9 @@ from torchvision.ops import FrozenBatchNorm2d
 from yoso_cli.errors import RunError
 from yoso_cli.model.aggregator import ConvolutionFirst, InterpolationFirst
 from yoso_cli.model.attention import ATTENTIONS
+from yoso_cli.model.backbone import PIXEL_MEAN
 from yoso_cli.model.reparam import STEPS, reparameterise, verify
-from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
+from yoso_cli.model.yoso import YOSO
 
 SMALL = {
     "stem_channels": 8,

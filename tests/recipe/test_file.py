@@ -338,6 +338,11 @@ def test_what_is_written_reads_back_the_same(
     size = recipe.model.num_heads % 64 + 1
     model = replace(recipe.model, kernel_size=recipe.model.kernel_size | 1, num_heads=size, hidden_dim=4 * size)
     scales = sorted((recipe.augment.scale_min, recipe.augment.scale_max))
+    if recipe.model.stem_channels % 2:  # half of them
+        model = replace(model, stem_channels=64, base_channels=64, width_per_group=64, backbone="timm:a_b.c-1")
+        model = replace(model, backbone_weights="file:a b/c.pth")
+    elif model.backbone_weights == "lite":
+        model = replace(model, backbone_weights="none")
     edges = sorted((recipe.inference.short_edge, recipe.inference.long_edge))
     crop = {"crop_height": 32 * recipe.augment.crop_height, "crop_width": 32 * recipe.augment.crop_width}
     short_edges = recipe.augment.short_edges or (640,)

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from training.tiny import Reference, replay, target
 
 from yoso_cli.model.authors import authors_key, load_authors_state
-from yoso_cli.model.yoso import PIXEL_MEAN, YOSO
+from yoso_cli.model.backbone import PIXEL_MEAN
+from yoso_cli.model.yoso import YOSO
 from yoso_cli.training.losses import SetLoss
 from yoso_cli.training.optim import adamw, set_rate
 

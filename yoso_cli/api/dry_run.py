@@ -26,6 +26,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
     """The facts by subject, as plain values. Works without the dataset, and reports what of it is missing."""
     from yoso_cli.training.freezing import freeze
 
+    training_parts.require_backbone(recipe)
     data = {split: _split(recipe, split) for split in (recipe.data.train_split, recipe.data.val_split)}
     classes, known = _classes(recipe)
     model = training_parts.build_network(recipe, classes)
@@ -35,6 +36,7 @@ def dry_run(recipe: Recipe) -> dict[str, Any]:
         "recipe": recipe.name,
         "model": {
             "backbone": recipe.model.backbone,
+            "backbone_weights": recipe.model.backbone_weights,
             "parameters": sum(parameter.numel() for parameter in model.parameters()),
             "learning": sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
             "classes": classes if known else None,

@@ -357,9 +357,11 @@ def _named(recipe: str, request: Request) -> str:
 def metadata_of(model: ModelFile, request: Request) -> "Metadata":
     """What the file that `request` asks for says of itself."""
     from yoso_cli.export.metadata import Metadata
+    from yoso_cli.model.yoso import pixel_statistics
 
     kept = {key: value for key, value in model.weights.provenance.items() if isinstance(value, (str, int, float))}
     packages = [*machine.MODEL_PACKAGES, *(one.module for one in request.format.writes)]
+    mean, std = pixel_statistics(model.trained.model.backbone)
     return Metadata(
         format=request.format.name,
         precision=request.precision,
@@ -369,5 +371,7 @@ def metadata_of(model: ModelFile, request: Request) -> "Metadata":
         recipe=model.recipe.to_dict(),
         steps=model.weights.steps,
         weights={**kept, "from": str(model.path), "sha256": model.digest},
+        mean=mean,
+        std=std,
         versions=machine.versions(packages),
     )

@@ -67,12 +67,44 @@ def _center_code(recipe: Recipe) -> "CenterCode":
     return code
 
 
-def load_backbone(model: "YOSO", recipe: Recipe) -> None:
-    """Loads ImageNet weights into the backbone, if the recipe says so."""
-    from yoso_cli.model.backbone import load_imagenet
+def require_backbone(recipe: Recipe) -> None:
+    """Raises UsageError for a backbone of timm that is not there, or weights in a package or file that is not."""
+    from yoso_cli.model.lite_weights import lite_file
+    from yoso_cli.model.timm_backbone import PREFIX, layout_of
 
-    if recipe.model.backbone_weights == "imagenet":
-        load_imagenet(model.backbone)
+    name, (kind, _, named) = recipe.model.backbone, recipe.model.backbone_weights.partition(":")
+    if name.startswith(PREFIX):
+        layout_of(name.removeprefix(PREFIX))
+    if kind == "lite":
+        lite_file()
+    if kind == "file" and not Path(named).is_file():
+        raise UsageError(
+            f"model.backbone_weights: there is no file {named}.",
+            hint="Name a file of the backbone's weights, or start from random ones: model.backbone_weights=none.",
+        )
+
+
+def load_backbone(model: "YOSO", recipe: Recipe) -> None:
+    """Loads the initial weights that the recipe names into the backbone.
+
+    Raises:
+        UsageError: a package is missing, or the backbone has other widths than the weights.
+        DataError: a file is missing, damaged or of another network.
+        RunError: they cannot be downloaded.
+    """
+    from yoso_cli.model.backbone import ResNet, load_imagenet, load_published
+    from yoso_cli.model.lite_weights import lite_state
+    from yoso_cli.model.pickled import read_state
+    from yoso_cli.model.timm_backbone import TimmBackbone, load_pretrained
+
+    backbone, (kind, _, named) = model.backbone, recipe.model.backbone_weights.partition(":")
+    if kind == "none":
+        return
+    state = read_state(Path(named)) if kind == "file" else lite_state() if kind == "lite" else None
+    if isinstance(backbone, TimmBackbone):
+        load_pretrained(backbone, state, named or kind)
+    elif isinstance(backbone, ResNet):
+        load_imagenet(backbone) if state is None else load_published(backbone, state)
 
 
 def load_initial_weights(

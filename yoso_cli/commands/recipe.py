@@ -84,10 +84,14 @@ def check(ctx: click.Context, recipes: tuple[str, ...], overrides: tuple[str, ..
 
 
 def _problems(recipe: str, overrides: tuple[str, ...]) -> list[str]:
+    from yoso_cli.api.training_parts import require_backbone
     from yoso_cli.recipe import file as recipe_file
 
     try:
-        recipe_file.load(recipe, overrides)
+        loaded = recipe_file.load(recipe, overrides)
+        # Others need no look, which takes seconds for torch.
+        if loaded.model.backbone.startswith("timm:"):
+            require_backbone(loaded)
     except RecipeError as error:
         return error.problems
     except UsageError as error:

@@ -224,6 +224,11 @@ def _dry_run(asked: Asked, as_json: bool) -> None:
     console.next_step(prepare_command(recipe) if missing else shlex.join(_begin(asked)))
 
 
+def _weights_text(weights: str) -> str:
+    texts = {"none": "random weights", "imagenet": "ImageNet weights", "lite": "ImageNet weights of yoso-cli[lite]"}
+    return texts.get(weights) or f"weights of {weights.partition(':')[2]}"
+
+
 def _dry_run_text(facts: dict[str, Any]) -> str:
     """The facts as text, wrapped to the terminal."""
     model, schedule, memory, paper = (facts[key] for key in ("model", "schedule", "memory", "paper"))
@@ -235,7 +240,8 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
         ("Recipe", facts["recipe"]),
         (
             "Model",
-            f"{model['backbone']}, {million['parameters']} parameters of which {million['learning']} are trained; "
+            f"{model['backbone']} ({_weights_text(model['backbone_weights'])}), "
+            f"{million['parameters']} parameters of which {million['learning']} are trained; "
             f"{classes}, {counted(model['proposals'], 'proposal')}, {counted(model['stages'], 'stage')}",
         ),
     ]

@@ -53,6 +53,8 @@ class Metadata:
         recipe: the resolved recipe of the weights, as plain values.
         steps: the folds that the weights have been through.
         weights: the file that it was made from, with its hash, and where that comes from.
+        mean: of the network's pixels, RGB 0..255.
+        std: their standard deviation.
         versions: of the packages that made it.
         quantised: which convolutions are in int8, of `openvino_file.QUANTISED`; empty where none are.
     """
@@ -65,14 +67,13 @@ class Metadata:
     recipe: dict[str, Any]
     steps: tuple[str, ...]
     weights: dict[str, Any]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     versions: dict[str, str] = field(default_factory=dict)
     quantised: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, with what a program without this package needs spelt out."""
-        # Imported here: the network's constants are in files that import torch.
-        from yoso_cli.model.yoso import PIXEL_MEAN, PIXEL_STD
-
         used = self.recipe["inference"]
         edges = {"short_edge": used["short_edge"], "long_edge": used["long_edge"]}
         return {
@@ -81,7 +82,7 @@ class Metadata:
             "precision": self.precision,
             "merge": self.merge,
             "size": list(self.size) if self.size else None,
-            "picture": {**_PREPARATION, "stride": STRIDE, "mean": PIXEL_MEAN, "std": PIXEL_STD, **edges},
+            "picture": {**_PREPARATION, "stride": STRIDE, "mean": self.mean, "std": self.std, **edges},
             "thresholds": {"score": used["score_threshold"], "overlap": used["overlap_threshold"]},
             "categories": [asdict(one) for one in self.categories],
             "recipe": self.recipe,
@@ -123,6 +124,7 @@ class Metadata:
             dict(plain["recipe"]),
             tuple(str(one) for one in plain["steps"]),
             dict(plain["weights"]),
+            *(_three(plain["picture"][name]) for name in ("mean", "std")),
             {str(name): str(version) for name, version in dict(plain["versions"]).items()},
             str(plain["quantised"]),
         )
@@ -187,6 +189,11 @@ def _edges(value: Any) -> Size:
     if height < STRIDE or width < STRIDE or height % STRIDE or width % STRIDE:
         raise ValueError("its size is no multiple of the stride")
     return height, width
+
+
+def _three(values: Any) -> tuple[float, ...]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
 
 
 def _category(entry: dict[str, Any]) -> Category:

@@ -5,6 +5,7 @@ OpenVINO's own, entities in the XML and weights beyond the end of the .bin are r
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -25,11 +26,13 @@ if TYPE_CHECKING:
     from yoso_cli.export.onnx_file import Array
 
 _MOST_XML_BYTES = 64 << 20
-# The first convolution sees the picture itself; shifts are places.
+# As torchvision and timm call the stages at strides 16 and 32.
+_DEEP = re.compile(r"backbone\.(body\.)?(layer[34]|blocks\.[3-6]|stages[._][23]|s[34])\.")
+# Shifts are places.
 QUANTISED: dict[str, Callable[[str], bool]] = {
-    "convolutions": lambda name: name not in ("", "backbone.conv1") and not name.endswith(".offset"),
-    "backbone": lambda name: name.startswith("backbone.layer"),
-    "deep backbone": lambda name: name.startswith(("backbone.layer3.", "backbone.layer4.")),
+    "convolutions": lambda name: name != "" and not name.endswith(".offset"),
+    "backbone": lambda name: name.startswith("backbone."),
+    "deep backbone": lambda name: _DEEP.match(name) is not None,
 }
 """Which convolutions are in int8, by their modules' names: the fastest first, the most accurate last."""
 
@@ -102,8 +105,16 @@ class Conversion:
             )
 
     def _convolutions(self) -> dict[str, str]:
-        """The name of each convolution in the model, and of the module that it is; empty where it is none."""
-        weights = {_hash(one.weight.detach().numpy()): name for name, one in self._network.named_modules() if _has(one)}
+        """The name of each convolution in the model, and of the module that it is.
+
+        Empty where it is none, and for the one that sees the picture itself, which is never quantised.
+        """
+        stem = self._network.backbone.stem
+        weights = {
+            _hash(one.weight.detach().numpy()): "" if one is stem else name
+            for name, one in self._network.named_modules()
+            if _has(one)
+        }
         return {
             one.get_friendly_name(): weights.get(_hash(one.input_value(1).get_node().data), "")
             for one in self._model.get_ordered_ops()

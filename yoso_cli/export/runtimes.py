@@ -108,6 +108,7 @@ class FileEngine:
         self.session = session
         self.device = torch.device("cpu")
         self.precision = precision or session.metadata.precision
+        self.mean = session.metadata.mean
 
     def __call__(self, images: Tensor) -> Output:
         """(B, 3, H, W) to masks and classes, one picture after the other: files take one at a time."""

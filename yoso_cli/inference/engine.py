@@ -27,10 +27,12 @@ class Engine(Protocol):
     Attributes:
         device: where its input lies.
         precision: of its convolutions, as in `export.formats.PRECISIONS`.
+        mean: of its pixels, RGB 0..255, which pads pictures.
     """
 
     device: torch.device
     precision: str
+    mean: tuple[float, ...]
 
     def __call__(self, images: Tensor) -> Output:
         """(B, 3, H, W) RGB 0..255, H and W multiples of 32, to the last stage's output."""
@@ -162,6 +164,7 @@ class TorchEngine:
         self.device = device
         self.switches = switches
         self.precision = switches.precision
+        self.mean = model.backbone.pixel_mean
         self.network = fused(model) if switches.fused else model
         if switches.winograd:
             use_winograd(self.network)

@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 from yoso_cli.inference import onednn
@@ -26,7 +27,7 @@ from yoso_cli.model.aggregator import (
     pixels,
     tap_kernels,
 )
-from yoso_cli.model.backbone import ResNet
+from yoso_cli.model.backbone import Backbone, ResNet
 from yoso_cli.model.decoder import InnerProducts
 from yoso_cli.model.yoso import YOSO
 
@@ -38,7 +39,10 @@ def fused(model: YOSO) -> YOSO:
     """
     tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}
     network = copy.deepcopy(model, tensors)
-    _fuse_blocks(network.backbone)
+    if isinstance(network.backbone, ResNet):
+        _fuse_blocks(network.backbone)
+    else:
+        _fuse_activations(network.backbone)
     network.aggregator.add_module("pyramid", FusedPyramid(network.aggregator.pyramid))
     for part in (network.backbone, network.aggregator):
         _replace_convolutions(part)
@@ -52,18 +56,24 @@ class FusedConv(nn.Module):
     Args:
         conv: whose weights it reads.
         relu: whether negative values become 0.
+        most: with `relu`, what larger values become: 6 for a ReLU6.
+        same: whether the map is padded to as many outputs as strides begin in it, TensorFlow's "same".
     """
 
-    def __init__(self, conv: nn.Conv2d, *, relu: bool = False) -> None:
+    def __init__(self, conv: nn.Conv2d, *, relu: bool = False, most: float | None = None, same: bool = False) -> None:
         super().__init__()
         self.conv = conv
         self.relu = relu
+        self.most = most
+        self.same = same
         self._geometry = Geometry.of(conv)
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, h, w)."""
-        return onednn.convolution(x, *self._convolution(x), relu=self.relu)
+        if self.same:
+            x = _padded_to_same(x, self.conv)
+        return onednn.convolution(x, *self._convolution(x), relu=self.relu, most=self.most)
 
     def onto(self, x: Tensor, total: Tensor) -> Tensor:
         """Adds the convolution of `x` to `total` (B, O, h, w) in its place, then the ReLU, and returns `total`."""
@@ -149,6 +159,37 @@ def _fuse_blocks(backbone: ResNet) -> None:
                 layer[place] = FusedBlock(block)
 
 
+def _fuse_activations(backbone: Backbone) -> None:
+    """Fuses a backbone's convolutions with the ReLU or ReLU6 that is left of the norm behind it."""
+    for conv_parent, conv_name, norm_parent, norm_name in backbone.conv_norms():
+        conv, activation = getattr(conv_parent, conv_name), getattr(norm_parent, norm_name)
+        if type(activation) not in (nn.ReLU, nn.ReLU6) or not _replaceable(conv):
+            continue
+        most = 6.0 if type(activation) is nn.ReLU6 else None
+        conv_parent.add_module(conv_name, FusedConv(conv, relu=True, most=most, same=_is_same(conv)))
+        norm_parent.add_module(norm_name, nn.Identity())
+
+
+def _padded_to_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
+    """(B, C, H, W) with zeros around, such that a convolution with `conv` has ceil(H / stride) rows."""
+    amounts: list[int] = []
+    for edge, kernel, stride, dilation in zip(x.shape[-2:], conv.kernel_size, conv.stride, conv.dilation, strict=True):
+        total = max((-(-edge // stride) - 1) * stride + (kernel - 1) * dilation + 1 - edge, 0)
+        amounts = [total // 2, total - total // 2, *amounts]
+    return F.pad(x, amounts) if any(amounts) else x
+
+
+def _is_same(conv: nn.Conv2d) -> bool:
+    return type(conv).__name__ == "Conv2dSame"
+
+
+def _replaceable(conv: nn.Module) -> bool:
+    """Whether a module is a convolution that `FusedConv` computes: plain, or timm's of TensorFlow's padding."""
+    if type(conv) is not nn.Conv2d and not (isinstance(conv, nn.Conv2d) and _is_same(conv)):
+        return False
+    return isinstance(conv.padding, tuple) and conv.padding_mode == "zeros"
+
+
 def _convolutions(block: BasicBlock | Bottleneck) -> list[nn.Conv2d]:
     """The block's convolutions in their order, without its shortcut's."""
     convs = [block.conv1, block.conv2]
@@ -158,8 +199,9 @@ def _convolutions(block: BasicBlock | Bottleneck) -> list[nn.Conv2d]:
 def _replace_convolutions(parent: nn.Module) -> None:
     """Makes every plain convolution beneath `parent` a `FusedConv`, unless one of the classes above has it."""
     for name, child in parent.named_children():
-        if type(child) is nn.Conv2d:
-            parent.add_module(name, FusedConv(child))
+        if _replaceable(child):
+            conv = cast("nn.Conv2d", child)
+            parent.add_module(name, FusedConv(conv, same=_is_same(conv)))
         elif not isinstance(child, FusedConv):
             _replace_convolutions(child)
 

@@ -61,15 +61,33 @@ def missing() -> tuple[str, ...]:
     return tuple(operator for operator in PROBES if not works(operator))
 
 
-def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry, *, relu: bool = False) -> Tensor:
-    """(B, C, H, W) to (B, O, h, w). `weight` may come from `convolution_layout`; with `relu`, a ReLU follows."""
+def convolution(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    *,
+    relu: bool = False,
+    most: float | None = None,
+) -> Tensor:
+    """(B, C, H, W) to (B, O, h, w).
+
+    Args:
+        x: (B, C, H, W).
+        weight: may come from `convolution_layout`.
+        bias: (O,).
+        geometry: of the convolution.
+        relu: whether a ReLU follows.
+        most: the largest value that the ReLU lets through.
+    """
     if works(CONVOLUTION):
+        limits, activation = ([0.0, most], "hardtanh") if most is not None else ([], "relu")
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, weight, bias, *geometry, "relu" if relu else "none", [], ""
+            x, weight, bias, *geometry, activation if relu else "none", limits if relu else [], ""
         )
         return found
     found = F.conv2d(x, weight, bias, geometry.stride, geometry.padding, geometry.dilation, geometry.groups)
-    return found.relu_() if relu else found
+    return found.clamp_(min=0, max=most) if relu else found
 
 
 def add_convolution(
@@ -136,7 +154,8 @@ def _probe_convolution() -> Pairs:
     x, weight, bias, geometry, wanted = _small_convolution()
     plain = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, "none", [], "")
     rectified = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, "relu", [], "")
-    return [(plain, wanted), (rectified, wanted.relu())]
+    limited = torch.ops.mkldnn._convolution_pointwise(x, weight, bias, *geometry, "hardtanh", [0.0, 0.5], "")
+    return [(plain, wanted), (rectified, wanted.relu()), (limited, wanted.clamp(0, 0.5))]
 
 
 def _probe_sum() -> Pairs:

@@ -19,7 +19,7 @@ from yoso_cli.inference.engine import Engine, Switches, TorchEngine, switches_fo
 from yoso_cli.inference.postprocess import Sizes, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.loading.transforms import Size, fitted, fitted_into, padded, resize_image
-from yoso_cli.model.yoso import PIXEL_MEAN, STRIDE, YOSO, Output
+from yoso_cli.model.yoso import STRIDE, YOSO, Output
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import Category, ImageRecord, Panoptic, PanopticSet, Rgb
 from yoso_cli.runtime.machine import usable_cores
@@ -82,11 +82,12 @@ class InputTransfer:
 
     Args:
         device: where the network is.
+        mean: of the network's pixels, RGB 0..255.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, mean: Sequence[float]) -> None:
         self._device = device
-        self._mean = torch.tensor(PIXEL_MEAN, device=device).view(1, 3, 1, 1)
+        self._mean = torch.tensor(mean, device=device).view(1, 3, 1, 1)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def pinned(self, picture: Resized) -> Resized:
@@ -152,7 +153,7 @@ class Predictor:
         self.engine = _with_torch(model, device, switches) if isinstance(model, nn.Module) else model
         self._model = model if isinstance(model, nn.Module) else None
         self.device = self.engine.device
-        self._transfer = InputTransfer(self.device)
+        self._transfer = InputTransfer(self.device, self.engine.mean)
         self.categories = categories
         self.short_edge = short_edge
         self.long_edge = long_edge

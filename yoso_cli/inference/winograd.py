@@ -79,7 +79,7 @@ class WinogradConv(nn.Module):
             part = map_[:, first * TILE : (first + rows) * TILE].view(batch, rows, TILE, across, TILE, -1)
             torch.add(self._filtered(_tiles(x, first, rows, across)), self._bias, out=part)
             if self.direct.relu:
-                part.clamp_(min=0)
+                part.clamp_(min=0, max=self.direct.most)
         map_ = map_[:, :height, :width].permute(0, 3, 1, 2)
         return map_.contiguous(memory_format=torch.channels_last)
 

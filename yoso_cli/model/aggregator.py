@@ -69,18 +69,23 @@ class DeformableUpsample(nn.Module):
 
 
 class DeformablePyramid(nn.Module):
-    """C2..C5 to P2..P5: lateral 1x1 convolutions halve the channels, P5 to P3 pass a deformable step upwards."""
+    """C2..C5 to P2..P5: lateral 1x1 convolutions halve the channels, P5 to P3 pass a deformable step upwards.
 
-    def __init__(self, channels: Sequence[int]) -> None:
+    No level is narrower than `narrowest`: a narrow backbone is widened there.
+    """
+
+    def __init__(self, channels: Sequence[int], narrowest: int = 0) -> None:
         super().__init__()
-        self.channels = tuple(count // 2 for count in channels)
-        self.laterals = nn.ModuleList(nn.Conv2d(count, count // 2, 1) for count in channels)
+        self.channels = tuple(max(count // 2, narrowest) for count in channels)
+        self.laterals = nn.ModuleList(
+            nn.Conv2d(count, out, 1) for count, out in zip(channels, self.channels, strict=True)
+        )
         self.upsamples = nn.ModuleList(
             DeformableUpsample(above, below) for below, above in zip(self.channels, self.channels[1:], strict=False)
         )
 
     def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """C2..C5 to P2..P5, each at its own stride, with half the channels."""
+        """C2..C5 to P2..P5, each at its own stride."""
         x = self.laterals[-1](maps[-1])
         pyramid = [x]
         for level in (2, 1, 0):
@@ -139,9 +144,11 @@ class FeaturePyramidAggregator(nn.Module):
     place (x, y in -1..1 over the padded picture) joins as two channels, and a 1x1 convolution makes D of them.
     """
 
-    def __init__(self, channels: Sequence[int], *, aggregator: str, aggregation_dim: int, hidden_dim: int) -> None:
+    def __init__(
+        self, channels: Sequence[int], *, narrowest: int, aggregator: str, aggregation_dim: int, hidden_dim: int
+    ) -> None:
         super().__init__()
-        self.pyramid = DeformablePyramid(channels)
+        self.pyramid = DeformablePyramid(channels, narrowest)
         self.aggregate = AGGREGATORS[aggregator](self.pyramid.channels, aggregation_dim)
         self.output = nn.Conv2d(aggregation_dim, aggregation_dim, 3, padding=1)
         self.location: nn.Module = LocationConvolution(aggregation_dim, hidden_dim)

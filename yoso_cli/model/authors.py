@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from yoso_cli import atomic
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.model.attention import SeparableDynamicConvAttention
+from yoso_cli.model.backbone import ResNet
 from yoso_cli.model.decoder import DecoderStage
 from yoso_cli.model.reparam import ifa_to_cfa
 from yoso_cli.model.yoso import YOSO
@@ -120,6 +121,7 @@ def network(state: Mapping[str, Tensor]) -> dict[str, str | int]:
         "stem_channels": _shape(state, "backbone.stem.conv1.weight")[0],
         "base_channels": planes,
         "width_per_group": width * 64 // planes if bottleneck else 64,
+        "pyramid_min": 0,
         "aggregator": "cfa",
         "aggregation_dim": _shape(state, "yoso_neck.deconv.conv_a5.weight")[0],
         "hidden_dim": hidden_dim,
@@ -184,6 +186,11 @@ def authors_state(model: YOSO, plain: YOSO, *, no_object_weight: float) -> dict[
     Raises:
         UsageError: the released implementation has no such network.
     """
+    if not isinstance(model.backbone, ResNet):
+        raise UsageError(
+            f"the released implementation has no backbone {model.backbone.name}, only ResNets.",
+            hint="Use the weights as they are, with yoso.",
+        )
     changed = copy.deepcopy(model).cpu().eval()
     ifa_to_cfa(changed)
     state, own = changed.state_dict(), plain.state_dict()

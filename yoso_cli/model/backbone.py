@@ -1,4 +1,4 @@
-"""ResNet trunk: a picture to feature maps C2..C5 at strides 4, 8, 16, 32 (paper Sec. 3.1).
+"""The trunk: a picture to feature maps C2..C5 at strides 4, 8, 16, 32 (paper Sec. 3.1), and the paper's, a ResNet.
 
 Blocks are torchvision's and keep its key names, so its ImageNet weights load as they are.
 """
@@ -7,7 +7,8 @@ Blocks are torchvision's and keep its key names, so its ImageNet weights load as
 
 import contextlib
 import sys
-from collections.abc import Callable, Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from http.client import HTTPException
 from pickle import UnpicklingError
 from typing import cast
@@ -34,9 +35,38 @@ IMAGENET = {
     "resnet50": "ResNet50_Weights.IMAGENET1K_V1",
     "resnet101": "ResNet101_Weights.IMAGENET1K_V1",
 }
+STRIDES = (4, 8, 16, 32)
+# RGB, 0..255: ImageNet's statistics, as torchvision's and the released models use them.
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
 
 
-class ResNet(nn.Module):
+class Backbone(nn.Module):
+    """A trunk.
+
+    Attributes:
+        name: as a recipe has it.
+        channels: of C2..C5.
+        pixel_mean: of the pixels that its published weights were trained on, RGB 0..255.
+        pixel_std: their standard deviation.
+    """
+
+    name: str
+    channels: tuple[int, ...]
+    pixel_mean: tuple[float, ...] = PIXEL_MEAN
+    pixel_std: tuple[float, ...] = PIXEL_STD
+
+    @property
+    @abstractmethod
+    def stem(self) -> nn.Conv2d | None:
+        """The convolution that alone sees the picture, if there is one."""
+
+    @abstractmethod
+    def conv_norms(self) -> Iterator[tuple[nn.Module, str, nn.Module, str]]:
+        """Each convolution that a batch norm directly follows, and the norm: parent and name of both."""
+
+
+class ResNet(Backbone):
     """ResNet-18/34/50/101 without its classifier.
 
     Args:
@@ -82,6 +112,21 @@ class ResNet(nn.Module):
         c3 = self.layer2(c2)
         c4 = self.layer3(c3)
         return c2, c3, c4, self.layer4(c4)
+
+    @property
+    def stem(self) -> nn.Conv2d:
+        """The convolution of 7x7."""
+        return self.conv1
+
+    def conv_norms(self) -> Iterator[tuple[nn.Module, str, nn.Module, str]]:
+        """Each convolution and its batch norm: parent and name of both."""
+        yield self, "conv1", self, "bn1"
+        for block in self.modules():
+            if isinstance(block, BasicBlock | Bottleneck):
+                for index in (1, 2, 3) if isinstance(block, Bottleneck) else (1, 2):
+                    yield block, f"conv{index}", block, f"bn{index}"
+                if block.downsample is not None:
+                    yield block.downsample, "0", block.downsample, "1"
 
 
 def load_imagenet(backbone: ResNet) -> None:

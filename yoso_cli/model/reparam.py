@@ -18,7 +18,6 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import FrozenBatchNorm2d
 
 from yoso_cli.errors import RunError
@@ -44,25 +43,25 @@ def ifa_to_cfa(model: YOSO) -> None:
 
 def fold_batch_norms(model: YOSO) -> None:
     """Folds every batch norm's statistics into the convolution before it: plain, deformable and transposed."""
-    _fold(model.backbone, "conv1", "bn1")
-    for module in model.modules():
-        if isinstance(module, BasicBlock | Bottleneck):
-            for index in (1, 2, 3) if isinstance(module, Bottleneck) else (1, 2):
-                _fold(module, f"conv{index}", f"bn{index}")
-            if module.downsample is not None:
-                _fold(module.downsample, "0", "1")
-        elif isinstance(module, DeformableUpsample):
-            _fold(module, "deform", "deform_norm")
-            _fold(module, "upsample", "upsample_norm")
+    for conv_parent, conv, norm_parent, norm in model.backbone.conv_norms():
+        _fold(conv_parent, conv, norm_parent, norm)
+    for module in model.aggregator.modules():
+        if isinstance(module, DeformableUpsample):
+            _fold(module, "deform", module, "deform_norm")
+            _fold(module, "upsample", module, "upsample_norm")
 
 
 def fold_pixel_std(model: YOSO) -> None:
     """Divides the stem's weights by the pixels' standard deviation instead of the picture.
 
-    The mean stays outside: the stem pads with zeros, which are the mean colour only after it is taken away.
+    The mean stays outside: the stem pads with zeros, which are the mean colour only after it is taken away. A backbone
+    without a plain convolution there is not changed.
     """
+    stem = model.backbone.stem
+    if stem is None:
+        return
     with torch.no_grad():
-        model.backbone.conv1.weight.div_(model.pixel_std)
+        stem.weight.div_(model.pixel_std)
         model.pixel_std.fill_(1)
 
 
@@ -193,10 +192,10 @@ def _relative(a: Tensor, b: Tensor) -> float:
     return float(difference) if bool(difference.isfinite()) else float("inf")
 
 
-def _fold(parent: nn.Module, conv_name: str, norm_name: str) -> None:
-    conv, norm = getattr(parent, conv_name), getattr(parent, norm_name)
-    if isinstance(norm, nn.Identity):
-        return
+def _fold(conv_parent: nn.Module, conv_name: str, norm_parent: nn.Module, norm_name: str) -> None:
+    conv, norm = getattr(conv_parent, conv_name), getattr(norm_parent, norm_name)
+    if not hasattr(norm, "running_var"):
+        return  # it was folded before
     scale, shift = _scale_and_shift(norm)
     with torch.no_grad():
         # A transposed convolution's output channels are its second dimension.
@@ -204,7 +203,8 @@ def _fold(parent: nn.Module, conv_name: str, norm_name: str) -> None:
         conv.weight.mul_(scale.view(shape))
         bias = shift if conv.bias is None else conv.bias * scale + shift
         conv.bias = nn.Parameter(bias.clone())
-    setattr(parent, norm_name, nn.Identity())
+    # timm's norms have the activation in them; in evaluation mode they drop nothing.
+    setattr(norm_parent, norm_name, getattr(norm, "act", nn.Identity()))
 
 
 def _scale_and_shift(norm: nn.BatchNorm2d | FrozenBatchNorm2d) -> tuple[Tensor, Tensor]:

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from yoso_cli.model.aggregator import FeaturePyramidAggregator
-from yoso_cli.model.backbone import ResNet
+from yoso_cli.model.backbone import Backbone, ResNet
 from yoso_cli.model.decoder import SeparableDynamicDecoder
 from yoso_cli.model.precision import full_precision
+from yoso_cli.model.timm_backbone import PREFIX, TimmBackbone, layout_of
 
-# RGB, 0..255: ImageNet's statistics, as the released models use them.
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
 STRIDE = 32
 MASK_STRIDE = 4
+NARROWEST = 64
+"""Channels of the narrowest level of the pyramid over a backbone of timm: half of EfficientNet's 24 would be 12."""
 
 
 class Output(NamedTuple):
@@ -46,6 +46,7 @@ class YOSO(nn.Module):
         stem_channels: int = 64,
         base_channels: int = 64,
         width_per_group: int = 64,
+        pyramid_min: int = 0,
         aggregator: str = "cfa",
         aggregation_dim: int = 128,
         hidden_dim: int = 256,
@@ -62,7 +63,7 @@ class YOSO(nn.Module):
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
-        self.backbone = ResNet(
+        self.backbone = _backbone(
             backbone,
             norm=backbone_norm,
             stem_channels=stem_channels,
@@ -70,7 +71,11 @@ class YOSO(nn.Module):
             width_per_group=width_per_group,
         )
         self.aggregator = FeaturePyramidAggregator(
-            self.backbone.channels, aggregator=aggregator, aggregation_dim=aggregation_dim, hidden_dim=hidden_dim
+            self.backbone.channels,
+            narrowest=pyramid_min or (0 if isinstance(self.backbone, ResNet) else NARROWEST),
+            aggregator=aggregator,
+            aggregation_dim=aggregation_dim,
+            hidden_dim=hidden_dim,
         )
         self.decoder = SeparableDynamicDecoder(
             num_classes,
@@ -86,8 +91,8 @@ class YOSO(nn.Module):
             num_class_layers=num_class_layers,
             num_mask_layers=num_mask_layers,
         )
-        self.register_buffer("pixel_mean", torch.tensor(PIXEL_MEAN).view(3, 1, 1), persistent=False)
-        self.register_buffer("pixel_std", torch.tensor(PIXEL_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_mean", torch.tensor(self.backbone.pixel_mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(self.backbone.pixel_std).view(3, 1, 1), persistent=False)
         self.pixel_mean: Tensor
         self.pixel_std: Tensor
 
@@ -108,3 +113,18 @@ class YOSO(nn.Module):
             if self.training:
                 outputs[0] = outputs[0]._replace(features=features)
             return outputs
+
+
+def pixel_statistics(backbone: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of the pixels, RGB 0..255, that a network with this backbone takes."""
+    if backbone.startswith(PREFIX):
+        layout = layout_of(backbone.removeprefix(PREFIX))
+        return layout.mean, layout.std
+    return ResNet.pixel_mean, ResNet.pixel_std
+
+
+def _backbone(name: str, *, norm: str, **widths: int) -> Backbone:
+    """A ResNet of `widths`, or `timm:NAME`, which has its own."""
+    if name.startswith(PREFIX):
+        return TimmBackbone(name.removeprefix(PREFIX), norm=norm)
+    return ResNet(name, norm=norm, **widths)

@@ -143,17 +143,23 @@ def _one(value: Any, kind: type, limits: Mapping[str, Any]) -> Any:
 
 
 def _check_limits(value: Any, limits: Mapping[str, Any]) -> None:
-    choices = limits["choices"]
-    if choices and value not in choices:
+    choices, forms = limits["choices"], limits["forms"]
+    if choices and value not in choices and not any(_has_form(value, form) for form in forms):
         near = get_close_matches(value, choices, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        raise _WrongError(f"must be one of {', '.join(choices)}, not {_shown(value)}{hint}")
+        raise _WrongError(f"must be one of {', '.join((*choices, *forms))}, not {_shown(value)}{hint}")
     if limits["at_least"] is not None and value < limits["at_least"]:
         raise _WrongError(f"must be at least {limits['at_least']}, not {value}")
     if limits["above"] is not None and value <= limits["above"]:
         raise _WrongError(f"must be above {limits['above']}, not {value}")
     if limits["at_most"] is not None and value > limits["at_most"]:
         raise _WrongError(f"must be at most {limits['at_most']}, not {value}")
+
+
+def _has_form(value: str, form: str) -> bool:
+    """Whether `value` is such as `timm:NAME`: the same to the colon, then something printable."""
+    kind, _, rest = value.partition(":")
+    return kind == form.partition(":")[0] and bool(rest.strip()) and rest.isprintable()
 
 
 def _shown(value: Any) -> str:

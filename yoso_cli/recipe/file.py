@@ -250,7 +250,7 @@ def _comment(owner: Any, field: Field[Any], said: str) -> str:
     # Line breaks would end the comment.
     said = "".join(character for character in said if character.isprintable())
     paper = f"(paper says {said}) " if said else ""
-    choices = field.metadata["choices"]
+    choices = (*field.metadata["choices"], *field.metadata["forms"])
     return f"{default}{paper}{field.metadata['meaning']}{'; one of ' + ', '.join(choices) if choices else ''}"
 
 

@@ -17,10 +17,40 @@ def value(
     above: float | None = None,
     at_most: float | None = None,
     choices: tuple[str, ...] = (),
+    forms: tuple[str, ...] = (),
 ) -> Any:
-    """A recipe value: default, meaning and valid range (bounds apply to each item of a list)."""
-    metadata = {"meaning": meaning, "at_least": at_least, "above": above, "at_most": at_most, "choices": choices}
+    """A recipe value: default, meaning and valid range (bounds apply to each item of a list).
+
+    With `choices` it is one of them, or of `forms`, such as `file:PATH`, with something after the colon.
+    """
+    metadata = {
+        "meaning": meaning,
+        "at_least": at_least,
+        "above": above,
+        "at_most": at_most,
+        "choices": choices,
+        "forms": forms,
+    }
     return field(default=default, metadata=metadata)
+
+
+LITE = "timm:tf_efficientnet_lite0"
+"""The backbone whose ImageNet weights come with the extra `lite`."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """An invalid value.
+
+    Attributes:
+        key: key of the value.
+        sentence: what is wrong with it.
+        other: key of the other value, if two contradict each other.
+    """
+
+    key: str
+    sentence: str
+    other: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,16 +67,30 @@ class DataRecipe:
 class ModelRecipe:
     """The network (paper Sec. 3). The class count comes from the dataset."""
 
-    backbone: str = value("resnet50", "torchvision's ResNet", choices=("resnet18", "resnet34", "resnet50", "resnet101"))
-    backbone_weights: str = value(
-        "imagenet", "initial weights of the backbone; `none` is random", choices=("imagenet", "none")
+    backbone: str = value(
+        "resnet50",
+        "torchvision's ResNet, or a network of timm",
+        choices=("resnet18", "resnet34", "resnet50", "resnet101"),
+        forms=("timm:NAME",),
     )
-    backbone_norm: str = value("frozen", "batch norm of the backbone: frozen or trained", choices=("frozen", "batch"))
+    backbone_weights: str = value(
+        "imagenet",
+        "initial weights of the backbone: `imagenet` are downloaded, `lite` come with yoso-cli[lite], `none` is random",
+        choices=("imagenet", "lite", "none"),
+        forms=("file:PATH",),
+    )
+    backbone_norm: str = value("frozen", "norms of the backbone: frozen or trained", choices=("frozen", "batch"))
     stem_channels: int = value(64, "channels after the backbone's first convolution", at_least=1, at_most=4096)
     base_channels: int = value(
         64, "planes of the backbone's first stage; each later stage doubles them", at_least=1, at_most=4096
     )
     width_per_group: int = value(64, "width of a bottleneck's 3x3 convolution per 64 planes", at_least=1, at_most=4096)
+    pyramid_min: int = value(
+        0,
+        "channels of the narrowest pyramid level, which have half of the backbone's; 0: any, but 64 over one of timm",
+        at_least=0,
+        at_most=4096,
+    )
     aggregator: str = value(
         "cfa", "Table 5: interpolation first (ifa) or convolution first (cfa)", choices=("ifa", "cfa")
     )
@@ -68,6 +112,24 @@ class ModelRecipe:
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of the network: all but `backbone_weights`."""
         return {name: item for name, item in asdict(self).items() if name != "backbone_weights"}
+
+    def conflicts(self) -> list[Conflict]:
+        """Values that are invalid or contradict each other."""
+        found = []
+        if self.kernel_size % 2 == 0:
+            found.append(Conflict("model.kernel_size", f"must be odd, not {self.kernel_size}"))
+        if self.hidden_dim % self.num_heads:
+            sentence = f"{self.num_heads} heads do not divide hidden_dim {self.hidden_dim}"
+            found.append(Conflict("model.num_heads", sentence, "model.hidden_dim"))
+        if self.backbone.startswith("timm:"):
+            for name in ("stem_channels", "base_channels", "width_per_group"):
+                if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                    sentence = f"is of torchvision's ResNets, and {self.backbone} has widths of its own"
+                    found.append(Conflict(f"model.{name}", sentence, "model.backbone"))
+        if self.backbone_weights == "lite" and self.backbone != LITE:
+            sentence = f"lite are weights of {LITE}, not of {self.backbone}"
+            found.append(Conflict("model.backbone_weights", sentence, "model.backbone"))
+        return found
 
 
 @dataclass(frozen=True)
@@ -208,21 +270,6 @@ class PaperRecipe:
 
 
 @dataclass(frozen=True)
-class Conflict:
-    """An invalid value.
-
-    Attributes:
-        key: key of the value.
-        sentence: what is wrong with it.
-        other: key of the other value, if two contradict each other.
-    """
-
-    key: str
-    sentence: str
-    other: str = ""
-
-
-@dataclass(frozen=True)
 class Recipe:
     """A whole experiment."""
 
@@ -236,20 +283,15 @@ class Recipe:
     inference: InferenceRecipe = field(default_factory=InferenceRecipe)
     paper: PaperRecipe = field(default_factory=PaperRecipe)
 
-    def conflicts(self) -> list["Conflict"]:
+    def conflicts(self) -> list[Conflict]:
         """Values that are invalid or contradict each other."""
         model, augment, train = self.model, self.augment, self.train
-        found = []
+        found = model.conflicts()
         for key, name in (("name", self.name), ("data.name", self.data.name)):
             # They become folder names, and a recipe may be untrusted.
             if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
                 sentence = f"{name!r} is not a valid folder name: use letters, digits, dots, dashes and underscores"
                 found.append(Conflict(key, sentence))
-        if model.kernel_size % 2 == 0:
-            found.append(Conflict("model.kernel_size", f"must be odd, not {model.kernel_size}"))
-        if model.hidden_dim % model.num_heads:
-            sentence = f"{model.num_heads} heads do not divide hidden_dim {model.hidden_dim}"
-            found.append(Conflict("model.num_heads", sentence, "model.hidden_dim"))
         if augment.resize == "short_edge" and not augment.short_edges:
             found.append(
                 Conflict("augment.short_edges", "must not be empty when resize is short_edge", "augment.resize")

@@ -14,7 +14,7 @@ def convert_batch_norms(model: nn.Module) -> None:
     """Replaces every batch norm of `model` by a synchronised one; the names of its weights do not change."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.BatchNorm2d:
+            if isinstance(child, nn.BatchNorm2d) and not isinstance(child, SynchronisedBatchNorm):
                 setattr(module, name, _synchronised_norm(child))
 
 
@@ -24,10 +24,25 @@ def wrap_ddp(model: nn.Module, device: torch.device) -> DistributedDataParallel:
 
 
 class SynchronisedBatchNorm(nn.BatchNorm2d):
-    """Batch norm over the pictures of all processes, on any device; torch's own works only on GPUs."""
+    """Batch norm over the pictures of all processes, on any device; torch's own works only on GPUs.
+
+    Args:
+        norm: whose parameters it takes over, the same objects, which an optimizer may hold already; and the activation
+            that norms of timm have in them.
+    """
+
+    def __init__(self, norm: nn.BatchNorm2d) -> None:
+        super().__init__(norm.num_features, eps=norm.eps, momentum=norm.momentum)
+        self.load_state_dict(norm.state_dict(), strict=False)
+        self.weight, self.bias = norm.weight, norm.bias
+        self.drop, self.act = (getattr(norm, name, nn.Identity()) for name in ("drop", "act"))
+        self.train(norm.training)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to the same; all processes call at the same time."""
+        return self.act(self.drop(self._normalised(x)))
+
+    def _normalised(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)
         x32 = x.float()
@@ -49,14 +64,11 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
 
 def _synchronised_norm(norm: nn.BatchNorm2d) -> nn.Module:
-    if norm.weight.is_cuda:
+    # torch's own would lose the activation of a norm of timm.
+    if norm.weight.is_cuda and type(norm) is nn.BatchNorm2d:
         converted: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
         return converted
-    twin = SynchronisedBatchNorm(norm.num_features, eps=norm.eps, momentum=norm.momentum)
-    twin.load_state_dict(norm.state_dict())
-    # The same parameter objects, which an optimizer may hold already.
-    twin.weight, twin.bias = norm.weight, norm.bias
-    return twin.train(norm.training)
+    return SynchronisedBatchNorm(norm)
 
 
 class _Sum(torch.autograd.Function):
