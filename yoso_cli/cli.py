@@ -168,7 +168,7 @@ def run(args: Sequence[str] | None = None) -> int:
         _require_current_folder()
         _require_possible(words)
         # A report records the command line that made it: `obj` carries it to the command.
-        with address_space.guarded_imports():
+        with address_space.guarded():
             code = yoso.main(words, prog_name="yoso", standalone_mode=False, obj=words)
         sys.stdout.flush()
     except (Exception, KeyboardInterrupt, SystemExit) as error:

@@ -124,7 +124,8 @@ class Metadata:
             dict(plain["recipe"]),
             tuple(str(one) for one in plain["steps"]),
             dict(plain["weights"]),
-            *(_three(plain["picture"][name]) for name in ("mean", "std")),
+            _three(plain["picture"]["mean"]),
+            _three(plain["picture"]["std"]),
             {str(name): str(version) for name, version in dict(plain["versions"]).items()},
             str(plain["quantised"]),
         )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from yoso_cli.export.onnx_file import Array
+    from yoso_cli.model.yoso import YOSO
 
 _MOST_XML_BYTES = 64 << 20
 # As torchvision and timm call the stages at strides 16 and 32.
@@ -63,7 +64,7 @@ class Conversion:
         size: (height, width) of every input, or None.
     """
 
-    def __init__(self, program: "ExportedProgram", network: nn.Module, size: Size | None) -> None:
+    def __init__(self, program: "ExportedProgram", network: "YOSO", size: Size | None) -> None:
         with quiet():
             self._model = _openvino().convert_model(program)
         for port, name in zip(

@@ -1,11 +1,13 @@
 """Little address space (`ulimit -v`): said before anything is loaded, and no library is loaded into too little.
 
 Libraries in C end the process without a word where they get no memory, and OpenBLAS, which numpy and scipy bring along,
-asks for its buffers for ever. So with a limit each import looks first at what is left.
+asks for its buffers for ever. Python waits for ever for a thread that gets no memory to say that it has begun. So with
+a limit each import and each start of a thread looks first at what is left.
 """
 
 import resource
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
@@ -23,6 +25,8 @@ NO_MEMORY = (
 
 # OpenBLAS takes 32 to 128 MiB for each thread when it is loaded.
 _FOR_A_LIBRARY = 320 << 20
+# A stack of 8 MiB, and a heap of its own.
+_FOR_A_THREAD = 64 << 20
 
 
 def limit() -> int | None:
@@ -32,17 +36,24 @@ def limit() -> int | None:
 
 
 @contextmanager
-def guarded_imports() -> Iterator[None]:
-    """In the block an import raises MemoryError where less is left than a library may need; nothing without a limit."""
+def guarded() -> Iterator[None]:
+    """In the block imports and threads raise MemoryError where too little is left for them; nothing without a limit."""
     bound = limit()
     if bound is None or not _used():
         yield
         return
-    guard = _Guard(bound)
+    guard, start = _Guard(bound), threading.Thread.start
+
+    def start_where_it_fits(thread: threading.Thread) -> None:
+        _require(bound, _FOR_A_THREAD)
+        start(thread)
+
     sys.meta_path.insert(0, guard)
+    threading.Thread.start = start_where_it_fits  # type: ignore[assignment, method-assign]
     try:
         yield
     finally:
+        threading.Thread.start = start  # type: ignore[method-assign]
         sys.meta_path.remove(guard)
 
 
@@ -59,9 +70,13 @@ class _Guard(MetaPathFinder):
         # Python's own, and ours, which name the libraries.
         if fullname.partition(".")[0] in sys.stdlib_module_names or fullname.startswith("yoso_cli"):
             return None
-        if self._bound - _used() < _FOR_A_LIBRARY:
-            raise MemoryError(NO_MEMORY)
+        _require(self._bound, _FOR_A_LIBRARY)
         return None
+
+
+def _require(bound: int, needed: int) -> None:
+    if bound - _used() < needed:
+        raise MemoryError(NO_MEMORY)
 
 
 def _used() -> int:
