@@ -368,3 +368,38 @@ def test_every_figure_agrees_with_the_reference(shared: Path, run: str) -> None:
         assert [(one.id, one.category_id) for one in panoptic.segments] == [
             (one["id"], one["category_id"]) for one in entry["segments_info"]
         ]
+
+
+@given(
+    seed=st.integers(0, 2**31),
+    queries=st.integers(1, 9),
+    scores=st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    overlaps=st.lists(st.floats(0, 1), min_size=1, max_size=4),
+    merge=st.sampled_from(sorted(MERGES)),
+)
+@settings(max_examples=60, deadline=None)
+def test_many_thresholds_at_once_are_each_alone(
+    seed: int, queries: int, scores: list[float], overlaps: list[float], merge: str
+) -> None:
+    """Every pair has exactly one answer: that of the merge with it."""
+    random = torch.Generator().manual_seed(seed)
+    masks = 4 * torch.randn(queries, 5, 6, generator=random)
+    classes = 2 * torch.randn(queries, 4, generator=random)
+    sizes = Sizes((20, 24), (17, 24), (21, 30))
+    pairs = [(score, overlap) for score in scores for overlap in overlaps]
+    found: dict[int, Panoptic] = {}
+    for answer, places in postprocess.at_thresholds(masks, classes, sizes, THINGS_AND_STUFF, pairs, merge=merge):
+        assert not found.keys() & set(places)
+        found |= dict.fromkeys(places, answer)
+    for place, (score, overlap) in enumerate(pairs):
+        (alone,) = to_panoptics(
+            masks[None],
+            classes[None],
+            [sizes],
+            THINGS_AND_STUFF,
+            score_threshold=score,
+            overlap_threshold=overlap,
+            merge=merge,
+        )
+        assert np.array_equal(found[place].id_map, alone.id_map)
+        assert found[place].segments == alone.segments

@@ -164,13 +164,13 @@ def _saving(folder: Path | None, group: ProcessGroup) -> Iterator[Path | None]:
 
 
 def _evaluated(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> Evaluated:
-    model = _model(request, group, progress)
+    model = evaluated_model(request, group, progress)
     if model.run:
         model.run.require_no_links()
     truth = prepared_set(model.recipe, request.split or model.recipe.data.val_split)
     model.require_classes_of(truth)
     predictor = model.predictor(request.device, request.options, flip=request.flip, scales=request.scales)
-    _announce(request, model, truth, predictor, group, progress)
+    announce(request, model, truth, predictor, group, progress)
     # The folder appears after the report: a kill before that leaves nothing in the way of the same command.
     with _saving(request.save_predictions, group) as folder:
         report = evaluate_predictor(
@@ -272,7 +272,7 @@ def _require_empty(folder: Path) -> None:
         raise UsageError(f"{folder}: exists already.", hint="Choose another folder for --save-predictions.")
 
 
-def _model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> ModelFile:
+def evaluated_model(request: EvaluationRequest, group: ProcessGroup, progress: Progress) -> ModelFile:
     """The weights with their own recipe or the one named instead; downloaded once for all processes."""
 
     def located() -> Path:
@@ -304,7 +304,7 @@ def _require_network(name: str, recipe: Recipe, model: ModelFile) -> None:
         )
 
 
-def _announce(
+def announce(
     request: EvaluationRequest,
     model: ModelFile,
     truth: PanopticSet,
@@ -312,6 +312,7 @@ def _announce(
     group: ProcessGroup,
     progress: Progress,
 ) -> None:
+    """Says what runs where, and what differs from the weights' own settings."""
     progress.message(f"The network runs on {described(predictor)}.")
     where = f"{predictor.device}, {group.size} processes" if group.size > 1 else str(predictor.device)
     images = counted(len(truth.records), "image")
@@ -332,7 +333,7 @@ def _is_published(request: EvaluationRequest, model: ModelFile, truth: PanopticS
     return (truth.name, truth.split) == (aimed_at.name, aimed_at.val_split) and plain
 
 
-def _apart(request: EvaluationRequest, model: ModelFile) -> tuple[str, ...]:
+def apart(request: EvaluationRequest, model: ModelFile) -> tuple[str, ...]:
     """How this evaluation differs from the run's own, a word for each: another set, other views and settings."""
     own, used = model.trained.data, model.recipe.data
     split = request.split or used.val_split
@@ -356,7 +357,7 @@ def _keep(
     """Writes the reports; returns the path of the run folder's."""
     html, kept = request.html, None
     if model.run:
-        kept = model.run.report_of(model.path, _apart(request, model))
+        kept = model.run.report_of(model.path, apart(request, model))
         if more := further_measures(kept, report):
             named = " and ".join(_MEASURES[one] for one in more)
             progress.message(f"Not overwritten: {kept} has the same figures, and {named} in addition.")

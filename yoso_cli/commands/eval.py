@@ -14,6 +14,7 @@ from yoso_cli.runtime.paths import require_there
 
 if TYPE_CHECKING:
     from yoso_cli.api.evaluate import Evaluated, EvaluationRequest
+    from yoso_cli.api.sweep import Swept
     from yoso_cli.evaluation.cityscapes import CityscapesQuality
 
 # The scales of `--tta scales` beside 1, and the range that --tta accepts.
@@ -111,6 +112,7 @@ SMALLEST_SCALE, LARGEST_SCALE = 0.1, 4.0
     metavar="N",
     help="Batch size; pictures of one padded size are batched, so that padding does not change results.",
 )
+@options.sweep_options
 @options.engine_options
 @options.runs_option
 @options.device_option
@@ -134,6 +136,7 @@ def command(
     images: Path | None,
     tta: str | None,
     batch: int,
+    sweep: options.SweepOptions,
     engine_options: EngineOptions,
     runs: Path,
     device: str,
@@ -166,16 +169,21 @@ def command(
         of_videos = {"--metric vpq or stq": _of_videos(metrics), "--windows": windows}
         _refuse_without_predictions({**scoring, "--engine": engine != "yoso", **of_videos})
         how = {"metrics": metrics, "split": split, "overrides": overrides, "device": device, "batch": batch}
-        where = {"save_predictions": save_predictions, "html": html, "runs": runs}
-        _eval_model(_request(source, weights, tta, {**how, **where, "options": engine_options}), as_json)
+        where = {"save_predictions": save_predictions, "html": html, "runs": runs, "options": engine_options}
+        _eval_model(_request(source, weights, tta, {**how, **where}), sweep, as_json)
         return
-    if predictions is None or truth is None:
-        raise UsageError("--predictions and --truth need each other.", hint="Give both, or neither to run a model.")
+    both = _both(predictions, truth)
     model = {"SOURCE": source, "--weights": weights, "--split": split, "--set": overrides, "--tta": tta}
     running = {"--save-predictions": save_predictions, "--batch": batch > 1, **options.given(engine_options)}
-    _refuse_beside_predictions({**model, **running})
+    _refuse_beside_predictions({**model, **running, **sweep.given()})
     shown = {"--truth-cache": truth_cache, "--html": html, "--images": images}
-    _eval_on_disk(engine, predictions, truth, metrics, windows, workers, trust_json, shown, as_json)
+    _eval_on_disk(engine, *both, metrics, windows, workers, trust_json, shown, as_json)
+
+
+def _both(predictions: Path | None, truth: Path | None) -> tuple[Path, Path]:
+    if predictions is None or truth is None:
+        raise UsageError("--predictions and --truth need each other.", hint="Give both, or neither to run a model.")
+    return predictions, truth
 
 
 def _request(source: str | None, weights: str | None, tta: str | None, how: dict[str, Any]) -> "EvaluationRequest":
@@ -187,8 +195,11 @@ def _request(source: str | None, weights: str | None, tta: str | None, how: dict
     return EvaluationRequest(source=named, recipe=recipe, flip=flip, scales=scales, command=typed, **how)
 
 
-def _eval_model(request: "EvaluationRequest", as_json: bool) -> None:
-    """Evaluates a model and prints the report; with several processes, the first one prints."""
+def _eval_model(request: "EvaluationRequest", sweep: options.SweepOptions, as_json: bool) -> None:
+    """Evaluates a model, or sweeps its thresholds, and prints it; with several processes, the first one prints."""
+    if any(sweep.given().values()):
+        _sweep_model(request, sweep, as_json)
+        return
     from yoso_cli.api.evaluate import evaluate_model
     from yoso_cli.evaluation.summary import table
     from yoso_cli.runtime.distributed import process_group
@@ -199,6 +210,42 @@ def _eval_model(request: "EvaluationRequest", as_json: bool) -> None:
         if group.rank == 0:
             console.result(done.report.to_dict(), table(done.report), as_json)
             console.next_step(_next(done))
+
+
+def _sweep_model(request: "EvaluationRequest", asked: options.SweepOptions, as_json: bool) -> None:
+    """Sweeps the thresholds of a model and prints the table; with several processes, the first one prints."""
+    from yoso_cli.api.sweep import PLACES, SweepRequest, sweep_model
+    from yoso_cli.evaluation.sweep import table
+    from yoso_cli.runtime.distributed import process_group
+
+    if not asked.axes:
+        raise UsageError("--sweep-on and --save need --sweep.", hint="For example --sweep score=0.1:0.9:0.05.")
+    for name in (name for name, value in _not_swept(request).items() if value):
+        raise UsageError(f"{name} has no meaning for --sweep, which measures PQ alone.", hint="Leave it out.")
+    scores, overlaps = (asked.axes.get(name, ()) for name in ("score", "overlap"))
+    whole = SweepRequest(request, scores, overlaps, asked.on or PLACES[0], asked.save)
+    request.options.prepare_process()
+    with process_group() as group, console.silenced_unless(group.rank == 0):
+        done = sweep_model(whole, group=group, progress=console.TERMINAL)
+        if group.rank == 0:
+            value = {**done.sweep.to_dict(), "weights": str(done.model.path), "saved": list(map(str, done.saved))}
+            written = "".join(f"\nWritten into {path}." for path in done.saved)
+            console.result(value, table(done.sweep) + written, as_json)
+            console.next_step(_next_of_sweep(done))
+
+
+def _not_swept(request: "EvaluationRequest") -> dict[str, object]:
+    return {"--metric": request.metrics, "--save-predictions": request.save_predictions}
+
+
+def _next_of_sweep(done: "Swept") -> str:
+    """Saving the pair if it is worth it, else an evaluation with all figures."""
+    place = shlex.quote(str(done.model.run.path if done.model.run else done.model.path))
+    best, present = done.sweep.best.cell, done.sweep.present.cell
+    if done.saved or (best.pq or 0) <= (present.pq or 0):
+        return f"yoso eval {place}"
+    again = console.typed_command()
+    return again if "--save" in again.split() else f"{again} --save"
 
 
 def _next(done: "Evaluated") -> str:

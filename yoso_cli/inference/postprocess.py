@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from yoso_cli.errors import RunError
-from yoso_cli.panoptic.regions import painted, runs_of
+from yoso_cli.panoptic.regions import Runs, painted, runs_of
 from yoso_cli.panoptic.types import Category, Panoptic, Segment, measured
 
 Size = tuple[int, int]
@@ -143,6 +143,53 @@ def to_panoptics(
         else Panoptic(np.zeros(each.original, np.int32), ())
         for found, each in zip(kept, sizes, strict=True)
     ]
+
+
+def at_thresholds(
+    mask_logits: Tensor,
+    class_logits: Tensor,
+    sizes: Sizes,
+    categories: tuple[Category, ...],
+    thresholds: Sequence[tuple[float, float]],
+    *,
+    merge: str = "exact",
+) -> Iterator[tuple[Panoptic, tuple[int, ...]]]:
+    """One picture's segments at many thresholds, each different answer once.
+
+    Pixels are given to queries once for each set of queries that pass a score, and painted once for each set of masks
+    that then pass an overlap: exactly what `to_panoptic` does at each pair alone.
+
+    Args:
+        mask_logits: (N, h, w).
+        class_logits: (N, K + 1), divided by the temperature; the last class is no object.
+        sizes: of the picture.
+        categories: K of them, in the order of the logits.
+        thresholds: pairs of score and overlap threshold; 0..1.
+        merge: one of MERGES.
+
+    Yields:
+        Segments, and the places of the thresholds that lead to them; one answer is in memory at a time.
+
+    Raises:
+        RunError: a logit is not a finite number.
+    """
+    found: dict[tuple[int, ...], tuple[_Kept, list[int]]] = {}
+    for score in dict.fromkeys(score for score, _ in thresholds):
+        (kept,) = _kept_queries(mask_logits[None], class_logits[None], score)
+        places = [place for place, (each, _) in enumerate(thresholds) if each == score]
+        found.setdefault(tuple(kept.places), (kept, []))[1].extend(places)
+    for kept, places in found.values():
+        if not kept.places:
+            yield Panoptic(np.zeros(sizes.original, np.int32), ()), tuple(places)
+            continue
+        (fetched,) = _fetched([_assignment(MERGES[merge], mask_logits, kept, sizes)])
+        runs, shares = _shares(*fetched)
+        answers: dict[bytes, list[int]] = {}
+        for place in places:
+            answers.setdefault((shares >= thresholds[place][1]).tobytes(), []).append(place)
+        for together in answers.values():
+            accepted = shares >= thresholds[together[0]][1]
+            yield _painted(runs, accepted, kept, categories), tuple(together)
 
 
 def assign_at_full_size(mask_logits: Tensor, scores: Tensor, sizes: Sizes) -> Assignment:
@@ -317,13 +364,22 @@ def _fetched(assignments: list[Assignment]) -> list[tuple[Tensor, Tensor]]:
 def _panoptic(
     codes: Tensor, mask_areas: Tensor, kept: _Kept, categories: tuple[Category, ...], overlap_threshold: float
 ) -> Panoptic:
+    runs, shares = _shares(codes, mask_areas)
+    return _painted(runs, shares >= overlap_threshold, kept, categories)
+
+
+def _shares(codes: Tensor, mask_areas: Tensor) -> tuple[Runs, npt.NDArray[np.float64]]:
+    """The runs of a map of codes, and the share of its mask that each query keeps; -1 for one without a pixel."""
     # Thousands of runs instead of millions of pixels; and a look-up of every pixel would need 8 bytes for each.
     runs = runs_of(codes.numpy())
     pixels = np.bincount(runs.values, runs.lengths, minlength=2 * len(mask_areas)).reshape(-1, 2)
     final, assigned = pixels[:, 0], pixels.sum(1)
     # float64: above 2^24 pixels or close to the threshold, float32 could violate the rule.
     share = assigned / mask_areas.clamp(min=1).numpy()
-    accepted = (final > 0) & (mask_areas.numpy() > 0) & (share >= overlap_threshold)
+    return runs, np.where((final > 0) & (mask_areas.numpy() > 0), share, -1.0)
+
+
+def _painted(runs: Runs, accepted: npt.NDArray[np.bool_], kept: _Kept, categories: tuple[Category, ...]) -> Panoptic:
     segment_ids, segments = _segments(accepted.tolist(), kept.labels, kept.scores, categories)
     ids_of_codes = np.zeros(2 * len(segment_ids), np.int32)
     ids_of_codes[::2] = segment_ids

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from yoso_cli.errors import UsageError
 from yoso_cli.inference.engine import Engine, Switches, TorchEngine, switches_for
-from yoso_cli.inference.postprocess import Sizes, to_panoptics
+from yoso_cli.inference.postprocess import Sizes, at_thresholds, to_panoptics
 from yoso_cli.inference.views import PLAIN, View, combined
 from yoso_cli.loading.transforms import Size, fitted, fitted_into, padded, resize_image
 from yoso_cli.model.yoso import STRIDE, YOSO, Output
@@ -26,6 +26,7 @@ from yoso_cli.runtime.machine import usable_cores
 from yoso_cli.runtime.stages import Stopwatch, alike, in_order, stage
 
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 READERS = 4
 """Threads that decode and resize pictures: as many as keep up with a fast GPU."""
@@ -268,8 +269,12 @@ def predict_stream(
         keep_pictures: whether to give the pictures, which otherwise leave memory once they are resized.
         waiting: measures how long the network waits for pictures.
     """
-    merged = _predicted(predictor, items, read, (predictor.merge_rule,), batch, readers, keep_pictures, waiting)
-    return ((picture.item, picture.image, only) for picture, (only,) in merged)
+
+    def merge(_: Sequence[_Item], output: Answer, sizes: Sequence[Sizes]) -> list[Panoptic]:
+        return predictor.merge(output, sizes)
+
+    merged = _predicted(predictor, items, read, merge, batch, readers, keep_pictures, waiting)
+    return ((picture.item, picture.image, found) for picture, found in merged)
 
 
 def predict_set(
@@ -285,9 +290,47 @@ def predict_two_ways(
     predictor: Predictor, panoptic_set: PanopticSet, other: str, *, batch: int = 1, readers: int = READERS
 ) -> Iterator[tuple[ImageRecord, tuple[Panoptic, Panoptic]]]:
     """As `predict_set`, with the segments by the merge `other` of the very same output of the network beside them."""
-    read, merges = partial(_read_record, panoptic_set), (predictor.merge_rule, other)
-    merged = _predicted(predictor, panoptic_set.records, read, merges, batch, readers, False)
-    return ((picture.item, (chosen, beside)) for picture, (chosen, beside) in merged)
+
+    def merge(_: Sequence[ImageRecord], output: Answer, sizes: Sequence[Sizes]) -> list[tuple[Panoptic, Panoptic]]:
+        return list(zip(predictor.merge(output, sizes), predictor.merge(output, sizes, other), strict=True))
+
+    read = partial(_read_record, panoptic_set)
+    merged = _predicted(predictor, panoptic_set.records, read, merge, batch, readers, False)
+    return ((picture.item, found) for picture, found in merged)
+
+
+def predict_at_thresholds(
+    predictor: Predictor,
+    panoptic_set: PanopticSet,
+    thresholds: Sequence[tuple[float, float]],
+    count: Callable[[ImageRecord, Iterator[tuple[Panoptic, tuple[int, ...]]]], _Result],
+    *,
+    batch: int = 1,
+    readers: int = READERS,
+) -> Iterator[_Result]:
+    """What `count` makes of each picture of a set and its segments at many `thresholds` (see `at_thresholds`).
+
+    The network sees each picture once. `count` runs where segments are merged, one picture at a time, and what it gives
+    is all that is kept of the picture.
+
+    Raises:
+        DataError: a picture is unreadable.
+    """
+
+    def merge(records: Sequence[ImageRecord], output: Answer, sizes: Sequence[Sizes]) -> list[_Result]:
+        if not isinstance(output, Output):
+            raise UsageError(f"{predictor.engine}: has its thresholds inside.", hint="Name the weights it is from.")
+        assert output.class_logits is not None, "the last stage classifies"
+        rule = predictor.merge_rule
+        each = zip(records, output.mask_logits, output.class_logits, sizes, strict=True)
+        return [
+            count(record, at_thresholds(masks, classes, size, predictor.categories, thresholds, merge=rule))
+            for record, masks, classes, size in each
+        ]
+
+    read = partial(_read_record, panoptic_set)
+    merged = _predicted(predictor, panoptic_set.records, read, merge, batch, readers, False)
+    return (found for _, found in merged)
 
 
 def threads_beside_network(device: torch.device) -> int:
@@ -317,13 +360,13 @@ def _predicted(
     predictor: Predictor,
     items: Iterable[_Item],
     read: Callable[[_Item], Rgb | None],
-    merges: Sequence[str],
+    merge: Callable[[Sequence[_Item], Answer, Sequence[Sizes]], list[_Result]],
     batch: int,
     readers: int,
     keep_pictures: bool,
     waiting: Stopwatch | None = None,
-) -> Iterator[tuple[_Picture[_Item], tuple[Panoptic, ...]]]:
-    """Each item in order, with the segments by each of `merges`."""
+) -> Iterator[tuple[_Picture[_Item], _Result]]:
+    """Each item in order, with what `merge` makes of the network's output for it."""
 
     def opened(item: _Item) -> _Picture[_Item] | None:
         image = read(item)
@@ -335,7 +378,7 @@ def _predicted(
     groups = alike(
         (one for one in timed if one is not None), _padded_sizes, most=batch, window=MOST_BATCHES_WAITED * batch
     )
-    merged = partial(_merged, predictor, merges)
+    merged = partial(_merged, merge)
     return in_order(stage(merged, _answered(predictor, groups), threads=beside, ahead=2))
 
 
@@ -356,14 +399,15 @@ def _answered(predictor: Predictor, groups: Iterable[_Group[_Item]]) -> Iterator
 
 
 def _merged(
-    predictor: Predictor, merges: Sequence[str], answered: tuple[_Group[_Item], Answer]
-) -> list[tuple[int, tuple[_Picture[_Item], tuple[Panoptic, ...]]]]:
-    """Each picture of a group at its place, with its segments by each merge."""
+    merge: Callable[[Sequence[_Item], Answer, Sequence[Sizes]], list[_Result]],
+    answered: tuple[_Group[_Item], Answer],
+) -> list[tuple[int, tuple[_Picture[_Item], _Result]]]:
+    """Each picture of a group at its place, with what `merge` makes of it."""
     group, output = answered
     sizes = [picture.views[0].sizes for _, picture in group]
     with torch.inference_mode():
-        found = [predictor.merge(output, sizes, rule) for rule in merges]
-    return [(place, (picture, each)) for (place, picture), each in zip(group, zip(*found, strict=True), strict=True)]
+        found = merge([picture.item for _, picture in group], output, sizes)
+    return [(place, (picture, each)) for (place, picture), each in zip(group, found, strict=True)]
 
 
 def _only(output: Output, place: int) -> Output:

@@ -19,8 +19,8 @@ MOST_BYTES = 8_000_000
 _LONGEST_NAME = 80
 
 
-def render(values: dict[str, object]) -> str:
-    """The whole file: `templates/page.html` filled with `values`, this package's style and its script."""
+def render(values: dict[str, object], template: str = "page.html") -> str:
+    """The whole file: a template of `templates/` filled with `values`, this package's style and its script."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("yoso_cli.page")
@@ -30,7 +30,7 @@ def render(values: dict[str, object]) -> str:
     environment.filters |= {"cut": cut, "percent": percent, "span": span, "counted": counted}
     environment.globals |= values
     style, script = own_file("page.css"), own_file("page.js")
-    return environment.get_template("page.html").render(style=style, script=script, digest=digest(script))
+    return environment.get_template(template).render(style=style, script=script, digest=digest(script))
 
 
 def cut(text: str, most: int = _LONGEST_NAME) -> str:

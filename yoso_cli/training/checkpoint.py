@@ -22,7 +22,7 @@ from torch import Tensor
 
 from yoso_cli import atomic
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.model.weights import load_state, load_weights, save_weights
+from yoso_cli.model.weights import Weights, load_state, load_weights, save_weights, write_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
 from yoso_cli.run_folder import MANIFEST_FILE, TRAINING_FILE, WEIGHTS_FILE, RunFolder
@@ -98,6 +98,32 @@ def save(
         _write(temporary / TRAINING_FILE, moment.training, folder)
         hashes = {name: _digest(temporary / name) for name in (WEIGHTS_FILE, TRAINING_FILE)}
         atomic.write_json(temporary / MANIFEST_FILE, {"version": VERSION, "sha256": hashes}, indent=2)
+
+
+def replace_weights(weights: Weights) -> None:
+    """Writes `weights` to their path, which exists, in one step.
+
+    A checkpoint's are replaced together with the hash in its manifest, so that training resumes from it.
+
+    Raises:
+        DataError: the checkpoint is damaged.
+        RunError: the disk is full or the place cannot be written; what was there before is untouched.
+    """
+    folder = weights.path.parent
+    manifest = folder / MANIFEST_FILE
+    resumable = manifest.is_file() and (folder / TRAINING_FILE).is_file()
+    if weights.path.name != WEIGHTS_FILE or not resumable:
+        write_weights(weights.path, weights)
+        return
+    _check_hashes(folder)
+    told = read_json(manifest)
+    with atomic.replacing_folder(folder) as temporary:
+        for path in folder.iterdir():
+            if path.name not in (WEIGHTS_FILE, MANIFEST_FILE):
+                shutil.copyfile(path, temporary / path.name)
+        write_weights(temporary / WEIGHTS_FILE, weights)
+        hashes = {**told["sha256"], WEIGHTS_FILE: _digest(temporary / WEIGHTS_FILE)}
+        atomic.write_json(temporary / MANIFEST_FILE, {**told, "sha256": hashes}, indent=2)
 
 
 def load(folder: Path, step: Step) -> Loop:
