@@ -269,7 +269,10 @@ def _work(function: Callable[[Any], Any], begin: Callable[[], None] | None, pipe
     if begin:
         begin()
     chunks: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-    threading.Thread(target=_receive, args=(pipe, chunks), daemon=True).start()
+    try:
+        threading.Thread(target=_receive, args=(pipe, chunks), daemon=True).start()
+    except (MemoryError, RuntimeError):
+        os._exit(1)  # no room for a thread; the parent tells of it
     with suppress(BrokenPipeError, ConnectionResetError):
         while chunk := chunks.get():
             _send(pipe, _answer(function, chunk))
