@@ -9,7 +9,8 @@ import build
 import pytest
 import torch
 
-from yoso_cli.inference.engine import default_for
+from yoso_cli.inference import onednn
+from yoso_cli.inference.engine import Switches, default_for
 
 ON_CPU = default_for(torch.device("cpu"))
 QUICK = ["--repeats", "3", "--warmup", "1", "--device", "cpu"]
@@ -91,7 +92,8 @@ def test_switches_are_used_and_shown(line: Path, printed: Any) -> None:
     assert [one["batch"] for one in value["forward_batches"]] == [2]
     assert "cpu (bfloat16, " in told
     reason = f"{ON_CPU.switches}: {ON_CPU.reason}."
-    assert f"Switches: bfloat16, as requested. By default {reason}" in told
+    asked = Switches("bfloat16", fused=onednn.bfloat16_works())
+    assert f"Switches: {asked}, as requested. By default {reason}" in told
     _, told = printed("bench", "--json", *QUICK)
     assert f"cpu ({ON_CPU.switches}, " in told
     assert f"Switches: {reason}" in told

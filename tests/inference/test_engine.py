@@ -57,7 +57,7 @@ def test_switches_are_printed_as_text() -> None:
 def test_fusing_is_off_beside_incompatible_switches() -> None:
     """Nobody who asks for bfloat16 must know that the default would stand in its way."""
     assert switches_for(CPU) == default_for(CPU).switches
-    assert switches_for(CPU, precision="bfloat16") == Switches("bfloat16", channels_last=True)
+    assert switches_for(CPU, precision="float16") == Switches("float16", channels_last=True)
     assert switches_for(CPU, compiled=True) == Switches(channels_last=True, compiled=True)
     own = default_for(CPU).switches
     assert switches_for(CPU, channels_last=False) == replace(own, channels_last=False)
@@ -67,7 +67,7 @@ def test_fusing_is_off_beside_incompatible_switches() -> None:
 
 @pytest.mark.parametrize("beside", [{"precision": "float16"}, {"compiled": True}])
 def test_fusing_beside_incompatible_switches_is_refused(beside: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="--fused needs float32"):
+    with pytest.raises(UsageError, match="--fused needs float32 or bfloat16"):
         TorchEngine(tiny.model(), CPU, switches_for(CPU, fused=True, **beside))
 
 
@@ -77,7 +77,18 @@ def test_fusing_on_a_gpu_is_refused() -> None:
         TorchEngine(tiny.model(), gpu, switches_for(gpu, fused=True))
 
 
-@pytest.mark.parametrize("beside", [{"fused": False}, {"precision": "float16"}, {"compiled": True}])
+@pytest.mark.parametrize("has", [True, False])
+def test_bfloat16_is_fused_where_the_cpu_has_it(has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yoso_cli.inference.onednn.bfloat16_works", lambda: has)
+    assert switches_for(CPU, precision="bfloat16") == Switches("bfloat16", channels_last=True, fused=has)
+    if not has:
+        with pytest.raises(RunError, match="needs a CPU with instructions for bfloat16"):
+            TorchEngine(tiny.model(), CPU, switches_for(CPU, precision="bfloat16", fused=True))
+
+
+@pytest.mark.parametrize(
+    "beside", [{"fused": False}, {"precision": "float16"}, {"precision": "bfloat16"}, {"compiled": True}]
+)
 def test_winograd_without_fusing_is_refused(beside: dict[str, object]) -> None:
     with pytest.raises(UsageError, match="part of the fused ones"):
         TorchEngine(tiny.model(), CPU, switches_for(CPU, winograd=True, **beside))

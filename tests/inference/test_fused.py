@@ -146,3 +146,62 @@ def test_packed_weights_are_kept_for_one_size_only() -> None:
         assert layout.of(weight, shape, lambda one=one: one) is one
         assert layout.of(weight, shape, torch.Tensor) is one
     assert [value for value in vars(layout).values() if isinstance(value, Tensor)] == [made[-1]]
+
+
+def in_bfloat16(model: YOSO) -> YOSO:
+    if not onednn.bfloat16_works():
+        pytest.skip("this CPU has no instructions for bfloat16")
+    return fused(model, torch.bfloat16)
+
+
+@pytest.mark.parametrize("steps", [(), ("fold_batch_norms",), EVERY_STEP])
+@pytest.mark.parametrize("backbone", ["resnet18", "resnet50"])
+def test_in_bfloat16_every_map_is_as_near_as_its_rounding(backbone: str, steps: tuple[str, ...]) -> None:
+    """Eight bits, in each of dozens of layers; plain torch's own bfloat16 is no nearer."""
+    model = reparameterise(small(backbone=backbone), steps).eval().to(memory_format=torch.channels_last)
+    images = pictures(1, 3, 64, 96)
+    with torch.inference_mode():
+        wanted = maps(model, images)
+        with torch.autocast("cpu", torch.bfloat16):
+            plain = [one.float() for one in maps(model, images)]
+            found = maps(in_bfloat16(model), images)
+    assert [one.dtype for one in found[:4]] == [torch.bfloat16] * 4
+    for ours, theirs, exact in zip(found, plain, wanted, strict=True):
+        scale = exact.abs().max()
+        assert 0 < (ours.float() - exact).abs().max() / scale <= 2 * (theirs - exact).abs().max() / scale + 0.01
+
+
+def test_in_bfloat16_shifts_places_and_masks_are_float32() -> None:
+    model = reparameterise(small(), EVERY_STEP).eval()
+    network = in_bfloat16(model)
+    seen: dict[str, set[torch.dtype]] = {}
+
+    def note(name: str) -> None:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...], found: object) -> None:
+            values = [*inputs, *([found] if isinstance(found, Tensor) else [])]
+            seen[name] = {one.dtype for one in values if isinstance(one, Tensor)}
+
+        network.get_submodule(name).register_forward_hook(hook)
+
+    offsets = [name for name, one in network.named_modules() if name.endswith(".offset")]
+    for name in (*offsets, "aggregator.location", "decoder"):
+        note(name)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        masks, classes = network(pictures(1, 3, 64, 96))[-1][:2]
+    assert {masks.dtype, classes.dtype} == {torch.float32}
+    assert len(offsets) == 3
+    assert all(seen[name] == {torch.float32} for name in offsets)
+    assert seen["aggregator.location"] == seen["decoder"] == {torch.float32}
+
+
+def test_in_bfloat16_weights_stay_and_changes_of_them_are_seen() -> None:
+    model = reparameterise(small(), EVERY_STEP).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    network, images = in_bfloat16(model), pictures(1, 3, 64, 64)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        first = network.features(images)
+    assert all(tensor.equal(before[name]) for name, tensor in model.state_dict().items())
+    with torch.no_grad():
+        model.aggregator.pyramid.upsamples[0].upsample.weight.mul_(3)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        assert not torch.equal(network.features(images), first)

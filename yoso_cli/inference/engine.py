@@ -52,12 +52,14 @@ class Switches:
     """Inference options of the network.
 
     Attributes:
-        precision: one of PRECISIONS; the 16-bit ones by autocast, which may move a few pixels.
+        precision: one of PRECISIONS; the 16-bit ones round every map of the backbone (docs/speed.md has what that
+            costs), float16 and what is not fused by autocast.
         channels_last: weights and maps with channels innermost.
         compiled: through torch.compile; the first picture of each size takes minutes.
         graphs: a CUDA graph for each input size; GPU only.
-        fused: convolutions and products by oneDNN, together with ReLUs and sums; CPU, float32, not compiled.
-        winograd: of these, wide ones of 3x3 with a quarter of the multiplications.
+        fused: convolutions and products by oneDNN, together with ReLUs and sums; CPU, not compiled, float32, or
+            bfloat16 where the CPU has instructions for it.
+        winograd: of these, wide ones of 3x3 with a quarter of the multiplications; float32.
     """
 
     precision: str = "float32"
@@ -107,18 +109,19 @@ def switches_for(device: torch.device, **given: Any) -> Switches:
     chosen = replace(default_for(device).switches, **given)
     if "fused" not in given and chosen.fused and not _fusible(chosen, device):
         chosen = replace(chosen, fused=False)
-    if "winograd" not in given and not chosen.fused:
+    if "winograd" not in given and not (chosen.fused and chosen.precision == "float32"):
         chosen = replace(chosen, winograd=False)
     return chosen
 
 
 def _fusible(switches: Switches, device: torch.device) -> bool:
-    return _alone(switches) and device.type == "cpu" and onednn.works(onednn.CONVOLUTION)
+    works = onednn.bfloat16_works() if switches.precision == "bfloat16" else onednn.works(onednn.CONVOLUTION)
+    return _alone(switches) and device.type == "cpu" and works
 
 
 def _alone(switches: Switches) -> bool:
     """Whether the other switches allow fusion."""
-    return switches.precision == "float32" and not switches.compiled
+    return switches.precision != "float16" and not switches.compiled
 
 
 def _require_possible(switches: Switches, device: torch.device) -> None:
@@ -126,14 +129,16 @@ def _require_possible(switches: Switches, device: torch.device) -> None:
         raise RunError(f"CUDA graphs need a GPU, and the device is {device}.", hint="Leave --graphs out.")
     if switches.fused and not _alone(switches):
         raise UsageError(
-            "--fused needs float32, and cannot be combined with --compile.",
+            "--fused needs float32 or bfloat16, and cannot be combined with --compile.",
             hint="Leave --fused out, or --precision and --compile.",
         )
     if switches.fused and not _fusible(switches, device):
+        what = "instructions for bfloat16" if switches.precision == "bfloat16" and device.type == "cpu" else ""
         raise RunError(
-            f"--fused needs a CPU and a torch with oneDNN; the device is {device}.", hint="Leave --fused out."
+            f"--fused needs a CPU{' with ' * bool(what)}{what} and a torch with oneDNN; the device is {device}.",
+            hint="Leave --fused out.",
         )
-    if switches.winograd and not switches.fused:
+    if switches.winograd and not (switches.fused and switches.precision == "float32"):
         raise UsageError(
             "Winograd's convolutions are part of the fused ones, which are not switched on: those are float32 and not "
             "compiled.",
@@ -165,7 +170,7 @@ class TorchEngine:
         self.switches = switches
         self.precision = switches.precision
         self.mean = model.backbone.pixel_mean
-        self.network = fused(model) if switches.fused else model
+        self.network = fused(model, PRECISIONS[switches.precision]) if switches.fused else model
         if switches.winograd:
             use_winograd(self.network)
         self._run: Callable[[Tensor], list[Output]] = _compiled(model) if switches.compiled else self.network

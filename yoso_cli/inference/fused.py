@@ -2,8 +2,11 @@
 
 A convolution is fused with the ReLU after it and with the sum with a block's shortcut, so that a map at stride 4 is
 read and written once instead of three times. Weights are packed once per input size instead of at every call. With a
-single thread, 1x1 convolutions also use oneDNN, where torch would use MKL. Everything is float32 and without gradients;
-plain torch replaces an operator that does not work (see `onednn`).
+single thread, 1x1 convolutions also use oneDNN, where torch would use MKL. Everything is without gradients; plain torch
+replaces an operator that does not work (see `onednn`).
+
+In bfloat16, convolutions and the products of the pyramid are, and nothing else: the shifts of deformable convolutions,
+the places in a picture, masks and the sums under them stay float32. Weights are rounded when they are packed.
 """
 
 # B pictures, C channels in, O channels out, H W size of the map in, h w size of the map out
@@ -32,10 +35,14 @@ from yoso_cli.model.decoder import InnerProducts
 from yoso_cli.model.yoso import YOSO
 
 
-def fused(model: YOSO) -> YOSO:
+def fused(model: YOSO, dtype: torch.dtype = torch.float32) -> YOSO:
     """A network that shares the tensors of `model`, which stays as it is.
 
     ReLUs and sums are fused where batch norms have been folded; elsewhere oneDNN computes the convolutions alone.
+
+    Args:
+        model: in evaluation mode, float32.
+        dtype: of the convolutions; with bfloat16, what is not fused is autocast's to run.
     """
     tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}
     network = copy.deepcopy(model, tensors)
@@ -47,6 +54,8 @@ def fused(model: YOSO) -> YOSO:
     for part in (network.backbone, network.aggregator):
         _replace_convolutions(part)
     _replace_products(network.decoder)
+    if dtype is not torch.float32:
+        _compute_in(network, dtype)
     return network
 
 
@@ -58,6 +67,10 @@ class FusedConv(nn.Module):
         relu: whether negative values become 0.
         most: with `relu`, what larger values become: 6 for a ReLU6.
         same: whether the map is padded to as many outputs as strides begin in it, TensorFlow's "same".
+
+    Attributes:
+        dtype: that it computes in, whatever comes in.
+        result: what goes out; None for the same.
     """
 
     def __init__(self, conv: nn.Conv2d, *, relu: bool = False, most: float | None = None, same: bool = False) -> None:
@@ -66,23 +79,30 @@ class FusedConv(nn.Module):
         self.relu = relu
         self.most = most
         self.same = same
+        self.dtype = torch.float32
+        self.result: torch.dtype | None = None
         self._geometry = Geometry.of(conv)
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, h, w)."""
+        x = x.to(self.dtype)
         if self.same:
             x = _padded_to_same(x, self.conv)
-        return onednn.convolution(x, *self._convolution(x), relu=self.relu, most=self.most)
+        found = onednn.convolution(x, *self._convolution(x), relu=self.relu, most=self.most)
+        return found.to(self.result or self.dtype)
 
     def onto(self, x: Tensor, total: Tensor) -> Tensor:
         """Adds the convolution of `x` to `total` (B, O, h, w) in its place, then the ReLU, and returns `total`."""
+        x, total = x.to(self.dtype), total.to(self.dtype)
         return onednn.add_convolution(total, x, *self._convolution(x), relu=self.relu)
 
     def _convolution(self, x: Tensor) -> tuple[Tensor, Tensor | None, Geometry]:
-        weight, geometry = self.conv.weight, self._geometry
-        laid_out = self._layout.of(weight, x.shape, lambda: onednn.convolution_layout(weight, geometry, x.shape))
-        return laid_out, self.conv.bias, geometry
+        weight, bias, geometry = self.conv.weight, self.conv.bias, self._geometry
+        laid_out = self._layout.of(
+            weight, x.shape, lambda: onednn.convolution_layout(weight.to(x.dtype), geometry, x.shape)
+        )
+        return laid_out, None if bias is None else bias.to(x.dtype), geometry
 
 
 class FusedBlock(nn.Module):
@@ -105,17 +125,20 @@ class FusedBlock(nn.Module):
 
 
 class FusedDeform(nn.Module):
-    """A deformable convolution with packed weights for its matrix product."""
+    """A deformable convolution with packed weights for its matrix product, which alone is in `dtype`."""
 
     def __init__(self, deform: ModulatedDeformConv) -> None:
         super().__init__()
         self.deform = deform
+        self.dtype = torch.float32
         self._layout = KeptLayout()
 
     def forward(self, x: Tensor, shifts: Tensor, strengths: Tensor) -> Tensor:
         """As the class it replaces."""
-        weight, rows = self.deform.weight, pixels(x)
-        laid_out = self._layout.of(weight, rows.shape, lambda: onednn.product_layout(tap_kernels(weight), len(rows)))
+        weight, rows = self.deform.weight, pixels(x.to(self.dtype))
+        laid_out = self._layout.of(
+            weight, rows.shape, lambda: onednn.product_layout(tap_kernels(weight).to(self.dtype), len(rows))
+        )
         return added_up(onednn.product(rows, laid_out), shifts, strengths, self.deform.bias)
 
 
@@ -212,3 +235,12 @@ def _replace_products(parent: nn.Module) -> None:
             parent.add_module(name, FusedProducts())
         else:
             _replace_products(child)
+
+
+def _compute_in(network: YOSO, dtype: torch.dtype) -> None:
+    """Makes the convolutions of a fused network compute in `dtype`, but for those of shifts."""
+    for name, module in network.named_modules():
+        if isinstance(module, FusedConv | FusedDeform) and not name.endswith(".offset"):
+            module.dtype = dtype
+    # What follows it are places and the decoder.
+    cast("FusedConv", network.aggregator.output).result = torch.float32

@@ -1,8 +1,8 @@
 """Convolutions and matrix products on a CPU with oneDNN, through torch's internal operators.
 
 torch documents none of these operators, and any release may change them. So each is probed once per process: it must
-give plain torch's result on a tiny input, else plain torch is used instead. They compute in float32 and have no
-gradient, so they are for inference only.
+give plain torch's result on a tiny input, else plain torch is used instead. They compute in float32, or in bfloat16
+where that is what they are given, and have no gradient, so they are for inference only.
 
 A layer's weights can be packed for one input size in advance, which torch otherwise does at every call. Matrix products
 use oneDNN because torch's choice, MKL, uses only half of the vector width of AMD processors: on two cores of an AMD
@@ -52,6 +52,25 @@ def probed(operator: str) -> bool:
     try:
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
             return all(torch.allclose(*pair, rtol=1e-4, atol=1e-5) for pair in PROBES[operator]())
+    except Exception:
+        return False
+
+
+def bfloat16_works() -> bool:
+    """Whether convolutions in bfloat16 are usable, and fast: the CPU has instructions for them."""
+    return not missing() and _has_bfloat16() and _probed_in_bfloat16()
+
+
+def _has_bfloat16() -> bool:
+    # Without them oneDNN computes in bfloat16 all the same, but slower than in float32.
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+@functools.cache
+def _probed_in_bfloat16() -> bool:
+    try:
+        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
+            return all(torch.allclose(a, b, rtol=0.02, atol=0.05) for a, b in _probe_bfloat16())
     except Exception:
         return False
 
@@ -184,6 +203,17 @@ def _probe_product_layout() -> Pairs:
     x, weight = _numbers(5, 4), _numbers(3, 4)
     laid_out = torch.ops.mkldnn._reorder_linear_weight(weight, len(x))
     return [(torch.ops.mkldnn._linear_pointwise(x, laid_out, None, "none", [], ""), x @ weight.T)]
+
+
+def _probe_bfloat16() -> Pairs:
+    x, weight, bias, geometry, wanted = _small_convolution()
+    x, weight, bias = (one.bfloat16() for one in (x, weight, bias))
+    laid_out = convolution_layout(weight, geometry, x.shape)
+    once = convolution(x, laid_out, bias, geometry)
+    twice = add_convolution(once.clone(), x, laid_out, bias, geometry, relu=True)
+    rows = product(_numbers(5, 4).bfloat16(), product_layout(_numbers(3, 4).bfloat16(), 5))
+    pairs = [(once, wanted), (twice, (2 * wanted).relu()), (rows, _numbers(5, 4) @ _numbers(3, 4).T)]
+    return [(found.float(), exact) for found, exact in pairs]
 
 
 PROBES: dict[str, Callable[[], Pairs]] = {
