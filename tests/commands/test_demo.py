@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from yoso_cli.cli import run
+from yoso_cli.commands import demo
 from yoso_cli.run_folder import RunFolder
 
-STEPS = ("prepare", "train", "eval", "reparam", "eval again", "bench", "viz")
+STEPS = ("prepare", "train", "eval", "reparam", "eval again", "bench", "viz", "export")
 
 
 def test_the_quick_demo_walks_the_whole_line(
@@ -19,15 +20,29 @@ def test_the_quick_demo_walks_the_whole_line(
     assert run(["demo", "--quick", "--output", "my demo", "--json", "--device", "cpu"]) == 0
     out, err = capsys.readouterr()
     value = json.loads(out)
-    assert set(value) == {"schema", "trained", "reparameterised", "largest_difference", "run", "sheet", "seconds"}
+    assert set(value) == {
+        "schema",
+        "trained",
+        "reparameterised",
+        "largest_difference",
+        "run",
+        "sheet",
+        "exported",
+        "seconds",
+    }
     for name in ("trained", "reparameterised"):
         assert set(value[name]) == {"pq", "pq_things", "pq_stuff", "forward_ms", "end_to_end_ms"}
         assert value[name]["forward_ms"] > 0
     assert value["reparameterised"]["pq"] == pytest.approx(value["trained"]["pq"], abs=1)
     assert value["largest_difference"] < 1e-3
 
+    exported = value["exported"]
+    assert exported["pq"] == pytest.approx(value["reparameterised"]["pq"], abs=1)
+    assert exported["forward_ms"] > 0
+    assert Path(exported["file"]) == Path(value["run"]) / "exported.onnx"
+
     told = [line for line in err.splitlines() if line.startswith("[")]
-    assert [line.partition(": ")[0] for line in told] == [f"[{n}/7] {name}" for n, name in enumerate(STEPS, 1)]
+    assert [line.partition(": ")[0] for line in told] == [f"[{n}/8] {name}" for n, name in enumerate(STEPS, 1)]
     assert err.rstrip().endswith("Next: yoso eval --metric pq --runs 'my demo/runs'")
     assert "so short a training learns nothing" in " ".join(err.split())
     folder = RunFolder.open(Path(value["run"]))
@@ -44,6 +59,16 @@ def test_the_quick_demo_walks_the_whole_line(
 
     # The last words of the demo work.
     assert run(["eval", "--metric", "pq", "--runs", "my demo/runs", "--device", "cpu"]) == 0
+
+
+def test_without_the_packages_for_it_the_demo_says_how_to_install_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The step alone: the rest of the demo is the same."""
+    monkeypatch.setattr("yoso_cli.export.formats.find_spec", lambda name: None)
+    found = demo._export(None, None, None)  # type: ignore[arg-type]
+    line = demo._exported_line(found)
+    assert line.startswith("Not exported. Export to ONNX needs onnx, onnxscript and onnxruntime, which are not")
+    assert line.endswith("Type `pip install 'yoso-cli[export]'`.")
+    assert "\n" not in line
 
 
 def test_a_demo_cannot_be_put_into_a_file(

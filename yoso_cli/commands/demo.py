@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yoso_cli.commands import console, options
+from yoso_cli.errors import UsageError
+from yoso_cli.export.formats import FORMATS, require_packages
 from yoso_cli.runtime.machine import choose_device
 
 if TYPE_CHECKING:
@@ -35,6 +37,8 @@ QUICK = (
 # Scenes per split and pictures timed, by `quick`.
 SCENES = {False: (1500, 100), True: (40, 8)}
 TIMED = {False: 50, True: 10}
+# A file of one size is traced in a fifth of the time.
+EXPORTED_SIZE = {False: "dynamic", True: "128,128"}
 SHOWN = 4
 
 
@@ -59,7 +63,7 @@ class Demo:
     @contextmanager
     def step(self, name: str, story: str) -> Iterator[None]:
         """Announces a step, and records its duration."""
-        console.say(f"\n[{len(self.seconds) + 1}/7] {name}: {story}")
+        console.say(f"\n[{len(self.seconds) + 1}/8] {name}: {story}")
         began = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - began
@@ -67,14 +71,28 @@ class Demo:
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The results: of the trained weights, then of the re-parameterised ones."""
+    """The results: of the trained weights, then of the re-parameterised ones, then of the exported file.
+
+    `exported` is a sentence where the packages for it are not installed.
+    """
 
     reports: "tuple[Report, Report]"
     speeds: "tuple[Speed, Speed]"
     reparameterised: "Reparameterized"
     sheet: Path
+    exported: "ExportedFile | str"
     run: Path
     seconds: float
+
+
+@dataclass(frozen=True)
+class ExportedFile:
+    """An exported file, and what was measured of it."""
+
+    path: Path
+    runtime: str
+    report: "Report"
+    speed: "Speed"
 
 
 @click.command(name="demo")
@@ -93,7 +111,8 @@ def command(quick: bool, output: Path, device: str, as_json: bool) -> None:
     """Run the whole pipeline on synthetic scenes: about five minutes on two CPU cores.
 
     Draws panoptic scenes, trains a small YOSO on them from random weights, measures PQ on unseen scenes,
-    re-parameterises the network, measures PQ and latency again, and draws photo, truth and prediction side by side.
+    re-parameterises the network, measures PQ and latency again, draws photo, truth and prediction side by side, and
+    exports the network to ONNX (where `pip install 'yoso-cli[export]'` was typed).
 
     \b
     Example:
@@ -139,7 +158,9 @@ def _run(demo: Demo) -> DemoResult:
         speeds = _time(demo, trained), _time(demo, folded)
     with demo.step("viz", "photo, truth and prediction side by side."):
         sheet = _draw(demo, folded, training.val_set)
-    return DemoResult((before, after), speeds, changed, sheet, training.folder.path, time.monotonic() - began)
+    with demo.step("export", "to ONNX, and the file's PQ and latency in onnxruntime."):
+        exported = _export(demo, folded, training.val_set)
+    return DemoResult((before, after), speeds, changed, sheet, exported, training.folder.path, time.monotonic() - began)
 
 
 def _prepare(demo: Demo) -> None:
@@ -209,6 +230,29 @@ def _draw(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> Path:
     return target
 
 
+def _export(demo: Demo, model: "ModelFile", truth: "PanopticSet") -> ExportedFile | str:
+    from yoso_cli.api.benchmark import PICTURES, Clocking, time_model
+    from yoso_cli.api.dataset import first_pictures
+    from yoso_cli.api.evaluate import evaluate_predictor
+    from yoso_cli.api.export import export_model
+    from yoso_cli.api.weights import read_model
+
+    try:
+        require_packages(FORMATS["onnx"].writes, "Export to ONNX", FORMATS["onnx"].extra)
+    except UsageError as missing:
+        return f"{missing.message} {missing.hint}"
+    assert model.run is not None, "the demo's weights are in its run folder"
+    target = model.run.path / "exported.onnx"
+    export_model(model.path, target, size=EXPORTED_SIZE[demo.quick], force=True, progress=console.TERMINAL)
+    file = read_model(target)
+    predictor = file.predictor("cpu")
+    report = evaluate_predictor(predictor, truth, model.recipe, target, progress=console.TERMINAL)
+    pictures, clocking = first_pictures(model.recipe, PICTURES), Clocking(TIMED[demo.quick], 5)
+    return ExportedFile(
+        target, str(predictor.engine), report, time_model(file, predictor, pictures, clocking, console.TERMINAL)
+    )
+
+
 def _value(findings: DemoResult) -> dict[str, Any]:
     def model(report: "Report", speed: "Speed") -> dict[str, Any]:
         groups = {"pq": report.quality.all, "pq_things": report.quality.things, "pq_stuff": report.quality.stuff}
@@ -220,11 +264,14 @@ def _value(findings: DemoResult) -> dict[str, Any]:
 
     names = ("trained", "reparameterised")
     models = {n: model(r, s) for n, r, s in zip(names, findings.reports, findings.speeds, strict=True)}
+    file = findings.exported
+    exported = None if isinstance(file, str) else {"file": str(file.path), **model(file.report, file.speed)}
     return {
         **models,
         "largest_difference": findings.reparameterised.difference.largest,
         "run": str(findings.run),
         "sheet": str(findings.sheet),
+        "exported": exported,
         "seconds": findings.seconds,
     }
 
@@ -247,11 +294,20 @@ def _text(findings: DemoResult) -> str:
             "",
             f"Largest difference between the two: {findings.reparameterised.difference.largest:.1e} (relative)",
             f"Took {minutes} min {seconds:02d} s.",
+            _exported_line(findings.exported),
             f"Run: {findings.run}",
             f"Pictures: {findings.sheet}",
             f"Report: {findings.run / 'report.html'} (open it in a browser)",
         ]
     )
+
+
+def _exported_line(found: ExportedFile | str) -> str:
+    """`Exported: exported.onnx, PQ 65.3, network 2.9 ms in onnxruntime 1.32.0, float32`, or why it was not."""
+    if isinstance(found, str):
+        return f"Not exported. {found}"
+    pq, taken = _percent(found.report.quality.all.pq), found.speed.forward.median
+    return f"Exported: {found.path.name}, PQ {pq}, network {taken:.1f} ms in {found.runtime}"
 
 
 def _percent(fraction: float | None) -> str:

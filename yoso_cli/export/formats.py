@@ -203,9 +203,10 @@ def require_packages(packages: Sequence[Package], what: str, extra: str) -> None
     """Raises UsageError where one of `packages`, which `what` needs, is not installed; imports nothing."""
     missing = [one.name for one in packages if find_spec(one.module) is None]
     if missing:
-        verb = "is" if len(missing) == 1 else "are"
+        *first, last = missing
+        named = f"{', '.join(first)} and {last}, which are" if first else f"{last}, which is"
         raise UsageError(
-            f"{what} needs {' and '.join(missing)}, which {verb} not installed.",
+            f"{what} needs {named} not installed.",
             hint=f"Type `pip install 'yoso-cli[{extra}]'`.",
         )
 
