@@ -16,6 +16,7 @@ from yoso_cli.inference.engine import Switches
 from yoso_cli.inference.postprocess import Sizes
 from yoso_cli.inference.predict import Predictor
 from yoso_cli.inference.views import PLAIN, View, aligned, combined, views
+from yoso_cli.model.backbone import Backbone
 from yoso_cli.model.yoso import Output
 
 SIZES = Sizes((64, 96), (64, 88), (32, 44))
@@ -23,6 +24,10 @@ SIZES = Sizes((64, 96), (64, 88), (32, 44))
 
 class Colours(nn.Module):
     """Stands for a network that sees a mirrored picture as the mirrored scene: its masks are where colours are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = Backbone()  # It knows the colour of padding.
 
     def forward(self, images: Tensor) -> list[Output]:
         masks = F.avg_pool2d(images, 4) / 64 - 2
