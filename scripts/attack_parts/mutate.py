@@ -562,6 +562,41 @@ def xml_values(content: bytes, chance: random.Random) -> bytes:
     return (text[: found.start()] + chance.choice(odd) + text[found.end() :]).encode()
 
 
+def onnx_model(content: bytes, chance: random.Random) -> bytes:
+    """An ONNX file with another shape, type, name, operator or attribute, or with other metadata."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(content)
+    node, tensor = chance.choice(model.graph.node), chance.choice(model.graph.initializer)
+    huge = chance.choice((-1, 0, 1, 7, 1 << 20, 1 << 31, (1 << 62) + 1))
+    change = chance.randrange(9)
+    if change == 0 and tensor.dims:
+        tensor.dims[chance.randrange(len(tensor.dims))] = huge
+    elif change == 1:
+        tensor.data_type = chance.randrange(0, 30)
+    elif change == 2:
+        tensor.raw_data = tensor.raw_data[: chance.randrange(len(tensor.raw_data) + 1)]
+    elif change == 3 and node.input:
+        node.input[chance.randrange(len(node.input))] = chance.choice(
+            ["", "gone", *chance.choice(model.graph.node).output]
+        )
+    elif change == 4:
+        node.op_type = chance.choice(("Identity", "Loop", "Gone", "Reshape", "Expand", "ConstantOfShape", "Pad"))
+    elif change == 5 and node.attribute:
+        attribute = chance.choice(node.attribute)
+        attribute.i = huge
+        attribute.ints[:] = [huge] * chance.randrange(6)
+    elif change == 6 and tensor.raw_data:
+        # Numbers of shapes and places among them, which operators believe.
+        tensor.raw_data = chance.randbytes(len(tensor.raw_data))
+    elif change == 7:
+        model.opset_import[0].version = chance.choice((0, 18, 21, 99, 1 << 40))
+    else:
+        entry = model.metadata_props[0]
+        entry.value = json_file(entry.value.encode(), chance).decode()
+    return bytes(model.SerializeToString())
+
+
 VALUES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "json": json_file,
     "jsonl": json_lines,
@@ -572,6 +607,7 @@ VALUES: dict[str, Callable[[bytes, random.Random], bytes]] = {
     "safetensors": safetensors_header,
     "list": text_lines,
     "xml": xml_values,
+    "onnx": onnx_model,
 }
 """Changes what a file means, by the form of the file."""
 

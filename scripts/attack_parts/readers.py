@@ -88,6 +88,21 @@ def _hashed_anew() -> None:
     manifest.write_text(json.dumps(values))
 
 
+def _sealed_anew(name: str, *others: str) -> Callable[[], None]:
+    """Writes the seal of an exported file again."""
+
+    def again() -> None:
+        from yoso_cli.export.metadata import seal
+
+        path = Path(name)
+        open_again, count = re.subn(rb"yoso-seal-[0-9a-f]{64}", b"yoso-seal-" + b"0" * 64, path.read_bytes())
+        if count == 1:
+            path.write_bytes(open_again)
+            seal(path, [Path(one) for one in others])
+
+    return again
+
+
 CHECKPOINT = f"{RUN}/checkpoints/iteration-0000003"
 PLAIN = ("eval", "--predictions", "plain/result.json", "--truth", "plain/truth.json", "--json", "--workers", "1")
 ALL = (*SCORE, "--metric", "all")
@@ -111,6 +126,7 @@ BACK = ("convert", TRUTH, "made", "--from", "prepared", "--workers", "1", "--to"
 COMPARE = ("compare", "report.json", "other.json", "--json")
 STATS = ("stats", TRUTH, "--output", "made", "--json")
 NETWORK = ("--weights", WEIGHTS, "--device", "cpu")
+DRAWN = ("viz", "photo.png", "-o", "made.png", "--device", "cpu", "--weights")
 IMPORT = ("weights", "import", "tiny-released.pth", "--recipe", "tiny.yaml", "-o", "made.safetensors")
 RESUME = ("train", "--resume", RUN, "--device", "cpu")
 EVAL = ("eval", RUN, "--device", "cpu", "--json")
@@ -396,6 +412,26 @@ HEAVY = {
     "recipe yaml: weights import": Case(
         "tiny.yaml", "yaml", (*IMPORT, "--categories", f"{TRUTH}/panoptic.json"), output="made.safetensors", **_OPEN
     ),
+    "onnx: weights show": Case(
+        "small.onnx", "onnx", ("weights", "show", "small.onnx"), seal=_sealed_anew("small.onnx")
+    ),
+    "onnx: viz": Case("small.onnx", "onnx", (*DRAWN, "small.onnx"), output="made.png", seal=_sealed_anew("small.onnx")),
+    "onnx: bench": Case(
+        "small.onnx",
+        "onnx",
+        ("bench", "small.onnx", "--repeats", "1", "--warmup", "0", "--image", "photo.png", "--device", "cpu"),
+        **_OPEN,
+        seal=_sealed_anew("small.onnx"),
+    ),
+    "openvino xml: viz": Case(
+        "small.xml", "xml", (*DRAWN, "small.xml"), output="made.png", seal=_sealed_anew("small.xml", "small.bin")
+    ),
+    "openvino bin: viz": Case("small.bin", "bin", (*DRAWN, "small.xml"), output="made.png"),
+    "openvino xml: weights show": Case(
+        "small.xml", "xml", ("weights", "show", "small.xml"), seal=_sealed_anew("small.xml", "small.bin")
+    ),
+    "torch archive: weights show": Case("small.pt2", "zip", ("weights", "show", "small.pt2")),
+    "torch archive: viz": Case("small.pt2", "zip", (*DRAWN, "small.pt2"), output="made.png"),
     "ledger: weights get": Case(
         "../home/yoso/weights/known.json",
         "json",
