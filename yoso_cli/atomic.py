@@ -164,6 +164,11 @@ def remove_folder(path: Path) -> None:
         shutil.rmtree(aside)
 
 
+def traces(path: Path) -> set[Path]:
+    """What a writer of `path` that was killed may have left beside it."""
+    return {lock_of(path), *_leftovers(path.parent).get(path.name, ())}
+
+
 def remove(path: Path) -> None:
     """Removes a file, a link (not what it points to), or a folder with all that is in it, as far as possible."""
     if path.is_dir() and not path.is_symlink():

@@ -156,6 +156,17 @@ def test_stuff_of_the_map_joins_that_of_the_annotations(tmp_path: Path) -> None:
     assert [(one.category_id, one.area) for one in found.segments] == [(raw.ROAD, 48)]
 
 
+def test_a_picture_without_its_map_is_named_when_it_is_read_as_well(tmp_path: Path) -> None:
+    raw.write_photo(tmp_path / "images" / "b.jpg", 6, 8)
+    images = [
+        {"id": number, "file_name": f"{name}.jpg", "height": 6, "width": 8} for number, name in ((1, "a"), (2, "b"))
+    ]
+    source = opened(tmp_path, [], stuff=np.zeros((6, 8), np.uint8), images=images)
+    assert any("has no semantic map for pictures: 1 (b)" in problem for problem in source.problems)
+    with pytest.raises(DataError, match=r"the picture b\.jpg has no semantic map"):
+        source.read(source.pictures[1])
+
+
 def test_scores_are_read(tmp_path: Path) -> None:
     found, _ = read(tmp_path, [annotation(1, rectangle(0, 0, 2, 2), score=0.25), annotation(2, rectangle(4, 4, 6, 6))])
     assert [one.score for one in found.segments] == [0.25, None]

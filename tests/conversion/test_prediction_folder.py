@@ -112,6 +112,15 @@ def test_other_settings_other_formats_and_other_files_are_refused(tmp_path: Path
     remove_predictions(tmp_path / "preds")
     with opened(tmp_path, formats=("masks",)) as out:
         assert out.finished() == {}
+    # As a kill leaves them while the first file is written.
+    (tmp_path / "preds").mkdir(exist_ok=True)
+    for name in ("predictions.json", "masks"):
+        place = tmp_path / "preds" / name
+        shutil.rmtree(place) if place.is_dir() else place.unlink(missing_ok=True)
+    (tmp_path / "preds/.predictions.json.a1b2c3d4.partial").write_text("{")
+    (tmp_path / "preds/.predictions.json.lock").write_text("")
+    with opened(tmp_path, formats=("masks",)) as out:
+        assert out.finished() == {}
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/precious.txt").write_text("mine")
     with pytest.raises(UsageError, match="mine: has other files"):

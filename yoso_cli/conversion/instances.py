@@ -95,6 +95,8 @@ class InstancesReader(LabelReader):
         losses[InformationLoss.OVERLAP] = int(np.count_nonzero(shared))
         losses[InformationLoss.EMPTY] = sum(not segment.area for segment in segments)
         if self.semantic:
+            if picture.image_file not in self.semantic:
+                raise DataError(f"{self.listing}: the picture {picture.image_file} has no semantic map.")
             self._lay_stuff(self.semantic[picture.image_file], id_map, segments, losses)
         seen = measured(id_map, segments)
         losses[InformationLoss.HIDDEN] = len(segments) - len(seen) - losses[InformationLoss.EMPTY]

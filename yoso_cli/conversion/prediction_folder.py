@@ -23,7 +23,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from yoso_cli.atomic import make_inside, remove, reporting, require_no_link, write_json
+from yoso_cli.atomic import make_inside, remove, reporting, require_no_link, traces, write_json
 from yoso_cli.conversion.category_file import CategoryTable
 from yoso_cli.conversion.convert import InformationLoss, LabelWriter, SourcePicture
 from yoso_cli.conversion.prediction_formats import FORMATS, PANOPTIC, Place, require_formats
@@ -391,7 +391,8 @@ def _require_own(folder: Path, about: Mapping[str, Any]) -> None:
     if not path.exists():
         if folder.exists() and not folder.is_dir():
             raise UsageError(f"{folder}: is a file; a folder is expected.")
-        if folder.is_dir() and any(one.name != _PARTS for one in folder.iterdir()):
+        own = {_PARTS, *(one.name for one in traces(path))}
+        if folder.is_dir() and any(one.name not in own for one in folder.iterdir()):
             raise UsageError(f"{folder}: has other files.", hint="Name a new folder with --output.")
         return
     before = _read_about(folder)
