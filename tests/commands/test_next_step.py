@@ -8,6 +8,7 @@ import build
 import pytest
 
 from yoso_cli.commands import next_step
+from yoso_cli.recipe.file import load
 
 
 def test_the_first_picture_that_was_not_drawn_is_advised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,3 +31,8 @@ def test_weights_are_shown_with_a_picture_of_their_own_dataset(line: Path, print
     shutil.rmtree("datasets")
     _, told = printed("weights", "show")
     assert told.endswith(f"Next: yoso viz IMAGE --weights {build.newest_weights()}")
+
+
+def test_a_root_that_no_path_can_have_has_no_pictures() -> None:
+    recipe = load("shapes", [f"data.root={'x' * 5000}"])
+    assert next_step.validation_pictures(recipe) == []

@@ -59,12 +59,12 @@ def train(dataset: str, splits: Sequence[str], root: Path) -> str | None:
 
 
 def validation_pictures(recipe: "Recipe") -> list[Path]:
-    """The first pictures of the recipe's validation split; none where it was not prepared."""
+    """The first pictures of the recipe's validation split; none where it was not prepared, or its path cannot be."""
     from yoso_cli.api.dataset import first_pictures
 
     try:
         return first_pictures(recipe, _LOOKED_AT)
-    except DataError:
+    except (DataError, OSError):
         return []
 
 
