@@ -134,6 +134,20 @@ def test_a_torn_file_is_told(tmp_path: Path, share: float) -> None:
         read_state(tmp_path / "torn.pth")
 
 
+def test_a_list_of_tensors_that_ends_anywhere_is_told(tmp_path: Path) -> None:
+    """In an archive whose checksums are right: torch's reader raises struct.error, for one."""
+    path = written(tmp_path / "w.pth", STATE)
+    with zipfile.ZipFile(path) as whole:
+        members = {name: whole.read(name) for name in whole.namelist()}
+    (listing,) = (name for name in members if name.endswith("data.pkl"))
+    for length in range(len(members[listing])):
+        with zipfile.ZipFile(tmp_path / "cut.pth", "w") as cut:
+            for name, content in members.items():
+                cut.writestr(name, content[:length] if name == listing else content)
+        with pytest.raises(DataError):
+            read_state(tmp_path / "cut.pth")
+
+
 def test_a_missing_file_and_a_text_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_state(tmp_path / "none.pth")

@@ -75,7 +75,10 @@ def _read_torch(path: Path) -> Any:
         raise _unreadable(path) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
-    except (RuntimeError, ValueError, EOFError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
+        # torch's reader checks little: what is damaged raises whatever it meets, struct.error and assertions among it.
         raise _unreadable(path) from error
 
 
