@@ -39,8 +39,9 @@ def edited(run: RunFolder, recipe: Recipe) -> dict[str, str]:
 
 def require_same_curve(run: RunFolder, recipe: Recipe) -> None:
     """Raises UsageError where the recipe was edited so that the resumed run would not go on along the same curve."""
-    # More steps change no earlier one, unless the learning rate depends on their number.
-    free = {"train.iterations"} if recipe.train.schedule == "step" else set()
+    # More steps change no earlier one, unless the learning rate or the norms depend on their number.
+    counted = recipe.train.schedule != "step" or recipe.train.batch_norms_until < 1
+    free = set() if counted else {"train.iterations"}
     breaking = [what for key, what in edited(run, recipe).items() if key not in free and not _FREE.fullmatch(key)]
     if breaking:
         again = f"yoso train {shlex.quote(str(run.recipe_path))} --weights {shlex.quote(str(run.path))}"

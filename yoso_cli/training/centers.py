@@ -100,22 +100,34 @@ class CenterLoss:
         """
         height, width = features.shape[-2:]
         code = CenterCode(height * MASK_STRIDE, width * MASK_STRIDE)
+        cells = centers_of_cells(height, width, features.device)  # (h w, 2)
+        own = code(cells)  # (h w, C), the same in all images
         flags = torch.tensor(self.things, device=features.device)
         found = features[:, : code.channels + 1].float().flatten(2).transpose(1, 2)  # (B, h w, C + 1)
         losses = [
-            _distance(row, target, flags[target.labels], code, (height, width))
+            _distance(row, target, flags[target.labels], code, cells, own, (height, width))
             for row, target in zip(found, targets, strict=True)
         ]
         return torch.stack(losses).sum() / (len(share.masks) if share else len(targets))
 
 
-def _distance(found: Tensor, target: Target, chosen: Tensor, code: CenterCode, size: tuple[int, int]) -> Tensor:
-    """One image's loss: `found` (h w, C + 1) against what is wanted, the `chosen` of its targets being things."""
-    cells = centers_of_cells(*size, found.device)  # (h w, 2)
+def _distance(
+    found: Tensor,
+    target: Target,
+    chosen: Tensor,
+    code: CenterCode,
+    cells: Tensor,
+    own: Tensor,
+    size: tuple[int, int],
+) -> Tensor:
+    """One image's loss: `found` (h w, C + 1) against what is wanted, the `chosen` of its targets being things.
+
+    Where there is no thing, each of the `cells` (h w, 2) is to have its `own` code (h w, C).
+    """
     parts = covered_cells(target.masks[chosen], *size)  # (T, h w)
     thing = parts.sum(0)  # (h w,), 0..1: things do not overlap
     centers = (parts @ cells) / parts.sum(1, keepdim=True).clamp(min=1e-6)
-    codes = parts.T @ code(centers) + (1 - thing)[:, None] * code(cells)
+    codes = parts.T @ code(centers) + (1 - thing)[:, None] * own
     distance = F.smooth_l1_loss(found, torch.cat([codes, 2 * thing[:, None] - 1], 1), reduction="none", beta=0.5)
     rest = (1 - thing) * visible_cells(target, *size)
     weights = thing / thing.sum().clamp(min=1) + rest / rest.sum().clamp(min=1)
