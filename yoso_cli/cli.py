@@ -34,6 +34,7 @@ COMMANDS = {
     "dataset": "Divide, select, merge, re-class and size datasets.",
     "train": "Train a model from a recipe.",
     "eval": "Evaluate a model or predictions: panoptic quality (PQ, SQ, RQ).",
+    "tune": "Search learning rate, augmentation and size for a recipe.",
     "runs": "List, plot and remove runs.",
     "compare": "Compare two evaluations, with confidence intervals.",
     "reparam": "Re-parameterise a model: same predictions, lower latency.",

@@ -75,6 +75,7 @@ PACKAGES = (
         required=False,
         install="pip install 'yoso-cli[lite]'",
     ),
+    Package("optuna", "optuna", "tune", required=False, install="pip install 'yoso-cli[tune]'"),
     Package("av", "av", "videos", required=False, install="pip install av"),
     Package("onnxruntime", "onnxruntime", "exported .onnx files, with onnx", False, "pip install 'yoso-cli[export]'"),
     Package("onnx", "onnx", "exported .onnx files", False, "pip install 'yoso-cli[export]'"),

@@ -290,12 +290,12 @@ class Training:
             report = self._finish(stopping) if outcome is Outcome.FINISHED else None
         return self._ended(stopping.outcome or outcome, report)
 
-    def run_without_evaluation(self) -> Run:
-        """As `run`, without the final evaluation."""
+    def run_without_evaluation(self, *, until: int | None = None) -> Run:
+        """As `run`, without the final evaluation; with `until`, only to that step, where it can be resumed."""
         from yoso_cli.runtime.stopping import Stopping
 
         with self._locked(), Stopping() as stopping:
-            outcome = self._train(stopping)
+            outcome = self._train(stopping, until)
         return self._ended(outcome, None)
 
     def evaluate(self) -> Report:
@@ -336,7 +336,7 @@ class Training:
         counts = loop.iteration, iterations, loop.skipped, loop.unreadable
         return Run(self.folder, *counts, outcome.exit_code, report)
 
-    def _train(self, stopping: "Stopping") -> "Outcome":
+    def _train(self, stopping: "Stopping", until: int | None = None) -> "Outcome":
         from yoso_cli.runtime.stopping import Outcome, Stopped
         from yoso_cli.training.loop import Plan, train
 
@@ -354,7 +354,7 @@ class Training:
                     self._hooks(bar),
                     Plan(
                         start=self._start,
-                        stop=plan.iterations,
+                        stop=until or plan.iterations,
                         log_every=plan.log_every,
                         checkpoint_every=plan.checkpoint_every,
                         evaluate_every=plan.evaluate_every,

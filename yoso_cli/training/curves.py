@@ -62,6 +62,27 @@ def write_curves(path: Path, lines: Sequence[Line]) -> None:
             draw_panel(axes, lines, names)
 
 
+def write_trials(path: Path, trials: Sequence[tuple[int, Mapping[str, float]]], best: int) -> None:
+    """PQ (percent) of each trial over its steps, as one picture; the best one stands out.
+
+    Args:
+        path: of the picture.
+        trials: number of each, and PQ, a fraction, by steps.
+        best: the number of the best.
+    """
+    with drawing(path, *_SIZE) as figure:
+        axes = figure.subplots()
+        axes.set_title("PQ of trials, %")
+        axes.set_xlabel("steps")
+        for number, pq in trials:
+            points = sorted((int(steps), 100 * value) for steps, value in pq.items())
+            color, width = (COLORS[1], 2.5) if number == best else (FAINT, 1.0)
+            if points:
+                axes.plot(*zip(*points, strict=True), "-o", color=color, linewidth=width)
+                axes.annotate(str(number), points[-1], xytext=(4, 4), textcoords="offset points", color=color)
+        whole_numbers(axes, "x")
+
+
 def draw_panel(axes: "Axes", lines: Sequence[Line], names: Sequence[str]) -> None:
     """Draws `names` of the `lines`: the colour tells what it is, the style of the line its stage."""
     axes.set_xlim(0, 1.02 * max((line["iteration"] for line in lines), default=1))
