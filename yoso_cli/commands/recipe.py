@@ -148,7 +148,7 @@ def new(name: str, dataset: str, val: str | None, gpu: float | None, root: Path,
 
     Proposals, sizes and the number of steps come from the dataset (`yoso dataset size`), backbone, batch and workers
     from the machine. Every value has its reason beside it; what is not written is as in the recipe coco, or without a
-    GPU as in few, which starts from ImageNet weights that come with yoso-cli[lite].
+    GPU as in few, a small network that learns from random weights.
 
     \b
     Example:
