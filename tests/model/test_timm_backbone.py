@@ -40,6 +40,7 @@ FAMILIES = {
     "resnet18": 0,
     "resnet50": 0,
     "regnety_004": 33,
+    "edgenext_xx_small": 0,  # looks at the weights of its convolutions
 }
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 

@@ -13,7 +13,7 @@ the places in a picture, masks and the sums under them stay float32. Weights are
 
 import copy
 from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -83,6 +83,13 @@ class FusedConv(nn.Module):
         self.result: torch.dtype | None = None
         self._geometry = Geometry.of(conv)
         self._layout = KeptLayout()
+
+    def __getattr__(self, name: str) -> Any:
+        """Networks of timm look at their convolutions' weights and strides."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("conv"), name)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) to (B, O, h, w)."""
