@@ -210,6 +210,7 @@ def test_a_forged_onnx_is_refused_before_a_runtime_sees_it(
         (b"<layers>", b'<!DOCTYPE net [<!ENTITY a "aaaa">]><layers>', "declarations"),
         (b'version="opset1"', b'version="extension"', "only OpenVINO's own"),
         (b'offset="0"', b'offset="4294967296"', "claims weights up to byte 4,294"),
+        (b'offset="0"', b'offset="' + b"9" * 4400 + b'"', "claims weights up to byte"),
         (b"<net ", b"<nut ", "XML"),
         (b'type="MatMul"', b'type="Nonsense"', "rejects"),
     ],

@@ -109,7 +109,7 @@ class Metadata:
             raise DataError(f"{where}: was written by a newer version of yoso.", hint="Update yoso.")
         try:
             return cls._of_dict(plain)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
             raise DataError(f"{where}: its metadata are damaged ({error}).", hint="Export it again.") from error
 
     @classmethod

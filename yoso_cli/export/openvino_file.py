@@ -165,6 +165,11 @@ def _parsed(path: Path, graph: bytes) -> ElementTree.Element:
     return found
 
 
+def _place(text: str) -> int:
+    """A number of bytes; -1 for what is none, or has more digits than any."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+
+
 def _require_plain(path: Path, found: ElementTree.Element, held: int) -> None:
     """Raises DataError for operators that are not OpenVINO's, and for weights that the .bin does not hold."""
     for layer in found.iterfind("layers/layer"):
@@ -176,7 +181,7 @@ def _require_plain(path: Path, found: ElementTree.Element, held: int) -> None:
             )
         data = layer.find("data")
         if kind == "Const" and data is not None:
-            first, count = (int(data.get(name, "-1")) for name in ("offset", "size"))
+            first, count = (_place(data.get(name, "")) for name in ("offset", "size"))
             if first < 0 or count < 0 or first + count > held:
                 raise DataError(
                     f"{path}: claims weights up to byte {first + count:,}, and {weights_of(path).name} has {held:,}.",

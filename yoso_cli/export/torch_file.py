@@ -18,6 +18,7 @@ from torch import Tensor
 from yoso_cli.errors import DataError, RunError
 from yoso_cli.export.metadata import KEY, MOST_BYTES, Metadata, foreign, read_file
 from yoso_cli.export.program import quiet
+from yoso_cli.panoptic.set_archive import BROKEN_ZIP
 from yoso_cli.releases.cache import Cache
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def read_metadata(path: Path) -> Metadata:
             text = archive.read(entries[0])
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such archive.") from None
-    except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except (OSError, *BROKEN_ZIP) as error:
         raise DataError(f"{path}: is no archive of torch ({error}).", hint="Export it again.") from error
     return Metadata.of_json(text, str(path))
 

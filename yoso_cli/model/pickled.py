@@ -8,7 +8,6 @@ what they are stored in.
 import re
 import warnings
 import zipfile
-import zlib
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from yoso_cli.errors import DataError
 from yoso_cli.model.weights import is_safetensors, require_plain, require_values
+from yoso_cli.panoptic.set_archive import BROKEN_ZIP
 
 # What tools put around a state dict, in the order in which it is looked for.
 _WRAPPINGS = ("model", "state_dict", "model_state_dict")
@@ -92,7 +92,7 @@ def _require_honest_archive(path: Path) -> None:
             members = archive.infolist()
             _require_plausible(path, members)
             damaged = archive.testzip()
-    except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, EOFError, zlib.error) as error:
+    except (OSError, *BROKEN_ZIP) as error:
         raise _unreadable(path) from error
     if damaged is not None:
         raise DataError(f"{path}: is damaged: the checksum of {damaged} differs.", hint="Use another copy of the file.")
