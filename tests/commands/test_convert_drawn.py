@@ -61,14 +61,14 @@ def test_keep_going_reports_every_wrong_file(here: Path, refused: Refused) -> No
 
 def test_repair_leaves_out_what_cannot_be_read_and_lists_it(here: Path, printed: Printed) -> None:
     write_labels(Path("labels/a.json"), shape("car", SQUARE))
-    write_labels(Path("labels/b.json"), shape("car", SQUARE[:2]))
+    write_labels(Path("labels/b.json"), shape("car", SQUARE), shape("car", SQUARE[:2]))
     write_labels(Path("labels/c.json"), shape("car", SQUARE), photo="gone.jpg")
     Path("labels/c.jpg").unlink()
     Path("labels/._a.json").write_bytes(b"\0\5")
     value, _ = printed("convert", "labels", "datasets/mine/train", "--repair", "--json")
-    assert value["images"] == 1
+    assert (value["images"], value["segments"]) == (2, 2)
     assert "c.json: names the picture 'gone.jpg'" in value["repairs"][0]
-    assert "b.json: shapes[0] ('car') has a polygon that is not three" in value["repairs"][1]
+    assert "b.json: shapes[1] ('car') has a polygon that is not three" in value["repairs"][1]
 
 
 def test_a_background_and_a_list_are_for_every_form(here: Path, printed: Printed) -> None:

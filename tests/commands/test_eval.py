@@ -221,7 +221,7 @@ def test_figures_do_not_depend_on_the_batch(here: Path, capsys: pytest.CaptureFi
 def test_switches_are_kept_in_the_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_set(here / "datasets" / "tiny" / "val")
     write_run()
-    told = printed_json(capsys, "--precision", "bfloat16", "--channels-first")
+    told = printed_json(capsys, "--precision", "bfloat16", "--channels-first", "--no-fused")
     assert told["settings"]["switches"] == "bfloat16"
 
 
