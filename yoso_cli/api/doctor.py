@@ -189,6 +189,7 @@ class Checkup:
 
 def doctor() -> Checkup:
     """Looks at everything; what is broken is told and never raised."""
+    import_without_reports()
     cache = _cache()
     return Checkup(
         machine=machine.describe(),
@@ -208,7 +209,6 @@ def _found(package: Package) -> FoundPackage:
     (version,) = machine.versions([package.name]).values()
     installed = version != machine.NOT_INSTALLED
     problem = ""
-    import_without_reports()
     try:
         # Where numpy is broken, what is written in C says so by itself.
         with contextlib.redirect_stderr(io.StringIO()):

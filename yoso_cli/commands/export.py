@@ -70,18 +70,7 @@ PICTURES = 2
     metavar="PQ",
     help="Most PQ lost below float32, on the validation split.",
 )
-@click.option(
-    "--images", type=click.IntRange(1), default=PICTURES, show_default=True, help="Number of pictures to prove it on."
-)
-@click.option(
-    "--image",
-    "named",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    show_default="the validation split's first",
-    help="A picture to prove it on. Repeatable.",
-)
+@options.checked_pictures(PICTURES, "prove it")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0),

@@ -112,6 +112,27 @@ class _Precision(_Choice):
         return super().convert(OLD_PRECISIONS.get(value, value), param, ctx)
 
 
+def checked_pictures(count: int, purpose: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """The options `--images` and `--image`, of pictures that a network is run on before it is kept."""
+    number = click.option(
+        "--images",
+        type=click.IntRange(1),
+        default=count,
+        show_default=True,
+        help=f"Number of pictures to {purpose} on.",
+    )
+    named = click.option(
+        "--image",
+        "named",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        show_default="the validation split's first",
+        help=f"A picture to {purpose} on. Repeatable.",
+    )
+    return functools.partial(_with, [number, named])
+
+
 def _with(chosen: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
     """The command with options, in their order."""
     found = command

@@ -22,16 +22,7 @@ TOLERANCE = 1e-3
 @click.command(name="reparam")
 @click.argument("source", required=False)
 @options.output_option
-@click.option("--images", type=click.IntRange(1), default=4, show_default=True, help="Number of pictures to verify on.")
-@click.option(
-    "--image",
-    "named",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    show_default="the validation split's first",
-    help="A picture to verify on. Repeatable.",
-)
+@options.checked_pictures(4, "verify")
 @click.option(
     "--tolerance",
     type=click.FloatRange(0, min_open=True),

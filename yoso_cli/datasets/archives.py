@@ -8,7 +8,6 @@ import os
 import tarfile
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,6 +16,7 @@ from typing import Protocol
 
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.panoptic.annotations import stays_inside
+from yoso_cli.panoptic.set_archive import BROKEN_ZIP, named_members
 
 _ARCHIVES = (".zip", ".tar")
 _DEPTH_OF_ANCHORS = 2
@@ -32,10 +32,7 @@ _EXTENSIONS = (
     *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
 )
 # tarfile raises ValueError for numbers and texts that are none, and IndexError for an attribute that is cut short.
-_BROKEN = (
-    *(OSError, EOFError, RuntimeError, NotImplementedError, ValueError, IndexError, OverflowError),
-    *(zlib.error, zipfile.BadZipFile, tarfile.TarError),
-)
+_BROKEN = (*BROKEN_ZIP, OSError, tarfile.TarError)
 
 
 @dataclass(frozen=True)
@@ -144,9 +141,7 @@ class _Zip:
         self._file = zipfile.ZipFile(path)
         if len(self._file.infolist()) > _MOST_MEMBERS:
             raise zipfile.BadZipFile(f"it has more than {_MOST_MEMBERS} members")
-        if not all(self._file.namelist()):
-            raise zipfile.BadZipFile("a member has no name")
-        self.sizes = {one.filename: one.file_size for one in self._file.infolist() if not one.is_dir()}
+        self.sizes = {one.filename: one.file_size for one in named_members(self._file) if not one.is_dir()}
 
     def read(self, member: str) -> bytes:
         return self._file.read(member)

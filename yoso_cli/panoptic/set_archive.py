@@ -107,10 +107,17 @@ def _opened(path: Path) -> zipfile.ZipFile:
         raise zipfile.BadZipFile(error.strerror or str(error)) from error
 
 
+def named_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """The members. Raises BadZipFile where one has no name: `is_dir()` fails there, before Python 3.12."""
+    if not all(archive.namelist()):
+        raise zipfile.BadZipFile("a member has no name")
+    return archive.infolist()
+
+
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
     """The files by name with forward slashes, those of file managers aside; an archive that may do harm is refused."""
     found: dict[str, zipfile.ZipInfo] = {}
-    infos = archive.infolist()
+    infos = named_members(archive)
     if len(infos) > _MOST_MEMBERS:
         raise DataError(f"{path}: has {len(infos)} files, more than any set.")
     for info in infos:
@@ -119,8 +126,6 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if not stays_inside(name) or stat.S_ISLNK(info.external_attr >> 16):
             raise DataError(f"{path}: its member {info.filename!r} does not stay inside the archive.")
         parts = PurePosixPath(name).parts
-        if not name:  # of ZipInfo, is_dir() fails there
-            raise zipfile.BadZipFile("a member has no name")
         if not name.endswith("/") and not any(one.startswith((".", "__MACOSX")) for one in parts):
             found["/".join(parts)] = info
     total = sum(info.file_size for info in infos)
