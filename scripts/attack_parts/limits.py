@@ -119,6 +119,8 @@ class Limits(Writers):
         options = {"prepare": given.prepare, "environment": given.environment, "program": program}
         ended = self.run(name, folder, **options)
         where = f"{kind}{' in a fresh interpreter' if cold else ''}: {given.told}"
+        if cold and b"Fatal Python error: init_" in ended.err:
+            return  # Python did not start, and nothing of yoso with it
         codes = (0, 1, 2, *given.codes)
         if told := self.wrong(name, ended, *codes):
             yield f"{where}: {told}: {ended.said[-2000:]}"

@@ -28,6 +28,7 @@ from typing import Any
 from attack_parts.process import MEMORY, Ended, Heard, Place, Running, group, in_fork, limit_of, recorded, wrong
 from attack_parts.world import KEPT
 
+_NUMBERED = re.compile(r"(?P<name>.+?)-(?P<number>\d{3})(?P<rest>(/.*)?)", re.DOTALL)
 _STEPS = "--set train.iterations=3 --set train.workers=1 --set train.keep=1 --set train.checkpoint_every=1"
 
 
@@ -179,6 +180,22 @@ COMMANDS = {
         "demo --quick --output demo --device cpu", named=("demo",), stable=False, numbered=True, seconds=30, **_OF_TORCH
     ),
 }
+
+
+def _newest(files: dict[str, str]) -> dict[str, str]:
+    """The files without those of all numbered folders but the newest of each name, which gets the first number."""
+    numbers: dict[str, str] = {}
+    for path in files:
+        if found := _NUMBERED.fullmatch(path):
+            numbers[found["name"]] = max(found["number"], numbers.get(found["name"], ""))
+    kept = {}
+    for path, kind in files.items():
+        found = _NUMBERED.fullmatch(path)
+        if found is None:
+            kept[path] = kind
+        elif found["number"] == numbers[found["name"]]:
+            kept[f"{found['name']}-001{found['rest']}"] = kind
+    return kept
 
 
 def fits(command: Command, kind: str) -> bool:
@@ -359,11 +376,15 @@ class Writers:
         if told := self.wrong(name, again, *command.codes(again)):
             yield f"{where}: run again: {told}: {again.said}"
         elif again.code == 0 or name == "remove":  # refused, as it was done, it brings nothing back
-            yield self.differing(folder, expected, command.stable, where)
+            yield self.differing(folder, expected, command.stable, where, command.numbered)
 
-    def differing(self, folder: Path, expected: dict[str, str], stable: bool, where: str) -> str:
-        """What is not as expected."""
+    def differing(
+        self, folder: Path, expected: dict[str, str], stable: bool, where: str, numbered: bool = False
+    ) -> str:
+        """What is not as expected; of numbered folders, in the newest: a run that was killed waits to be resumed."""
         found = snapshot(folder, contents=stable)
+        if numbered:
+            found = _newest(found)
         odd = {key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key)}
         return f"{where}: other files: {sorted(odd)[:5]}" if odd else ""
 
