@@ -35,6 +35,11 @@ from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime.distributed import ProcessGroup
 
 MACHINE = {"it_per_s", "data_wait", "eta_s", "memory_mib"}
+# Every learning aid, with as many hidden dimensions as the start at centers needs.
+AIDS = [
+    *("loss.compare_at=cells", "loss.box_points=5", "loss.center_weight=2", "model.hidden_dim=24"),
+    *("train.start=centers", "train.optimizer=muon", "train.batch_norms_until=0.5", "train.ema=0.5"),
+]
 
 
 def write_set(root: Path, split: str, count: int) -> None:
@@ -351,11 +356,18 @@ def test_a_dry_run_reads_as_a_page(recipe: Path, capsys: pytest.CaptureFixture[s
     assert "batch that fits a GPU of 8 GiB: 2" in told
     assert f"Loss masks compared at {recipe_file.load(str(recipe)).loss.num_points} points each Memory" in told
     aids = ["loss.compare_at=cells", "loss.center_weight=10", "train.start=centers", "model.hidden_dim=32"]
-    aids += ["loss.box_points=8", "train.optimizer=muon", "train.batch_norms_until=0.5"]
+    aids += ["loss.box_points=8", "train.optimizer=muon", "train.batch_norms_until=0.5", "train.ema=0.5"]
     assert run(["train", str(recipe), "--dry-run", *(f"--set={aid}" for aid in aids)]) == 0
     told = " ".join(capsys.readouterr().out.split())
     assert "256 cells and 64 points in the box of each; center codes with weight 10 and a decoder" in told
     assert "Optimizer Muon for the convolutions of backbone and neck Norms keep their statistics after 2 steps" in told
+    assert "Average of the weights, with decay 0.5, is evaluated and saved" in told
+
+
+def test_a_dry_run_refuses_what_the_training_would(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [str(recipe), "--set", "loss.center_weight=10"]
+    for dry in (["--dry-run"], ["--device", "cpu"]):
+        assert "need model.hidden_dim of 18 or more, not 16" in refused(capsys, [*words, *dry], 2)
 
 
 def test_a_dry_run_refuses_weights_that_are_not_there(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -439,8 +451,11 @@ def wait_for(condition: Callable[[], bool], process: Any) -> None:
 
 
 def test_killed_at_any_moment_and_started_again_it_ends_with_the_same_bytes(recipe: Path, tmp_path: Path) -> None:
-    """Kill -9 at ten random moments, amid starting, saving and evaluating, and the same line again each time."""
-    changes = ["train.iterations=24", "train.checkpoint_every=1", "train.evaluate_every=6", "train.ema=0.5"]
+    """Kill -9 at ten random moments, amid starting, saving and evaluating, and the same line again each time.
+
+    With every learning aid.
+    """
+    changes = [*AIDS, "train.iterations=24", "train.checkpoint_every=1", "train.evaluate_every=6"]
     words = ["train", str(recipe), *(f"--set={change}" for change in changes), "--device", "cpu", "--into"]
     context, random = processes.context(), np.random.default_rng()
     whole, cut = RunFolder(tmp_path / "whole" / "run"), RunFolder(tmp_path / "cut" / "run")
@@ -493,11 +508,13 @@ def on_two(words: list[str], folder: Path) -> None:
 def test_two_processes_train_one_run_and_survive_together(recipe: Path, tmp_path: Path) -> None:
     """The curve of one process; and the same bits when one of them is killed, and when SIGTERM ends all and they go on.
 
-    --gpus starts them as torchrun does: one run folder, one who speaks, and a process that dies starts all again.
+    --gpus starts them as torchrun does: one run folder, one who speaks, and a process that dies starts all again. With
+    every learning aid.
     """
-    words = ["train", str(recipe), "--set=train.iterations=24", "--set=train.checkpoint_every=1", "--device", "cpu"]
+    changes = [*AIDS, "train.iterations=24", "train.checkpoint_every=1"]
+    words = ["train", str(recipe), *(f"--set={change}" for change in changes), "--device", "cpu"]
     on_two([*words, "--into", "whole/run"], tmp_path)
-    assert run([*words[:2], "--set=train.iterations=1", *words[4:], "--into", "one"]) == 0
+    assert run([*words, "--set=train.iterations=1", "--set=train.batch_norms_until=1", "--into", "one"]) == 0
     whole, cut = RunFolder(tmp_path / "whole" / "run"), RunFolder(tmp_path / "cut" / "run")
     assert losses(whole.path)[0]["loss"] == pytest.approx(losses(tmp_path / "one")[0]["loss"], rel=1e-4)
 

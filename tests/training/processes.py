@@ -4,34 +4,27 @@ import contextlib
 import json
 import multiprocessing
 import os
+from dataclasses import replace
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import nn
 from training import tiny
 
+from yoso_cli.api import training_parts
 from yoso_cli.cli import run
 from yoso_cli.loading.batch import Batch
-from yoso_cli.runtime.distributed import ProcessGroup
-from yoso_cli.training import distributed
-from yoso_cli.training.cells import CellLoss
-from yoso_cli.training.centers import CenterLoss, WithCenters
-from yoso_cli.training.losses import SetLoss
-from yoso_cli.training.step import Criterion
+from yoso_cli.runtime.distributed import ALONE, ProcessGroup
+from yoso_cli.training.step import Step
 
-# The released loss, and the one with all aids; codes of 64x64 pictures need no more than the tiny network has.
-CRITERIA: dict[str, Criterion] = {
-    "released": SetLoss(num_points=128),
-    "aided": WithCenters(CellLoss(box_points=5), 2.0, CenterLoss((True, True, False))),
-}
+RECIPES = {"released": tiny.RECIPE, "aided": tiny.AIDED}
 
 
 def context() -> ForkServerContext:
     """Processes that have torch imported already, without having used it."""
     found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(["training.processes", "torchvision", "scipy.optimize", "yoso_cli.commands.training"])
+    found.set_forkserver_preload(["training.processes", "torchvision", "scipy.optimize", "yoso_cli.commands.train"])
     return found
 
 
@@ -62,34 +55,39 @@ def children(pid: int) -> list[int]:
     return sorted(found)
 
 
-def curve(rank: int, count: int, folder: str, steps: int, criterion: str) -> None:
+def step(name: str, group: ProcessGroup = ALONE, **train: object) -> Step:
+    """The step of one of `RECIPES`, with other values of its training.
+
+    AdamW makes whole steps of gradients that are all rounding; with this epsilon it follows them as they are.
+    """
+    recipe = RECIPES[name]
+    recipe = replace(recipe, train=replace(recipe.train, **train))
+    model = training_parts.build_network(recipe, len(tiny.CATEGORIES))
+    made = training_parts.optimizer_step(model, recipe, tiny.CATEGORIES, torch.device("cpu"), group)
+    for group_of_weights in made.optimizer.param_groups:
+        group_of_weights["eps"] = 1.0
+    return made
+
+
+def weights(step: Step) -> dict[str, torch.Tensor]:
+    """All of the network, and of its moving average where there is one."""
+    both = {"model": step.model, **({"average": step.average} if step.average else {})}
+    return {f"{which}.{key}": tensor for which, one in both.items() for key, tensor in one.state_dict().items()}
+
+
+def curve(rank: int, count: int, folder: str, steps: int, name: str) -> None:
     """Losses and last weights of `steps` steps on batches of two pictures, shared by `count` processes."""
     torch.set_num_threads(1)
     if count > 1:
         dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=count)
-    model = tiny.model()
-    if count > 1:
-        distributed.convert_batch_norms(model)
-    forward = distributed.wrap_ddp(model, torch.device("cpu")) if count > 1 else model
-    step = tiny.step(
-        model, CRITERIA[criterion], optimizer=tiny.sgd(model), forward=forward, group=ProcessGroup(rank, count)
-    )
-    model.train()
+    made = step(name, ProcessGroup(rank, count), iterations=steps)
     losses = []
     for iteration, batch in enumerate(tiny.batches(stop=steps, uneven=True)):
+        made.model.train()  # as after an evaluation
         own = slice(rank * 2 // count, (rank + 1) * 2 // count)
         part = Batch(batch.images[own], batch.targets[own], batch.image_ids[own])
-        losses.append(step(part, iteration, 1e-3))
-    state = {key: tensor.tolist() for key, tensor in model.state_dict().items()}
+        losses.append(made(part, iteration, 1e-3))
+    state = {key: tensor.tolist() for key, tensor in weights(made).items()}
     Path(folder, f"{count}-{rank}.json").write_text(json.dumps({"losses": losses, "state": state}))
     if count > 1:
         dist.destroy_process_group()
-
-
-def frozen_norms(model: nn.Module) -> nn.Module:
-    """`model` in training, but for batch norms, which would see whether a batch comes at once."""
-    model.train()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-    return model

@@ -119,6 +119,24 @@ def test_padding_has_no_loss() -> None:
     assert float(CenterLoss(THINGS)(features, [target])) > before
 
 
+def test_the_estimate_of_memory_is_what_autograd_keeps() -> None:
+    """Apart from the features, which the decoder keeps anyway."""
+    target = squares(*FOUR)
+    features = torch.randn(1, 48, CELLS, CELLS, requires_grad=True)
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        CenterLoss(THINGS)(features, [target])
+    del kept[features.untyped_storage().data_ptr()]
+    estimate = training_parts.footprint(network(), RECIPE).per_picture
+    estimate -= training_parts.footprint(network(), replace(RECIPE, loss=LossRecipe())).per_picture
+    assert estimate == pytest.approx(sum(one.untyped_storage().nbytes() for one in kept.values()), rel=0.2)
+
+
 @pytest.mark.parametrize(
     "targets", [squares(), Target(torch.tensor([], dtype=torch.int64), torch.zeros(0, 128, 128) > 0)]
 )

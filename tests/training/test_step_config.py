@@ -8,6 +8,8 @@ from training import tiny
 
 from yoso_cli.api import training_parts
 from yoso_cli.loading.batch import Batch
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.runtime.distributed import ALONE
 from yoso_cli.training.clock import Metrics
 from yoso_cli.training.ema import MovingAverage
 from yoso_cli.training.freezing import freeze, set_training
@@ -140,8 +142,28 @@ def test_memory_grows_with_pictures_and_pixels_and_shrinks_with_precision() -> N
     assert one.per_picture > 3 * 128 * 128 * 4, "at least the picture"
     cells = footprint(model, **size, places=32 * 32).per_picture - one.per_picture
     assert cells == 4 * 6 * 3 * 6 * 32 * 32, "six values of each cell, at three stages of six proposals"
+    codes = footprint(model, **size, codes=9).per_picture - one.per_picture
+    assert codes == 4 * 9 * 32 * 32, "what each channel should be at each cell"
     freeze(model, ["backbone"])
     assert footprint(model, **size).per_picture < one.per_picture
+
+
+@pytest.mark.parametrize("parts", [(), ("backbone",)])
+@pytest.mark.parametrize("recipe", [tiny.RECIPE, tiny.AIDED], ids=["released", "aided"])
+def test_the_estimate_counts_weights_gradients_and_what_optimizer_and_average_keep(
+    recipe: Recipe, parts: tuple[str, ...]
+) -> None:
+    """To the byte: Muon keeps one moment of what it moves, AdamW two."""
+    recipe = replace(recipe, train=replace(recipe.train, freeze=parts))
+    model = training_parts.build_network(recipe, len(tiny.CATEGORIES))
+    step = training_parts.optimizer_step(model, recipe, tiny.CATEGORIES, torch.device("cpu"), ALONE)
+    set_training(model)
+    (batch,) = tiny.batches(stop=1)
+    step(batch, 0, 1e-3)
+    kept = [*model.parameters(), *(one.grad for one in model.parameters() if one.grad is not None)]
+    kept += [one for state in step.optimizer.state.values() for key, one in state.items() if key != "step"]
+    kept += list(step.average.module.parameters()) if step.average else []
+    assert training_parts.footprint(model, recipe).fixed == sum(one.nbytes for one in kept)
 
 
 def test_as_many_pictures_fit_as_memory_allows() -> None:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.panoptic.types import Category
-from yoso_cli.recipe.schema import ModelRecipe, Recipe, TrainRecipe
+from yoso_cli.recipe.schema import AugmentRecipe, LossRecipe, ModelRecipe, Recipe, TrainRecipe
 from yoso_cli.training.losses import SetLoss
 from yoso_cli.training.optim import adamw, parameter_groups
 from yoso_cli.training.points import Rand
@@ -34,7 +34,20 @@ MODEL = ModelRecipe(
     num_heads=2,
     feedforward_dim=32,
 )
-RECIPE = Recipe(name="tiny", model=MODEL, train=TrainRecipe(iterations=6, batch=2))
+RECIPE = Recipe(
+    name="tiny",
+    model=MODEL,
+    augment=AugmentRecipe(crop_height=64, crop_width=64),
+    loss=LossRecipe(num_points=128),
+    train=TrainRecipe(iterations=6, batch=2, clip=1.0),
+)
+# With every learning aid. A decoder that starts at the centers of such crops needs 18 channels.
+AIDED = replace(
+    RECIPE,
+    model=replace(MODEL, hidden_dim=24),
+    loss=replace(RECIPE.loss, compare_at="cells", box_points=5, center_weight=2.0),
+    train=replace(RECIPE.train, start="centers", optimizer="muon", batch_norms_until=0.5, ema=0.5),
+)
 
 
 def model(seed: int = 0) -> YOSO:

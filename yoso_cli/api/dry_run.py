@@ -95,6 +95,7 @@ def _schedule(recipe: Recipe, images: int | None) -> dict[str, Any]:
         "rate": f"{warm} {plan.lr:g} (backbone {plan.lr * plan.backbone_lr:g}), {fall}",
         "optimizer": plan.optimizer,
         "norms_fixed_at": training_parts.norms_fixed_at(recipe),
+        "ema": plan.ema,
         "evaluations": plan.iterations // plan.evaluate_every if plan.evaluate_every else 1,
     }
 

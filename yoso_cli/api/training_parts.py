@@ -236,15 +236,19 @@ def rate_schedule(recipe: Recipe) -> Callable[[int], float]:
 def footprint(model: "YOSO", recipe: Recipe) -> "Footprint":
     """Estimated GPU memory of training."""
     from yoso_cli.training.memory import footprint as counted
+    from yoso_cli.training.muon import convolutions
 
     augment, plan = recipe.augment, recipe.train
+    by_muon = convolutions(model) if plan.optimizer == "muon" else ()
     return counted(
         model,
         height=augment.crop_height,
         width=augment.crop_width,
         precision=plan.precision,
         average=bool(plan.ema),
+        one_moment=sum(one.numel() for one in by_muon if one.requires_grad),
         places=places_per_mask(recipe) if recipe.loss.compare_at == "cells" else 0,
+        codes=_center_code(recipe).channels + 1 if recipe.loss.center_weight else 0,
     )
 
 

@@ -267,6 +267,11 @@ def _dry_run_text(facts: dict[str, Any]) -> str:
             if schedule["norms_fixed_at"] < schedule["iterations"]
             else ()
         ),
+        *(
+            (("Average", f"of the weights, with decay {schedule['ema']:g}, is evaluated and saved"),)
+            if schedule["ema"]
+            else ()
+        ),
         ("Loss", _loss_text(facts["loss"])),
         (
             "Memory",

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from yoso_cli.model.yoso import YOSO
+from yoso_cli.model.yoso import MASK_STRIDE, YOSO
 
 # Large enough for every level of the pyramid, small enough to take a second on a CPU.
 _PROBE = 128
@@ -44,7 +44,17 @@ def capacity(device: torch.device) -> int | None:
     return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else None
 
 
-def footprint(model: YOSO, *, height: int, width: int, precision: str, average: bool, places: int = 0) -> Footprint:
+def footprint(
+    model: YOSO,
+    *,
+    height: int,
+    width: int,
+    precision: str,
+    average: bool,
+    one_moment: int = 0,
+    places: int = 0,
+    codes: int = 0,
+) -> Footprint:
     """The memory that training `model` on crops of height x width pixels needs.
 
     An estimate: it is measured on the CPU, and GPU kernels save other intermediate values.
@@ -55,15 +65,18 @@ def footprint(model: YOSO, *, height: int, width: int, precision: str, average: 
         width: of the crop.
         precision: as in the recipe; 16-bit activations take half the memory.
         average: whether there is a moving average of the weights.
+        one_moment: learning parameters of which the optimizer keeps one moment instead of AdamW's two.
         places: at which each mask is compared, if these are all cells; counted as if every proposal had a target.
+        codes: channels of the features that are compared with center codes: at every cell, what they should be.
     """
     weights = sum(parameter.numel() for parameter in model.parameters())
     learning = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     kept = _kept_bytes(copy.deepcopy(model).cpu().train(), precision)
     per_picture = round(kept * height * width / _PROBE**2)
     masks = (len(model.decoder.stages) + 1) * model.decoder.proposals.weight.shape[0]
-    per_picture += _BYTES * _KEPT_AT_PLACES * masks * places
-    return Footprint(_BYTES * (weights * (2 if average else 1) + 3 * learning), per_picture)
+    cells = (height // MASK_STRIDE) * (width // MASK_STRIDE)
+    per_picture += _BYTES * (_KEPT_AT_PLACES * masks * places + codes * cells)
+    return Footprint(_BYTES * (weights * (2 if average else 1) + 3 * learning - one_moment), per_picture)
 
 
 def _kept_bytes(model: nn.Module, precision: str) -> int:

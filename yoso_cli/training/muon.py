@@ -91,7 +91,7 @@ def equalised(matrices: Tensor) -> Tensor:
 
 def muon(model: nn.Module, *, weight_decay: float, backbone_lr: float) -> MuonAdamW:
     """Muon for the convolutions of backbone and neck, AdamW for all else; arguments are those of `optim.adamw`."""
-    chosen = set(_convolutions(model))
+    chosen = set(convolutions(model))
     groups = []
     for group in parameter_groups(model, weight_decay=weight_decay, backbone_lr=backbone_lr):
         for matrices in (False, True):
@@ -100,8 +100,11 @@ def muon(model: nn.Module, *, weight_decay: float, backbone_lr: float) -> MuonAd
     return MuonAdamW(groups)
 
 
-def _convolutions(model: nn.Module) -> Iterator[nn.Parameter]:
-    """Weights whose rows and columns are many and of one kind: not those that read pixels or give offsets of taps."""
+def convolutions(model: nn.Module) -> Iterator[nn.Parameter]:
+    """The weights that Muon moves, and of which it keeps one moment instead of AdamW's two.
+
+    Their rows and columns are many and of one kind: not those that read pixels or give offsets of taps.
+    """
     for path, module in model.named_modules():
         weight = getattr(module, "weight", None)
         if path.startswith("decoder") or path.endswith("offset") or not isinstance(weight, nn.Parameter):
