@@ -10,7 +10,6 @@ import click
 
 from yoso_cli.api.predictor import EngineOptions
 from yoso_cli.commands import console, next_step, options
-from yoso_cli.errors import UsageError
 from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.words import counted
 
@@ -98,30 +97,23 @@ def command(
     repeats, images = given["repeats"], given["images"]
     where = {"device": given["device"], "progress": console.TERMINAL}
     if given["suite"]:
-        _refuse_beside("--suite", {"SOURCE": source, "--compare": given["sides"], "--image": images})
+        beside = {"SOURCE": source, "--compare": given["sides"], "--image": images}
+        options.refuse(beside, "cannot be combined with --suite.", "Leave one of them out.")
         engine_options.prepare_process()
         _bench_paper({**where, "tables": tables, "repeats": repeats, "output": given["output"]}, as_json)
         return
-    _refuse_without_suite({"--table": tables, "--output": given["output"]})
+    of_suite = {"--table": tables, "--output": given["output"]}
+    options.refuse(of_suite, "needs --suite.", "Add --suite paper, or leave it out.")
     require_there(*images)
     engine_options.prepare_process()
     timed = {"repeats": repeats, "warmup": given["warmup"]}
     where |= {"pictures": images, "runs": given["runs"], "overrides": given["overrides"]}
     if given["sides"]:
-        _refuse_beside("--compare", {"SOURCE": source, "--batch": given["batches"]})
+        beside = {"SOURCE": source, "--batch": given["batches"]}
+        options.refuse(beside, "cannot be combined with --compare.", "Leave one of them out.")
         _bench_pair(given["sides"], engine_options, {**where, "clocking": Clocking(**timed)}, as_json)
         return
     _bench(source, {**where, **timed, "batches": given["batches"], "options": engine_options}, as_json)
-
-
-def _refuse_beside(option: str, given: dict[str, object]) -> None:
-    for name in (name for name, value in given.items() if value):
-        raise UsageError(f"{name} cannot be combined with {option}.", hint="Leave one of them out.")
-
-
-def _refuse_without_suite(given: dict[str, object]) -> None:
-    for name in (name for name, value in given.items() if value):
-        raise UsageError(f"{name} needs --suite.", hint="Add --suite paper, or leave it out.")
 
 
 def _bench(source: str | None, how: dict[str, Any], as_json: bool) -> None:

@@ -4,7 +4,6 @@ import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import click
 from yoso_cli.api.predictor import OLD_PRECISIONS, EngineOptions
 from yoso_cli.commands import console
 from yoso_cli.drawing.style import BACKGROUNDS, COLORS, Style
-from yoso_cli.errors import UsageError, did_you_mean
+from yoso_cli.errors import UsageError
 from yoso_cli.media.frames import FrameChoice
 from yoso_cli.runtime.progress import Progress
 
@@ -47,6 +46,12 @@ set_option = click.option(
     metavar="KEY=VALUE",
     help="Override a recipe value, as in --set train.lr=2e-4. Repeatable.",
 )
+
+
+def refuse(given: Mapping[str, object], why: str, hint: str = "Leave it out.") -> None:
+    """Raises a UsageError that begins with the first name of `given` whose value is set, if there is one."""
+    for name in (name for name, value in given.items() if value):
+        raise UsageError(f"{name} {why}", hint=hint)
 
 
 def found_inputs(words: Sequence[str], recursive: bool, datasets: Path) -> "Inputs":
@@ -130,10 +135,10 @@ def checked_pictures(count: int, purpose: str) -> Callable[[Callable[..., None]]
         show_default="the validation split's first",
         help=f"A picture to {purpose} on. Repeatable.",
     )
-    return functools.partial(_with, [number, named])
+    return functools.partial(with_all, [number, named])
 
 
-def _with(chosen: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
+def with_all(chosen: Sequence[Callable[..., Any]], command: Callable[..., None]) -> Callable[..., None]:
     """The command with options, in their order."""
     found = command
     for option in reversed(chosen):
@@ -194,90 +199,7 @@ def engine_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_options(*args: Any, **values: Any) -> None:
         command(*args, engine_options=EngineOptions(**{name: values.pop(name) for name in names}), **values)
 
-    return _with(_ENGINE_OPTIONS, with_options)
-
-
-@dataclass(frozen=True)
-class SweepOptions:
-    """Which thresholds are swept, where the best pair is chosen, and whether it is saved.
-
-    Attributes:
-        axes: values by name, `score` and `overlap`; empty for no sweep.
-        on: one of `api.sweep.PLACES`.
-        save: whether to write it into the weights.
-    """
-
-    axes: Mapping[str, tuple[float, ...]]
-    on: str | None
-    save: bool
-
-    def given(self) -> dict[str, object]:
-        """The values of its options, by name."""
-        return {"--sweep": bool(self.axes), "--sweep-on": self.on, "--save": self.save}
-
-
-def sweep_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the options of a sweep, and their values as its argument `sweep`."""
-
-    @functools.wraps(command)
-    def with_options(*args: Any, sweep: Sequence[str], sweep_on: str | None, save: bool, **values: Any) -> None:
-        command(*args, sweep=SweepOptions(_axes(sweep), sweep_on, save), **values)
-
-    return _with(_SWEEP_OPTIONS, with_options)
-
-
-_SWEEP_OPTIONS = (
-    click.option(
-        "--sweep",
-        multiple=True,
-        metavar="NAME=RANGE",
-        help="Measure PQ at many thresholds with one pass of the network: score=0.1:0.9:0.05, overlap=0.5:0.9:0.1 "
-        "(first, last, step), or values separated by commas. Repeatable, once for each. A pair that is chosen on few "
-        "pictures flatters: see --sweep-on.",
-    ),
-    click.option(
-        "--sweep-on",
-        type=_Choice(("half", "train")),
-        help="Choose the best pair on every second picture, or on the training split, and measure it on the others.",
-    ),
-    click.option("--save", is_flag=True, help="Write the best pair of --sweep into the weights."),
-)
-
-
-def _axes(words: Sequence[str]) -> dict[str, tuple[float, ...]]:
-    """The values of each --sweep."""
-    axes: dict[str, tuple[float, ...]] = {}
-    for word in words:
-        name, equals, text = word.partition("=")
-        if name not in ("score", "overlap") or not equals:
-            hint = did_you_mean(name, ("score", "overlap"), "For example --sweep score=0.1:0.9:0.05.")
-            raise UsageError(f"--sweep {word}: must be score=RANGE or overlap=RANGE.", hint=hint)
-        if name in axes:
-            raise UsageError(f"--sweep {word}: {name} is given twice.", hint="Separate single values by commas.")
-        axes[name] = _range(word, text)
-    return axes
-
-
-_MOST_VALUES = 200
-
-
-def _range(word: str, text: str) -> tuple[float, ...]:
-    """0.1:0.9:0.05 as numbers that are exactly those written in decimals, or 0.1,0.3,0.5."""
-    example = "Give FIRST:LAST:STEP or values separated by commas, from 0 to 1: 0.1:0.9:0.05 or 0.3,0.5."
-    try:
-        numbers = [Decimal(one.strip()) for one in text.split(":" if ":" in text else ",")]
-    except InvalidOperation:
-        numbers = []
-    if not numbers or not all(one.is_finite() and 0 <= one <= 1 for one in numbers):
-        raise UsageError(f"--sweep {word}: is no range of numbers from 0 to 1.", hint=example)
-    if ":" not in text:
-        return tuple(map(float, numbers))
-    if len(numbers) != 3 or numbers[2] == 0 or numbers[0] > numbers[1]:
-        raise UsageError(f"--sweep {word}: must be FIRST:LAST:STEP, rising.", hint=example)
-    first, last, step = numbers
-    if (last - first) / step > _MOST_VALUES:
-        raise UsageError(f"--sweep {word}: has more than {_MOST_VALUES} values.", hint="Choose a larger step.")
-    return tuple(float(first + step * place) for place in range(int((last - first) / step) + 1))
+    return with_all(_ENGINE_OPTIONS, with_options)
 
 
 # A network of so small an input takes less time than drawing and writing what it finds: with one thread for it, the
@@ -366,7 +288,7 @@ def model_options(command: Callable[..., None]) -> Callable[..., None]:
         chosen = ModelOptions(source, (*overrides, *short), runs, device, engine_options)
         command(*args, chosen=chosen, **values)
 
-    return _with(_MODEL_OPTIONS, with_options)
+    return with_all(_MODEL_OPTIONS, with_options)
 
 
 _DRAWING_OPTIONS = (
@@ -419,7 +341,7 @@ def drawing_options(command: Callable[..., None]) -> Callable[..., None]:
     def with_style(*args: Any, **values: Any) -> None:
         command(*args, style=Style.of(**{name: values.pop(name) for name in _DRAWING_NAMES}), **values)
 
-    return _with(_DRAWING_OPTIONS, with_style)
+    return with_all(_DRAWING_OPTIONS, with_style)
 
 
 _FRAME_OPTIONS = (
@@ -441,7 +363,7 @@ def frame_options(command: Callable[..., None]) -> Callable[..., None]:
     ) -> None:
         command(*args, frames=FrameChoice(every, start, stop, fps), **values)
 
-    return _with(_FRAME_OPTIONS, with_frames)
+    return with_all(_FRAME_OPTIONS, with_frames)
 
 
 def given(options: EngineOptions) -> dict[str, bool]:

@@ -334,9 +334,5 @@ def _refuse_what_does_not_go_together(asked: Asked) -> None:
         "--into": asked.into,
     }
     beside["--seed"] = asked.seed is not None
-    for name, value in beside.items():
-        if value:
-            raise UsageError(
-                f"{name} cannot be combined with --resume: a run continues with its own recipe and weights.",
-                hint="Leave it out, or start a new run.",
-            )
+    why = "cannot be combined with --resume: a run continues with its own recipe and weights."
+    options.refuse(beside, why, "Leave it out, or start a new run.")
