@@ -41,9 +41,9 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time __getattr__ brin
     from yoso_cli.api.reshape import subset_dataset as subset_dataset
     from yoso_cli.api.result import Instances as Instances
     from yoso_cli.api.result import Result as Result
-    from yoso_cli.api.train import Run as Run
     from yoso_cli.api.train import resume as resume
     from yoso_cli.api.train import train as train
+    from yoso_cli.api.training_run import Run as Run
     from yoso_cli.api.video import VideoResult as VideoResult
     from yoso_cli.errors import DataError as DataError
     from yoso_cli.errors import RecipeError as RecipeError
@@ -74,7 +74,8 @@ _NAMES = {
     "api.reparam": ("Reparameterized", "reparameterize"),
     "api.reshape": ("merge_datasets", "remap_dataset", "split_dataset", "subset_dataset"),
     "api.result": ("Instances", "Result"),
-    "api.train": ("Run", "resume", "train"),
+    "api.train": ("resume", "train"),
+    "api.training_run": ("Run",),
     "api.video": ("VideoResult",),
     "errors": ("DataError", "RecipeError", "RunError", "UsageError", "YosoError"),
     "evaluation.report": ("Report",),

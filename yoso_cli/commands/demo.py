@@ -18,7 +18,7 @@ from yoso_cli.runtime.machine import choose_device
 if TYPE_CHECKING:
     from yoso_cli.api.benchmark import Speed
     from yoso_cli.api.reparam import Reparameterized
-    from yoso_cli.api.train import Training
+    from yoso_cli.api.training_run import Training
     from yoso_cli.api.weights import ModelFile
     from yoso_cli.evaluation.report import Report
     from yoso_cli.panoptic.types import PanopticSet

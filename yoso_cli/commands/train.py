@@ -14,7 +14,7 @@ from yoso_cli.runtime.paths import require_there
 from yoso_cli.runtime.words import counted
 
 if TYPE_CHECKING:
-    from yoso_cli.api.train import Run, Training
+    from yoso_cli.api.training_run import Run, Training
     from yoso_cli.runtime.distributed import ProcessGroup
 
 _DATA_ROOT = "data.root="
