@@ -133,14 +133,15 @@ def test_text_never_becomes_markup(text: str) -> None:
 
 
 def test_only_our_own_style_and_script_are_not_escaped() -> None:
-    templates = resources.files("yoso_cli.page") / "templates"
-    texts = {one.name: one.read_text() for one in templates.iterdir()}
-    assert {name: re.findall(r"\w+\|safe|autoescape", text) for name, text in texts.items()} == {
-        name: {"page.html": ["style|safe", "script|safe"], "sweep_page.html": ["style|safe"]}.get(
-            name, ["autoescape"] if name == "macros.html" else []
-        )
-        for name in texts
+    folders = [resources.files(package) / "templates" for package in ("yoso_cli.page", "yoso_cli.view")]
+    texts = {one.name: one.read_text() for folder in folders for one in folder.iterdir()}
+    found = {name: re.findall(r"\w+\|safe|autoescape", text) for name, text in texts.items()}
+    assert {name: words for name, words in found.items() if words} == {
+        "base.html": ["style|safe", "script|safe"],
+        "macros.html": ["autoescape"],
+        "view.html": ["script|safe"],
     }
+    assert [name for name, text in texts.items() if "<!doctype" in text or "Content-Security" in text] == ["base.html"]
 
 
 def luminance(color: str) -> float:

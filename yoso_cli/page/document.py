@@ -7,6 +7,7 @@ are cut, lists have an end and pictures a budget, so that no dataset makes a pag
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 
 from yoso_cli.evaluation.per_image import Interval
@@ -19,18 +20,33 @@ MOST_BYTES = 8_000_000
 _LONGEST_NAME = 80
 
 
-def render(values: dict[str, object], template: str = "page.html") -> str:
-    """The whole file: a template of `templates/` filled with `values`, this package's style and its script."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
+def render(
+    template: str, values: Mapping[str, object], *, style: str, script: str = "", package: str = "yoso_cli.page"
+) -> str:
+    """A whole document: a template of `package`, or of this one, filled with `values`.
 
-    loader = PackageLoader("yoso_cli.page")
+    Args:
+        template: that extends base.html.
+        values: what it shows.
+        style: put into the document, with a policy that allows it; empty if a server sends both.
+        script: likewise; empty for none.
+        package: of the template.
+    """
+    from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("yoso_cli.page")]),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
+    # Sorted keys would fail where a dictionary has keys of two types, and say nothing.
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     environment.filters |= {"cut": cut, "percent": percent, "span": span, "counted": counted}
     environment.globals |= values
-    style, script = own_file("page.css"), own_file("page.js")
-    return environment.get_template(template).render(style=style, script=script, digest=digest(script))
+    allowed = _digest(script) if script else "none"
+    return environment.get_template(template).render(style=style, script=script, digest=allowed)
 
 
 def cut(text: str, most: int = _LONGEST_NAME) -> str:
@@ -54,6 +70,6 @@ def own_file(name: str, package: str = "yoso_cli.page") -> str:
     return (resources.files(package) / name).read_text(encoding="utf-8")
 
 
-def digest(script: str) -> str:
+def _digest(script: str) -> str:
     """What a content security policy calls a script that it allows."""
     return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

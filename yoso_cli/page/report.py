@@ -12,7 +12,7 @@ from yoso_cli.evaluation.causes import MEANINGS, NAMES, Loss, mistaken
 from yoso_cli.evaluation.per_image import GROUPS, Interval
 from yoso_cli.evaluation.quality import LIMITS, SIZES, ClassQuality
 from yoso_cli.evaluation.report import Report
-from yoso_cli.page.document import percent, render, span
+from yoso_cli.page.document import own_file, percent, render, span
 from yoso_cli.page.gallery import FIRST_VIEW, Exhibit, Predict, exhibits
 from yoso_cli.panoptic.types import Category, PanopticSet
 from yoso_cli.runtime.progress import SILENT, Progress
@@ -89,7 +89,8 @@ def page(report: Report, exhibits: Sequence[Exhibit]) -> str:
         "gallery": exhibits,
     }
     contents = {anchor: word for anchor, word in _CONTENTS.items() if there.get(anchor, True)}
-    return render({**values, "contents": contents, "NAMES": NAMES, "MEANINGS": MEANINGS, **_LIMITS})
+    values |= {"contents": contents, "NAMES": NAMES, "MEANINGS": MEANINGS, **_LIMITS}
+    return render("page.html", values, style=own_file("page.css"), script=own_file("page.js"))
 
 
 def _headline(report: Report) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from yoso_cli import atomic
 from yoso_cli.evaluation.sweep import Sweep
-from yoso_cli.page.document import percent, render
+from yoso_cli.page.document import own_file, percent, render
 
 
 class Shade(NamedTuple):
@@ -38,4 +38,5 @@ def sweep_page(sweep: Sweep, weights: str) -> str:
     rows: Sequence[tuple[float, list[Shade]]] = [
         (score, [shade(score, overlap) for overlap in sweep.overlaps]) for score in sweep.scores
     ]
-    return render({"sweep": sweep, "rows": rows, "weights": weights}, "sweep_page.html")
+    values = {"sweep": sweep, "rows": rows, "weights": weights}
+    return render("sweep_page.html", values, style=own_file("page.css"))

@@ -4,7 +4,7 @@ import base64
 from collections.abc import Sequence
 from typing import Any
 
-from yoso_cli.page.document import digest, own_file
+from yoso_cli.page.document import own_file, render
 from yoso_cli.runtime.progress import SILENT, Progress, tracked
 from yoso_cli.view.content import Content, compact_json
 
@@ -22,7 +22,7 @@ ICON = (
 
 def served_page(content: Content) -> str:
     """The page that asks a server for everything else."""
-    return _render({"title": content.title, "data": None, "style": None, "script": None, "digest": None, "icon": None})
+    return render("view.html", {"title": content.title, "data": None}, style="", package=__package__)
 
 
 def style() -> str:
@@ -47,22 +47,7 @@ def single_file(content: Content, chosen: Sequence[int], progress: Progress = SI
             break
         pictures.append({"photo": photo, "maps": maps})
     index = {**content.index(chosen[: len(pictures)]), "total": len(content), "pictures": pictures}
-    own = script()
     icon = "data:image/svg+xml;base64," + base64.b64encode(ICON.encode()).decode()
-    values = {"title": content.title, "data": index, "style": style(), "script": own, "digest": digest(own)}
-    return _render({**values, "icon": icon}), len(pictures)
-
-
-def _render(values: dict[str, Any]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("yoso_cli.view"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    # Sorted keys would fail where a dictionary has keys of two types, and say nothing.
-    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
-    return environment.get_template("view.html").render(**values)
+    values = {"title": content.title, "data": index, "icon": icon}
+    text = render("view.html", values, style=style(), script=script(), package=__package__)
+    return text, len(pictures)
