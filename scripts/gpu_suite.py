@@ -29,17 +29,18 @@ from gpu_training import SECTION_SECONDS as TRAINING_SECTION_SECONDS
 from gpu_training import TRAINING
 from PIL import Image
 from straightforward import CATEGORIES, Thresholds, plain_panoptic
-from torch import Tensor, nn
+from torch import Tensor
 from torchvision.ops import deform_conv2d
 
+from yoso_cli.api.predictor import EngineOptions, make_predictor
 from yoso_cli.api.weights import ModelFile, read_model
 from yoso_cli.evaluation.counting import counts_from_stream
 from yoso_cli.evaluation.measures import score_counts
 from yoso_cli.inference import paper
 from yoso_cli.inference.engine import PRECISIONS, Switches
-from yoso_cli.inference.predict import Predictor, predict_set
+from yoso_cli.inference.predict import predict_set
 from yoso_cli.model.aggregator import ModulatedDeformConv
-from yoso_cli.model.reparam import reparameterise
+from yoso_cli.model.reparam import relative_difference, reparameterise
 from yoso_cli.panoptic.files import read_set
 from yoso_cli.panoptic.photos import read_image
 from yoso_cli.panoptic.types import ImageRecord, Panoptic, PanopticSet, Segment, measured
@@ -149,7 +150,9 @@ def deformable(subject: Subject) -> Found:
             "torchvision_ms": ratio.first.median,
             "ours_ms": ratio.second.median,
             **spread(ratio),
-            "largest_difference": max(_apart(a, b) for a, b in zip(theirs(), ours(), strict=True)),
+            "largest_difference": max(
+                relative_difference(a.float(), b.float()) for a, b in zip(ours(), theirs(), strict=True)
+            ),
         }
     return found
 
@@ -243,7 +246,8 @@ def pq(subject: Subject) -> Found:
         theirs = straightforward_segments(source.network().to(subject.device), predictor)
         found: Found = {"straightforward": _pq(truth, ((one, _segments(theirs, truth, one)) for one in truth.records))}
         for switches in subject.combinations():
-            ours = _like(predictor, switches, reparameterise(source.network()))
+            model, options = reparameterise(source.network()), EngineOptions(**asdict(switches))
+            ours = make_predictor(model, truth.categories, source.recipe, subject.device, options=options)
             found[str(switches)] = _pq(truth, predict_set(ours, truth))
         return found
 
@@ -352,20 +356,6 @@ def _segments(theirs: Callable[..., Any], truth: PanopticSet, record: ImageRecor
     return Panoptic(id_map, measured(id_map, listed))
 
 
-def _like(predictor: Predictor, switches: Switches, model: nn.Module) -> Predictor:
-    """Another network that is used as this one's."""
-    return Predictor(
-        model,
-        predictor.categories,
-        short_edge=predictor.short_edge,
-        long_edge=predictor.long_edge,
-        score_threshold=predictor.score_threshold,
-        overlap_threshold=predictor.overlap_threshold,
-        device=predictor.device,
-        switches=switches,
-    )
-
-
 def _deformable_input(
     subject: Subject, edges: tuple[int, int], stride: int, channels: int, kind: torch.dtype
 ) -> list[Tensor]:
@@ -378,11 +368,6 @@ def _convolution(weight: Tensor) -> ModulatedDeformConv:
     module = ModulatedDeformConv(weight.shape[1], weight.shape[0]).to(weight).eval()
     module.weight.copy_(weight)
     return module
-
-
-def _apart(a: Tensor, b: Tensor) -> float:
-    """The largest difference as a share of the largest value."""
-    return float((a.float() - b.float()).abs().max() / a.float().abs().max())
 
 
 def _options() -> argparse.Namespace:

@@ -8,6 +8,7 @@ double precision, and what it may be is what torch's own float32 has.
 # N queries, K classes, h w mask size
 
 import copy
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from torch import Tensor
 
 from yoso_cli.errors import RunError
 from yoso_cli.inference.predict import Answer, Predictor, Resized
+from yoso_cli.model.reparam import relative_difference
 from yoso_cli.model.yoso import YOSO, Output
 from yoso_cli.panoptic.types import IdMap, Panoptic
 
@@ -61,9 +63,9 @@ class Proof:
     sizes: tuple[tuple[int, int], ...]
 
     def require(self, tolerance: float, name: str) -> None:
-        """Raises RunError where a distance is larger than allowed, or no number."""
+        """Raises RunError where a distance is larger than allowed, or not finite."""
         for one in self.figures:
-            if not one.file <= one.allowed(tolerance):
+            if not (math.isfinite(one.file) and one.file <= one.allowed(tolerance)):
                 raise RunError(
                     f"{name}: the file's {one.name} differ from double precision by {one.file:.1e}; torch's float32 "
                     f"differs by {one.torch:.1e}, and {one.allowed(tolerance):.1e} is allowed. Nothing was written.",
@@ -95,8 +97,7 @@ def prove(model: YOSO, ours: Predictor, file: Predictor, shown: Sequence[Resized
             for place, answer in enumerate(answers):
                 for name, distance in _distances(answer, wanted).items():
                     kept = worst.setdefault(name, [0.0, 0.0])
-                    # Whatever is no number stays: no comparison with it is true.
-                    kept[place] = max(kept[place], distance) if distance == distance else distance
+                    kept[place] = max(kept[place], distance)
     sizes = tuple(dict.fromkeys(one.sizes.padded for one in shown))
     return Proof(tuple(Figure(name, *both) for name, both in worst.items()), pictures, sizes)
 
@@ -107,8 +108,8 @@ def _distances(answer: Answer, wanted: Answer) -> dict[str, float]:
         assert wanted.class_logits is not None, "the last stage classifies"
         masks, classes = answer.mask_logits.double(), answer.class_logits.double()
         return {
-            MASKS: _relative(masks, wanted.mask_logits),
-            CLASSES: _relative(classes, wanted.class_logits),
+            MASKS: relative_difference(masks, wanted.mask_logits),
+            CLASSES: relative_difference(classes, wanted.class_logits),
             SIGNS: _share((masks > 0) != (wanted.mask_logits > 0)),
             LABELS: _share(classes.argmax(-1) != wanted.class_logits.argmax(-1)),
         }
@@ -127,10 +128,6 @@ def _segments(panoptic: Panoptic) -> IdMap:
         numbers[one.id] = one.category_id * 1000 + seen[one.category_id]
     found: IdMap = numbers[panoptic.id_map]
     return found
-
-
-def _relative(a: Tensor, b: Tensor) -> float:
-    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
 
 
 def _share(differing: Tensor) -> float:

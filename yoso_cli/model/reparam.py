@@ -152,7 +152,7 @@ def verify(original: YOSO, changed: YOSO, batches: list[Tensor], *, tolerance: f
     with torch.inference_mode():
         for images in batches:
             pairs = zip(_answers(first, images.double()), _answers(second, images.double()), strict=True)
-            worst = [max(seen, _relative(a, b)) for seen, (a, b) in zip(worst, pairs, strict=True)]
+            worst = [max(seen, relative_difference(b, a)) for seen, (a, b) in zip(worst, pairs, strict=True)]
     difference = Difference(*worst)
     if not difference.largest <= tolerance:
         raise RunError(
@@ -160,6 +160,15 @@ def verify(original: YOSO, changed: YOSO, batches: list[Tensor], *, tolerance: f
             hint="Nothing was written. A batch norm with a variance near zero can cause this: train longer.",
         )
     return difference
+
+
+def relative_difference(answer: Tensor, reference: Tensor) -> float:
+    """The largest difference of two tensors of one shape, as a share of the reference's largest value.
+
+    Infinite where either has a value that is not finite.
+    """
+    difference = (answer - reference).abs().max() / reference.abs().max().clamp(min=1e-12)
+    return float(difference) if bool(difference.isfinite()) else float("inf")
 
 
 def widened(model: YOSO, features: Tensor) -> Tensor:
@@ -185,11 +194,6 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
         if bias is not None:
             layer.bias.copy_(bias)
     return layer
-
-
-def _relative(a: Tensor, b: Tensor) -> float:
-    difference = (a - b).abs().max() / a.abs().max().clamp(min=1e-12)
-    return float(difference) if bool(difference.isfinite()) else float("inf")
 
 
 def _fold(conv_parent: nn.Module, conv_name: str, norm_parent: nn.Module, norm_name: str) -> None:
