@@ -1,5 +1,7 @@
 """Augmentation keeps a picture and its id map together, and is a function of its seed."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +15,7 @@ from yoso_cli.loading.augmentation import (
     ScaleJitter,
     ShortEdgeCrop,
     padding_as_picture,
+    quarter_turned,
 )
 from yoso_cli.loading.color import ColorJitter
 from yoso_cli.loading.copy_paste import pasted
@@ -94,6 +97,23 @@ def test_without_scaling_a_flip_mirrors_and_no_flip_changes_nothing() -> None:
     assert np.array_equal(same[1], ids)
     assert np.array_equal(mirrored[0], image[:, ::-1])
     assert np.array_equal(mirrored[1], ids[:, ::-1])
+
+
+@MANY
+@given(id_maps, st.integers(0, 2**63))
+def test_a_turned_picture_keeps_its_pixels_and_their_ids(ids: IdMap, seed: int) -> None:
+    image, seen = moved(quarter_turned, painted(ids), ids, seed)
+    assert np.array_equal(image, painted(seen))
+    assert any(np.array_equal(seen, np.rot90(ids, turns)) for turns in range(4))
+
+
+def test_turns_and_flips_give_each_of_a_squares_eight_symmetries_equally_often() -> None:
+    ids = np.array([[1, 2], [3, 4]], np.int32)
+    steps = Compose((quarter_turned, ScaleJitter((2, 2), 1.0, 1.0, flip=0.5)))
+    image = np.zeros((2, 2, 3), np.uint8)
+    counts = Counter(moved(steps, image, ids, seed)[1].tobytes() for seed in range(800))
+    assert len(counts) == 8
+    assert min(counts.values()) > 60
 
 
 def test_crops_reach_every_corner_and_rows_and_columns_are_drawn_apart() -> None:

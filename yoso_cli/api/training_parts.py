@@ -280,12 +280,18 @@ def _some(names: tuple[str, ...]) -> str:
 
 def augmentation(recipe: Recipe) -> "Augmentation":
     """The augmentation of the recipe's `augment` section."""
-    from yoso_cli.loading.augmentation import Compose, ScaleJitter, ShortEdgeCrop, padding_as_picture
+    from yoso_cli.loading.augmentation import (
+        Compose,
+        ScaleJitter,
+        ShortEdgeCrop,
+        padding_as_picture,
+        quarter_turned,
+    )
     from yoso_cli.loading.color import ColorJitter
 
     chosen = recipe.augment
     crop = (chosen.crop_height, chosen.crop_width)
-    steps: list[Augmentation] = []
+    steps: list[Augmentation] = [quarter_turned] if chosen.turns else []
     if chosen.resize == "jitter":
         steps.append(ScaleJitter(crop, chosen.scale_min, chosen.scale_max, chosen.flip, chosen.crop_place))
     else:

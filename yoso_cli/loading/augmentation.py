@@ -1,4 +1,4 @@
-"""Augmentation of training pictures: scale, crop to a fixed size, flip, colour jitter.
+"""Augmentation of training pictures: quarter turns, scale, crop to a fixed size, flip.
 
 Every step takes and gives an `AugmentedPicture`, and draws all of its randomness from the generator it is handed.
 """
@@ -132,6 +132,14 @@ class ShortEdgeCrop:
 def padding_as_picture(picture: AugmentedPicture, _: np.random.Generator) -> AugmentedPicture:
     """Makes padding count as background, as in the released training."""
     return picture._replace(extent=(picture.image.shape[0], picture.image.shape[1]))
+
+
+def quarter_turned(picture: AugmentedPicture, random: np.random.Generator) -> AugmentedPicture:
+    """A picture without padding turned by 0, 90, 180 or 270 degrees: with flips, all eight symmetries of a square."""
+    turns = int(random.integers(4))
+    image = np.ascontiguousarray(np.rot90(picture.image, turns))
+    ids = np.ascontiguousarray(np.rot90(picture.panoptic.id_map, turns))
+    return AugmentedPicture.of(image, Panoptic(ids, picture.panoptic.segments))
 
 
 def mirrored(picture: AugmentedPicture) -> AugmentedPicture:

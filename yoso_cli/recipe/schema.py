@@ -154,6 +154,9 @@ class AugmentRecipe:
     )
     category_share: float = value(1.0, "short_edge: largest share of one category in a crop", above=0, at_most=1)
     flip: float = value(0.5, "probability of a horizontal flip", at_least=0, at_most=1)
+    turns: bool = value(
+        False, "turn pictures by 0, 90, 180 or 270 degrees, where up means nothing: microscopes, photos from the air"
+    )
     color: str = value("none", "colour jitter: none, or that of SSD", choices=("none", "ssd"))
     copy_paste: float = value(0.0, "probability of copy-paste augmentation", at_least=0, at_most=1)
     padding: str = value(
