@@ -1,6 +1,7 @@
 """oneDNN's operators compute what plain torch does, and plain torch takes the place of one that does not."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -106,6 +107,22 @@ def test_each_operator_is_probed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for _ in range(3):
         assert onednn.missing() == ()
     assert sorted(calls) == sorted(OPERATORS)
+
+
+@needs_onednn
+def test_without_memory_a_probe_says_nothing_of_its_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `ulimit -v`, predictions would be another engine's, without a word."""
+
+    def fails() -> list[tuple[torch.Tensor, torch.Tensor]]:
+        raise RuntimeError("could not create a memory object")
+
+    monkeypatch.setitem(PROBES, onednn.CONVOLUTION, fails)
+    for limit, expected in ((None, nullcontext()), (1, pytest.raises(MemoryError, match="ulimit -v"))):
+        monkeypatch.setattr("yoso_cli.runtime.address_space.limit", lambda limit=limit: limit)
+        onednn.probed.cache_clear()
+        with expected:
+            assert not onednn.works(onednn.CONVOLUTION)
+    onednn.probed.cache_clear()
 
 
 @needs_onednn

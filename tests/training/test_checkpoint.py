@@ -104,6 +104,19 @@ def test_the_newest_and_the_best_stay_and_leftovers_go(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == [folders[place].name for place in (0, 2, 3)]
 
 
+def test_what_a_kill_left_goes_when_a_run_is_taken_up_again(tmp_path: Path) -> None:
+    """Also of a run whose last step is done, which saves nothing more: it may have been killed while it pruned."""
+    run = RunFolder(tmp_path)
+    save(run.checkpoint_path(5))
+    removed_in_part = run.checkpoint_path(4).with_name(".iteration-0000004.abcdefgh.partial")
+    removed_in_part.mkdir()
+    (removed_in_part / "training.pt").write_bytes(b"half")
+    run.checkpoint_path(4).with_name(".iteration-0000004.lock").write_text("1")
+    keeper = checkpoint.CheckpointKeeper(run, fresh(), **PARTS, keep=1)
+    assert keeper.newest(pytest.fail) == LOOP
+    assert list(run.checkpoint_path(5).parent.iterdir()) == [run.checkpoint_path(5)]
+
+
 def test_a_single_checkpoint_is_never_pruned(tmp_path: Path) -> None:
     (tmp_path / "iteration-0000001").mkdir()
     checkpoint.prune([tmp_path / "iteration-0000001"], keep=1)

@@ -13,12 +13,14 @@ EPYC the products of this network take twice as long with MKL.
 # Matrix products: (M, K) times (K, N)
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from yoso_cli.runtime import address_space
 
 CONVOLUTION = "_convolution_pointwise"
 SUM = "_convolution_pointwise_"
@@ -48,11 +50,20 @@ def works(operator: str) -> bool:
 
 @functools.cache
 def probed(operator: str) -> bool:
-    """Whether one of PROBES computes what plain torch does. Cached for the process."""
+    """Whether one of PROBES computes what plain torch does. Cached for the process.
+
+    Raises:
+        MemoryError: it got no memory, which says nothing of the operator: another engine would give other maps.
+    """
+    return _agree(PROBES[operator], rtol=1e-4, atol=1e-5)
+
+
+def _agree(probe: Callable[[], Iterable[tuple[Tensor, Tensor]]], *, rtol: float, atol: float) -> bool:
     try:
         with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            return all(torch.allclose(*pair, rtol=1e-4, atol=1e-5) for pair in PROBES[operator]())
+            return all(torch.allclose(*pair, rtol=rtol, atol=atol) for pair in probe())
     except Exception:
+        address_space.require_left()
         return False
 
 
@@ -68,11 +79,7 @@ def _has_bfloat16() -> bool:
 
 @functools.cache
 def _probed_in_bfloat16() -> bool:
-    try:
-        with torch.inference_mode(), torch.autocast("cpu", enabled=False):
-            return all(torch.allclose(a, b, rtol=0.02, atol=0.05) for a, b in _probe_bfloat16())
-    except Exception:
-        return False
+    return _agree(_probe_bfloat16, rtol=0.02, atol=0.05)
 
 
 def missing() -> tuple[str, ...]:

@@ -35,6 +35,13 @@ def limit() -> int | None:
     return None if found == resource.RLIM_INFINITY else found
 
 
+def require_left() -> None:
+    """Raises MemoryError where hardly any is left: what failed then lacks nothing else."""
+    bound = limit()
+    if bound is not None:
+        _require(bound, _FOR_A_THREAD)
+
+
 @contextmanager
 def guarded() -> Iterator[None]:
     """In the block imports and threads raise MemoryError where too little is left for them; nothing without a limit."""

@@ -222,9 +222,12 @@ class CheckpointKeeper:
     def newest(self, warn: Callable[[str], None]) -> Loop:
         """Restores the step from the newest intact checkpoint; reports damaged ones to `warn`.
 
+        What a kill has left beside them is removed: a run whose last step is done saves nothing more, which would.
+
         Raises:
             DataError: all of them are damaged.
         """
+        atomic.remove_leftovers(self._run.checkpoint_path(0).parent)
         folders = self._run.checkpoints()
         for folder in reversed(folders):
             try:
