@@ -1,7 +1,6 @@
 """Center codes: what they are, what their loss wants, and what the network does with them from its first step."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from training import tiny
 from yoso_cli.api import training_parts
 from yoso_cli.errors import UsageError
 from yoso_cli.loading.dataset import Target
-from yoso_cli.model.weights import load_weights, save_weights
 from yoso_cli.model.yoso import YOSO
 from yoso_cli.recipe.schema import AugmentRecipe, LossRecipe, Recipe
 from yoso_cli.training.centers import CenterCode, CenterLoss, WithCenters, start_at_centers
@@ -168,22 +166,6 @@ def test_the_first_decoder_finds_things_in_features_of_centers() -> None:
         counts.append(found(outputs[-1][0], target))
     assert counts[0] >= 3
     assert counts[1] == 0
-
-
-def test_nothing_is_added_to_the_network(tmp_path: Path) -> None:
-    """A file of its weights is one of any network: the same names and shapes, read where nothing knows of centers."""
-    model, plain = network(), network(replace(RECIPE, train=tiny.RECIPE.train))
-    shapes = {key: tensor.shape for key, tensor in model.state_dict().items()}
-    assert shapes == {key: tensor.shape for key, tensor in plain.state_dict().items()}
-    path = tmp_path / "weights.safetensors"
-    save_weights(path, model, recipe=RECIPE.to_dict(), categories=tiny.CATEGORIES, provenance={})
-    plain.load_state_dict(load_weights(path).state, strict=False)
-    images = torch.rand(1, 3, 64, 96) * 255
-    with torch.no_grad():
-        ours, theirs = model.eval()(images), plain.eval()(images)
-    assert all(output.features is None for output in ours)
-    for one, other in zip(ours, theirs, strict=True):
-        assert torch.equal(one.mask_logits, other.mask_logits)
 
 
 def trained(recipe: Recipe, steps: int = 3, **changes: Any) -> dict[str, Tensor]:
