@@ -139,6 +139,27 @@ def test_a_run_in_a_folder_of_any_name_counts_and_a_hidden_one_does_not(tmp_path
     assert RunFolder.all(tmp_path) == [run]
 
 
+def test_a_folder_in_which_a_kill_ended_the_first_writing_is_as_good_as_empty(tmp_path: Path) -> None:
+    """So the same line goes on; of anything else in it that is no run nothing is touched."""
+    code = f"""
+import os, signal
+from pathlib import Path
+from yoso_cli.recipe.schema import Recipe
+from yoso_cli.run_folder import RunFolder
+os.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+RunFolder.at(Path({str(tmp_path / "run")!r})).write_recipe(Recipe())
+"""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    assert subprocess.run([sys.executable, "-c", code], env=environment, check=False).returncode == -signal.SIGKILL
+    assert len(list((tmp_path / "run").iterdir())) == 2, "the file that was written, and its lock"
+    RunFolder.at(tmp_path / "run").write_recipe(Recipe())
+    assert [one.name for one in (tmp_path / "run").iterdir()] == ["recipe.yaml"]
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / ".letter.txt.abcdefgh.partial").touch()
+    with pytest.raises(UsageError, match="is not empty and not a run"):
+        RunFolder.at(tmp_path / "own")
+
+
 def locked_elsewhere(run: RunFolder, then: str) -> "subprocess.Popen[str]":
     """Another process that trains `run`, has said so, and then does `then`."""
     code = f"""

@@ -4,6 +4,7 @@
     ├── DataError        a file, picture, dataset or weights that is missing or wrong      exit code 1
     │   └── ProblemsError  several of them, reported together                              exit code 1
     ├── RunError         the machine or a run failed: disk, device, training               exit code 1
+    │   └── StepError      a training cannot go on: it has diverged, or needs more memory   exit code 1
     └── UsageError       wrong options or arguments                                        exit code 2
         └── RecipeError  one or more mistakes in a recipe, all of them at once             exit code 2
 
@@ -55,6 +56,10 @@ class ProblemsError(DataError):
 
 class RunError(YosoError):
     """The machine or a run failed: a full disk, no such device, a diverged training."""
+
+
+class StepError(RunError):
+    """A training that cannot go on: it has diverged, or a step needs more memory than there is."""
 
 
 class UsageError(YosoError):

@@ -5,7 +5,7 @@ runs/<name>-NNN/
   metrics.jsonl          one JSON object per logged iteration, behind its checksum
   checkpoints/iteration-0000500/{weights.safetensors, training.pt, checkpoint.json}     complete once it has this name
   reparam.safetensors    written by `yoso reparam`
-  report.json            evaluation of the newest checkpoint by the run's recipe; report.html is the same as a page
+  report.json            evaluation of the newest checkpoint with the recipe in it; report.html is the same as a page
   report-reparam.json    the same of reparam.safetensors, and report-reparam.html
   evaluations/test+flip/ other evaluations, named after how they differ from report.json: report.json, report.html
   latency.json           by `yoso bench` of the newest checkpoint; latency-reparam.json of reparam.safetensors
@@ -30,6 +30,7 @@ from yoso_cli.atomic import (
     remove_leftovers,
     reporting,
     require_no_link,
+    traces,
     write_bytes,
     write_json,
     write_text,
@@ -45,7 +46,7 @@ WEIGHTS_FILE = "weights.safetensors"
 TRAINING_FILE = "training.pt"
 MANIFEST_FILE = "checkpoint.json"
 
-_TRAINING_RECORD, _LOCK = "training.json", "training.lock"
+_RECIPE, _TRAINING_RECORD, _LOCK = "recipe.yaml", "training.json", "training.lock"
 _LOCK_TRIES, _LOCK_PAUSE = 10, 0.05
 _REMOVE_LINE = "Remove that line to continue."
 
@@ -86,13 +87,14 @@ class RunFolder:
 
     @classmethod
     def at(cls, path: Path) -> "RunFolder":
-        """Makes exactly this folder; it may exist if it is empty.
+        """Makes exactly this folder; it may exist if it is empty, but for what a kill before the recipe has left.
 
         Raises:
             UsageError: it is not empty.
             RunError: the folder cannot be made.
         """
-        if path.is_dir() and any(path.iterdir()):
+        left = {one.name for one in traces(path / _RECIPE)}
+        if path.is_dir() and not left.issuperset(one.name for one in path.iterdir()):
             raise UsageError(f"{path}: is not empty and not a run.", hint="Name another folder.")
         with reporting(path):
             path.mkdir(parents=True, exist_ok=True)
@@ -127,7 +129,7 @@ class RunFolder:
     @property
     def recipe_path(self) -> Path:
         """The resolved recipe."""
-        return self.path / "recipe.yaml"
+        return self.path / _RECIPE
 
     @property
     def metrics_path(self) -> Path:

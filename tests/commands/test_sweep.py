@@ -1,6 +1,7 @@
 """`yoso eval --sweep`: every cell is the evaluation with its thresholds, and the best pair can be saved."""
 
 import json
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -153,12 +154,35 @@ def test_the_best_pair_is_saved_in_all_weights_of_the_run(here: Path, capsys: py
     assert result(capsys, *SWEEP, "--save")["saved"] == []
 
 
-def test_training_goes_on_from_a_checkpoint_with_saved_thresholds(
+def test_a_finished_run_is_evaluated_with_the_thresholds_that_were_saved(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result(capsys, *SWEEP, "--save")
-    assert run(["train", "--resume", "runs/tiny-001"]) == 0
-    assert "damaged" not in capsys.readouterr().err
+    """By `train --resume` as by `eval`; its recipe is the one of its training, and was not edited."""
+    recipe = Path("runs/tiny-001/recipe.yaml").read_text()
+    swept = result(capsys, *SWEEP, "--save")
+    assert run(["train", "--resume", "runs/tiny-001", "--device", "cpu"]) == 0
+    said = capsys.readouterr().err
+    assert "damaged" not in said
+    assert "edited" not in said
+    report = json.loads(Path("runs/tiny-001/report.json").read_text())
+    assert report["quality"]["all"]["pq"] == swept["best"]["pq"]
+    assert report["quality"] == result(capsys)["quality"]
+    assert Path("runs/tiny-001/recipe.yaml").read_text() == recipe
+
+
+def test_later_checkpoints_have_the_thresholds_of_the_recipe(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    swept = result(capsys, *SWEEP, "--save")["best"]
+    path = Path("runs/tiny-001/recipe.yaml")
+    path.write_text(re.sub(r"(  iterations: )\d+", r"\g<1>4", path.read_text()))
+    assert run(["train", "--resume", "runs/tiny-001", "--device", "cpu"]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "was edited: train.iterations is 4, not 3." in said
+    theirs = f"score_threshold {swept['score']:g}, overlap_threshold {swept['overlap']:g}"
+    own = "score_threshold 0, overlap_threshold 0"
+    assert f"have thresholds of a sweep ({theirs}); later ones have the recipe's ({own})." in said
+    weights = read_header(RunFolder(Path("runs/tiny-001")).weights())
+    assert weights["recipe"]["inference"]["score_threshold"] == 0
+    assert "thresholds" not in weights["provenance"]
 
 
 def test_the_run_keeps_the_figures_and_a_map(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,8 @@
-"""The recipe of a run that was edited since the newest checkpoint: what differs, and what a resumed run can take."""
+"""The recipe of a run that is not that of its newest checkpoint: what was edited, and what a resumed run can take.
+
+Thresholds that `yoso eval --sweep --save` chose are in the weights alone, and belong to them: the recipe, which a
+repeated command line must find as it was, and later checkpoints keep their own.
+"""
 
 import re
 import shlex
@@ -16,25 +20,44 @@ _FREE = re.compile(
     r"|train\.(start|workers|log_every|checkpoint_every|evaluate_every|keep|bad_steps|unreadable)"
 )
 
+_THRESHOLDS = ("score_threshold", "overlap_threshold")
+
 
 def edited(run: RunFolder, recipe: Recipe) -> dict[str, str]:
     """What `recipe`, that of `run` now, says otherwise than the newest checkpoint: key -> `train.batch is 4, not 2`.
 
     Empty where there is no checkpoint that can be read: resuming says so.
     """
+    then = _newest(run)
+    if then is None:
+        return {}
+    was, now = (dict(_flat(one.to_dict())) for one in (then, recipe))
+    own = _THRESHOLDS if swept_thresholds(run) else ()
+    differing = [key for key in now if now[key] != was.get(key) and key.removeprefix("inference.") not in own]
+    return {key: f"{key} is {now[key]}, not {was.get(key)}" for key in differing}
+
+
+def swept_thresholds(run: RunFolder) -> dict[str, Any]:
+    """The thresholds of the newest checkpoint of `run`, by name, if `yoso eval --sweep --save` chose them; or none."""
+    then = _newest(run)
+    if then is None or "thresholds" not in _header(run).get("provenance", {}):
+        return {}
+    return {name: getattr(then.inference, name) for name in _THRESHOLDS}
+
+
+def _newest(run: RunFolder) -> Recipe | None:
+    """The recipe in the newest weights; None if there are none that can be read."""
+    # Of an earlier version it may lack values, which are then the defaults.
+    try:
+        return recipe_file.from_dict(dict(_header(run)["recipe"]), str(run.weights()))
+    except (YosoError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _header(run: RunFolder) -> dict[str, Any]:
     from yoso_cli.model.weights import read_header
 
-    if not run.checkpoints():
-        return {}
-    weights = run.weights()
-    try:
-        # Of an earlier version it may lack values, which are then the defaults.
-        then = recipe_file.from_dict(dict(read_header(weights)["recipe"]), str(weights))
-    except (YosoError, KeyError, TypeError, ValueError):
-        return {}
-    was = dict(_flat(then.to_dict()))
-    now = dict(_flat(recipe.to_dict()))
-    return {key: f"{key} is {value}, not {was.get(key)}" for key, value in now.items() if value != was.get(key)}
+    return read_header(run.weights())
 
 
 def require_same_curve(run: RunFolder, recipe: Recipe) -> None:

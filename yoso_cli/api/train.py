@@ -2,13 +2,13 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from yoso_cli.api import training_parts
 from yoso_cli.api.dataset import prepared_set, with_data_of
-from yoso_cli.api.edited_recipe import edited, require_same_curve
+from yoso_cli.api.edited_recipe import edited, require_same_curve, swept_thresholds
 from yoso_cli.api.training_run import Run, Training
 from yoso_cli.api.weights import Named, trained_weights
 from yoso_cli.errors import DataError, UsageError
@@ -25,7 +25,7 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     import torch
 
-    from yoso_cli.training.checkpoint import CheckpointKeeper
+    from yoso_cli.training.checkpoint import CheckpointKeeper, Loop
     from yoso_cli.training.step import Step
 
 
@@ -183,7 +183,20 @@ def resume_training(
     loop = checkpoints.newest(progress.message)
     if group.rank == 0:
         run.truncate_metrics(loop.iteration)
+    if swept := swept_thresholds(run):
+        recipe = _beside_swept(recipe, swept, loop, progress)
     return Training(recipe, run, step, train_set, val_set, checkpoints, group, lock=lock, loop=loop, progress=progress)
+
+
+def _beside_swept(recipe: Recipe, swept: dict[str, Any], loop: "Loop", progress: Progress) -> Recipe:
+    """The recipe to go on with after weights with other thresholds: with theirs where no more steps are to come."""
+    if loop.iteration >= recipe.train.iterations:
+        return replace(recipe, inference=replace(recipe.inference, **swept))
+    theirs, own = (
+        ", ".join(f"{name} {values[name]:g}" for name in swept) for values in (swept, asdict(recipe.inference))
+    )
+    progress.message(f"The newest weights have thresholds of a sweep ({theirs}); later ones have the recipe's ({own}).")
+    return recipe
 
 
 def _recipe(named: str | Path | Recipe, overrides: Sequence[str]) -> Recipe:

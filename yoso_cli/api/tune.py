@@ -3,7 +3,7 @@
 Every trial is a run of the recipe with other values. It is evaluated after a ninth, a third and all of its steps, and
 goes on only while it is among the best third of the trials that came so far (Jamieson and Talwalkar, arXiv:1502.07943;
 Li et al., arXiv:1810.05934). optuna proposes the values. What is known is in tune.json after every evaluation, and a
-trial is a run that can be resumed, so a kill costs the steps since its last checkpoint.
+trial is a run that can be resumed, so a kill costs at most a ninth of a trial, and changes nothing of the choice.
 """
 
 import importlib.util
@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from yoso_cli import atomic
 from yoso_cli.api.evaluate import evaluate
-from yoso_cli.api.train import open_training
-from yoso_cli.errors import DataError, RunError, UsageError, YosoError
+from yoso_cli.api.train import open_training, require_trainable
+from yoso_cli.errors import DataError, StepError, UsageError, YosoError
 from yoso_cli.recipe import file as recipe_file
 from yoso_cli.recipe.schema import Recipe
-from yoso_cli.run_folder import RunFolder
+from yoso_cli.run_folder import RunFolder, TrainingLock
 from yoso_cli.runtime.json_text import read_json
 from yoso_cli.runtime.progress import SILENT, Progress
 
@@ -33,6 +33,8 @@ _SHARES = (9, 3, 1)
 _AVERAGE = 0.3
 _LEAST_STEPS = 9
 
+TRIALS = 20
+"""Of a search, where it is not said."""
 SCALES = {"own": None, "none": (1.0, 1.0), "some": (0.7, 1.4), "much": (0.4, 2.0)}
 """Ranges of the jitter of scale."""
 SIZES = (0.75, 1.0, 1.25)
@@ -61,13 +63,15 @@ class Tuning:
         folder: of the trials.
         recipe: that is tuned.
         steps: of a whole trial.
+        wanted: how many trials there are to be.
         trials: in their order; the first has the recipe's own values.
     """
 
     folder: Path
     recipe: Recipe
     steps: int
-    trials: list[Trial]
+    wanted: int
+    trials: list[Trial] = field(default_factory=list)
 
     @property
     def best(self) -> Trial | None:
@@ -78,14 +82,15 @@ class Tuning:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; PQ as fractions."""
         trials = [asdict(one) for one in self.trials]
-        return {"format": _FORMAT, "version": 1, "recipe": self.recipe.to_dict(), "steps": self.steps, "trials": trials}
+        head = {"format": _FORMAT, "version": 1, "recipe": self.recipe.to_dict()}
+        return {**head, "steps": self.steps, "wanted": self.wanted, "trials": trials}
 
 
 def tune(
     recipe: Recipe | None,
     *,
-    trials: int,
-    minutes: float,
+    trials: int | None = None,
+    minutes: float = 60.0,
     steps: int | None = None,
     resume: Path | None = None,
     runs: Path = Path("runs"),
@@ -96,7 +101,7 @@ def tune(
 
     Args:
         recipe: with a prepared dataset; None with `resume`.
-        trials: how many at most.
+        trials: how many at most; None for as many as the search with `resume` began with, else TRIALS.
         minutes: after which no evaluation is waited for any more.
         steps: of a whole trial; None for as many as the minutes allow, by the time of a few steps.
         resume: the folder of a search that was stopped; its recipe and steps are taken.
@@ -107,20 +112,29 @@ def tune(
     Raises:
         UsageError: optuna is missing, or `resume` is no search.
         DataError: the dataset or the weights are missing or damaged.
-        RunError: all trials diverged, or something cannot be written.
+        RunError: no such device, something cannot be written, or another process runs this search.
     """
     if importlib.util.find_spec("optuna") is None:
         raise UsageError("yoso tune needs the package optuna.", hint="Type `pip install 'yoso-cli[tune]'`.")
     deadline = time.monotonic() + 60 * minutes
     if resume is not None:
-        tuning = _read(resume)
+        _require_search(resume)
+        folder = resume
     else:
         assert recipe is not None, "one of the two is given"
-        whole = steps or _steps(recipe, trials, minutes, device)
-        tuning = Tuning(RunFolder.create(runs, f"tune-{recipe.name}").path, recipe, whole, [])
-    while time.monotonic() < deadline and (_unfinished(tuning) or len(tuning.trials) < trials):
-        _run(tuning, _unfinished(tuning) or _proposed(tuning), deadline, device, progress)
-    _conclude(tuning)
+        require_trainable(recipe, 1, "cpu")  # before there is a folder
+        whole = steps or _steps(recipe, trials or TRIALS, minutes, device)
+        folder = RunFolder.create(runs, f"tune-{recipe.name}").path
+        _write(Tuning(folder, recipe, whole, trials or TRIALS))
+    lock = TrainingLock(folder)
+    try:
+        tuning = _read(folder)
+        tuning.wanted = trials or tuning.wanted
+        while time.monotonic() < deadline and (_unfinished(tuning) or len(tuning.trials) < tuning.wanted):
+            _run(tuning, _unfinished(tuning) or _proposed(tuning), deadline, device, progress)
+        _conclude(tuning)
+    finally:
+        lock.release()
     return tuning
 
 
@@ -221,7 +235,7 @@ def _run(tuning: Tuning, trial: Trial, deadline: float, device: str, progress: P
                 if ended.iteration < until:
                     raise KeyboardInterrupt
                 trial.pq[str(until)] = evaluate(folder, device=device).quality.all.pq or 0.0
-            except RunError as error:
+            except StepError as error:
                 progress.message(f"Trial {trial.number} ended: {error.message}")
                 trial.pq[str(until)], trial.state = 0.0, "stopped"
         progress.message(f"Trial {trial.number}: PQ {100 * trial.last:.1f} after {until} of {tuning.steps} steps.")
@@ -236,7 +250,8 @@ def _run(tuning: Tuning, trial: Trial, deadline: float, device: str, progress: P
 
 def _of_trial(tuning: Tuning, trial: Trial) -> Recipe:
     recipe = changed(tuning.recipe, trial.params)
-    plan = replace(recipe.train, iterations=tuning.steps, evaluate_every=0, checkpoint_every=tuning.steps, keep=1)
+    saved = max(1, tuning.steps // _SHARES[0])
+    plan = replace(recipe.train, iterations=tuning.steps, evaluate_every=0, checkpoint_every=saved, keep=1)
     plan = replace(plan, warmup=min(plan.warmup, tuning.steps // 10))
     return replace(recipe, name=f"trial-{trial.number:03d}", train=plan)
 
@@ -263,12 +278,16 @@ def _write(tuning: Tuning) -> None:
     atomic.write_json(tuning.folder / _FILE, tuning.to_dict(), indent=1)
 
 
-def _read(folder: Path) -> Tuning:
-    path = folder / _FILE
-    if not path.is_file():
+def _require_search(folder: Path) -> None:
+    """Raises UsageError if there is no search in `folder`."""
+    if not (folder / _FILE).is_file():
         raise UsageError(
             f"{folder}: there is no search of `yoso tune`.", hint="Name its folder, as runs/tune-mine-001."
         )
+
+
+def _read(folder: Path) -> Tuning:
+    path = folder / _FILE
     plain = read_json(path)
     try:
         if plain["format"] != _FORMAT:
@@ -280,7 +299,7 @@ def _read(folder: Path) -> Tuning:
         recipe = recipe_file.from_dict(plain["recipe"], str(path))
         for one in trials:
             changed(recipe, one.params)
-        return Tuning(folder, recipe, int(plain["steps"]), trials)
+        return Tuning(folder, recipe, int(plain["steps"]), int(plain["wanted"]), trials)
     except YosoError:
         raise
     except (KeyError, TypeError, ValueError) as error:

@@ -11,13 +11,19 @@ from yoso_cli.errors import UsageError
 
 @click.command(name="tune")
 @click.argument("recipe", required=False)
-@click.option("--trials", type=click.IntRange(1, 1000), default=20, show_default=True, help="How many at most.")
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 1000),
+    metavar="N",
+    show_default="20; with --resume as many as the search began with",
+    help="How many at most.",
+)
 @click.option(
     "--minutes",
     type=click.FloatRange(0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Time for all of them; the evaluation under way is finished.",
+    help="Time for all of them, with --resume from now on; the evaluation under way is finished.",
 )
 @click.option(
     "--steps",
@@ -38,7 +44,7 @@ from yoso_cli.errors import UsageError
 @options.json_option
 def command(
     recipe: str | None,
-    trials: int,
+    trials: int | None,
     minutes: float,
     steps: int | None,
     resume: Path | None,
@@ -56,7 +62,7 @@ def command(
     \b
     Example:
       yoso tune mine.yaml --trials 12 --minutes 60
-      yoso tune --resume runs/tune-mine-001 --trials 20
+      yoso tune --resume runs/tune-mine-001
     """
     from yoso_cli.api.tune import tune
     from yoso_cli.recipe import file as recipe_file

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 
-from yoso_cli.errors import RunError
+from yoso_cli.errors import StepError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.runtime.distributed import ALONE, ProcessGroup
 from yoso_cli.runtime.stopping import Outcome, Stopped, Stopping
@@ -84,7 +84,7 @@ def train(
         group: the processes that train together.
 
     Raises:
-        RunError: `plan.bad_steps` consecutive steps were not finite, or out of memory. Nothing is saved then.
+        StepError: `plan.bad_steps` consecutive steps were not finite, or out of memory. Nothing is saved then.
         Stopped: a signal aborted an evaluation.
     """
     clock = Clock(plan.start, plan.stop)
@@ -137,7 +137,7 @@ def _stop_requested(stopping: Stopping, group: ProcessGroup) -> Outcome | None:
 
 
 class _DivergenceGuard:
-    """Tolerates single steps that are not finite; raises RunError after `most` consecutive ones."""
+    """Tolerates single steps that are not finite; raises StepError after `most` consecutive ones."""
 
     def __init__(self, most: int, hooks: Hooks) -> None:
         self._most = most
@@ -160,10 +160,10 @@ class _DivergenceGuard:
         return figures
 
 
-def _diverged(iteration: int, failures: list[NotFiniteError]) -> RunError:
+def _diverged(iteration: int, failures: list[NotFiniteError]) -> StepError:
     ids = list(dict.fromkeys(image_id for error in failures for image_id in error.image_ids))
     steps = f"Step {iteration + 1} and {len(failures) - 1} before it" if len(failures) > 1 else f"Step {iteration + 1}"
-    return RunError(
+    return StepError(
         f"{steps}, pictures {_listed(ids)}: {failures[-1].what}. Training has diverged.",
         hint="Earlier checkpoints are kept. Lower train.lr, or inspect the pictures.",
     )

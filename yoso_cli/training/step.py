@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from yoso_cli.errors import RunError
+from yoso_cli.errors import StepError
 from yoso_cli.loading.batch import Batch
 from yoso_cli.loading.dataset import Target
 from yoso_cli.model.precision import PRECISIONS
@@ -113,7 +113,7 @@ class Step:
 
         Raises:
             NotFiniteError: the loss or the gradients are not finite; the step was skipped, in all processes.
-            RunError: out of memory.
+            StepError: out of memory.
         """
         set_rate(self.optimizer, rate)
         if iteration >= self._config.norms_fixed_at:
@@ -205,9 +205,9 @@ def _finite(figure: float) -> bool:
     return abs(figure) < float("inf")
 
 
-def _out_of_memory(iteration: int, batch: Batch) -> RunError:
+def _out_of_memory(iteration: int, batch: Batch) -> StepError:
     pictures = ", ".join(str(image_id) for image_id in batch.image_ids)
-    return RunError(
+    return StepError(
         f"Step {iteration + 1}, pictures {pictures}: out of GPU memory.",
         hint="Lower train.micro_batch (same result), the crop size, or loss.num_points.",
     )
