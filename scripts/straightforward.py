@@ -8,6 +8,7 @@ they are compared with 0.5, every query is resized twice at full resolution, and
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +34,12 @@ class Thresholds:
     overlap: float
 
 
-def random_network(kept: int, size: tuple[int, int] = (480, 640)) -> tuple[YOSO, float]:
-    """YOSO-R50 on COCO with random weights, and the score threshold that keeps `kept` queries of a noise picture."""
-    model = YOSO(len(CATEGORIES)).eval()
+def random_network(kept: int, size: tuple[int, int] = (480, 640), **network: Any) -> tuple[YOSO, float]:
+    """YOSO-R50 on COCO with random weights, and the score threshold that keeps `kept` queries of a noise picture.
+
+    `network` are other arguments of YOSO.
+    """
+    model = YOSO(len(CATEGORIES), **network).eval()
     hooks = [
         module.register_forward_pre_hook(_fit)
         for module in model.modules()

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 import time
@@ -55,6 +56,15 @@ def test_the_straightforward_merge_is_the_plain_loop(straightforward: ModuleType
     )
     assert np.array_equal(id_map, told.id_map)
     assert [(one, picture["categories"][label].id) for one, label in segments] == [one[:2] for one in told.segments]
+
+
+def test_a_recipes_network_is_timed_from_a_picture_in_memory_to_its_segments() -> None:
+    command = [sys.executable, str(SCRIPTS / "speed_bench"), "--recipe", "shapes", "--threads", "1", "--repeats", "2"]
+    environment = os.environ | {"PYTHONPATH": str(SCRIPTS.parent)}
+    found = json.loads(subprocess.run(command, env=environment, capture_output=True, check=True).stdout)
+    assert (found["recipe"], found["size"], found["threads"], found["repeats"]) == ("shapes", [128, 128], 1, 2)
+    assert 0 < found["median_ms"] <= found["p90_ms"]
+    assert found["per_second"] == pytest.approx(1000 / found["median_ms"], rel=0.1)
 
 
 SECTIONS = (
