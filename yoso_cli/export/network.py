@@ -2,7 +2,8 @@
 
 Three parts of the model are written for torch's fastest kernels, which exporters turn into loops or refuse: the
 weighted sum of rows (`embedding_bag`), coordinates of a size that is a number, and a comparison into a given tensor.
-Here they are gathers, arithmetic and casts: the same numbers but for rounding.
+Here they are gathers, arithmetic and casts: the same numbers but for rounding. And the padding of TensorFlow's networks
+has amounts here: as a function of the size, tracing it for any size does not end.
 """
 
 # B images, N proposals, K classes, D hidden, H W padded picture size, h w mask size, Q kept queries, V W' map size
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from yoso_cli.errors import UsageError
+from yoso_cli.inference.fused import is_same
 from yoso_cli.model.aggregator import (
     TAPS,
     LocationChannels,
@@ -106,6 +108,28 @@ class CountedPlaces(LocationChannels):
         return torch.cat([x, place.to(x.dtype)[None].expand(x.shape[0], -1, -1, -1)], dim=1)
 
 
+class PaddedConv(nn.Module):
+    """timm's convolution of TensorFlow's padding, for maps whose edges its stride divides, as all of a backbone are.
+
+    Padding then has one amount: that to as many outputs as strides, of which more is after the map than before it.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.weight = conv.weight
+        self.bias = conv.bias
+        self.how = (conv.stride, 0, conv.dilation, conv.groups)
+        self.amounts: list[int] = []
+        for kernel, stride, dilation in zip(conv.kernel_size, conv.stride, conv.dilation, strict=True):
+            total = max((kernel - 1) * dilation + 1 - stride, 0)
+            self.amounts = [total // 2, total - total // 2, *self.amounts]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As the class it replaces."""
+        x = F.pad(x, self.amounts) if any(self.amounts) else x
+        return F.conv2d(x, self.weight, self.bias, *self.how)
+
+
 def exportable(model: YOSO) -> YOSO:
     """A folded network with the same tensors as `model`, which stays as it is, in operators that exporters know."""
     tensors = {id(one): one for one in (*model.parameters(), *model.buffers())}
@@ -117,6 +141,8 @@ def exportable(model: YOSO) -> YOSO:
                 parent.add_module(name, GatheredDeform(child))
             elif isinstance(child, PreAttention):
                 parent.add_module(name, ComparedMasks())
+            elif is_same(child):
+                parent.add_module(name, PaddedConv(cast("nn.Conv2d", child)))
     return network
 
 

@@ -196,7 +196,7 @@ def _fuse_activations(backbone: Backbone) -> None:
         if type(activation) not in (nn.ReLU, nn.ReLU6) or not _replaceable(conv):
             continue
         most = 6.0 if type(activation) is nn.ReLU6 else None
-        conv_parent.add_module(conv_name, FusedConv(conv, relu=True, most=most, same=_is_same(conv)))
+        conv_parent.add_module(conv_name, FusedConv(conv, relu=True, most=most, same=is_same(conv)))
         norm_parent.add_module(norm_name, nn.Identity())
 
 
@@ -209,13 +209,14 @@ def _padded_to_same(x: Tensor, conv: nn.Conv2d) -> Tensor:
     return F.pad(x, amounts) if any(amounts) else x
 
 
-def _is_same(conv: nn.Conv2d) -> bool:
+def is_same(conv: nn.Module) -> bool:
+    """Whether a convolution is timm's of TensorFlow's padding, whose amounts depend on the size of the map."""
     return type(conv).__name__ == "Conv2dSame"
 
 
 def _replaceable(conv: nn.Module) -> bool:
     """Whether a module is a convolution that `FusedConv` computes: plain, or timm's of TensorFlow's padding."""
-    if type(conv) is not nn.Conv2d and not (isinstance(conv, nn.Conv2d) and _is_same(conv)):
+    if type(conv) is not nn.Conv2d and not (isinstance(conv, nn.Conv2d) and is_same(conv)):
         return False
     return isinstance(conv.padding, tuple) and conv.padding_mode == "zeros"
 
@@ -231,7 +232,7 @@ def _replace_convolutions(parent: nn.Module) -> None:
     for name, child in parent.named_children():
         if _replaceable(child):
             conv = cast("nn.Conv2d", child)
-            parent.add_module(name, FusedConv(conv, same=_is_same(conv)))
+            parent.add_module(name, FusedConv(conv, same=is_same(conv)))
         elif not isinstance(child, FusedConv):
             _replace_convolutions(child)
 
