@@ -1,7 +1,9 @@
 """`yoso export`: what it writes, tells and refuses; and exported files wherever SOURCE is taken."""
 
 import json
+import os
 import shutil
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from yoso_cli.api import export as use_case
 from yoso_cli.api.weights import read_model
 from yoso_cli.commands import export as command
 from yoso_cli.export import onnx_file, openvino_file
+from yoso_cli.panoptic.files import read_set
 
 pytestmark = pytest.mark.timeout(1200)
 
@@ -201,17 +204,23 @@ def test_a_file_scores_what_its_network_scores_and_tells_what_it_is(files: Path,
     assert (shown["file"], shown["format"]) == (name, KINDS[name])
 
 
-@pytest.mark.parametrize("name", ["tiny.onnx", "tiny-merged.onnx"])
+@pytest.mark.parametrize("name", KINDS)
 def test_every_command_takes_an_exported_file(files: Path, printed: Any, name: str) -> None:
     picture = str(build.picture())
     value, told = printed("viz", picture, "--weights", name, "--output", "seen.png", "--json")
     assert value["weights"] == name
     assert "exported in float32" in told
     printed("predict", picture, "--weights", name, "--output", "preds")
+    assert len(read_set(Path("preds")).records) == 1
     bench, _ = printed("bench", name, "--repeats", "1", "--warmup", "0", "--image", picture, "--json")
     assert bench["switches"]["precision"] == "float32"
     assert sum(bench["flops"].values()) > 0
-    text, _ = printed("bench", "--compare", FOLDED, name, "--repeats", "1", "--warmup", "0", "--image", picture)
+
+
+@pytest.mark.parametrize("name", ["tiny.onnx", "tiny-merged.onnx"])
+def test_a_file_is_timed_beside_its_network(files: Path, printed: Any, name: str) -> None:
+    line = ("bench", "--compare", FOLDED, name, "--repeats", "1", "--warmup", "0")
+    text, _ = printed(*line, "--image", str(build.picture()))
     assert "A took" in text
 
 
@@ -243,13 +252,90 @@ def test_from_python_too(files: Path, name: str) -> None:
         (("eval", "tiny-merged.onnx", "--set", "inference.score_threshold=0.5"), "cannot be changed", 2),
         (("eval", "tiny.onnx", "--set", "model.num_blocks=1"), "cannot be changed", 2),
         (("eval", "gone.onnx"), "there is no such", 2),
-        (("eval", "tiny.bin"), "tiny.bin", 1),
+        (("eval", "tiny-merged.onnx", "--sweep", "score=0.1,0.5"), "tiny-merged.onnx: has the merge", 2),
+        (("eval", "tiny.xml", "--sweep", "score=0.1,0.5", "--save"), "is an exported file", 2),
+        (("eval", "tiny.bin"), "Name tiny.xml instead", 2),
+        (("compare", "tiny.xml", "runs/tiny-001"), "tiny.xml: is a model, and reports are compared", 2),
     ],
 )
 def test_what_an_exported_file_is_not_for_is_said(
     files: Path, refused: Any, words: tuple[str, ...], said: str, code: int
 ) -> None:
     assert said in refused(*words, code=code)
+
+
+def _damage(name: str) -> str:
+    """Writes a file that is not what its suffix says; returns its name."""
+    graph, weights, archive = (Path(f"tiny.{suffix}").read_bytes() for suffix in ("xml", "bin", "pt2"))
+    kind, path = name.partition(".")[0], Path(name)
+    content = {
+        "cut": path.with_stem("tiny").read_bytes()[:5000],
+        "empty": b"",
+        "onnx": Path("tiny.onnx").read_bytes(),
+        "archive": archive,
+        "page": b"<html><body>Not found</body></html>",
+        "shortweights": graph,
+        "lacksweights": graph,
+    }
+    if kind == "anotherzip":
+        with zipfile.ZipFile(path, "w") as made:
+            made.writestr("anotherzip/notes.txt", "nothing")
+    elif kind == "anothertool":
+        with zipfile.ZipFile("tiny.pt2") as own, zipfile.ZipFile(path, "w") as made:
+            for one in own.namelist():
+                if not one.endswith("yoso.json"):
+                    made.writestr(one, own.read(one))
+    elif kind == "repacked":
+        with zipfile.ZipFile("tiny.pt2") as own, zipfile.ZipFile(path, "w") as made:
+            for one in own.namelist():
+                made.writestr(one, own.read(one))
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.write_bytes(content[kind])
+    if path.suffix == ".xml" and kind != "lacksweights":
+        path.with_suffix(".bin").write_bytes(weights[: 1000 if kind == "shortweights" else None])
+    return name
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("cut.xml", "is no readable XML"),
+        ("empty.xml", "is no XML, or empty"),
+        ("onnx.xml", "is no XML, or empty"),
+        ("page.xml", "yoso did not write this file"),
+        ("shortweights.xml", "does not match its own checksum"),
+        ("lacksweights.xml", "It belongs to lacksweights.xml: copy both"),
+        ("pipe.xml", "is a pipe or device, and no OpenVINO file"),
+        ("folder.xml", "is a folder, and no OpenVINO file"),
+        ("cut.pt2", "is no archive of torch"),
+        ("empty.pt2", "is no archive of torch"),
+        ("onnx.pt2", "is no archive of torch"),
+        ("anotherzip.pt2", "yoso did not write this file"),
+        ("anothertool.pt2", "yoso did not write this file"),
+        ("repacked.pt2", "is not a file that yoso wrote on this machine"),
+        ("pipe.pt2", "is a pipe or device, and no archive"),
+        ("folder.pt2", "is a folder, and no archive"),
+        ("cut.onnx", "cannot be read or run as ONNX"),
+        ("archive.onnx", "cannot be read or run as ONNX"),
+        ("pipe.onnx", "is a pipe or device, and no ONNX file"),
+    ],
+)
+def test_what_is_damaged_or_of_another_kind_is_said_by_every_command(
+    files: Path, refused: Any, name: str, said: str
+) -> None:
+    _damage(name)
+    picture = str(build.picture())
+    for words in (
+        ("viz", picture, "--weights", name, "--output", "seen.png"),
+        ("predict", picture, "--weights", name, "--output", "preds"),
+        ("eval", name, "--html", "report.html"),
+        ("bench", name, "--repeats", "1"),
+    ):
+        assert said in refused(*words, code=1)
 
 
 def test_thresholds_of_an_unmerged_file_are_free_and_it_takes_augmentation(files: Path, printed: Any) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from yoso_cli.api.predictions import evaluate_predictions
+from yoso_cli.api.weights import SUFFIXES
 from yoso_cli.errors import DataError, UsageError
 from yoso_cli.evaluation.comparison import Comparison, compared
 from yoso_cli.evaluation.per_image import Measured
@@ -36,6 +37,11 @@ def _measured(path: Path, truth: Path | None) -> Measured:
         return read_measured(kept)
     if (path / "report.json").is_file():
         return read_measured(path / "report.json")
+    if path.suffix in SUFFIXES and path.is_file():
+        raise UsageError(
+            f"{path}: is a model, and reports are compared.",
+            hint=f"`yoso eval {path} --json > {path.stem}.json` writes its report.",
+        )
     if path.is_file() and not is_zip(path) and read_json(path).get("format") == FORMAT:
         return read_measured(path)
     if truth is None:

@@ -84,6 +84,11 @@ def sweep_model(request: SweepRequest, *, group: ProcessGroup = ALONE, progress:
     model = evaluated_model(asked, group, progress)
     if model.run:
         model.run.require_no_links()
+    if model.exported and model.exported.merge == "inside":
+        raise UsageError(
+            f"{model.path}: has the merge and its thresholds inside, where they cannot be changed.",
+            hint=f"Sweep {model.exported.weights.get('from', 'the weights that it was made from')} instead.",
+        )
     if request.save:
         _require_writable(model)
     present = Thresholds(model.recipe.inference.score_threshold, model.recipe.inference.overlap_threshold)
@@ -192,6 +197,7 @@ def _require_writable(model: ModelFile) -> None:
     """Raises UsageError for weights in another layout, RunError for those of a run that is being trained."""
     from yoso_cli.model.weights import is_own
 
+    model.require_weights()
     if not is_own(model.path):
         raise UsageError(
             f"{model.path}: has no header of yoso for thresholds.",

@@ -259,6 +259,8 @@ def read_model(path: Path, overrides: Sequence[str] = (), progress: Progress = S
         DataError: the file is missing, damaged, unsafe or of another kind.
         UsageError: an override changes the network, which trained weights determine.
     """
+    if path.suffix == ".bin" and (graph := path.with_suffix(".xml")).is_file():
+        raise UsageError(f"{path}: has the weights of {graph}, and no network.", hint=f"Name {graph} instead.")
     if formats.format_of(path) is not None:
         return _read_exported(path, overrides)
     weights = read_weights(path, progress)

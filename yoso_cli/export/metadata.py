@@ -8,6 +8,7 @@ seal's own digits count as zeros.
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -158,17 +159,27 @@ def require_whole(where: Path, contents: Sequence[bytes]) -> None:
         )
 
 
-def read_file(path: Path, what: str) -> bytes:
-    """The content of a file of limited size. Raises DataError when it is missing, too large or unreadable."""
+def read_file(path: Path, what: str, hint: str = "") -> bytes:
+    """The content of a file of limited size. Raises DataError, with `hint` when it is missing, or as `require_file`."""
+    require_file(path, what, hint)
     try:
-        size = path.stat().st_size
-        if size > MOST_FILE_BYTES:
-            raise DataError(f"{path}: has {size / 1e9:.1f} GB, more than any exported YOSO.")
         return path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such {what}.") from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+
+
+def require_file(path: Path, what: str, hint: str = "") -> None:
+    """Raises DataError unless `path` is a file of limited size: a pipe would be waited for, and is read once only."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(f"{path}: there is no such {what}.", hint=hint) from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or error}.") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise DataError(f"{path}: is a {'folder' if stat.S_ISDIR(found.st_mode) else 'pipe or device'}, and no {what}.")
+    if found.st_size > MOST_FILE_BYTES:
+        raise DataError(f"{path}: has {found.st_size / 1e9:.1f} GB, more than any exported YOSO.")
 
 
 def _digest(contents: Iterable[bytes]) -> str:

@@ -145,7 +145,8 @@ def _checked(path: Path) -> tuple[bytes, bytes, Metadata]:
     text = None if entry is None else entry.get("value")
     if text is None:
         raise foreign(str(path))
-    weights = read_file(weights_of(path), "file of weights, which belongs to the .xml")
+    together = f"It belongs to {path.name}: copy both."
+    weights = read_file(weights_of(path), "file of weights", together)
     require_whole(path, [graph, weights])
     metadata = Metadata.of_json(text.encode(), str(path))
     _require_plain(path, found, len(weights))
@@ -153,6 +154,8 @@ def _checked(path: Path) -> tuple[bytes, bytes, Metadata]:
 
 
 def _parsed(path: Path, graph: bytes) -> ElementTree.Element:
+    if not graph.lstrip().startswith(b"<"):
+        raise DataError(f"{path}: is no XML, or empty.", hint="Export it again, or use another copy.")
     if b"<!" in graph:
         # OpenVINO writes neither; entities can grow without bound.
         raise DataError(f"{path}: has declarations or comments, which no exported YOSO has.")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from yoso_cli.errors import DataError, RunError
-from yoso_cli.export.metadata import KEY, MOST_BYTES, Metadata, foreign, read_file
+from yoso_cli.export.metadata import KEY, MOST_BYTES, Metadata, foreign, read_file, require_file
 from yoso_cli.export.program import quiet
 from yoso_cli.panoptic.set_archive import BROKEN_ZIP
 from yoso_cli.releases.cache import Cache
@@ -61,14 +61,13 @@ def _compile(program: "ExportedProgram", path: Path) -> None:
 
 def read_metadata(path: Path) -> Metadata:
     """What the file says of itself; nothing else of it is read. Raises DataError otherwise."""
+    require_file(path, "archive")
     try:
         with zipfile.ZipFile(path) as archive:
             entries = [one for one in archive.infolist() if one.filename.endswith(f"/{_ENTRY}")]
             if not entries or entries[0].file_size > MOST_BYTES:
                 raise foreign(str(path))
             text = archive.read(entries[0])
-    except FileNotFoundError:
-        raise DataError(f"{path}: there is no such archive.") from None
     except (OSError, *BROKEN_ZIP) as error:
         raise DataError(f"{path}: is no archive of torch ({error}).", hint="Export it again.") from error
     return Metadata.of_json(text, str(path))

@@ -318,8 +318,7 @@ def predict_at_thresholds(
     """
 
     def merge(records: Sequence[ImageRecord], output: Answer, sizes: Sequence[Sizes]) -> list[_Result]:
-        if not isinstance(output, Output):
-            raise UsageError(f"{predictor.engine}: has its thresholds inside.", hint="Name the weights it is from.")
+        assert isinstance(output, Output), "the thresholds are inside of the file"
         assert output.class_logits is not None, "the last stage classifies"
         rule = predictor.merge_rule
         each = zip(records, output.mask_logits, output.class_logits, sizes, strict=True)

@@ -17,6 +17,7 @@ from yoso_cli.errors import DataError
 
 Each = Mapping[str, Callable[[Any], Any]]
 
+_NO_LIST = "Panoptic results are an object with 'annotations'; a list is the format of detection results."
 _DEEPEST = 64
 _LARGEST = 2**64 - 1
 
@@ -61,7 +62,7 @@ def read_json(path: Path, each: Each | None = None) -> dict[str, Any]:
             if found is not None:
                 return found
         text = path.read_bytes()
-    content = parse_json(text, str(path))
+    content = _object(_parsed(text, str(path)), str(path), _NO_LIST)
     for key, replace in replacing.items():
         if isinstance(content.get(key), list):
             content[key] = [replace(item) for item in content[key]]
@@ -101,12 +102,12 @@ def parse_json(text: bytes, where: str) -> dict[str, Any]:
         DataError: it is no JSON object; a number is not finite, or is an integer of more than 64 bits; it is nested
             more than 64 deep; or it has half of a surrogate pair, which no text has.
     """
-    content = _parsed(text, where)
+    return _object(_parsed(text, where), where)
+
+
+def _object(content: Any, where: str, hint: str = "") -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise DataError(
-            f"{where}: is a {type(content).__name__}; a JSON object is expected.",
-            hint="Panoptic results are an object with 'annotations'; a list is the format of detection results.",
-        )
+        raise DataError(f"{where}: is a {type(content).__name__}; a JSON object is expected.", hint=hint)
     return content
 
 
