@@ -26,8 +26,8 @@ def test_a_json_result_is_one_object_with_its_schema_first(capsys: Captured) -> 
     console.result(value, "unused", as_json=True)
     told = capsys.readouterr().out
     assert told.count("\n") == 1
-    assert told.startswith('{"schema": 1, ')
-    assert json.loads(told) == {"schema": 1, "pq": 1.5, "nan": None, "path": "a", "3": [1, None, True], "text": "é"}
+    assert told.startswith('{"schema": 2, ')
+    assert json.loads(told) == {"schema": 2, "pq": 1.5, "nan": None, "path": "a", "3": [1, None, True], "text": "é"}
 
 
 def test_talk_goes_to_stderr(capsys: Captured) -> None:

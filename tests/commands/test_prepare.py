@@ -53,7 +53,7 @@ def test_json_is_one_object_on_stdout(capsys):
     assert run(["prepare", "shapes", *FEW, "--train", "0", "--output", "elsewhere", "--json"]) == 0
     value = json.loads(capsys.readouterr().out)
     split = {"split": "val", "folder": "elsewhere/shapes/val", "images": 2, "status": "prepared"}
-    assert value == {"schema": 1, "dataset": "shapes", "splits": [split], "skipped": []}
+    assert value == {"schema": 2, "dataset": "shapes", "splits": [split], "skipped": []}
 
 
 @pytest.mark.parametrize(

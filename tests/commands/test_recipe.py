@@ -25,7 +25,7 @@ def json_of(capsys: Captured, *words: str) -> dict[str, Any]:
     assert streams.err == ""
     value: dict[str, Any] = json.loads(streams.out)
     assert next(iter(value)) == "schema"
-    assert value["schema"] == 1
+    assert value["schema"] == 2
     return value
 
 
@@ -81,7 +81,7 @@ def test_copy_gives_a_recipe_to_edit(capsys: Captured, here: Path) -> None:
     assert (here / "sub" / "mine.yaml").read_text().startswith("# YOSO with ResNet-50 on COCO")
     assert run(["recipe", "copy", "coco-512", "sub"]) == 0
     assert (here / "sub" / "coco-512.yaml").is_file()
-    assert json_of(capsys, "copy", "coco", "x.yml") == {"schema": 1, "recipe": "coco", "copy": "x.yml"}
+    assert json_of(capsys, "copy", "coco", "x.yml") == {"schema": 2, "recipe": "coco", "copy": "x.yml"}
 
 
 def test_copy_overwrites_only_when_told(capsys: Captured, here: Path) -> None:

@@ -71,7 +71,7 @@ def test_the_recipe_for_the_dataset_is_suggested(shapes: Path, printed: Printed)
     assert err.endswith("Next: yoso train mine.yaml --set data.train_split=train --set data.val_split=val --dry-run")
 
 
-def test_segments_and_crowds_are_those_of_convert(
+def test_segments_and_crowds_are_those_of_convert_and_dataset(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: Printed
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -82,3 +82,5 @@ def test_segments_and_crowds_are_those_of_convert(
     assert [made[key] for key in ("images", "segments", "crowds")] == [3, 15, 3]
     assert [counted[key] for key in ("images", "segments", "crowds")] == [3, 15, 3]
     assert "15 segments, 3 crowds" in printed("stats", "mine", "--force")[0]
+    value, _ = printed("dataset", "subset", "mine", "datasets/some/all", "--count", "3", "--json")
+    assert [value["sets"][0][key] for key in ("images", "segments", "crowds")] == [3, 15, 3]

@@ -115,7 +115,7 @@ def test_one_file_is_written_with_so_many_pictures(line: Path, printed: Printed,
     assert "page.html: exists already. Add --force" in refused("view", "shapes", "--html", "page.html", code=2)
     value, _ = printed("view", "shapes", "--html", "page.html", "--force", "--json")
     assert value == {
-        "schema": 1,
+        "schema": 2,
         "html": "page.html",
         "pictures": 3,
         "of": 3,

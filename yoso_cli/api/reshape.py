@@ -36,8 +36,8 @@ class MadeSet:
     Attributes:
         folder: of the split.
         panoptic_set: what it holds.
-        segments: in all of it.
-        crowds: how many of them are crowds.
+        segments: in all of it, crowds aside.
+        crowds: segments that are crowds.
         shown: the ids of the classes that have a segment.
     """
 
@@ -53,7 +53,8 @@ class MadeSet:
         found = read_set(folder)
         table = SegmentTable.of(found.records)
         shown = frozenset(np.unique(table.category_id).tolist())
-        return cls(folder, found, len(table.image), int(table.iscrowd.sum()), shown)
+        crowds = int(table.iscrowd.sum())
+        return cls(folder, found, len(table.image) - crowds, crowds, shown)
 
 
 def split_dataset(

@@ -25,7 +25,7 @@ from yoso_cli.runtime.words import paragraph, printable
 if TYPE_CHECKING:
     from yoso_cli.runtime.stopping import Outcome
 
-SCHEMA = 1
+SCHEMA = 2
 """Rises when a key of the JSON results changes its meaning or goes away."""
 
 # Progress in a log: a line each tenth of the work, within these limits in seconds.
