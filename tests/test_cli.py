@@ -128,6 +128,26 @@ def test_yoso_alone_shows_the_help_and_the_first_steps(capsys: pytest.CaptureFix
         assert summary in told, "a summary that fits on its line"
 
 
+def every_command(command: click.Command, context: click.Context) -> Iterator[tuple[click.Command, click.Context]]:
+    """A command and all beneath it."""
+    yield command, context
+    for name in command.list_commands(context) if isinstance(command, click.Group) else ():
+        below = command.get_command(context, name)
+        assert below is not None
+        yield from every_command(below, click.Context(below, parent=context, info_name=name))
+
+
+def test_help_names_no_value_by_its_type_and_cuts_no_sentence() -> None:
+    """`--images N`, and not `--images INTEGER RANGE`; lists of commands end in no dots."""
+    for command, context in every_command(cli.yoso, click.Context(cli.yoso, info_name="yoso", terminal_width=78)):
+        told = command.get_help(context)
+        for kind in ("INTEGER", "FLOAT", "TEXT", "DIRECTORY", "FILENAME"):
+            assert kind not in told, context.command_path
+        for line in told.partition("\nCommands:\n")[2].splitlines():
+            assert not line.endswith("..."), (context.command_path, line)
+            assert line.count("(") == line.count(")"), (context.command_path, line)
+
+
 @pytest.mark.parametrize(
     ("typed", "told"),
     [

@@ -52,7 +52,8 @@ COMMANDS = {
 """Name -> summary; `yoso_cli/commands/<name>.py` holds the command."""
 
 _FIRST_STEPS = (
-    "First steps: `yoso demo` runs everything in a few minutes; `yoso recipe list` shows what can be trained."
+    "First steps: `yoso demo` runs everything in a few minutes; `yoso viz photo.jpg --weights coco` segments a photo; "
+    "`yoso convert` takes labels of your own."
 )
 _WIDEST = 100
 

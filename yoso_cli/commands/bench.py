@@ -29,10 +29,22 @@ if TYPE_CHECKING:
     show_default="the validation split's first 8",
     help="Picture to time on. Repeatable.",
 )
-@click.option("--repeats", type=click.IntRange(1), default=50, show_default=True, help="Pictures timed.")
-@click.option("--warmup", type=click.IntRange(0), default=5, show_default=True, help="Untimed pictures before those.")
+@click.option("--repeats", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="Pictures timed.")
 @click.option(
-    "--batch", "batches", type=click.IntRange(2), multiple=True, help="Also time the network at this batch size."
+    "--warmup",
+    type=click.IntRange(0),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="Untimed pictures before those.",
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(2),
+    multiple=True,
+    metavar="N",
+    help="Also time this batch size. Repeatable.",
 )
 @click.option(
     "--compare",

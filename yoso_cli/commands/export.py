@@ -76,6 +76,7 @@ PICTURES = 2
     type=click.FloatRange(0),
     default=TOLERANCE,
     show_default=True,
+    metavar="X",
     help="Largest distance of a float32 file from double precision.",
 )
 @options.runs_option

@@ -36,6 +36,7 @@ runs_option = click.option(
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("runs"),
     show_default=True,
+    metavar="DIR",
     help="Folder of all runs.",
 )
 
@@ -123,6 +124,7 @@ def checked_pictures(count: int, purpose: str) -> Callable[[Callable[..., None]]
         "--images",
         type=click.IntRange(1),
         default=count,
+        metavar="N",
         show_default=True,
         help=f"Number of pictures to {purpose} on.",
     )

@@ -55,6 +55,7 @@ class _Order:
     type=click.FloatRange(0, 1),
     default=0.0,
     show_default=True,
+    metavar="SCORE",
     help="Leave segments below this score void, as for pseudo-labels.",
 )
 @options.recursive_option

@@ -69,12 +69,17 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--train", type=click.IntRange(min=0), default=1500, show_default=True, help="Training scenes.")
-@click.option("--val", type=click.IntRange(min=0), default=100, show_default=True, help="Validation scenes.")
+@click.option("--train", type=click.IntRange(0), default=1500, show_default=True, metavar="N", help="Training scenes.")
+@click.option("--val", type=click.IntRange(0), default=100, show_default=True, metavar="N", help="Validation scenes.")
 @click.option(
-    "--size", type=click.IntRange(32, 4096), default=128, show_default=True, help="Edge of a scene in pixels."
+    "--size",
+    type=click.IntRange(32, 4096),
+    default=128,
+    show_default=True,
+    metavar="PIXELS",
+    help="Edge of a scene.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Random seed.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, metavar="N", help="Random seed.")
 @_output_option
 @force_option
 @json_option
@@ -108,7 +113,7 @@ def coco(as_json: bool, **asked: Any) -> None:
 @command.command()
 @_published
 def cityscapes(as_json: bool, **asked: Any) -> None:
-    """Cityscapes: 19 classes, identical to the official scripts' output.
+    """Cityscapes: 19 classes, as the official scripts write them.
 
     The files come from https://www.cityscapes-dataset.com/downloads/ after registering: gtFine_trainvaltest.zip and
     leftImg8bit_trainvaltest.zip. The PNGs and cityscapes_panoptic_SPLIT.json are those of createPanopticImgs; with

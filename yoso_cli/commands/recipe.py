@@ -144,7 +144,7 @@ def copy(recipe: str, destination: Path | None, force: bool, as_json: bool) -> N
 @force_option
 @json_option
 def new(name: str, dataset: str, val: str | None, gpu: float | None, root: Path, force: bool, as_json: bool) -> None:
-    """Write a recipe NAME.yaml for your own dataset, sized to it and to this machine.
+    """Write a recipe NAME.yaml, sized to your dataset and machine.
 
     Proposals, sizes and the number of steps come from the dataset (`yoso dataset size`), backbone, batch and workers
     from the machine. Every value has its reason beside it; what is not written is as in the recipe coco, or without a

@@ -28,6 +28,7 @@ TOLERANCE = 1e-3
     type=click.FloatRange(0, min_open=True),
     default=TOLERANCE,
     show_default=True,
+    metavar="X",
     help="Largest relative difference allowed.",
 )
 @click.option("--steps", metavar="NAME,...", show_default="all", help="Apply these steps only.")
@@ -65,7 +66,7 @@ def command(
     Each step is timed on one picture, alternating with the network before it. The first and the last network are then
     compared on pictures of the validation split, in double precision. The largest difference, relative to the largest
     value, is printed; above --tolerance nothing is written. The new file records the name and hash of the original:
-    keep that one, as only it can be trained further or exported.
+    keep that one, as only it can be trained further or given to the authors' code (`yoso weights export`).
 
     SOURCE is a run folder, a weights file, the name of released weights (`yoso weights list`) or a URL; without it, the
     newest run is used. The result is written to the run folder as reparam.safetensors, or to --output.

@@ -71,11 +71,11 @@ def command(ctx: click.Context, runs: Path, as_json: bool) -> None:
 @options.json_option
 @click.pass_context
 def plot(ctx: click.Context, output: Path | None, runs: Path, force: bool, as_json: bool) -> None:
-    """Draw PQ over latency of all runs beside the paper's points (Fig. 4).
+    """Draw PQ over latency, of all runs and of the paper.
 
-    The latency is that of the network alone, which `yoso bench RUN` measures and keeps, for the trained and for the
-    re-parameterised weights. The paper's latencies are of a V100. Runs on other datasets than COCO and Cityscapes get a
-    panel of their own. Runs without PQ or latency are named.
+    The picture is like the paper's Fig. 4. The latency is that of the network alone, which `yoso bench RUN` measures
+    and keeps, for the trained and for the re-parameterised weights. The paper's latencies are of a V100. Runs on other
+    datasets than COCO and Cityscapes get a panel of their own. Runs without PQ or latency are named.
 
     \b
     Example:
@@ -106,9 +106,10 @@ def plot(ctx: click.Context, output: Path | None, runs: Path, force: bool, as_js
 @options.json_option
 @click.pass_context
 def remove(ctx: click.Context, named: tuple[str, ...], runs: Path, yes: bool, as_json: bool) -> None:
-    """Delete RUNs: names of folders in the folder of all runs, or paths to them.
+    """Delete runs.
 
-    A run that is being trained is refused. Links are not followed: a run that is a link loses the link alone.
+    RUN is the name of a folder in the folder of all runs, or a path to one. A run that is being trained is refused.
+    Links are not followed: a run that is a link loses the link alone.
 
     \b
     Example:

@@ -23,6 +23,7 @@ from yoso_cli.errors import UsageError
     type=click.FloatRange(0, min_open=True),
     default=60.0,
     show_default=True,
+    metavar="N",
     help="Time for all of them, with --resume from now on; the evaluation under way is finished.",
 )
 @click.option(
@@ -57,7 +58,8 @@ def command(
 
     Each trial is a run with other values. It is evaluated after a ninth, a third and all of its steps, and goes on only
     while it is among the best third. A new folder runs/tune-NAME-001 keeps tune.json, trials.png and best.yaml, the
-    recipe with the best values. They are chosen on the validation split, so its PQ flatters. Needs yoso-cli[tune].
+    recipe with the best values. They are chosen on the validation split, so its PQ flatters. Needs
+    `pip install 'yoso-cli[tune]'`.
 
     \b
     Example:

@@ -65,7 +65,9 @@ class _Labels:
 @click.option("--show", is_flag=True, help="Of a video: show it in a window as well.")
 @click.option("--truth", metavar="DATASET", help="Draw the labels of this prepared dataset instead of INPUTS.")
 @click.option("--split", default="", metavar="SPLIT", show_default="its val split", help="With --truth: the split.")
-@click.option("--count", type=click.IntRange(1), default=16, show_default=True, help="With --truth: how many.")
+@click.option(
+    "--count", type=click.IntRange(1), default=16, show_default=True, metavar="N", help="With --truth: how many."
+)
 @click.option("--class", "classes", multiple=True, metavar="CLASS", help="With --truth: pictures with this class only.")
 @click.option("--seed", type=int, metavar="N", help="With --truth: choose pictures at random.")
 @click.option("--augmented", metavar="RECIPE", help="Draw this recipe's augmented training pictures instead of INPUTS.")
@@ -87,8 +89,8 @@ def command(
     """Segment INPUTS and draw the result: colours, outlines, names and a legend.
 
     INPUTS are photos, folders, patterns, lists, URLs, videos, cameras and prepared splits, as `yoso predict` takes
-    them. A picture is written as NAME-yoso.png to the current folder, those of one folder to FOLDER-yoso/, a video as
-    NAME-yoso.mp4. Things keep their colours and numbers through a video.
+    them. In the current folder, a picture becomes NAME-yoso.png, a video NAME-yoso.mp4, and the pictures of a folder
+    go to FOLDER-yoso/. Things keep their colours and numbers through a video.
 
     What cannot be read is named and passed over. The same line draws only what is missing.
 

@@ -220,7 +220,7 @@ def _require_named(file: Path, recipe: str | None, categories: str | None) -> No
 @options.force_option
 @options.json_option
 def export(source: str | None, output: Path | None, runs: Path, force: bool, as_json: bool) -> None:
-    """Write weights in the layout of YOSO's authors, so that their code can run them.
+    """Write weights in the layout of YOSO's authors, for their code.
 
     SOURCE is a run folder, a weights file, the name of released weights or a URL; without it, the newest run is used.
     Interpolation-first aggregation (IFA) is converted to convolution-first (CFA), which is what their code supports.
@@ -250,7 +250,7 @@ def export(source: str | None, output: Path | None, runs: Path, force: bool, as_
 @options.runs_option
 @options.json_option
 def show(source: str | None, runs: Path, as_json: bool) -> None:
-    """Show the contents of weights: network, classes, sizes, thresholds, provenance.
+    """Show what weights are: network, classes, sizes, provenance.
 
     SOURCE is a run folder, a weights file, an exported file, the name of released weights or a URL; without it, the
     newest run is used. For released weights that are not downloaded, shows what is known without the file. Nothing in a
