@@ -93,7 +93,8 @@ class RunFolder:
             UsageError: it is not empty.
             RunError: the folder cannot be made.
         """
-        left = {one.name for one in traces(path / _RECIPE)}
+        left = {one.name for name in (_RECIPE, _TRAINING_RECORD) for one in traces(path / name)}
+        left |= {_TRAINING_RECORD, _LOCK}
         if path.is_dir() and not left.issuperset(one.name for one in path.iterdir()):
             raise UsageError(f"{path}: is not empty and not a run.", hint="Name another folder.")
         with reporting(path):
@@ -273,8 +274,8 @@ class RunFolder:
         for path in [inner for folder in folders if folder.is_dir() for inner in folder.iterdir()]:
             require_no_link(path)
 
-    def begin_training(self, data_root: Path) -> "TrainingLock":
-        """Locks the run for this process and records where its dataset is.
+    def begin_training(self, data_root: Path, *, from_weights: bool = False) -> "TrainingLock":
+        """Locks the run for this process and records where its dataset is, and whether weights were given to it.
 
         Raises:
             DataError: a link stands where training writes.
@@ -282,7 +283,8 @@ class RunFolder:
         """
         self.require_no_links()
         lock = TrainingLock(self.path)
-        write_json(self.path / _TRAINING_RECORD, {"data_root": str(data_root.absolute())})
+        record = {"data_root": str(data_root.absolute())}
+        write_json(self.path / _TRAINING_RECORD, {**record, "from_weights": True} if from_weights else record)
         return lock
 
     def record_failure(self, why: str) -> None:
@@ -294,13 +296,17 @@ class RunFolder:
         found = self._training_record().get("data_root")
         return Path(found) if isinstance(found, str) and found and is_possible(found) else None
 
+    def begins_from_weights(self) -> bool:
+        """Whether its first checkpoint is to have weights that the recipe does not name."""
+        return self._training_record().get("from_weights") is True
+
     def failure(self) -> str | None:
         """Why training failed the last time; None if it did not."""
         found = self._training_record().get("failure")
         return found if isinstance(found, str) else None
 
     def _training_record(self) -> dict[str, Any]:
-        # Nothing depends on it, so a damaged one counts as none.
+        # A damaged one counts as none.
         try:
             return read_json(self.path / _TRAINING_RECORD)
         except DataError:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import build
 import pytest
+import torch
 
 import yoso_cli as yoso
 from yoso_cli.cli import run
-from yoso_cli.errors import DataError, RunError
+from yoso_cli.errors import DataError, RunError, UsageError
 from yoso_cli.model.weights import load_weights
 from yoso_cli.run_folder import RunFolder
 from yoso_cli.runtime.progress import Bar
@@ -71,6 +72,30 @@ def test_a_run_that_is_being_trained_is_not_trained_twice(line: Path) -> None:
     with pytest.raises(RunError, match="is being trained by another yoso, process"):
         yoso.resume(folder.path, device="cpu")
     lock.release()
+
+
+@pytest.mark.parametrize("at", ["begin_training", "write_recipe", "checkpoint_path"])
+def test_a_run_that_was_cut_before_its_first_checkpoint_never_goes_on_without_its_weights(
+    line: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    """A kill in the second between the folder and the checkpoint of the weights that were named."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise SystemExit("killed")
+
+    words = {"weights": "runs/tiny-001", "into": "fine", "device": "cpu"}
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, at, killed)
+        with pytest.raises(SystemExit):
+            yoso.train(build.RECIPE, **words)
+    folder = RunFolder(Path("fine"))
+    if folder.recipe_path.exists():
+        with pytest.raises(UsageError, match="Repeat the command with --weights and --into"):
+            yoso.resume("fine", device="cpu")
+    whole = yoso.train(build.RECIPE, **words | {"into": "whole"}).folder
+    assert yoso.train(build.RECIPE, **words).iteration == build.STEPS
+    ours, theirs = (load_weights(one.weights()).state for one in (folder, whole))
+    assert all(torch.equal(tensor, theirs[key]) for key, tensor in ours.items())
 
 
 def test_a_seed_is_a_setting_of_the_recipe(line: Path) -> None:

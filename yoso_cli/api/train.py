@@ -25,6 +25,7 @@ from yoso_cli.runtime.words import counted
 if TYPE_CHECKING:
     import torch
 
+    from yoso_cli.model.yoso import YOSO
     from yoso_cli.training.checkpoint import CheckpointKeeper, Loop
     from yoso_cli.training.step import Step
 
@@ -122,29 +123,41 @@ def open_training(
     # All processes check before the first one makes the folder.
     if into is not None and any(group.all_gather((into / "recipe.yaml").is_file())):
         _require_same_recipe(recipe, into)
-        return resume_training(into, device=device, group=group, progress=progress)
+        return resume_training(into, weights=weights, runs=runs, device=device, group=group, progress=progress)
     where, train_set, val_set = _device_and_sets(recipe, device)
     model = training_parts.build_network(recipe, len(train_set.categories))
-    if weights is not None:
-        path = group.leaders_first(lambda: trained_weights(weights, runs, progress))
-        training_parts.load_initial_weights(model, path, train_set.categories, progress)
-    else:
-        group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
+    _start_from(weights, model, recipe, train_set, runs, group, progress)
     step = training_parts.optimizer_step(model, recipe, train_set.categories, where, group, progress)
     # The folder is made last, so that no error above leaves an empty one.
     run = lock = None
     if group.rank == 0:
         run = RunFolder.at(into) if into else RunFolder.create(runs, recipe.name)
+        lock = run.begin_training(Path(recipe.data.root), from_weights=weights is not None)
         run.write_recipe(recipe)
-        lock = run.begin_training(Path(recipe.data.root))
     (found,) = (one for one in group.all_gather(run) if one)
     checkpoints = _checkpoints(found, recipe, train_set, step)
     training = Training(recipe, found, step, train_set, val_set, checkpoints, group, lock=lock, progress=progress)
     if weights is not None:
         # The recipe does not name these weights: the run could not be resumed before its first checkpoint without them.
-        training.save()
-        training.checkpoints.finish()
+        training.save_now()
     return training
+
+
+def _start_from(
+    weights: Named,
+    model: "YOSO",
+    recipe: Recipe,
+    train_set: PanopticSet,
+    runs: Path,
+    group: ProcessGroup,
+    progress: Progress,
+) -> None:
+    """Gives the network the initial weights that were named, or its backbone those of the recipe."""
+    if weights is None:
+        group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
+        return
+    path = group.leaders_first(lambda: trained_weights(weights, runs, progress))
+    training_parts.load_initial_weights(model, path, train_set.categories, progress)
 
 
 def resumed_recipe(run: RunFolder, data_root: str | None = None) -> Recipe:
@@ -164,28 +177,52 @@ def resume_training(
     path: Path,
     *,
     data_root: str | None = None,
+    weights: Named = None,
+    runs: Path = Path("runs"),
     device: str = "auto",
     group: ProcessGroup = ALONE,
     progress: Progress = SILENT,
 ) -> Training:
-    """A training resumed from the newest intact checkpoint, or from the start if there is none."""
+    """A training resumed from the newest intact checkpoint, or from the start if there is none.
+
+    `weights` are those that a new run of the same command line would start from.
+
+    Raises:
+        UsageError: it was to start from weights, ended before its first checkpoint, and they are not named.
+    """
     run = RunFolder.open(path)
     recipe = resumed_recipe(run, data_root)
     if changes := edited(run, run.recipe()):
         progress.message(f"{run.recipe_path} was edited: {'; '.join(changes.values())}.")
     where, train_set, val_set = _device_and_sets(recipe, device)
     model = training_parts.build_network(recipe, len(train_set.categories))
-    if not run.checkpoints():
-        group.leaders_first(lambda: training_parts.load_backbone(model, recipe))
+    beginning = not run.checkpoints()
+    if beginning:
+        _require_named(weights, run)
+        _start_from(weights, model, recipe, train_set, runs, group, progress)
     step = training_parts.optimizer_step(model, recipe, train_set.categories, where, group, progress)
-    lock = run.begin_training(Path(recipe.data.root)) if group.rank == 0 else None
+    from_weights = beginning and weights is not None
+    lock = run.begin_training(Path(recipe.data.root), from_weights=from_weights) if group.rank == 0 else None
     checkpoints = _checkpoints(run, run.recipe(), train_set, step)
     loop = checkpoints.newest(progress.message)
     if group.rank == 0:
         run.truncate_metrics(loop.iteration)
     if swept := swept_thresholds(run):
         recipe = _beside_swept(recipe, swept, loop, progress)
-    return Training(recipe, run, step, train_set, val_set, checkpoints, group, lock=lock, loop=loop, progress=progress)
+    training = Training(
+        recipe, run, step, train_set, val_set, checkpoints, group, lock=lock, loop=loop, progress=progress
+    )
+    if from_weights:
+        training.save_now()
+    return training
+
+
+def _require_named(weights: Named, run: RunFolder) -> None:
+    if weights is None and run.begins_from_weights():
+        raise UsageError(
+            f"{run.path}: was to start from weights, and ended before its first checkpoint.",
+            hint="Repeat the command with --weights and --into, or remove the folder and train anew.",
+        )
 
 
 def _beside_swept(recipe: Recipe, swept: dict[str, Any], loop: "Loop", progress: Progress) -> Recipe:

@@ -152,6 +152,11 @@ class Training:
         if self._group.rank == 0:
             self.checkpoints.save(self._loop)
 
+    def save_now(self) -> None:
+        """Writes a checkpoint, and waits until it is there."""
+        self.save()
+        self.checkpoints.finish()
+
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Records why training failed, and frees the run at the end."""
