@@ -28,36 +28,36 @@ def edited(run: RunFolder, recipe: Recipe) -> dict[str, str]:
 
     Empty where there is no checkpoint that can be read: resuming says so.
     """
-    then = _newest(run)
-    if then is None:
+    newest = _newest(run)
+    if newest is None:
         return {}
+    then, swept = newest
     was, now = (dict(_flat(one.to_dict())) for one in (then, recipe))
-    own = _THRESHOLDS if swept_thresholds(run) else ()
+    own = _THRESHOLDS if swept else ()
     differing = [key for key in now if now[key] != was.get(key) and key.removeprefix("inference.") not in own]
     return {key: f"{key} is {now[key]}, not {was.get(key)}" for key in differing}
 
 
 def swept_thresholds(run: RunFolder) -> dict[str, Any]:
     """The thresholds of the newest checkpoint of `run`, by name, if `yoso eval --sweep --save` chose them; or none."""
-    then = _newest(run)
-    if then is None or "thresholds" not in _header(run).get("provenance", {}):
+    newest = _newest(run)
+    if newest is None or not newest[1]:
         return {}
-    return {name: getattr(then.inference, name) for name in _THRESHOLDS}
+    return {name: getattr(newest[0].inference, name) for name in _THRESHOLDS}
 
 
-def _newest(run: RunFolder) -> Recipe | None:
-    """The recipe in the newest weights; None if there are none that can be read."""
-    # Of an earlier version it may lack values, which are then the defaults.
-    try:
-        return recipe_file.from_dict(dict(_header(run)["recipe"]), str(run.weights()))
-    except (YosoError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _header(run: RunFolder) -> dict[str, Any]:
+def _newest(run: RunFolder) -> tuple[Recipe, bool] | None:
+    """The recipe in the newest weights, and whether a sweep chose its thresholds; None if none can be read."""
     from yoso_cli.model.weights import read_header
 
-    return read_header(run.weights())
+    try:
+        weights = run.weights()
+        header = read_header(weights)
+        # Of an earlier version it may lack values, which are then the defaults.
+        recipe = recipe_file.from_dict(dict(header["recipe"]), str(weights))
+    except (YosoError, KeyError, TypeError, ValueError):
+        return None
+    return recipe, "thresholds" in header.get("provenance", {})
 
 
 def require_same_curve(run: RunFolder, recipe: Recipe) -> None:
